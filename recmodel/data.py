@@ -159,6 +159,27 @@ def read_ratings(folder: Path, catalogue: pa.Table, intake: Intake) -> pa.Table:
     return pa.Table.from_batches(stream_ratings(folder, catalogue, intake), schema=c.RATINGS)
 
 
+def stage_ratings(batches: Iterable[pa.RecordBatch], path: Path, movie_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Writes ratings to one Parquet file for Spark to read, and counts them by movie on the way.
+
+    Args:
+        movie_ids: [M] int64, ascending. Ratings of other movies are written but not counted.
+
+    Returns:
+        [M] number and [M] sum of the ratings of each movie, float64. Memory depends on M, not on the ratings.
+    """
+    counts, sums = np.zeros(len(movie_ids)), np.zeros(len(movie_ids))
+    with pyarrow.parquet.ParquetWriter(path, c.RATINGS) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+            movie_id = batch.column(c.MOVIE_ID).to_numpy()
+            row = np.searchsorted(movie_ids, movie_id).clip(max=len(movie_ids) - 1)
+            known = movie_ids[row] == movie_id
+            counts += np.bincount(row[known], minlength=len(movie_ids))
+            sums += np.bincount(row[known], batch.column(c.RATING).to_numpy()[known], len(movie_ids))
+    return counts, sums
+
+
 def read_users(path: Path, intake: Intake) -> pa.Table:
     """The user ids of a CSV or Parquet file with a column `userId` or `user_id`, each once, ascending.
 

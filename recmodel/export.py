@@ -1,6 +1,6 @@
 """Export: the arrays of a trained model become a SavedModel that stands alone.
 
-Takes `model.Weights`; writes a SavedModel with four signatures. What is saved is a plain `tf.Module` of variables
+Takes `model.Weights`; writes a SavedModel with one signature a question. What is saved is a plain `tf.Module` of variables
 and graphs: no Keras object, no metric, no dataset and no vocabulary file, so none of them can stop it from being
 saved, or be missing where it is loaded.
 
@@ -150,6 +150,12 @@ class ServingModel(tf.Module):
             "known_user": known_user,
         }
 
+    @_graph([_ids(c.USER_ID)])
+    def rate_catalogue(self, user_id: tf.Tensor) -> Tensors:
+        """`predicted_rating [B, M]` of every movie, ascending movie id; NaN for an unknown user. `known_user [B]`."""
+        user, known = self._users.rows(user_id)
+        return {c.PREDICTED_RATING: _where(known, self._rating.catalogue(user)), "known_user": known}
+
     def _pairs_to_hide(self, movie_id: tf.Tensor, row_splits: tf.Tensor, include_seen: tf.Tensor) -> tf.Tensor:
         """Indices [S, 2] of (user, movie) in a block of scores."""
         movie, known = self._movies.rows(movie_id)
@@ -234,6 +240,7 @@ def save(weights: Weights, directory: Path) -> None:
             "serving_default": module.predict,
             "predict": module.predict,
             "recommend": module.recommend,
+            "rate_catalogue": module.rate_catalogue,
             "user_embedding": module.user_embedding,
             "movie_embedding": module.movie_embedding,
         },

@@ -74,6 +74,11 @@ class MovieModel(tfrs.models.Model):
         self._loss_means["retrieval"].update_state(retrieval_loss / examples, examples)
         return self.preset.rating_weight * rating_loss + self.preset.retrieval_weight * retrieval_loss
 
+    def train_step(self, features: Features) -> Features:
+        """One step; reports the mean losses of the epoch so far, not the last batch's sum as the parent does."""
+        super().train_step(features)
+        return {mean.name: mean.result() for mean in self._loss_means.values()}
+
     def weights_as_arrays(self) -> Weights:
         """The weights that scoring needs. The model must have seen a batch, or its layers have none yet."""
         return Weights(

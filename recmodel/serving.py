@@ -99,6 +99,11 @@ class Recommender:
         )
         return TopN(**result)
 
+    def rate_catalogue(self, user_ids: object) -> tuple[np.ndarray, np.ndarray]:
+        """[B, M] predicted ratings (float32, stars) of the whole catalogue, ascending movie id, and known_user [B]."""
+        result = self._call("rate_catalogue", {c.USER_ID: _int64(user_ids, "user_ids")})
+        return result[c.PREDICTED_RATING], result["known_user"]
+
     def movie_embedding(self, movie_ids: object) -> np.ndarray:
         """[B, d] float32; a row of NaN for a movie outside the catalogue."""
         return self._call("movie_embedding", {c.MOVIE_ID: _int64(movie_ids, "movie_ids")})["embedding"]

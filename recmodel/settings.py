@@ -122,39 +122,30 @@ def load(**flags: Any) -> Settings:
     try:
         settings = Settings(**given)
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        raise UsageRejected(f"setting {name}: {first['msg']} (got {first['input']!r}); see conf/settings.yaml") from None
+        raise UsageRejected(f"setting {_first(error)}; see conf/settings.yaml") from None
     return settings.model_copy(update={"paths": _anchored(settings.paths, conf_dir().parent)})
-
-
-def presets() -> dict[str, Preset]:
-    """The presets of conf/presets.yaml by name.
-
-    Raises:
-        UsageRejected: a preset has a missing, unknown or unusable field; names it.
-    """
-    path = conf_dir() / "presets.yaml"
-    found = {}
-    for name, fields in yaml.safe_load(path.read_text(encoding="utf-8")).items():
-        try:
-            found[name] = Preset(**fields)
-        except (TypeError, ValidationError) as error:
-            raise UsageRejected(f"preset {name} in {path}: {error}") from None
-    return found
 
 
 def preset(name: str, **flags: Any) -> Preset:
     """The preset of that name, with the fields that were given as flags (None: not given) replaced.
 
     Raises:
-        UsageRejected: no preset has that name, or a flag is out of its range.
+        UsageRejected: no preset has that name, or a field is missing, unknown or out of its range; names it.
     """
-    known = presets()
+    path = conf_dir() / "presets.yaml"
+    known = yaml.safe_load(path.read_text(encoding="utf-8"))
     if name not in known:
         raise UsageRejected(f"no preset is called {name!r}; conf/presets.yaml has {', '.join(known)}")
     given = {key: value for key, value in flags.items() if value is not None}
-    return Preset(**{**known[name].model_dump(), **given})
+    try:
+        return Preset(**{**known[name], **given})
+    except ValidationError as error:
+        raise UsageRejected(f"preset {name}, {_first(error)}; see conf/presets.yaml") from None
+
+
+def _first(error: ValidationError) -> str:
+    first = error.errors()[0]
+    return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']} (got {first['input']!r})"
 
 
 def _anchored(paths: Paths, root: Path) -> Paths:

@@ -27,11 +27,11 @@ class Trained:
 
 
 def latest_ratings(ratings: pa.Table) -> Arrays:
-    """The ratings as NumPy columns, one a (user, movie): the latest by timestamp, the last in the file among equals."""
+    """The ratings as NumPy columns, one a (user, movie): the latest by timestamp, the higher among equals."""
     arrays = {name: ratings.column(name).to_numpy() for name in ratings.schema.names}
     pairs = ratings.select([c.USER_ID, c.MOVIE_ID]).to_pandas()
     if pairs.duplicated().any():
-        by_time = np.argsort(arrays[c.TIMESTAMP], kind="stable")
+        by_time = np.lexsort((arrays[c.RATING], arrays[c.TIMESTAMP]))
         last = ~pairs.iloc[by_time].duplicated(keep="last").to_numpy()
         kept = np.sort(by_time[last])
         arrays = _rows(arrays, kept)
@@ -54,7 +54,7 @@ def train(
     test_share: float,
     seed: int,
     rating_range: tuple[float, float],
-    progress: str | int = "auto",
+    progress: bool = False,
 ) -> Trained:
     """Fits a model to a random part of the ratings and measures it on the rest.
 
@@ -64,7 +64,7 @@ def train(
     Args:
         ratings: `columns.RATINGS`.
         movie_ids: [M] int64, ascending: the catalogue.
-        progress: Keras' `verbose`.
+        progress: draw a bar that moves, for a terminal; else a line an epoch.
 
     Raises:
         InputRejected: there is nothing to train on.
@@ -81,7 +81,7 @@ def train(
     model.compile(optimizer=tf.keras.optimizers.Adagrad(preset.learning_rate))
     batches = _Batches(fitted, preset.batch_size, seed)
     fit_started = time.monotonic()
-    history = model.fit(batches, epochs=preset.epochs, verbose=progress)
+    history = model.fit(batches, epochs=preset.epochs, verbose=1 if progress else 2)
     fit_seconds = time.monotonic() - fit_started
     losses = {f"{task}_loss": history.history[f"{task}_loss"] for task in ("rating", "retrieval")}
     if not np.isfinite(list(losses.values())).all():

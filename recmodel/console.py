@@ -1,0 +1,118 @@
+"""The terminal and the log: one sentence for people, the whole story in a file.
+
+Takes a job's click command; gives an exit code that says what happened.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from datetime import datetime
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from recmodel.errors import RecmodelError
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+log = logging.getLogger("recmodel")
+log.addHandler(logging.NullHandler())  # before `start_log` nothing is logged, least of all to the terminal
+
+
+class Stages:
+    """Times the stages of a job, and says on the terminal which one is under way and what the last one took."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, name: str, *, own_progress: bool = False) -> Iterator[None]:
+        """One stage. `own_progress`: what runs inside draws a progress bar, so no spinner here."""
+        log.info("%s started", name)
+        started = time.monotonic()
+        with nullcontext() if own_progress else out.status(f"{name} …"):
+            yield
+        self.seconds[name] = round(time.monotonic() - started, 3)
+        log.info("%s took %.3f s", name, self.seconds[name])
+        out.print(f"[green]✓[/] {name} [dim]{self.seconds[name]:.1f} s[/]")
+
+
+def start_log(folder: str, job: str) -> Path:
+    """Opens this run's log file, which from now on gets everything that Python logs."""
+    path = Path(folder) / f"{job}-{datetime.now():%Y%m%d-%H%M%S}.log"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    logging.basicConfig(
+        filename=path, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
+    )
+    logging.captureWarnings(True)  # type: ignore[no-untyped-call, unused-ignore]
+    logging.getLogger("py4j").setLevel(logging.WARNING)
+    log.info("started: %s", " ".join(sys.argv))
+    return path
+
+
+def run(command: click.Command, *, unexpected: int = 1) -> None:
+    """Runs a job's command and leaves the process with its exit code.
+
+    An expected failure prints its sentence; any other prints one line. The trace goes to the log.
+
+    Args:
+        unexpected: the exit code for a failure that nobody foresaw.
+    """
+    try:
+        command(standalone_mode=False)
+    except click.exceptions.Abort:
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except RecmodelError as error:
+        log.exception("failed with exit code %d", error.exit_code)
+        _say("Error", str(error))
+        sys.exit(error.exit_code)
+    except Exception as error:  # noqa: BLE001 - the last resort: whatever it is, people get one line
+        log.exception("failed unexpectedly")
+        first_line = (str(error).strip().splitlines() or ["no message"])[0][:300]
+        _say("Unexpected error", f"{type(error).__name__}: {first_line}{_where_the_trace_is()}")
+        sys.exit(unexpected)
+
+
+def _say(kind: str, sentence: str) -> None:
+    err.print(f"[bold red]{kind}:[/]", end=" ")
+    err.print(sentence, markup=False, soft_wrap=True)
+
+
+def _where_the_trace_is() -> str:
+    files = [handler.baseFilename for handler in logging.getLogger().handlers if isinstance(handler, logging.FileHandler)]
+    return f" (the trace is in {files[0]})" if files else ""
+
+
+def table(title: str, **column_styles: str) -> Table:
+    """An empty table in the house style; `column_styles` gives each heading its justification."""
+    made = Table(title=title, title_justify="left", title_style="bold", header_style="dim", box=None, pad_edge=False)
+    for heading, justify in column_styles.items():
+        made.add_column(heading.replace("_", " "), justify=justify)  # type: ignore[arg-type]
+    return made
+
+
+def facts(rows: dict[str, object]) -> Table:
+    """Names and values in two columns."""
+    made = table("", name="left", value="left")
+    made.title, made.show_header = None, False
+    for name, value in rows.items():
+        made.add_row(f"[dim]{name}[/]", escape(str(value)))
+    return made
+
+
+def stars(rating: float | None) -> str:
+    """A rating as stars, to the nearest half: 3.6 is ★★★½."""
+    if rating is None or rating != rating:
+        return "–"
+    halves = round(rating * 2)
+    return f"{rating:.1f} {'★' * (halves // 2)}{'½' if halves % 2 else ''}"

@@ -1,0 +1,31 @@
+"""The command-line flags that several jobs share. A flag that is not given leaves the setting as it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from recmodel.settings import SAMPLE
+
+CONTEXT = {"max_content_width": 100, "help_option_names": ["-h", "--help"]}
+
+
+def _data(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    return value if value in (None, SAMPLE) else _absolute(value)
+
+
+def path(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    return None if value is None else _absolute(value)
+
+
+def _absolute(path: str) -> str:
+    return path if "://" in path else str(Path(path).expanduser().absolute())
+
+
+data = click.option(
+    "--data", metavar="DIR", callback=_data, help="MovieLens directory with ratings and movies, or the word sample."
+)
+models = click.option("--models", metavar="DIR", callback=path, help="Where model versions live.")
+model_version = click.option("--model-version", metavar="V", help="A version other than CURRENT.")
+output = click.option("--output", metavar="DIR", callback=path, help="Where the tables are published.")

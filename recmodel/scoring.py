@@ -1,0 +1,221 @@
+"""Scoring: users with their histories, and a broadcast model, become rows of recommendations.
+
+Takes a Spark DataFrame of one row a user (`user_id, seen_movie_ids, seen_ratings`) and a `Payload`; gives DataFrames
+of `columns.SCORED` and `columns.PREDICTED`. A user's whole row of scores is computed in one place, so nothing is
+shuffled after scoring, and rows leave in the order in which users came in.
+
+The functions that run in Spark's Python workers need TensorFlow, NumPy and pandas, but no settings and no files.
+"""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from pyspark.accumulators import Accumulator, AccumulatorParam
+
+from recmodel import columns as c
+from recmodel import serving
+
+if TYPE_CHECKING:
+    from pyspark import Broadcast
+    from pyspark.sql import DataFrame
+
+
+@dataclass(frozen=True)
+class Payload:
+    """Everything a worker needs, broadcast once. M movies, row i being movie i of the SavedModel."""
+
+    model_version: str
+    saved_model: bytes  # serving.pack
+    tasks: tuple[str, ...]  # that the model was trained for
+    movie_id: np.ndarray  # [M] int64, ascending
+    title: np.ndarray  # [M] object
+    popular: np.ndarray  # [M] rows of the catalogue, most rated first
+    popular_rating: np.ndarray  # [M] float32: each movie's damped mean rating, in stars
+
+
+@dataclass(frozen=True)
+class TopNRequest:
+    """What to recommend; see conf/settings.yaml."""
+
+    n: int
+    rank_by: str  # retrieval | rating | two-stage
+    candidates: int
+    include_seen: bool
+    min_history: int
+    block_bytes: int
+    threads: int  # of TensorFlow in a worker
+
+
+def popularity(
+    movie_id: np.ndarray, counts: np.ndarray, sums: np.ndarray, damping: float = 5.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """What to offer a user of whom nothing is known.
+
+    Args:
+        movie_id: [M] ascending; counts, sums: [M] number and sum of each movie's ratings.
+        damping: so many imagined ratings at the overall mean are added to each movie's.
+
+    Returns:
+        Rows of the catalogue by falling count (ties by ascending movie id), and each movie's damped mean (float32;
+        NaN where nobody has rated anything).
+    """
+    overall = sums.sum() / counts.sum() if counts.sum() else np.nan
+    order = np.lexsort((movie_id, -counts))
+    return order, ((sums + damping * overall) / (counts + damping)).astype(np.float32)
+
+
+def recommend(users: DataFrame, payload: Broadcast[Payload], request: TopNRequest, stats: Accumulator) -> DataFrame:
+    """`columns.SCORED`: the top n of every user of `users`, in their order within each partition."""
+    function = partial(_recommend_partition, broadcast=payload, request=request, stats=stats)
+    return users.mapInPandas(function, c.SCORED)
+
+
+def predict_all(users: DataFrame, payload: Broadcast[Payload], request: TopNRequest, stats: Accumulator) -> DataFrame:
+    """`columns.PREDICTED`: every user the model knows with every movie of the catalogue, ascending movie_id."""
+    function = partial(_predict_partition, broadcast=payload, request=request, stats=stats)
+    return users.mapInPandas(function, c.PREDICTED)
+
+
+@dataclass(frozen=True)
+class WorkerStats:
+    """What the Python workers of a run report."""
+
+    model_loads: int = 0
+    peak_bytes: int = 0  # resident memory of the largest worker
+
+
+class MergeWorkerStats(AccumulatorParam[WorkerStats]):
+    """Adds up loads and keeps the largest peak: the rule of the accumulator `stats` above."""
+
+    def zero(self, value: WorkerStats) -> WorkerStats:
+        return WorkerStats()
+
+    def addInPlace(self, left: WorkerStats, right: WorkerStats) -> WorkerStats:  # noqa: N802 - Spark's name
+        return WorkerStats(left.model_loads + right.model_loads, max(left.peak_bytes, right.peak_bytes))
+
+
+# -- in the workers ----------------------------------------------------------------------------------------------
+
+_loaded: dict[str, serving.Recommender] = {}  # lives as long as the Python worker, which Spark reuses
+
+
+def _model(payload: Payload, request: TopNRequest, stats: Accumulator[WorkerStats]) -> serving.Recommender:
+    """The broadcast model, unpacked and loaded once a worker, however many partitions and batches it meets."""
+    if payload.model_version not in _loaded:
+        from recmodel.quiet_tensorflow import tf
+
+        tf.config.threading.set_intra_op_parallelism_threads(request.threads)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+        _loaded.clear()
+        _loaded[payload.model_version] = serving.unpack(payload.saved_model)
+        stats.add(WorkerStats(model_loads=1))
+    return _loaded[payload.model_version]
+
+
+def _recommend_partition(
+    frames: Iterator[pd.DataFrame],
+    broadcast: Broadcast[Payload],
+    request: TopNRequest,
+    stats: Accumulator[WorkerStats],
+) -> Iterator[pd.DataFrame]:
+    for block in _blocks(frames, broadcast.value, request):
+        model = _model(broadcast.value, request, stats)
+        yield recommend_block(model, block, broadcast.value, request)
+        stats.add(WorkerStats(peak_bytes=_peak_bytes()))
+
+
+def _predict_partition(
+    frames: Iterator[pd.DataFrame],
+    broadcast: Broadcast[Payload],
+    request: TopNRequest,
+    stats: Accumulator[WorkerStats],
+) -> Iterator[pd.DataFrame]:
+    movie_id = broadcast.value.movie_id
+    for block in _blocks(frames, broadcast.value, request):
+        user_id = block[c.USER_ID].to_numpy()
+        ratings, known = _model(broadcast.value, request, stats).rate_catalogue(user_id)
+        yield pd.DataFrame(
+            {
+                c.USER_ID: np.repeat(user_id[known], len(movie_id)),
+                c.MOVIE_ID: np.tile(movie_id, known.sum()),
+                c.PREDICTED_RATING: ratings[known].ravel(),
+            }
+        )
+        stats.add(WorkerStats(peak_bytes=_peak_bytes()))
+
+
+def _blocks(frames: Iterator[pd.DataFrame], payload: Payload, request: TopNRequest) -> Iterator[pd.DataFrame]:
+    """The users in blocks whose scores take `block_bytes`, whatever the size of Spark's batches."""
+    size = max(1, request.block_bytes // (4 * len(payload.movie_id)))
+    for frame in frames:
+        for start in range(0, len(frame), size):
+            yield frame.iloc[start : start + size]
+
+
+def _peak_bytes() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB
+
+
+# -- one block, without Spark ------------------------------------------------------------------------------------
+
+
+def recommend_block(
+    model: serving.Recommender, users: pd.DataFrame, payload: Payload, request: TopNRequest
+) -> pd.DataFrame:
+    """The rows (`columns.SCORED`) of a few users, in their order, rank ascending.
+
+    A user unknown to the model, or with fewer than `min_history` ratings, gets the most rated movies instead. A task
+    that the model was not trained for leaves its column null.
+    """
+    seen = [np.asarray(ids, np.int64) for ids in users[c.SEEN_MOVIE_IDS]]
+    history = np.array([len(np.unique(ids)) for ids in seen], np.int64)
+    top = model.recommend(
+        users[c.USER_ID].to_numpy(),
+        seen,
+        [np.asarray(ratings, np.float32) for ratings in users[c.SEEN_RATINGS]],
+        n=request.n,
+        rank_by=request.rank_by,
+        candidates=request.candidates,
+        include_seen=request.include_seen,
+    )
+    cold = ~top.known_user | (history < request.min_history)
+    source = np.where(cold, c.SOURCE_POPULARITY, c.SOURCE_MODEL)
+    score, rating, movie_id, count = top.retrieval_score, top.predicted_rating, top.movie_id, top.count
+    if "retrieval" not in payload.tasks:
+        score = np.full_like(score, np.nan)
+    if "rating" not in payload.tasks:
+        rating = np.full_like(rating, np.nan)
+    if cold.any():
+        score, rating, movie_id, count = (array.copy() for array in (score, rating, movie_id, count))
+        for b in np.flatnonzero(cold):
+            popular = _popular(payload, np.empty(0, np.int64) if request.include_seen else seen[b], request.n)
+            count[b] = len(popular)
+            movie_id[b, : count[b]] = payload.movie_id[popular]
+            rating[b, : count[b]] = payload.popular_rating[popular]
+            score[b] = np.nan
+    taken = np.arange(movie_id.shape[1]) < count[:, np.newaxis]
+    user, position = np.nonzero(taken)
+    return pd.DataFrame(
+        {
+            c.USER_ID: users[c.USER_ID].to_numpy()[user],
+            c.RANK: (position + 1).astype(np.int32),
+            c.MOVIE_ID: movie_id[taken],
+            c.TITLE: payload.title[np.searchsorted(payload.movie_id, movie_id[taken])],
+            c.RETRIEVAL_SCORE: score[taken],  # Spark turns NaN into null
+            c.PREDICTED_RATING: rating[taken],
+            c.SOURCE: source[user],
+        }
+    )
+
+
+def _popular(payload: Payload, seen: np.ndarray, n: int) -> np.ndarray:
+    """Rows of the catalogue: the n most rated movies that are not in `seen`."""
+    head = payload.popular[: n + len(seen)]  # no more than len(seen) of them can drop out
+    return head[~np.isin(payload.movie_id[head], seen)][:n]

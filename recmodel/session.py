@@ -1,0 +1,51 @@
+"""The Spark session of a job, and what its executors need of us."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from pathlib import Path
+
+from pyspark import SparkConf, SparkContext
+from pyspark.sql import SparkSession
+
+import recmodel
+
+
+def start(name: str, scratch: Path) -> SparkSession:
+    """A session with what this project relies on, over whatever spark-submit was told.
+
+    Args:
+        scratch: an existing folder, for the archive of this package that remote executors get.
+    """
+    SparkContext._ensure_initialized()  # only then does SparkConf know what spark-submit was told
+    conf = SparkConf().setAppName(name)
+    conf.setIfMissing("spark.master", "local[*]")
+    master = conf.get("spark.master")
+    assert master is not None
+    if master.startswith("local"):
+        conf.setIfMissing("spark.driver.bindAddress", "127.0.0.1")
+        conf.setIfMissing("spark.driver.host", "127.0.0.1")
+    if "SPARK_LOCAL_IP" not in os.environ:
+        conf.setIfMissing("spark.ui.enabled", "false")  # without that variable its pages listen on all interfaces
+    conf.set("spark.sql.session.timeZone", "UTC")
+    conf.set("spark.sql.parquet.outputTimestampType", "TIMESTAMP_MICROS")  # INT96 has no statistics
+    conf.set("spark.sql.parquet.compression.codec", "zstd")
+    conf.setIfMissing("spark.sql.execution.arrow.maxRecordsPerBatch", "2048")  # users, with their histories
+    spark = SparkSession.builder.config(conf=conf).getOrCreate()
+    spark.sparkContext.setLogLevel("WARN")
+    if not master.split("[")[0] == "local":
+        _ship_package(spark, scratch)
+    return spark
+
+
+def _ship_package(spark: SparkSession, scratch: Path) -> None:
+    """Gives the executors exactly the code that the driver runs, installed there or not."""
+    package = Path(recmodel.__file__).parent
+    if not package.is_dir():
+        return  # the driver itself runs from an archive of --py-files, which Spark ships
+    archive = scratch / "recmodel.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as zipped:
+        for path in sorted(package.rglob("*.py")):
+            zipped.write(path, path.relative_to(package.parent))
+    spark.sparkContext.addPyFile(str(archive))

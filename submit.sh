@@ -1,0 +1,156 @@
+#!/usr/bin/env bash
+# The one entry: prepares the environment, then runs a command in it.
+#
+#   ./submit.sh                  the nightly job on the built-in sample of real MovieLens ratings
+#   ./submit.sh test [...]       lint, types and the test suite ([...]: pytest arguments instead of all that)
+#   ./submit.sh train ...        train a model and make it the current version
+#   ./submit.sh score ...        score every user, publish the tables; spark-submit's own flags may be mixed in
+#   ./submit.sh nightly ...      what cron calls: train if there is no model, then score
+#   ./submit.sh evaluate ...     a model's quality beside popularity and bias baselines
+#   ./submit.sh show USER ...    one user's recommendations
+#   ./submit.sh predict USER MOVIE ...
+#
+# Each command explains itself: ./submit.sh train --help
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+venv=$root/.venv
+
+fail() {
+    echo "Error: $1" >&2
+    exit 2
+}
+
+# -- environment ---------------------------------------------------------------------------------------------------
+
+find_python() {
+    local candidate
+    for candidate in "${PYTHON:-}" python3 python3.13 python3.12 python3.11 python3.10; do
+        [ -n "$candidate" ] || continue
+        if "$candidate" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; then
+            echo "$candidate"
+            return
+        fi
+    done
+    fail "no Python 3.10 to 3.13 found; install one, or name it: PYTHON=/path/to/python3.11 ./submit.sh"
+}
+
+apt_install() { # package...: only where that needs no password
+    command -v apt-get >/dev/null || return 1
+    local sudo=()
+    [ "$(id -u)" = 0 ] || sudo=(sudo -n)
+    "${sudo[@]}" apt-get update -qq >/dev/null 2>&1 &&
+        "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null 2>&1
+}
+
+make_venv() {
+    local python
+    python=$(find_python)
+    "$python" -m venv "$venv" 2>/dev/null ||
+        { apt_install python3-venv && "$python" -m venv "$venv"; } ||
+        fail "$python cannot make virtual environments; install its venv package (Debian: apt install python3-venv)"
+}
+
+# Installs the package with the extras $1 ("" or "[sample]" ...), exactly as locked; instant when already done.
+prepare_python() {
+    local extras=$1 stamp=$venv/installed$1 wanted
+    wanted=$(cat "$root/setup.py" "$root/conf/requirements.lock" | cksum)
+    [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ] && return
+    echo "Preparing .venv (once; about 3 GB and a few minutes) ..." >&2
+    [ -x "$venv/bin/python" ] || make_venv
+    local pip=("$venv/bin/python" -m pip --quiet --disable-pip-version-check install -c "$root/conf/requirements.lock")
+    "${pip[@]}" setuptools wheel
+    "${pip[@]}" --no-build-isolation -e "$root$extras"
+    echo "$wanted" >"$stamp"
+}
+
+java_works() { # java: is it version 17 or newer?
+    local version
+    version=$("$1" -version 2>&1 | sed -n 's/.* version "\([0-9]*\).*/\1/p' | head -n 1)
+    [ "${version:-0}" -ge 17 ]
+}
+
+prepare_java() {
+    if [ -n "${JAVA_HOME:-}" ] && java_works "$JAVA_HOME/bin/java"; then return; fi
+    unset JAVA_HOME
+    java_works java && return
+    echo "Installing a Java runtime ..." >&2
+    { apt_install openjdk-17-jre-headless || apt_install openjdk-21-jre-headless; } && java_works java && return
+    fail "no Java 17 or newer found; install one (Debian: apt install openjdk-17-jre-headless) or set JAVA_HOME"
+}
+
+# -- commands ------------------------------------------------------------------------------------------------------
+
+prepare() { # extras, then "java" where Spark is needed
+    prepare_python "$1"
+    [ "${2:-}" != java ] || prepare_java
+    export PATH="$venv/bin:$PATH" PYSPARK_PYTHON="${PYSPARK_PYTHON:-$venv/bin/python}"
+    export PYSPARK_DRIVER_PYTHON="$venv/bin/python" SPARK_CONF_DIR="${SPARK_CONF_DIR:-$root/conf}"
+    unset SPARK_HOME # the locked Spark, not another one of this machine
+}
+
+extras_for() { # "[sample]" where the arguments, or for want of --data the settings, ask for the sample
+    local previous=""
+    for argument in "$@"; do
+        [ "$previous" = --data ] && { [ "$argument" = sample ] && echo "[sample]"; return; }
+        previous=$argument
+    done
+    grep -Eq '^ *data: *sample' "$root/conf/settings.yaml" && echo "[sample]" || true
+}
+
+# Sorts the arguments into spark-submit's own and the job's, then submits.
+score() {
+    local spark=() job=() master="local[*]"
+    while (($#)); do
+        case $1 in
+            --master | --deploy-mode | --name | --jars | --packages | --exclude-packages | --repositories | \
+                --py-files | --files | --archives | --conf | --properties-file | --driver-memory | \
+                --driver-java-options | --driver-library-path | --driver-class-path | --driver-cores | \
+                --executor-memory | --executor-cores | --num-executors | --total-executor-cores | --queue | \
+                --principal | --keytab | --proxy-user | --remote)
+                (($# > 1)) || fail "$1 needs a value"
+                [ "$1" = --master ] && master=$2
+                spark+=("$1" "$2")
+                shift 2
+                ;;
+            --supervise | --verbose) spark+=("$1") && shift ;;
+            *) job+=("$1") && shift ;;
+        esac
+    done
+    # Spark's pages and ports stay on loopback, unless other machines must reach the driver.
+    [[ $master != local* ]] || export SPARK_LOCAL_IP="${SPARK_LOCAL_IP:-127.0.0.1}"
+    exec spark-submit "${spark[@]}" "$root/jobs/score_all.py" "${job[@]}"
+}
+
+command=${1:-}
+shift || true
+case $command in
+    "")
+        prepare "[sample]" java
+        exec python "$root/jobs/nightly.py" --data sample
+        ;;
+    test)
+        prepare "[sample,test]" java
+        export SPARK_LOCAL_IP=127.0.0.1
+        cd "$root"
+        if (($#)); then exec python -m pytest "$@"; fi
+        ruff check .
+        ruff format --check .
+        mypy
+        exec python -m pytest
+        ;;
+    train | show | predict | evaluate)
+        prepare "$(extras_for "$@")"
+        exec python "$root/jobs/$command.py" "$@"
+        ;;
+    nightly)
+        prepare "$(extras_for "$@")" java
+        exec python "$root/jobs/nightly.py" "$@"
+        ;;
+    score)
+        prepare "$(extras_for "$@")" java
+        score "$@"
+        ;;
+    -h | --help | help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}" ;;
+    *) fail "there is no command $command; ./submit.sh --help lists them" ;;
+esac
