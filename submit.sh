@@ -86,6 +86,7 @@ prepare() { # extras, then "java" where Spark is needed
     [ "${2:-}" != java ] || prepare_java
     export PATH="$venv/bin:$PATH" PYSPARK_PYTHON="${PYSPARK_PYTHON:-$venv/bin/python}"
     export PYSPARK_DRIVER_PYTHON="$venv/bin/python" SPARK_CONF_DIR="${SPARK_CONF_DIR:-$root/conf}"
+    export RECMODEL_SPARK_LOG="${RECMODEL_SPARK_LOG:-$root/var/log/spark.log}"
     unset SPARK_HOME # the locked Spark, not another one of this machine
 }
 

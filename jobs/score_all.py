@@ -6,6 +6,7 @@ import resource
 import uuid
 from datetime import date, datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import click
 import pyarrow.parquet as pq
@@ -39,7 +40,7 @@ from recmodel.errors import RecmodelError, ScoringFailed, UsageRejected
     help="What the table predicted_ratings holds: the recommended pairs, or the whole matrix.",
 )
 @click.option("--min-history", type=int, help="Users with fewer ratings are served from popularity.")
-def score(**flags) -> None:
+def score(**flags: Any) -> None:
     """Score every user against the whole catalogue and publish the top N as Parquet.
 
     Runs on Spark: the model is packed and broadcast once, each Python worker loads it once, and pandas UDFs score a
@@ -88,9 +89,7 @@ def score(**flags) -> None:
                 ratings = spark.read.parquet(str(staged.scratch("ratings.parquet")))
                 wanted = None if asked is None else spark.read.parquet(str(staged.scratch("users.parquet")))
                 user_count = (ratings if wanted is None else wanted).select(c.USER_ID).distinct().count()
-                partitions = max(
-                    spark.sparkContext.defaultParallelism, -(-user_count // chosen.scoring.users_per_task)
-                )
+                partitions = max(spark.sparkContext.defaultParallelism, -(-user_count // chosen.scoring.users_per_task))
                 users = histories.histories(ratings, wanted, partitions)
 
             with stage("broadcast the model"):
@@ -113,7 +112,7 @@ def score(**flags) -> None:
                     include_seen=chosen.scoring.include_seen,
                     min_history=chosen.scoring.min_history,
                     block_bytes=chosen.scoring.block_mib << 20,
-                    threads=int(spark.conf.get("spark.task.cpus", "1")),
+                    threads=int(spark.sparkContext.getConf().get("spark.task.cpus", "1")),
                 )
                 stats = spark.sparkContext.accumulator(scoring.WorkerStats(), scoring.MergeWorkerStats())
 
@@ -210,26 +209,26 @@ def _cause(error: Exception) -> str:
     return (lines or [type(error).__name__])[0][:300]
 
 
-def _summary(output: Path, run_date: date) -> None:
+def _summary(output: Path, run_date: date, preview_users: int = 2, preview_rows: int = 3) -> None:
     run = tables.read_run(output, run_date)
-    by_source = run["recommendations"]["by_source"]
-    console.out.print(
-        console.facts(
-            {
-                "run date": run["run_date"],
-                "model version": run["model_version"],
-                "ranked by": run["rank_by"],
-                "users": f"{run['users']:,}"
-                + (f", {by_source['popularity']['users']:,} of them served from popularity" if "popularity" in by_source else ""),
-                "movies in the catalogue": f"{run['movies']:,}",
-                "recommendations": f"{run['recommendations']['rows']:,} rows",
-                "predicted ratings": f"{run['predicted_ratings']['rows']:,} rows",
-                "rows rejected": f"{run['rows_rejected']:,}",
-                "peak memory": f"driver {run['peak_mib']['driver']:,} MiB, worker {run['peak_mib']['largest_worker']:,} MiB",
-                "published in": output,
-            }
-        )
-    )
+    popular = run["recommendations"]["by_source"].get(c.SOURCE_POPULARITY, {"users": 0})
+    peak = run["peak_mib"]
+    facts = {
+        "run date": run["run_date"],
+        "model version": run["model_version"],
+        "ranked by": run["rank_by"],
+        "users": f"{run['users']:,} ({popular['users']:,} of them served from popularity)",
+        "movies in the catalogue": f"{run['movies']:,}",
+        "recommendations": f"{run['recommendations']['rows']:,} rows",
+        "predicted ratings": f"{run['predicted_ratings']['rows']:,} rows",
+        "rows rejected": f"{run['rows_rejected']:,}",
+        "peak memory": f"driver {peak['driver']:,} MiB, largest worker {peak['largest_worker']:,} MiB",
+        "published in": output,
+    }
+    console.out.print(console.facts(facts))
+    for user_id in tables.first_users(output, run_date, preview_users):
+        rows = tables.recommendations_of(output, run_date, [user_id]).slice(0, preview_rows).to_pylist()
+        console.out.print(console.recommendations(f"\nThe first {len(rows)} for user {user_id}", rows))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Train a model on MovieLens ratings and make it the current version."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -20,7 +21,7 @@ from recmodel import columns as c
 @click.option("--learning-rate", type=float, help="Of the optimiser, instead of the preset's.")
 @click.option("--seed", type=int, help="Same seed, same data, same model.")
 @click.option("--test-share", type=float, help="Share of the ratings held out to measure the model; 0 for none.")
-def train(**flags) -> None:
+def train(**flags: Any) -> None:
     """Train a model and make it the current version.
 
     Reads DIR/ratings and DIR/movies (.csv or .parquet), fits the retrieval and the rating task, measures both on

@@ -149,13 +149,21 @@ def open_version(models: Path, version: str | None = None) -> ModelVersion:
         manifest = json.loads((path / _MANIFEST).read_text(encoding="utf-8"))
         expected, format_version = manifest["files"], manifest["format_version"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelRejected(f"{path / _MANIFEST} cannot be read ({error}); train again or choose another version") from None
+        raise ModelRejected(
+            f"{path / _MANIFEST} cannot be read ({error}); train again or choose another version"
+        ) from None
     if format_version != FORMAT_VERSION:
         raise ModelRejected(f"{path} has format {format_version}, this program reads {FORMAT_VERSION}; train again")
     found = _checksums(path)
     for file in sorted(expected.keys() | found.keys()):
         if expected.get(file) != found.get(file):
-            what = "is missing" if file not in found else "is not in its manifest" if file not in expected else "was changed"
+            what = (
+                "is missing"
+                if file not in found
+                else "is not in its manifest"
+                if file not in expected
+                else "was changed"
+            )
             raise ModelRejected(f"{path / file} {what}; restore the version from a copy or train again")
     return ModelVersion(path, manifest)
 

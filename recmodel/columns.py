@@ -38,9 +38,7 @@ MOVIELENS_NAMES = {
     "tmdbId": TMDB_ID,
 }
 
-RATINGS = pa.schema(
-    [(USER_ID, pa.int64()), (MOVIE_ID, pa.int64()), (RATING, pa.float32()), (TIMESTAMP, pa.int64())]
-)
+RATINGS = pa.schema([(USER_ID, pa.int64()), (MOVIE_ID, pa.int64()), (RATING, pa.float32()), (TIMESTAMP, pa.int64())])
 MOVIES = pa.schema([(MOVIE_ID, pa.int64()), (TITLE, pa.string()), (GENRES, pa.string())])
 LINKS = pa.schema([(MOVIE_ID, pa.int64()), (IMDB_ID, pa.string()), (TMDB_ID, pa.int64())])
 USERS = pa.schema([(USER_ID, pa.int64())])

@@ -8,16 +8,18 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from recmodel import columns as c
 from recmodel.errors import RecmodelError
 
 out = Console(highlight=False)
@@ -76,7 +78,7 @@ def run(command: click.Command, *, unexpected: int = 1) -> None:
         log.exception("failed with exit code %d", error.exit_code)
         _say("Error", str(error))
         sys.exit(error.exit_code)
-    except Exception as error:  # noqa: BLE001 - the last resort: whatever it is, people get one line
+    except Exception as error:
         log.exception("failed unexpectedly")
         first_line = (str(error).strip().splitlines() or ["no message"])[0][:300]
         _say("Unexpected error", f"{type(error).__name__}: {first_line}{_where_the_trace_is()}")
@@ -89,24 +91,43 @@ def _say(kind: str, sentence: str) -> None:
 
 
 def _where_the_trace_is() -> str:
-    files = [handler.baseFilename for handler in logging.getLogger().handlers if isinstance(handler, logging.FileHandler)]
+    files = [
+        handler.baseFilename for handler in logging.getLogger().handlers if isinstance(handler, logging.FileHandler)
+    ]
     return f" (the trace is in {files[0]})" if files else ""
 
 
-def table(title: str, **column_styles: str) -> Table:
-    """An empty table in the house style; `column_styles` gives each heading its justification."""
+def table(title: str | None, left: Sequence[str], right: Sequence[str] = ()) -> Table:
+    """An empty table in the house style, with these headings: text to the left, numbers to the right."""
     made = Table(title=title, title_justify="left", title_style="bold", header_style="dim", box=None, pad_edge=False)
-    for heading, justify in column_styles.items():
-        made.add_column(heading.replace("_", " "), justify=justify)  # type: ignore[arg-type]
+    for heading in left:
+        made.add_column(heading, overflow="fold")
+    for heading in right:
+        made.add_column(heading, justify="right", no_wrap=True)
     return made
 
 
 def facts(rows: dict[str, object]) -> Table:
     """Names and values in two columns."""
-    made = table("", name="left", value="left")
-    made.title, made.show_header = None, False
+    made = table(None, ["", ""])
+    made.show_header = False
     for name, value in rows.items():
         made.add_row(f"[dim]{name}[/]", escape(str(value)))
+    return made
+
+
+def recommendations(title: str, rows: list[dict[str, Any]]) -> Table:
+    """Rows of the table recommendations, for people."""
+    made = table(title, ["rank", "title", "predicted rating"], ["score", "movie id"])
+    for row in rows:
+        score = row[c.RETRIEVAL_SCORE]
+        made.add_row(
+            str(row[c.RANK]),
+            escape(row[c.TITLE]),
+            stars(row[c.PREDICTED_RATING]),
+            "popular" if row[c.SOURCE] == c.SOURCE_POPULARITY else "–" if score is None else f"{score:.3f}",
+            str(row[c.MOVIE_ID]),
+        )
     return made
 
 

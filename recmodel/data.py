@@ -117,7 +117,7 @@ def read_catalogue(folder: Path, intake: Intake) -> pa.Table:
     path = find(folder, "movies")
     blocks = check(path, c.MOVIES, [has_title, first_of_its_id])
     movies = pa.Table.from_batches(intake.accept(path, blocks), schema=c.MOVIES)
-    links_path = find(folder, "links", required=False)
+    links_path = find_optional(folder, "links")
     if links_path is None:
         links = c.LINKS.empty_table()
     else:
@@ -159,7 +159,9 @@ def read_ratings(folder: Path, catalogue: pa.Table, intake: Intake) -> pa.Table:
     return pa.Table.from_batches(stream_ratings(folder, catalogue, intake), schema=c.RATINGS)
 
 
-def stage_ratings(batches: Iterable[pa.RecordBatch], path: Path, movie_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def stage_ratings(
+    batches: Iterable[pa.RecordBatch], path: Path, movie_ids: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Writes ratings to one Parquet file for Spark to read, and counts them by movie on the way.
 
     Args:
@@ -204,19 +206,22 @@ def fingerprint(ratings: pa.Table, catalogue: pa.Table) -> str:
     return digest.hexdigest()
 
 
-def find(folder: Path, table: str, *, required: bool = True) -> Path | None:
+def find(folder: Path, table: str) -> Path:
     """The file (or the folder of Parquet files) that holds `table`.
 
     Raises:
-        InputRejected: it is required and missing.
+        InputRejected: it is missing.
     """
-    for ending in (".csv", ".parquet"):
-        path = folder / f"{table}{ending}"
-        if path.exists():
-            return path
-    if required:
+    path = find_optional(folder, table)
+    if path is None:
         raise InputRejected(f"{folder} holds neither {table}.csv nor {table}.parquet; a MovieLens directory has one")
-    return None
+    return path
+
+
+def find_optional(folder: Path, table: str) -> Path | None:
+    """Like `find`, but None where the table is missing."""
+    candidates = (folder / f"{table}{ending}" for ending in (".csv", ".parquet"))
+    return next((path for path in candidates if path.exists()), None)
 
 
 def check(path: Path, schema: pa.Schema, rules: list[Rule]) -> Iterator[Checked]:
@@ -360,7 +365,9 @@ def _csv_blocks(path: Path, schema: pa.Schema) -> Iterator[_Block]:
         for column in batch.columns:
             filled |= pc.binary_length(column).to_numpy() > 0
         mask = pa.array(filled)
-        yield _Block([column.filter(mask) for column in batch.columns], names, row_numbers[filled], malformed[reported:])
+        yield _Block(
+            [column.filter(mask) for column in batch.columns], names, row_numbers[filled], malformed[reported:]
+        )
         reported = len(malformed)
     if malformed[reported:]:
         yield _Block([pa.array([], field.type) for field in schema], names, np.empty(0, np.int64), malformed[reported:])

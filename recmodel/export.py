@@ -1,8 +1,8 @@
 """Export: the arrays of a trained model become a SavedModel that stands alone.
 
-Takes `model.Weights`; writes a SavedModel with one signature a question. What is saved is a plain `tf.Module` of variables
-and graphs: no Keras object, no metric, no dataset and no vocabulary file, so none of them can stop it from being
-saved, or be missing where it is loaded.
+Takes `model.Weights`; writes a SavedModel with one signature a question. What is saved is a plain `tf.Module` of
+variables and graphs: no Keras object, no metric, no dataset and no vocabulary file, so none of them can stop it
+from being saved, or be missing where it is loaded.
 
 Ids are int64. Inside, row i of every table belongs to the i-th smallest id, and `tf.math.top_k` prefers the lower
 index among equals: ties break by ascending movie id without further work.

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from recmodel import columns as c
-from recmodel.quiet_tensorflow import tf  # isort: skip  (before TensorFlow Recommenders)
-import tensorflow_recommenders as tfrs
-
+from recmodel.quiet_tensorflow import tf
 from recmodel.settings import Preset
+
+import tensorflow_recommenders as tfrs  # isort: skip  (after quiet_tensorflow)
 
 Features = dict[str, tf.Tensor]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -16,11 +17,12 @@ def _data(_context: click.Context, _parameter: click.Parameter, value: str | Non
 
 
 def path(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    """Click callback: a path from where the command is typed, not from where it runs."""
     return None if value is None else _absolute(value)
 
 
-def _absolute(path: str) -> str:
-    return path if "://" in path else str(Path(path).expanduser().absolute())
+def _absolute(given: str) -> str:
+    return given if "://" in given else os.path.abspath(Path(given).expanduser())
 
 
 data = click.option(

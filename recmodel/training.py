@@ -11,9 +11,11 @@ import pyarrow as pa
 
 from recmodel import columns as c
 from recmodel.errors import InputRejected, ModelRejected
-from recmodel.model import MovieModel, tfrs
+from recmodel.model import MovieModel
 from recmodel.quiet_tensorflow import tf
 from recmodel.settings import Preset
+
+import tensorflow_recommenders as tfrs  # isort: skip  (after quiet_tensorflow)
 
 TOP_K = (1, 5, 10, 50, 100)
 
@@ -22,6 +24,8 @@ Arrays = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Trained:
+    """A fitted model and what is known of it."""
+
     model: MovieModel
     metrics: dict[str, Any]  # what goes to metrics.json
 

@@ -1,0 +1,46 @@
+"""Predict how one user would rate some movies."""
+
+from pathlib import Path
+
+import click
+import numpy as np
+from rich.markup import escape
+
+from recmodel import artifact, console, lookup, options, serving, settings
+from recmodel import columns as c
+from recmodel.errors import UsageRejected
+
+
+@click.command(
+    epilog='Example: python jobs/predict.py 42 1196 "Heat (1995)"',
+    context_settings=options.CONTEXT,
+)
+@click.argument("user_id", type=int)
+@click.argument("movies", metavar="MOVIE...", nargs=-1, required=True)
+@options.models
+@options.model_version
+def predict(user_id: int, movies: tuple[str, ...], **flags: str | None) -> None:
+    """Print the predicted rating and the retrieval score of USER_ID for each MOVIE: a movie id or an exact title."""
+    chosen = settings.load(paths={"models": flags["models"]})
+    version = artifact.open_version(Path(chosen.paths.models), flags["model_version"])
+    catalogue = version.catalogue()
+    movie_ids = np.array([lookup.movie_id(typed, catalogue) for typed in movies])
+
+    pairs = serving.Recommender(version.saved_model).predict(np.full(len(movie_ids), user_id), movie_ids)
+    if not pairs.known_user.all():
+        raise UsageRejected(f"model {version.name} does not know user {user_id}; train again with their ratings")
+
+    titles = dict(zip(catalogue.column(c.MOVIE_ID).to_pylist(), catalogue.column(c.TITLE).to_pylist(), strict=True))
+    shown = console.table(f"User {user_id}, model {version.name}", ["title", "predicted rating"], ["score", "movie id"])
+    for movie_id, rating, score in zip(movie_ids, pairs.predicted_rating, pairs.retrieval_score, strict=True):
+        shown.add_row(
+            escape(titles[movie_id]),
+            console.stars(float(rating)) if "rating" in version.tasks else "–",
+            f"{score:.3f}" if "retrieval" in version.tasks else "–",
+            str(movie_id),
+        )
+    console.out.print(shown)
+
+
+if __name__ == "__main__":
+    console.run(predict)

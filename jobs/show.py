@@ -1,0 +1,38 @@
+"""Show one user's published recommendations in the terminal."""
+
+from datetime import datetime
+from pathlib import Path
+
+import click
+
+from recmodel import console, options, settings, tables
+from recmodel.errors import UsageRejected
+
+
+@click.command(epilog="Example: python jobs/show.py 42 --top-n 5", context_settings=options.CONTEXT)
+@click.argument("user_id", type=int)
+@options.output
+@click.option("--run-date", type=click.DateTime(["%Y-%m-%d"]), help="A run other than the newest.")
+@click.option("--top-n", type=int, help="Show only the first so many.")
+def show(user_id: int, output: str | None, run_date: datetime | None, top_n: int | None) -> None:
+    """Print what user USER_ID is recommended, from the published tables."""
+    folder = Path(settings.load(paths={"output": output}).paths.output)
+    published = tables.run_dates(folder)
+    if not published:
+        raise UsageRejected(f"{folder} holds no published run; run ./submit.sh score first, or give --output")
+    chosen = run_date.date() if run_date else published[-1]
+    if chosen not in published:
+        nearest = min(published, key=lambda date: abs(date - chosen))
+        raise UsageRejected(f"there is no run of {chosen} in {folder}; the nearest is that of {nearest}")
+    rows = tables.recommendations_of(folder, chosen, [user_id]).slice(0, top_n).to_pylist()
+    if not rows:
+        known = tables.user_range(folder, chosen)
+        users = f"its users go from {known[0]} to {known[1]}" if known else "it has no users"
+        raise UsageRejected(f"user {user_id} has no recommendations in the run of {chosen}; {users}")
+    console.out.print(
+        console.recommendations(f"User {user_id}, run of {chosen}, model {rows[0]['model_version']}", rows)
+    )
+
+
+if __name__ == "__main__":
+    console.run(show)

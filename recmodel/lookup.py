@@ -1,0 +1,38 @@
+"""Looking a movie up: what people type, an id or an exact title, becomes one movie id of the catalogue."""
+
+from __future__ import annotations
+
+import difflib
+
+import pyarrow as pa
+
+from recmodel import columns as c
+from recmodel.errors import UsageRejected
+
+
+def movie_id(typed: str, catalogue: pa.Table) -> int:
+    """The id that `typed` means: an id of the catalogue, else the exact title of one movie.
+
+    Raises:
+        UsageRejected: no movie or several have that title; names near titles, or the ids to choose from.
+    """
+    ids, titles = catalogue.column(c.MOVIE_ID).to_pylist(), catalogue.column(c.TITLE).to_pylist()
+    if typed.isascii() and typed.isdigit() and int(typed) in set(ids):
+        return int(typed)
+    found = [i for i, title in zip(ids, titles, strict=True) if title == typed]
+    if len(found) > 1:
+        choices = " or ".join(str(i) for i in found)
+        raise UsageRejected(f"{len(found)} movies are called {typed!r}; give the id of the one you mean: {choices}")
+    if not found:
+        raise UsageRejected(f"the catalogue has no movie {typed!r}{_near(typed, titles)}")
+    return found[0]
+
+
+def _near(typed: str, titles: list[str]) -> str:
+    """A hint at up to three titles that look like `typed`, regardless of case, or start with it."""
+    by_folded = {title.casefold(): title for title in titles}
+    folded = typed.casefold()
+    near = sorted((title for key, title in by_folded.items() if key.startswith(folded)), key=len)[:3]
+    if not near and not typed.isdigit():
+        near = [by_folded[key] for key in difflib.get_close_matches(folded, by_folded, n=3)]
+    return f"; near it: {', '.join(repr(title) for title in near)}" if near else "; give an id or an exact title"

@@ -1,0 +1,132 @@
+"""Shared pieces: one Spark session, small hand-made inputs, models with exact arithmetic, and one real run."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+MOVIES_CSV = """movieId,title,genres
+1,"Matrix, The (1999)",Action|Sci-Fi
+2,"Say ""Hi"" (2001)",Comedy
+3,Emma (1996),Drama
+4,Emma (1996),Drama|Romance
+10,Amélie (2001),Comedy|Romance
+11,Never Rated (1990),(no genres listed)
+"""
+
+
+def make_ratings(users: int = 40, movies: tuple[int, ...] = (1, 2, 3, 4, 10), seed: int = 0) -> list[tuple]:
+    """(user, movie, rating, timestamp): everybody has rated two or three movies."""
+    random = np.random.RandomState(seed)
+    rows = []
+    for user in range(1, users + 1):
+        for movie in sorted(random.choice(movies, size=random.randint(2, 4), replace=False)):
+            rows.append((user, int(movie), random.randint(1, 11) / 2, 1_000_000 + len(rows)))
+    return rows
+
+
+def write_movielens(folder: Path, ratings: list[tuple], movies_csv: str = MOVIES_CSV) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "movies.csv").write_text(movies_csv, encoding="utf-8")
+    lines = ["userId,movieId,rating,timestamp", *(",".join(str(value) for value in row) for row in ratings)]
+    (folder / "ratings.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
+
+
+def submit(*arguments: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess:
+    """./submit.sh, as its users call it."""
+    return subprocess.run(
+        [str(ROOT / "submit.sh"), *map(str, arguments)],
+        capture_output=True, text=True, timeout=600, check=False, env={**os.environ, **(environment or {})},
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _logs_of_tests(tmp_path_factory):
+    os.environ["RECMODEL_PATHS__LOGS"] = str(tmp_path_factory.mktemp("logs"))
+    os.environ["RECMODEL_SPARK_LOG"] = str(tmp_path_factory.mktemp("spark-log") / "spark.log")
+
+
+@pytest.fixture(scope="session")
+def toy(tmp_path_factory) -> Path:
+    """A MovieLens directory of 40 users and 6 movies, two of them with one title, one without ratings."""
+    return write_movielens(tmp_path_factory.mktemp("toy") / "data", make_ratings())
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory):
+    from recmodel import session
+
+    spark = session.start("tests", tmp_path_factory.mktemp("spark"))
+    assert spark.sparkContext.master == "local[*]"
+    yield spark
+    spark.stop()
+
+
+def exact_weights(users: int, movies: int, dim: int = 3, seed: int = 0):
+    """Weights that are small multiples of 1/2, so that float32 computes them without rounding and ties are real."""
+    from recmodel.model import Weights
+
+    random = np.random.RandomState(seed)
+
+    def halves(*shape: int) -> np.ndarray:
+        return (random.randint(-3, 4, size=shape) / 2).astype(np.float32)
+
+    return Weights(
+        user_ids=np.arange(1, users + 1, dtype=np.int64) * 3,
+        user_vectors=halves(users, dim),
+        movie_ids=np.sort(random.choice(10 * movies, size=movies, replace=False)).astype(np.int64) + 1,
+        movie_vectors=halves(movies, dim),
+        rating_layers=[(halves(2 * dim, 5), halves(5)), (halves(5, 4), halves(4)), (halves(4, 1), halves(1))],
+        rating_range=(0.5, 5.0),
+    )
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory):
+    """(Weights, Recommender) pairs by catalogue size, saved and loaded again."""
+    from recmodel import export, serving
+
+    made = {}
+    for movies in (1, 7, 60):
+        weights = exact_weights(users=20, movies=movies, seed=movies)
+        folder = tmp_path_factory.mktemp(f"exact-{movies}") / "saved_model"
+        export.save(weights, folder)
+        made[movies] = SimpleNamespace(weights=weights, model=serving.Recommender(folder), folder=folder)
+    return made
+
+
+@pytest.fixture(scope="session")
+def toy_models(toy, tmp_path_factory) -> Path:
+    """A model directory with a version of each preset, trained on the toy data; CURRENT is `joint`."""
+    models = tmp_path_factory.mktemp("toy-models")
+    for preset in ("rating", "retrieval", "ranking", "default", "joint"):
+        result = subprocess.run(
+            [sys.executable, ROOT / "jobs/train.py", "--data", toy, "--models", models, "--preset", preset],
+            capture_output=True, text=True, timeout=300, check=False,
+        )  # fmt: skip
+        assert result.returncode == 0, result.stderr
+    return models
+
+
+@pytest.fixture(scope="session")
+def nightly(tmp_path_factory) -> SimpleNamespace:
+    """The real thing, once: `./submit.sh nightly` on real MovieLens ratings, from nothing to published tables."""
+    base = tmp_path_factory.mktemp("nightly")
+    models, output = base / "models", base / "output"
+    result = submit(
+        "nightly", "--data", "sample", "--models", models, "--output", output, "--run-date", "2026-01-31",
+        "--preset", "joint", "--master", "local[2]",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    run = json.loads((output / "runs/run_date=2026-01-31/run.json").read_text())
+    return SimpleNamespace(models=models, output=output, run=run, stdout=result.stdout, stderr=result.stderr)

@@ -1,0 +1,54 @@
+"""Settings: which source wins, and what is said of a bad value."""
+
+import pytest
+
+from recmodel import settings
+from recmodel.errors import UsageRejected
+
+
+def test_a_flag_beats_the_environment_beats_the_file(monkeypatch):
+    from_file = settings.load().scoring.top_n
+    monkeypatch.setenv("RECMODEL_SCORING__TOP_N", "77")
+    assert from_file != 77
+    assert settings.load().scoring.top_n == 77
+    assert settings.load(scoring={"top_n": 5, "rank_by": None}).scoring.top_n == 5
+    assert settings.load(scoring={"top_n": 5}).scoring.rank_by == settings.load().scoring.rank_by
+
+
+def test_relative_paths_start_at_the_project_whatever_the_working_directory(monkeypatch, tmp_path):
+    expected = settings.load().paths
+    monkeypatch.chdir(tmp_path)
+    assert settings.load().paths == expected
+    assert settings.load(paths={"data": settings.SAMPLE}).paths.data == settings.SAMPLE
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        ({"scoring": {"top_n": 0}}, "scoring.top_n: Input should be greater than or equal to 1 (got 0)"),
+        ({"training": {"test_share": 1.0}}, "training.test_share"),
+        ({"scoring": {"rank_by": "best"}}, "scoring.rank_by"),
+        ({"scoring": {"top": 3}}, "scoring.top: Extra inputs are not permitted"),
+    ],
+)
+def test_a_bad_value_is_named(flags, sentence):
+    with pytest.raises(UsageRejected) as caught:
+        settings.load(**flags)
+    assert sentence in str(caught.value)
+
+
+def test_the_notebooks_presets_are_its_own():
+    for name in ("joint", "rating", "retrieval", "ranking"):
+        preset = settings.preset(name)
+        assert (preset.embedding_dim, preset.learning_rate, preset.batch_size, preset.epochs) == (32, 0.1, 8192, 3)
+        assert preset.rating_layers == ((256, 64) if name == "ranking" else (256, 128))
+    weights = {n: (p.rating_weight, p.retrieval_weight) for n in ("joint", "rating", "retrieval", "ranking")
+               for p in [settings.preset(n)]}  # fmt: skip
+    assert weights == {"joint": (1, 1), "rating": (1, 0), "retrieval": (0, 1), "ranking": (1, 0)}
+
+
+def test_an_unknown_preset_is_told_the_known_ones():
+    with pytest.raises(UsageRejected, match="no preset is called 'best'.* has joint, rating, retrieval"):
+        settings.preset("best")
+    with pytest.raises(UsageRejected, match=r"preset joint, epochs: .* \(got 0\)"):
+        settings.preset("joint", epochs=0)
