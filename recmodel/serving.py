@@ -84,6 +84,9 @@ class Recommender:
             raise ValueError("each user needs one list of seen movies and one of as many ratings")
         if rank_by not in ("retrieval", "rating", "two-stage") or n < 1 or candidates < 1:
             raise ValueError(f"cannot rank the top {n} by {rank_by!r} from {candidates} candidates")
+        if not len(users):  # TensorFlow cannot map over nobody
+            nothing = np.empty((0, n), np.float32)
+            return TopN(nothing.astype(np.int64), nothing, nothing, np.empty(0, np.int32), np.empty(0, bool))
         result = self._call(
             "recommend",
             {

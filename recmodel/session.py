@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import zipfile
 from pathlib import Path
 
@@ -26,6 +27,7 @@ def start(name: str, scratch: Path) -> SparkSession:
     if master.startswith("local"):
         conf.setIfMissing("spark.driver.bindAddress", "127.0.0.1")
         conf.setIfMissing("spark.driver.host", "127.0.0.1")
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # the workers' Python, here the driver's
     if "SPARK_LOCAL_IP" not in os.environ:
         conf.setIfMissing("spark.ui.enabled", "false")  # without that variable its pages listen on all interfaces
     conf.set("spark.sql.session.timeZone", "UTC")

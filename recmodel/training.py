@@ -117,10 +117,12 @@ def evaluate(model: MovieModel, held_out: Arrays) -> dict[str, Any]:
     batches = _Batches(held_out, 4096, seed=None)
     predicted = model.predict(batches, verbose=0)[c.PREDICTED_RATING]
     error = predicted.astype(np.float64) - held_out[c.RATING]
-    catalogue = tf.data.Dataset.from_tensor_slices(model.movie_ids).batch(4096).map(model.movie_tower)
-    top_k = tfrs.metrics.FactorizedTopK(candidates=catalogue, ks=TOP_K)
+    catalogue = tf.data.Dataset.from_tensor_slices(model.movie_ids).batch(4096)
+    top_k = tfrs.metrics.FactorizedTopK(candidates=catalogue.map(lambda ids: (ids, model.movie_tower(ids))), ks=TOP_K)
     for batch in batches:
-        top_k.update_state(model.user_tower(batch[c.USER_ID]), model.movie_tower(batch[c.MOVIE_ID]))
+        # By id: compared by score, a movie can lose to itself, rounded otherwise.
+        user, movie = model.user_tower(batch[c.USER_ID]), model.movie_tower(batch[c.MOVIE_ID])
+        top_k.update_state(user, movie, true_candidate_ids=batch[c.MOVIE_ID][:, tf.newaxis])
     return {
         "rmse": float(np.sqrt(np.mean(error**2))),
         "mae": float(np.mean(np.abs(error))),

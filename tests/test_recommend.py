@@ -1,0 +1,127 @@
+"""The SavedModel's answers, held against NumPy in float64.
+
+The weights are small multiples of 1/2, so that both sides compute without rounding: ids must be identical, ties
+included.
+"""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+
+def oracle_scores(weights, user_row: int) -> tuple[np.ndarray, np.ndarray]:
+    """Retrieval scores and ratings of one user for the whole catalogue, as the definitions say, in float64."""
+    user = weights.user_vectors[user_row].astype(np.float64)
+    movies = weights.movie_vectors.astype(np.float64)
+    hidden = np.concatenate([np.broadcast_to(user, movies.shape), movies], axis=1)
+    for i, (kernel, bias) in enumerate(weights.rating_layers):
+        hidden = hidden @ kernel + bias
+        if i < len(weights.rating_layers) - 1:
+            hidden = np.maximum(hidden, 0)
+    return movies @ user, np.clip(hidden[:, 0], *weights.rating_range)
+
+
+def oracle_top(weights, user_row, seen, n, rank_by, candidates) -> np.ndarray:
+    """Ids by falling score, ties by ascending id, seen items left out: a stable argsort of the whole catalogue."""
+    score, rating = oracle_scores(weights, user_row)
+    allowed = np.flatnonzero(~np.isin(weights.movie_ids, seen))
+    if rank_by == "two-stage":
+        by_score = allowed[np.argsort(-score[allowed], kind="stable")][: max(candidates, n)]
+        allowed = np.sort(by_score)
+    key = score if rank_by == "retrieval" else rating
+    return weights.movie_ids[allowed[np.argsort(-key[allowed], kind="stable")][:n]]
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_top_n_is_the_oracles(exported, data):
+    case = exported[data.draw(st.sampled_from(sorted(exported)), "catalogue size")]
+    weights = case.weights
+    users = data.draw(st.lists(st.integers(0, len(weights.user_ids) - 1), max_size=6), "users")
+    n = data.draw(st.integers(1, len(weights.movie_ids) + 3), "n")
+    candidates = data.draw(st.integers(1, len(weights.movie_ids) + 3), "candidates")
+    rank_by = data.draw(st.sampled_from(["retrieval", "rating", "two-stage"]), "policy")
+    include_seen = data.draw(st.booleans(), "include seen")
+    movie = st.one_of(st.sampled_from(weights.movie_ids.tolist()), st.integers(-5, 10_000))
+    seen = [
+        data.draw(st.one_of(st.lists(movie, max_size=90), st.just(weights.movie_ids.tolist())), "seen") for _ in users
+    ]
+    top = case.model.recommend(
+        weights.user_ids[users], [np.array(ids, np.int64) for ids in seen], [np.ones(len(ids)) for ids in seen],
+        n=n, rank_by=rank_by, candidates=candidates, include_seen=include_seen,
+    )  # fmt: skip
+    for b, user in enumerate(users):
+        expected = oracle_top(weights, user, [] if include_seen else seen[b], n, rank_by, candidates)
+        assert top.count[b] == len(expected)
+        assert top.movie_id[b, : len(expected)].tolist() == expected.tolist()
+        row = np.searchsorted(weights.movie_ids, expected)
+        score, rating = oracle_scores(weights, user)
+        assert top.retrieval_score[b, : len(expected)].tolist() == score[row].tolist()
+        assert top.predicted_rating[b, : len(expected)].tolist() == rating[row].tolist()
+        assert (top.movie_id[b, len(expected) :] == -1).all()
+        assert np.isnan(top.predicted_rating[b, len(expected) :]).all()
+
+
+def test_the_exact_weights_do_tie(exported):
+    """Else the test above would say nothing about ties."""
+    weights = exported[60].weights
+    score, rating = oracle_scores(weights, 0)
+    assert len(np.unique(score)) < 60
+    assert len(np.unique(rating)) < 60
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.int64, np.int16])
+def test_predict_is_the_oracles_for_any_integer_type(exported, dtype):
+    weights, model = exported[60].weights, exported[60].model
+    pairs = model.predict(np.repeat(weights.user_ids, 60).astype(dtype), np.tile(weights.movie_ids, 20).astype(dtype))
+    expected = [oracle_scores(weights, user) for user in range(20)]
+    assert pairs.retrieval_score.tolist() == np.concatenate([score for score, _ in expected]).tolist()
+    assert pairs.predicted_rating.tolist() == np.concatenate([rating for _, rating in expected]).tolist()
+    assert pairs.known_user.all()
+    assert pairs.known_movie.all()
+
+
+def test_rate_catalogue_is_predict_for_every_movie(exported):
+    weights, model = exported[60].weights, exported[60].model
+    ratings, known = model.rate_catalogue(weights.user_ids)
+    assert known.all()
+    assert ratings.tolist() == [oracle_scores(weights, user)[1].tolist() for user in range(20)]
+
+
+def test_unknown_ids_are_flagged_and_never_scored(exported):
+    weights, model = exported[7].weights, exported[7].model
+    user, movie = weights.user_ids[0], weights.movie_ids[0]
+    pairs = model.predict([user, user, -1, 2**62], [movie, -1, movie, 2**62])
+    assert pairs.known_user.tolist() == [True, True, False, False]
+    assert pairs.known_movie.tolist() == [True, False, True, False]
+    for values in (pairs.predicted_rating, pairs.retrieval_score):
+        assert np.isnan(values).tolist() == [False, True, True, True]
+    top = model.recommend([-1, user], [np.empty(0, int)] * 2, [np.empty(0)] * 2, n=3)
+    assert top.known_user.tolist() == [False, True]
+    assert top.count.tolist() == [0, 3]
+    assert (top.movie_id[0] == -1).all()
+    assert np.isnan(model.user_embedding([-1])).all()
+    assert np.isnan(model.movie_embedding([-1])).all()
+
+
+def test_embeddings_are_the_towers(exported):
+    weights, model = exported[60].weights, exported[60].model
+    assert (model.user_embedding(weights.user_ids) == weights.user_vectors).all()
+    assert (model.movie_embedding(weights.movie_ids[::-1]) == weights.movie_vectors[::-1]).all()
+
+
+def test_wrong_arguments_get_a_sentence(exported):
+    model = exported[7].model
+    with pytest.raises(TypeError, match="movie_ids must be integers, not .*; look titles up"):
+        model.predict([1], ["Heat (1995)"])
+    with pytest.raises(TypeError, match="user_ids must be integers, not float64"):
+        model.predict([1.5], [1])
+    with pytest.raises(ValueError, match="2 user ids and 1 movie ids do not make pairs"):
+        model.predict([1, 2], [1])
+    with pytest.raises(ValueError, match="cannot rank the top 0"):
+        model.recommend([3], [np.empty(0, int)], [np.empty(0)], n=0)
+    with pytest.raises(ValueError, match="by 'best'"):
+        model.recommend([3], [np.empty(0, int)], [np.empty(0)], rank_by="best")
+    with pytest.raises(ValueError, match="one list of seen movies"):
+        model.recommend([3, 6], [np.empty(0, int)], [np.empty(0)])

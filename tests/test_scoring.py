@@ -1,0 +1,201 @@
+"""Scoring: blocks of users, with and without Spark, and the histories that feed them."""
+
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from test_recommend import oracle_top
+
+from recmodel import columns as c
+from recmodel import data, scoring, serving
+from recmodel.histories import histories
+
+REQUEST = scoring.TopNRequest(
+    n=5, rank_by="retrieval", candidates=10, include_seen=False, min_history=1, block_bytes=1 << 20, threads=1
+)
+
+
+@pytest.fixture(scope="module")
+def case(exported):
+    return exported[60]
+
+
+@pytest.fixture(scope="module")
+def payload(case):
+    movies = case.weights.movie_ids
+    popular, popular_rating = scoring.popularity(movies, np.arange(60.0) % 7, (np.arange(60.0) % 7) * 3)
+    return scoring.Payload(
+        model_version="v1",
+        saved_model=serving.pack(case.folder),
+        tasks=("retrieval", "rating"),
+        movie_id=movies,
+        title=np.array([f"Movie {movie}" for movie in movies], object),
+        popular=popular,
+        popular_rating=popular_rating,
+    )
+
+
+def users_frame(user_ids, seen) -> pd.DataFrame:
+    return pd.DataFrame(
+        {c.USER_ID: user_ids, c.SEEN_MOVIE_IDS: seen, c.SEEN_RATINGS: [np.full(len(ids), 3.0) for ids in seen]}
+    )
+
+
+@pytest.fixture(scope="module")
+def everybody(case):
+    random = np.random.RandomState(5)
+    seen = [np.sort(random.choice(case.weights.movie_ids, random.randint(1, 58), False)) for _ in range(20)]
+    return users_frame(case.weights.user_ids, seen)
+
+
+def test_rows_of_a_block_are_the_oracles(case, payload, everybody):
+    for rank_by in ("retrieval", "rating", "two-stage"):
+        frame = scoring.recommend_block(case.model, everybody, payload, replace(REQUEST, rank_by=rank_by))
+        assert (frame[c.SOURCE] == "model").all()
+        assert (frame[c.TITLE] == "Movie " + frame[c.MOVIE_ID].astype(str)).all()
+        for row, (user, seen) in enumerate(zip(everybody[c.USER_ID], everybody[c.SEEN_MOVIE_IDS], strict=True)):
+            mine = frame[frame[c.USER_ID] == user]
+            assert mine[c.MOVIE_ID].tolist() == oracle_top(case.weights, row, seen, 5, rank_by, 10).tolist()
+            assert mine[c.RANK].tolist() == list(range(1, len(mine) + 1))
+
+
+def test_the_size_of_blocks_changes_nothing(case, payload, everybody):
+    whole = scoring.recommend_block(case.model, everybody, payload, REQUEST)
+    for size in (1, 3, 7, 20):
+        blocks = [everybody.iloc[start : start + size] for start in range(0, 20, size)]
+        parts = [scoring.recommend_block(case.model, block, payload, REQUEST) for block in blocks]
+        pd.testing.assert_frame_equal(pd.concat(parts, ignore_index=True), whole)
+
+
+def test_blocks_follow_from_the_memory_for_scores(payload):
+    frames = [pd.DataFrame({c.USER_ID: range(10)}), pd.DataFrame({c.USER_ID: range(3)})]
+    request = replace(REQUEST, block_bytes=4 * 60 * 4)  # four users of 60 movies of 4 bytes
+    assert [len(block) for block in scoring._blocks(iter(frames), payload, request)] == [4, 4, 2, 3]
+    tiny = replace(REQUEST, block_bytes=1)
+    assert [len(block) for block in scoring._blocks(iter(frames[1:]), payload, tiny)] == [1, 1, 1]
+
+
+def test_fewer_rows_where_fewer_movies_are_left(case, payload):
+    movies = case.weights.movie_ids
+    users = users_frame(case.weights.user_ids[:3], [movies, movies[2:], movies[:1]])
+    frame = scoring.recommend_block(case.model, users, payload, replace(REQUEST, n=100))
+    assert frame.groupby(c.USER_ID).size().to_dict() == {
+        case.weights.user_ids[1]: 2, case.weights.user_ids[2]: 59,
+    }  # fmt: skip
+    assert frame.loc[frame[c.USER_ID] == case.weights.user_ids[1], c.MOVIE_ID].isin(movies[:2]).all()
+    everything = scoring.recommend_block(case.model, users, payload, replace(REQUEST, n=100, include_seen=True))
+    assert (everything.groupby(c.USER_ID).size() == 60).all()
+
+
+def test_users_without_a_model_get_what_is_popular(case, payload):
+    """Hand-worked: ratings of movie row i number i % 7, so rows 6, 13, 20, … lead, ties by ascending id."""
+    movies = case.weights.movie_ids
+    known, stranger, newcomer = case.weights.user_ids[0], 10**12, case.weights.user_ids[1]
+    users = users_frame([known, stranger, newcomer], [movies[:2], movies[[6, 20]], movies[:0]])
+    frame = scoring.recommend_block(case.model, users, payload, replace(REQUEST, n=4))
+    by_user = dict(iter(frame.groupby(c.USER_ID)))
+    assert (by_user[known][c.SOURCE] == "model").all()
+    assert by_user[stranger][c.MOVIE_ID].tolist() == movies[[13, 27, 34, 41]].tolist()
+    assert by_user[newcomer][c.MOVIE_ID].tolist() == movies[[6, 13, 20, 27]].tolist()
+    for user in (stranger, newcomer):
+        assert (by_user[user][c.SOURCE] == "popularity").all()
+        assert by_user[user][c.RETRIEVAL_SCORE].isna().all()
+        assert by_user[user][c.PREDICTED_RATING].tolist() == [3.0] * 4  # everybody always gave three stars
+    picky = scoring.recommend_block(case.model, users, payload, replace(REQUEST, min_history=3))
+    assert (picky[c.SOURCE] == "popularity").all()
+
+
+def test_popularity_is_a_damped_mean_and_a_count():
+    order, rating = scoring.popularity(np.array([5, 6, 7, 8]), np.array([2.0, 0, 4, 2]), np.array([10.0, 0, 8, 2]))
+    assert order.tolist() == [2, 0, 3, 1]
+    overall = 20 / 8
+    assert rating == pytest.approx([(10 + 5 * overall) / 7, overall, (8 + 5 * overall) / 9, (2 + 5 * overall) / 7])
+    order, rating = scoring.popularity(np.array([5, 6]), np.zeros(2), np.zeros(2))
+    assert order.tolist() == [0, 1]
+    assert np.isnan(rating).all()
+
+
+def test_a_task_without_training_leaves_its_column_empty(case, payload, everybody):
+    request = replace(REQUEST, rank_by="rating")
+    frame = scoring.recommend_block(case.model, everybody, replace(payload, tasks=("rating",)), request)
+    assert frame[c.RETRIEVAL_SCORE].isna().all()
+    assert frame[c.PREDICTED_RATING].notna().all()
+    frame = scoring.recommend_block(case.model, everybody, replace(payload, tasks=("retrieval",)), REQUEST)
+    assert frame[c.RETRIEVAL_SCORE].notna().all()
+    assert frame[c.PREDICTED_RATING].isna().all()
+
+
+# -- in Spark --------------------------------------------------------------------------------------------------------
+
+
+def test_spark_gives_the_same_rows_and_loads_the_model_once_a_worker(spark, case, payload, everybody):
+    """12 partitions, 4 of them empty, small Arrow batches: still no more loads than Spark has slots."""
+    stats = spark.sparkContext.accumulator(scoring.WorkerStats(), scoring.MergeWorkerStats())
+    lists = everybody.assign(**{name: everybody[name].map(list) for name in (c.SEEN_MOVIE_IDS, c.SEEN_RATINGS)})
+    schema = f"{c.USER_ID} BIGINT, {c.SEEN_MOVIE_IDS} ARRAY<BIGINT>, {c.SEEN_RATINGS} ARRAY<FLOAT>"
+    spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", "2")
+    users = spark.createDataFrame(lists, schema).where(f"{c.USER_ID} > 0").repartition(8).union(
+        spark.createDataFrame([], schema).repartition(4)
+    )  # fmt: skip
+    frame = scoring.recommend(users, spark.sparkContext.broadcast(payload), REQUEST, stats).toPandas()
+    expected = scoring.recommend_block(case.model, everybody, payload, REQUEST)
+    order = [c.USER_ID, c.RANK]
+    pd.testing.assert_frame_equal(
+        frame.sort_values(order, ignore_index=True), expected.sort_values(order, ignore_index=True)
+    )
+    assert 1 <= stats.value.model_loads <= spark.sparkContext.defaultParallelism
+    assert stats.value.peak_bytes > 100 << 20
+    predicted = scoring.predict_all(users, spark.sparkContext.broadcast(payload), REQUEST, stats).toPandas()
+    ratings, _ = case.model.rate_catalogue(everybody[c.USER_ID])
+    found = predicted.pivot_table(index=c.USER_ID, columns=c.MOVIE_ID, values=c.PREDICTED_RATING)
+    assert (found.to_numpy() == ratings).all()
+    assert 1 <= stats.value.model_loads <= spark.sparkContext.defaultParallelism
+
+
+def test_workers_get_functions_by_reference():
+    """Else each task would bring its own, empty cache of loaded models."""
+    from pyspark import cloudpickle
+
+    pickled = cloudpickle.dumps(partial(scoring._recommend_partition, request=REQUEST))
+    assert len(pickled) < 1000
+    assert b"recmodel.scoring" in pickled
+
+
+@pytest.fixture
+def rated(spark, tmp_path):
+    rows = [(2, 30, 4.0, 1), (2, 10, 3.0, 1), (2, 30, 1.0, 9), (2, 30, 2.0, 9), (7, 10, 5.0, 1), (9, 20, 0.5, 1)]
+    batch = data.pa.RecordBatch.from_arrays([*zip(*rows, strict=True)], schema=c.RATINGS)
+    data.stage_ratings([batch], tmp_path / "ratings.parquet", np.array([10, 20, 30]))
+    return spark.read.parquet(str(tmp_path / "ratings.parquet"))
+
+
+def collected(frame):
+    return [(row[0], list(row[1]), list(row[2])) for row in frame.collect()]
+
+
+def test_histories_are_one_row_a_user_with_the_latest_ratings(rated):
+    expected = [(2, [10, 30], [3.0, 2.0]), (7, [10], [5.0]), (9, [20], [0.5])]
+    for partitions in (1, 2, 5):
+        frame = histories(rated, None, partitions)
+        assert collected(frame) == expected  # sorted by user over all partitions
+        assert frame.rdd.getNumPartitions() <= partitions
+
+
+def test_histories_of_users_asked_for_include_those_without_any(spark, rated):
+    asked = spark.createDataFrame([(9,), (100,), (1,)], f"{c.USER_ID} BIGINT")
+    assert collected(histories(rated, asked, 2)) == [(1, [], []), (9, [20], [0.5]), (100, [], [])]
+
+
+def test_histories_shuffle_once(rated):
+    plan = histories(rated, None, 3)._jdf.queryExecution().executedPlan().toString()
+    assert plan.count("Exchange ") == 1, plan
+
+
+def test_staged_ratings_are_counted_by_movie(tmp_path):
+    batch = data.pa.RecordBatch.from_arrays([[1, 1, 2], [20, 99, 20], [4.0, 1.0, 2.5], [0, 0, 0]], schema=c.RATINGS)
+    counts, sums = data.stage_ratings([batch, batch], tmp_path / "r.parquet", np.array([10, 20]))
+    assert (counts.tolist(), sums.tolist()) == ([0, 4], [0, 13.0])
+    assert pq.read_table(tmp_path / "r.parquet").num_rows == 6

@@ -1,0 +1,213 @@
+"""Training and export: every preset, with real TensorFlow Recommenders on a small set."""
+
+import json
+import shutil
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from conftest import make_ratings
+
+from recmodel import artifact, export, serving, settings, training
+from recmodel import columns as c
+from recmodel.errors import InputRejected, ModelRejected
+from recmodel.model import tf, tfrs
+
+PRESETS = ("default", "joint", "rating", "retrieval", "ranking")
+MOVIES = np.array([1, 2, 3, 4, 10, 11])
+
+
+def table(rows: list[tuple]) -> pa.Table:
+    return pa.table(list(zip(*rows, strict=True)), schema=c.RATINGS)
+
+
+def train(preset="joint", rows=None, **changes):
+    arguments = {"test_share": 0.2, "seed": 1, "rating_range": (0.5, 5.0)} | changes
+    return training.train(table(rows or make_ratings()), MOVIES, settings.preset(preset, epochs=2), **arguments)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_what_is_loaded_in_a_fresh_process_is_what_was_trained(preset, tmp_path):
+    """The SavedModel needs TensorFlow alone, and gives the trained model's numbers for every pair."""
+    model = train(preset).model
+    user_id, movie_id = (ids.ravel() for ids in np.meshgrid(model.user_ids, MOVIES))
+    expected = model({c.USER_ID: user_id, c.MOVIE_ID: movie_id})
+    export.save(model.weights_as_arrays(), tmp_path / "saved_model")
+    np.savez(tmp_path / "pairs.npz", user_id=user_id, movie_id=movie_id)
+    script = """
+        import sys
+        for name in ("keras", "tf_keras", "tensorflow_recommenders", "recmodel"):
+            sys.modules[name] = None  # an import of it fails
+        import numpy as np
+        import tensorflow as tf
+        pairs = np.load("pairs.npz")
+        loaded = tf.saved_model.load("saved_model")
+        for name in ("serving_default", "predict"):
+            answer = loaded.signatures[name](**{k: tf.constant(pairs[k]) for k in pairs})
+        np.savez("answer.npz", **{name: value.numpy() for name, value in answer.items()})
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], cwd=tmp_path, check=True, capture_output=True)
+    answer = np.load(tmp_path / "answer.npz")
+    assert set(answer) == {"retrieval_score", "predicted_rating", "known_user", "known_movie"}
+    for name in (c.RETRIEVAL_SCORE, c.PREDICTED_RATING):
+        assert answer[name].dtype == np.float32
+        assert np.abs(answer[name] - expected[name].numpy()).max() <= 1e-5
+    assert np.ptp(answer[c.RETRIEVAL_SCORE]) > 0  # pairs do differ
+
+
+def test_saving_works_with_metrics_attached(tmp_path):
+    """The notebook's FailedPreconditionError: FactorizedTopK's dataset of candidates was part of what was saved."""
+    model = train().model
+    candidates = tf.data.Dataset.from_tensor_slices(MOVIES).batch(4).map(model.movie_tower)
+    model.retrieval_task = tfrs.tasks.Retrieval(metrics=tfrs.metrics.FactorizedTopK(candidates=candidates))
+    model.evaluate(tf.data.Dataset.from_tensors({"user_id": [1], "movie_id": [1], "rating": [3.0]}), verbose=0)
+    export.save(model.weights_as_arrays(), tmp_path / "saved_model")
+    assert serving.Recommender(tmp_path / "saved_model").predict([1], [1]).known_movie.all()
+
+
+def test_a_version_describes_itself_in_json_and_text(tmp_path, toy):
+    """The notebook's TypeError: a vocabulary of bytes went to JSON. Here ids are int64 and titles are text."""
+    version = artifact.open_version(*_trained_by_command(toy, tmp_path))
+    manifest = json.loads((version.path / "manifest.json").read_text())
+    assert manifest["format_version"] == 1
+    assert manifest["preset"] == "joint"
+    assert manifest["tasks"] == ["retrieval", "rating"]
+    assert set(manifest["libraries"]) >= {"tensorflow", "tensorflow-recommenders"}
+    assert set(manifest["files"]) >= {"catalogue.parquet", "metrics.json", "saved_model/saved_model.pb"}
+    metrics = json.loads((version.path / "metrics.json").read_text())
+    assert list(metrics["top_k_accuracy"]) == ["1", "5", "10", "50", "100"]
+    assert metrics["rmse"] > 0
+    assert version.catalogue().schema == c.CATALOGUE
+    assert version.catalogue().column(c.TITLE)[0].as_py() == "Matrix, The (1999)"
+
+
+def _trained_by_command(toy, models):
+    command = [sys.executable, "jobs/train.py", "--data", toy, "--models", models, "--preset", "joint", "--epochs", "1"]
+    subprocess.run(command, check=True, capture_output=True)
+    return models, artifact.current(models)
+
+
+def test_signatures_take_plain_names_and_int64(exported):
+    """The notebook's model wanted `features/title` and refused int32."""
+    signatures = tf.saved_model.load(str(exported[7].folder)).signatures
+    assert set(signatures) >= {"serving_default", "predict", "recommend", "user_embedding", "movie_embedding"}
+    inputs = signatures["serving_default"].structured_input_signature[1]
+    assert {name: spec.dtype.name for name, spec in inputs.items()} == {"user_id": "int64", "movie_id": "int64"}
+
+
+def test_movies_of_one_title_have_scores_of_their_own(tmp_path):
+    """The notebook keyed movies by title: 3 and 4 are both Emma (1996)."""
+    model = train().model
+    export.save(model.weights_as_arrays(), tmp_path / "saved_model")
+    pairs = serving.Recommender(tmp_path / "saved_model").predict([1, 1], [3, 4])
+    assert pairs.known_movie.all()
+    assert pairs.predicted_rating[0] != pairs.predicted_rating[1]
+
+
+def test_the_same_seed_gives_the_same_model():
+    first, again, other = (train(seed=seed).model.weights_as_arrays() for seed in (7, 7, 8))
+    assert (first.user_vectors == again.user_vectors).all()
+    assert (first.rating_layers[0][0] == again.rating_layers[0][0]).all()
+    assert (first.user_vectors != other.user_vectors).any()
+
+
+def test_metrics_are_those_of_the_held_out_rows():
+    """RMSE and top-k accuracy, computed again here by hand."""
+    rows = make_ratings(users=60)
+    trained = train(rows=rows, seed=3)
+    fitted, held_out = training.split_at_random(training.latest_ratings(table(rows)), 0.2, 3)
+    assert len(fitted[c.RATING]) == trained.metrics["train_rows"]
+    assert len(held_out[c.RATING]) == trained.metrics["test_rows"] == int(0.2 * len(rows))
+    weights = trained.model.weights_as_arrays()
+    predicted = trained.model({c.USER_ID: held_out[c.USER_ID], c.MOVIE_ID: held_out[c.MOVIE_ID]})
+    error = predicted[c.PREDICTED_RATING].numpy() - held_out[c.RATING]
+    assert trained.metrics["rmse"] == pytest.approx(np.sqrt((error**2).mean()), abs=1e-6)
+    scores = weights.user_vectors[np.searchsorted(weights.user_ids, held_out[c.USER_ID])] @ weights.movie_vectors.T
+    target = np.searchsorted(MOVIES, held_out[c.MOVIE_ID])
+    place = (scores > scores[np.arange(len(target)), target][:, np.newaxis]).sum(axis=1)
+    assert trained.metrics["top_k_accuracy"]["1"] == pytest.approx((place < 1).mean(), abs=1e-6)
+    assert trained.metrics["top_k_accuracy"]["5"] == pytest.approx((place < 5).mean(), abs=1e-6)
+
+
+def test_the_split_is_the_published_protocol():
+    """numpy.random.RandomState(42).permutation; the last fifth is held out."""
+    rows = {c.USER_ID: np.arange(100), c.RATING: np.arange(100.0)}
+    fitted, held_out = training.split_at_random(rows, 0.2, 42)
+    order = np.random.RandomState(42).permutation(100)
+    assert fitted[c.USER_ID].tolist() == order[:80].tolist()
+    assert held_out[c.USER_ID].tolist() == order[80:].tolist()
+
+
+def test_of_several_ratings_of_a_movie_the_latest_counts():
+    rows = [(1, 1, 2.0, 30), (1, 2, 5.0, 1), (1, 1, 4.0, 10), (2, 1, 1.0, 5), (2, 1, 3.0, 5)]
+    latest = training.latest_ratings(table(rows))
+    assert list(zip(*(latest[name].tolist() for name in (c.USER_ID, c.MOVIE_ID, c.RATING)), strict=True)) == [
+        (1, 1, 2.0), (1, 2, 5.0), (2, 1, 3.0),
+    ]  # fmt: skip
+
+
+def test_nothing_to_train_on_is_refused():
+    with pytest.raises(InputRejected, match="no ratings to train on"):
+        training.train(c.RATINGS.empty_table(), MOVIES, settings.preset("joint"), test_share=0.2, seed=1,
+                       rating_range=(0.5, 5.0))  # fmt: skip
+
+
+def test_a_model_that_diverged_is_refused(exported, tmp_path):
+    with pytest.raises(ModelRejected, match="training diverged"):
+        training.train(table(make_ratings()), MOVIES, settings.preset("joint", learning_rate=1e30, epochs=3),
+                       test_share=0.2, seed=1, rating_range=(0.5, 5.0))  # fmt: skip
+    exported[7].weights.movie_vectors[0, 0] = np.nan
+    try:
+        with pytest.raises(ModelRejected, match="not a finite number"):
+            export.save(exported[7].weights, tmp_path / "saved_model")
+    finally:
+        exported[7].weights.movie_vectors[0, 0] = 0.5
+
+
+# -- versions ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (lambda path: (path / "catalogue.parquet").write_bytes(b"x"), "catalogue.parquet was changed"),
+        (lambda path: (path / "metrics.json").unlink(), "metrics.json is missing"),
+        (lambda path: (path / "saved_model/more.txt").write_text("x"), "more.txt is not in its manifest"),
+        (lambda path: (path / "manifest.json").write_text("{"), "manifest.json cannot be read"),
+        (lambda path: (path / "manifest.json").write_text('{"files": {}, "format_version": 99}'), "has format 99"),
+    ],
+)
+def test_a_version_that_is_not_what_was_written_is_refused(tmp_path, toy_models, spoil, sentence):
+    name = artifact.current(toy_models)
+    shutil.copytree(toy_models / name, tmp_path / name)
+    artifact.open_version(tmp_path, name)
+    spoil(tmp_path / name)
+    with pytest.raises(ModelRejected) as caught:
+        artifact.open_version(tmp_path, name)
+    assert sentence in str(caught.value)
+
+
+def test_versions_are_listed_chosen_and_current(toy_models, tmp_path):
+    assert len(artifact.versions(toy_models)) == 5
+    assert artifact.open_version(toy_models).manifest["preset"] == "joint"
+    first = artifact.versions(toy_models)[0]
+    assert artifact.open_version(toy_models, first).manifest["preset"] == "rating"
+    assert artifact.current(tmp_path) is None
+    with pytest.raises(ModelRejected, match="has no model yet"):
+        artifact.open_version(tmp_path)
+    with pytest.raises(ModelRejected, match="has no version '../x'"):
+        artifact.open_version(toy_models, "../x")
+
+
+def test_a_version_that_cannot_be_written_leaves_nothing_behind(tmp_path, exported):
+    weights = exported[1].weights
+    broken = type(weights)(**{**vars(weights), "user_ids": weights.user_ids[::-1]})
+    with pytest.raises(ModelRejected, match="strictly ascending"):
+        artifact.write_version(
+            tmp_path, broken, catalogue=c.CATALOGUE.empty_table(), metrics={}, preset_name="joint",
+            preset=settings.preset("joint"), training={}, data_fingerprint="",
+        )  # fmt: skip
+    assert list(tmp_path.iterdir()) == []
