@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 
 import pyarrow as pa
 
@@ -29,10 +30,14 @@ def movie_id(typed: str, catalogue: pa.Table) -> int:
 
 
 def _near(typed: str, titles: list[str]) -> str:
-    """A hint at up to three titles that look like `typed`, regardless of case, or start with it."""
-    by_folded = {title.casefold(): title for title in titles}
-    folded = typed.casefold()
-    near = sorted((title for key, title in by_folded.items() if key.startswith(folded)), key=len)[:3]
-    if not near and not typed.isdigit():
-        near = [by_folded[key] for key in difflib.get_close_matches(folded, by_folded, n=3)]
+    """A hint at up to three titles: the shortest that have all the words typed, else those spelled most like it."""
+    words = _words(typed)
+    near = sorted((title for title in set(titles) if words and words <= _words(title)), key=lambda t: (len(t), t))[:3]
+    if not near:
+        by_folded = {title.casefold(): title for title in titles}
+        near = [by_folded[key] for key in difflib.get_close_matches(typed.casefold(), by_folded, n=3)]
     return f"; near it: {', '.join(repr(title) for title in near)}" if near else "; give an id or an exact title"
+
+
+def _words(text: str) -> set[str]:
+    return set(re.findall(r"\w+", text.casefold()))
