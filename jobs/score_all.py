@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import uuid
 from datetime import date, datetime, timezone
 from pathlib import Path
@@ -139,6 +138,7 @@ def score(**flags: Any) -> None:
                     .agg(f.count("*").alias("rows"), f.count_distinct(c.USER_ID).alias("users"))
                     .collect()
                 }
+                peak_mib = session.driver_peak_mib(spark)
                 predicted_rows = spark.read.parquet(str(staged.table(c.PREDICTED_RATINGS_TABLE))).count()
         except RecmodelError:
             raise
@@ -166,10 +166,7 @@ def score(**flags: Any) -> None:
                     "recommendations": {"rows": rows, "by_source": by_source},
                     "predicted_ratings": {"rows": predicted_rows},
                     "model_loads": stats.value.model_loads,
-                    "peak_mib": {
-                        "driver": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10,
-                        "largest_worker": stats.value.peak_bytes >> 20,
-                    },
+                    "peak_mib": {**peak_mib, "largest_worker": stats.value.peak_bytes >> 20},
                     "seconds": stage.seconds,
                 }
             )
@@ -212,7 +209,6 @@ def _cause(error: Exception) -> str:
 def _summary(output: Path, run_date: date, preview_users: int = 2, preview_rows: int = 3) -> None:
     run = tables.read_run(output, run_date)
     popular = run["recommendations"]["by_source"].get(c.SOURCE_POPULARITY, {"users": 0})
-    peak = run["peak_mib"]
     facts = {
         "run date": run["run_date"],
         "model version": run["model_version"],
@@ -222,7 +218,9 @@ def _summary(output: Path, run_date: date, preview_users: int = 2, preview_rows:
         "recommendations": f"{run['recommendations']['rows']:,} rows",
         "predicted ratings": f"{run['predicted_ratings']['rows']:,} rows",
         "rows rejected": f"{run['rows_rejected']:,}",
-        "peak memory": f"driver {peak['driver']:,} MiB, largest worker {peak['largest_worker']:,} MiB",
+        "peak memory": ", ".join(
+            f"{process.replace('_', ' ')} {mib:,} MiB" for process, mib in run["peak_mib"].items()
+        ),
         "published in": output,
     }
     console.out.print(console.facts(facts))

@@ -41,6 +41,19 @@ def start(name: str, scratch: Path) -> SparkSession:
     return spark
 
 
+def driver_peak_mib(spark: SparkSession) -> dict[str, int]:
+    """Peak resident memory of the driver's two processes so far, in MiB."""
+    jvm = spark.sparkContext._jvm
+    assert jvm is not None
+    pids = {"driver_python": os.getpid(), "driver_jvm": jvm.java.lang.ProcessHandle.current().pid()}
+    return {name: _peak_kib(pid) >> 10 for name, pid in pids.items()}
+
+
+def _peak_kib(pid: int) -> int:
+    fields = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return int(fields["VmHWM"].split()[0])
+
+
 def _ship_package(spark: SparkSession, scratch: Path) -> None:
     """Gives the executors exactly the code that the driver runs, installed there or not."""
     package = Path(recmodel.__file__).parent

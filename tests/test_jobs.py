@@ -324,5 +324,6 @@ def test_settings_of_a_run_are_on_record(nightly):
     run = json.loads((nightly.output / "runs/run_date=2026-01-31/run.json").read_text())
     assert run["settings"]["scoring"]["top_n"] == 10
     assert set(run["seconds"]) >= {"read and check the input", "start Spark", "score and write recommendations"}
-    assert 50 < run["peak_mib"]["driver"] < 2000
+    assert 50 < run["peak_mib"]["driver_python"] < 2000
+    assert 100 < run["peak_mib"]["driver_jvm"] < 4000
     assert 200 < run["peak_mib"]["largest_worker"] < 2000

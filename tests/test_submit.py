@@ -36,7 +36,7 @@ def test_java_home_counts_without_a_java_on_the_path(bare_path, tmp_path):
     """Its java is asked for its version, and then handed to spark-submit."""
     java = tmp_path / "jdk/bin/java"
     java.parent.mkdir(parents=True)
-    java.write_text("#!/bin/bash\necho 'openjdk version \"21.0.1\" 2023-10-17' >&2\necho \"asked: $*\" >&2\nexit 9\n")
+    java.write_text('#!/bin/bash\necho \'openjdk version "21.0.1" 2023-10-17\' >&2\necho "asked: $*" >&2\nexit 9\n')
     java.chmod(0o755)
     result = submit("score", environment={"PATH": str(bare_path), "JAVA_HOME": str(tmp_path / "jdk")})
     assert "no Java" not in result.stderr
