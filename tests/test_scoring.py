@@ -199,3 +199,15 @@ def test_staged_ratings_are_counted_by_movie(tmp_path):
     counts, sums = data.stage_ratings([batch, batch], tmp_path / "r.parquet", np.array([10, 20]))
     assert (counts.tolist(), sums.tolist()) == ([0, 4], [0, 13.0])
     assert pq.read_table(tmp_path / "r.parquet").num_rows == 6
+
+
+def test_sparks_pages_listen_on_loopback_only(spark):
+    port = int(spark.sparkContext.uiWebUrl.rsplit(":", 1)[1])
+    listening = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        for line in open(table).readlines()[1:]:
+            address, local_port = line.split()[1].split(":")
+            if int(local_port, 16) == port and line.split()[3] == "0A":  # LISTEN
+                listening.add(address)
+    assert listening <= {"0100007F", "0000000000000000FFFF00000100007F"}  # 127.0.0.1, and the same within IPv6
+    assert listening
