@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -205,7 +206,7 @@ def test_sparks_pages_listen_on_loopback_only(spark):
     port = int(spark.sparkContext.uiWebUrl.rsplit(":", 1)[1])
     listening = set()
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        for line in open(table).readlines()[1:]:
+        for line in Path(table).read_text().splitlines()[1:]:
             address, local_port = line.split()[1].split(":")
             if int(local_port, 16) == port and line.split()[3] == "0A":  # LISTEN
                 listening.add(address)
