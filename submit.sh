@@ -140,13 +140,13 @@ case $command in
         mypy
         exec python -m pytest
         ;;
-    train | show | predict | evaluate)
+    train | show | predict)
         prepare "$(extras_for "$@")"
         exec python "$root/jobs/$command.py" "$@"
         ;;
-    nightly)
+    nightly | evaluate)
         prepare "$(extras_for "$@")" java
-        exec python "$root/jobs/nightly.py" "$@"
+        exec python "$root/jobs/$command.py" "$@"
         ;;
     score)
         prepare "$(extras_for "$@")" java

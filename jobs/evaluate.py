@@ -1,57 +1,182 @@
-"""Evaluate a model version beside baselines, on the ratings that were held out when it was trained."""
+"""Evaluate a preset beside baselines: all are fitted and measured in this run, on the same split."""
 
+from __future__ import annotations
+
+import json
+import tempfile
 from pathlib import Path
+from typing import Any
 
 import click
+import numpy as np
+import pandas as pd
 
-from recmodel import artifact, console, data, options, settings
 from recmodel import columns as c
-from recmodel.errors import UsageRejected
+from recmodel import console, data, options, settings
 
 
-@click.command(epilog="Example: python jobs/evaluate.py --data ml-latest-small", context_settings=options.CONTEXT)
+@click.command(
+    epilog="Example: python jobs/evaluate.py --data ml-latest-small --split time --seeds 5",
+    context_settings=options.CONTEXT,
+)
 @options.data
-@options.models
-@options.model_version
-def evaluate(**flags: str | None) -> None:
-    """Print a model version's quality beside baselines that are fitted in this run, on the same split.
+@click.option("--preset", "presets", metavar="NAME", multiple=True, help="May be repeated; default: the settings'.")
+@click.option("--split", "kind", type=click.Choice(["random", "time", "last-out"]), default="random", show_default=True,
+              help="What is held out: a random part, the newest part, or each user's newest rating.")  # fmt: skip
+@click.option("--test-share", type=float, help="Share held out, for the splits random and time.")
+@click.option("--rows", type=int, help="Of the random split, use only the first so many rows.")
+@click.option("--seeds", type=int, default=1, show_default=True, help="Train so often; mean and spread are shown.")
+@click.option("--seed", type=int, help="Of the random split; training takes 0, 1, 2, ….")
+@click.option("--baselines/--no-baselines", default=True, help="Popularity, biases, EASE (up to 20,000 movies), ALS.")
+@click.option("--cold-start", is_flag=True, help="Also measure users with 0, 1, 3 and 10 ratings; see the README.")
+@click.option("--output", "folder", callback=options.path, help="Where evaluation.json and .parquet are written.")
+def evaluate(**flags: Any) -> None:
+    """Print how good a preset is beside baselines, and write the same as JSON and Parquet.
 
-    --data must be what the version was trained on: on other ratings its held-out part is unknown.
+    Ratings: RMSE, MAE and calibration error in stars. Lists (fitted movies left out, the whole catalogue ranked):
+    recall, NDCG and precision at 10 and 100, coverage of the catalogue and novelty in bits.
     """
-    chosen = settings.load(paths={key: flags[key] for key in ("data", "models")})
+    chosen = settings.load(
+        paths={"data": flags["data"]}, training={"test_share": flags["test_share"], "seed": flags["seed"]}
+    )
     console.start_log(chosen.paths.logs, "evaluate")
     stage = console.Stages()
+    folder = Path(flags["folder"] or chosen.paths.evaluation)
 
-    with stage("read model and ratings"):
-        version = artifact.open_version(Path(chosen.paths.models), flags["model_version"])
+    with stage("read ratings and movies"):
         intake = data.Intake(chosen.input)
-        folder = data.data_dir(chosen.paths.data, chosen.paths.sample)
-        catalogue = data.read_catalogue(folder, intake)
-        ratings = data.read_ratings(folder, catalogue, intake)
-    trained_with = version.manifest["settings"]["training"]
-    if data.fingerprint(ratings, catalogue) != version.manifest["data_fingerprint"]:
-        raise UsageRejected(f"{folder} is not what {version.name} was trained on; give its --data, or train again")
-    if not trained_with["test_share"]:
-        raise UsageRejected(f"{version.name} was trained on all ratings; train with --test-share 0.2 to measure it")
+        source = data.data_dir(chosen.paths.data, chosen.paths.sample)
+        catalogue = data.read_catalogue(source, intake)
+        ratings = data.read_ratings(source, catalogue, intake)
 
-    with stage("evaluate"):
-        from recmodel import evaluation, serving, training
+    with stage("start TensorFlow and Spark"):
+        from recmodel import evaluation, session, training
 
-        fitted, held_out = training.split_at_random(
-            training.latest_ratings(ratings), trained_with["test_share"], trained_with["seed"]
-        )
-        qualities = [
-            evaluation.of_model(version.name, serving.Recommender(version.saved_model), version.tasks, held_out),
-            evaluation.of_biases(fitted, held_out),
-            evaluation.of_popularity(fitted, held_out),
-        ]
+        spark = session.start("recmodel evaluate", Path(tempfile.mkdtemp()))
+    everything = training.latest_ratings(ratings)
+    split = _split(flags["kind"], everything, catalogue, chosen.training, flags["rows"])
 
-    numbers = ["RMSE", "MAE", *(f"top-{k}" for k in training.TOP_K)]
-    shown = console.table(f"{len(held_out[c.RATING]):,} held-out ratings", ["method"], numbers)
-    for quality in qualities:
-        top_k = quality.top_k_accuracy or dict.fromkeys(training.TOP_K)
-        values = (quality.rmse, quality.mae, *top_k.values())
-        shown.add_row(quality.name, *("–" if value is None else f"{value:.4f}" for value in values))
+    results: list[dict[str, Any]] = []
+
+    def measure(name: str, answers: evaluation.Answers, seed: int = 0, **more: float) -> None:
+        row: dict[str, Any] = {"method": name, "seed": seed, **more}
+        if answers.predicted is not None:
+            row |= evaluation.rating_metrics(answers.predicted, split.held_out[c.RATING])
+        if answers.lists is not None:
+            row |= evaluation.list_metrics(spark, answers.lists, split)
+        results.append(row)
+
+    for name in flags["presets"] or (chosen.training.preset,):
+        preset = settings.preset(name)
+        for seed in range(flags["seeds"]):
+            with stage(f"train and measure {name}, seed {seed}", own_progress=True):
+                model, trained = _train(split, everything, catalogue, preset, seed, chosen.input)
+                answers = evaluation.of_model(model, preset.tasks, split)
+                measure(name, answers, seed, **{"train s": trained.seconds, "examples/s": trained.examples_per_second})
+    if flags["baselines"]:
+        with stage("fit and measure the baselines", own_progress=True):
+            measure("popularity", evaluation.of_popularity(split))
+            measure("mean and biases", evaluation.of_biases(split))
+            measure("ALS (Spark)", evaluation.of_als(spark, split))
+            if len(split.movie_ids) <= 20_000:
+                measure("EASE", evaluation.of_ease(split))
+
+    frame = pd.DataFrame(results)
+    sizes = f"{len(split.fitted[c.RATING]):,} ratings fitted, {len(split.held_out[c.RATING]):,} held out"
+    _print_metrics(frame, f"\n{flags['kind']} split: {sizes}")
+    folder.mkdir(parents=True, exist_ok=True)
+    frame.to_parquet(folder / "evaluation.parquet", index=False)
+    (folder / "evaluation.json").write_text(json.dumps(json.loads(frame.to_json(orient="records")), indent=2) + "\n")
+
+    if flags["cold_start"]:
+        preset = settings.preset((flags["presets"] or (chosen.training.preset,))[0])
+        with stage("measure cold start", own_progress=True):
+            cold = _cold_start(spark, everything, catalogue, preset, chosen)
+        _print_rows(cold, "\na fifth of the users unknown in training, by how many of their ratings the model is given")
+        cold.to_parquet(folder / "cold_start.parquet", index=False)
+    console.out.print(f"written to {folder}")
+    spark.stop()
+
+
+def _split(kind: str, everything: Any, catalogue: Any, chosen: settings.Training, limit: int | None) -> Any:
+    from recmodel import evaluation, training
+
+    if kind == "random":
+        parts = training.split_at_random(everything, chosen.test_share, chosen.seed, limit)
+    elif kind == "time":
+        parts = evaluation.split_by_time(everything, chosen.test_share)
+    else:
+        parts = evaluation.split_last_out(everything)
+    return evaluation.Split(*parts, catalogue.column(c.MOVIE_ID).to_numpy())
+
+
+def _train(
+    split: Any, everything: Any, catalogue: Any, preset: settings.Preset, seed: int, limits: settings.Input
+) -> Any:
+    """(Recommender, Trained): exported and loaded again, so that what is measured is what would be served."""
+    from recmodel import export, serving, training
+
+    trained = training.train(
+        split.fitted,
+        np.unique(everything[c.USER_ID]),
+        catalogue,
+        preset,
+        seed=seed,
+        rating_range=(limits.rating_min, limits.rating_max),
+        progress=console.out.is_terminal,
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        export.save(trained.weights, Path(scratch) / "saved_model")
+        return serving.Recommender(Path(scratch) / "saved_model"), trained
+
+
+def _cold_start(spark: Any, everything: Any, catalogue: Any, preset: settings.Preset, chosen: settings.Settings) -> Any:
+    from recmodel import evaluation
+
+    movie_ids = catalogue.column(c.MOVIE_ID).to_numpy()
+    base, histories = evaluation.cold_users(everything, movie_ids, seed=chosen.training.seed)
+    model, _ = _train(base, everything, catalogue, preset, 0, chosen.input)
+    found = []
+    for given, split in histories.items():
+        methods = {
+            "model": evaluation.of_model(model, preset.tasks, split),
+            "popularity": evaluation.of_popularity(split),
+            "mean and biases": evaluation.of_biases(split),
+        }
+        for name, answers in methods.items():
+            row: dict[str, Any] = {"ratings given": given, "method": name}
+            if answers.predicted is not None:
+                row["rmse"] = evaluation.rating_metrics(answers.predicted, split.held_out[c.RATING])["rmse"]
+            if answers.lists is not None:
+                lists = evaluation.list_metrics(spark, answers.lists, split)
+                row |= {metric: lists[metric] for metric in ("recall@10", "ndcg@10", "recall@100")}
+            found.append(row)
+    return pd.DataFrame(found)
+
+
+def _print_metrics(frame: pd.DataFrame, title: str) -> None:
+    """A column a method: the mean over seeds, with ± the standard deviation where there are several."""
+    grouped = frame.drop(columns="seed").groupby("method", sort=False)
+    mean, spread, runs = grouped.mean(), grouped.std(ddof=0), grouped.size()
+    shown = console.table(title, ["metric"], list(mean.index))
+    for metric in mean.columns:
+        cells = []
+        for method in mean.index:
+            value, digits = mean.loc[method, metric], 0 if metric == "examples/s" else 4
+            plus = f" ±{spread.loc[method, metric]:,.{digits}f}" if runs[method] > 1 else ""
+            cells.append("–" if pd.isna(value) else f"{value:,.{digits}f}{plus}")
+        shown.add_row(metric, *cells)
+    console.out.print(shown)
+
+
+def _print_rows(frame: pd.DataFrame, title: str) -> None:
+    """The frame as it is: text and counts to the left, numbers to the right."""
+    names = ["ratings given", "method"]
+    numbers = [str(name) for name in frame if name not in names]
+    shown = console.table(title, names, numbers)
+    for row in frame.to_dict("records"):
+        cells = ["–" if pd.isna(row[number]) else f"{row[number]:.4f}" for number in numbers]
+        shown.add_row(*(str(row[name]) for name in names), *cells)
     console.out.print(shown)
 
 

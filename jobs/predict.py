@@ -6,7 +6,7 @@ import click
 import numpy as np
 from rich.markup import escape
 
-from recmodel import artifact, console, lookup, options, serving, settings
+from recmodel import artifact, console, data, lookup, options, serving, settings
 from recmodel import columns as c
 from recmodel.errors import UsageRejected
 
@@ -17,18 +17,35 @@ from recmodel.errors import UsageRejected
 )
 @click.argument("user_id", type=int)
 @click.argument("movies", metavar="MOVIE...", nargs=-1, required=True)
+@options.data
 @options.models
 @options.model_version
 def predict(user_id: int, movies: tuple[str, ...], **flags: str | None) -> None:
-    """Print the predicted rating and the retrieval score of USER_ID for each MOVIE: a movie id or an exact title."""
-    chosen = settings.load(paths={"models": flags["models"]})
+    """Print the predicted rating and the retrieval score of USER_ID for each MOVIE: a movie id or an exact title.
+
+    The user's history is taken from --data, where the model knows users by it: they need not have been there when it
+    was trained.
+    """
+    chosen = settings.load(paths={key: flags[key] for key in ("data", "models")})
     version = artifact.open_version(Path(chosen.paths.models), flags["model_version"])
     catalogue = version.catalogue()
     movie_ids = np.array([lookup.movie_id(typed, catalogue) for typed in movies])
 
-    pairs = serving.Recommender(version.saved_model).predict(np.full(len(movie_ids), user_id), movie_ids)
+    model = serving.Recommender(version.saved_model)
+    users = np.full(len(movie_ids), user_id)
+    if model.needs_history:
+        intake = data.Intake(chosen.input)
+        folder = data.data_dir(chosen.paths.data, chosen.paths.sample)
+        seen, ratings = data.history_of(
+            user_id, data.stream_ratings(folder, data.read_catalogue(folder, intake), intake)
+        )
+        pairs = model.predict(users, movie_ids, [seen] * len(users), [ratings] * len(users))
+        remedy = f"{folder} has no rating by them of a movie it knows"
+    else:
+        pairs = model.predict(users, movie_ids)
+        remedy = "train again with their ratings"
     if not pairs.known_user.all():
-        raise UsageRejected(f"model {version.name} does not know user {user_id}; train again with their ratings")
+        raise UsageRejected(f"model {version.name} does not know user {user_id}; {remedy}")
 
     titles = dict(zip(catalogue.column(c.MOVIE_ID).to_pylist(), catalogue.column(c.TITLE).to_pylist(), strict=True))
     shown = console.table(f"User {user_id}, model {version.name}", ["title", "predicted rating"], ["score", "movie id"])

@@ -16,16 +16,13 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recmodel.errors import ModelRejected
 from recmodel.settings import Preset
-
-if TYPE_CHECKING:
-    from recmodel.model import Weights
 
 FORMAT_VERSION = 1
 _CURRENT = "CURRENT"
@@ -66,7 +63,7 @@ class ModelVersion:
 
 def write_version(
     models: Path,
-    weights: Weights,
+    saved_model: Path,
     *,
     catalogue: pa.Table,
     metrics: dict[str, Any],
@@ -78,21 +75,17 @@ def write_version(
     """Writes a new version and makes it CURRENT.
 
     Args:
-        catalogue: `columns.CATALOGUE`, ascending by movie_id, the movies of `weights`.
+        saved_model: the directory of a SavedModel, which is copied.
+        catalogue: `columns.CATALOGUE`, ascending by movie_id, the movies of the model.
         training: the settings of the training run, for the manifest.
         data_fingerprint: see `data.fingerprint`.
-
-    Raises:
-        ModelRejected: the weights cannot be exported; nothing is left behind.
     """
-    from recmodel import export
-
     created = datetime.now(timezone.utc)
     models.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=".writing-", dir=models))
     try:
         aside.chmod(0o755)  # mkdtemp gives 0700, which a cluster's other users could not read
-        export.save(weights, aside / _SAVED_MODEL)
+        shutil.copytree(saved_model, aside / _SAVED_MODEL)
         pq.write_table(catalogue, aside / _CATALOGUE)
         _write_json(aside / _METRICS, metrics)
         files = _checksums(aside)

@@ -159,6 +159,14 @@ def read_ratings(folder: Path, catalogue: pa.Table, intake: Intake) -> pa.Table:
     return pa.Table.from_batches(stream_ratings(folder, catalogue, intake), schema=c.RATINGS)
 
 
+def history_of(user_id: int, batches: Iterable[pa.RecordBatch]) -> tuple[np.ndarray, np.ndarray]:
+    """The movie ids a user has rated and their latest ratings, from batches of `columns.RATINGS`."""
+    mine = [batch.filter(pc.equal(batch.column(c.USER_ID), user_id)) for batch in batches]
+    rated = pa.Table.from_batches(mine, schema=c.RATINGS).sort_by([(c.TIMESTAMP, "ascending"), (c.RATING, "ascending")])
+    latest = dict(zip(rated.column(c.MOVIE_ID).to_pylist(), rated.column(c.RATING).to_pylist(), strict=True))
+    return np.array([*latest], np.int64), np.array([*latest.values()], np.float32)
+
+
 def stage_ratings(
     batches: Iterable[pa.RecordBatch], path: Path, movie_ids: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:

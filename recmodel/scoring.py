@@ -140,7 +140,7 @@ def _predict_partition(
     movie_id = broadcast.value.movie_id
     for block in _blocks(frames, broadcast.value, request):
         user_id = block[c.USER_ID].to_numpy()
-        ratings, known = _model(broadcast.value, request, stats).rate_catalogue(user_id)
+        ratings, known = _model(broadcast.value, request, stats).rate_catalogue(user_id, *_seen(block))
         yield pd.DataFrame(
             {
                 c.USER_ID: np.repeat(user_id[known], len(movie_id)),
@@ -174,12 +174,12 @@ def recommend_block(
     A user unknown to the model, or with fewer than `min_history` ratings, gets the most rated movies instead. A task
     that the model was not trained for leaves its column null.
     """
-    seen = [np.asarray(ids, np.int64) for ids in users[c.SEEN_MOVIE_IDS]]
-    history = np.array([len(np.unique(ids)) for ids in seen], np.int64)
+    seen, ratings = _seen(users)
+    history = np.array([len(ids) for ids in seen])
     top = model.recommend(
         users[c.USER_ID].to_numpy(),
         seen,
-        [np.asarray(ratings, np.float32) for ratings in users[c.SEEN_RATINGS]],
+        ratings,
         n=request.n,
         rank_by=request.rank_by,
         candidates=request.candidates,
@@ -213,6 +213,12 @@ def recommend_block(
             c.SOURCE: source[user],
         }
     )
+
+
+def _seen(users: pd.DataFrame) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """The seen movie ids and their ratings, one array a user."""
+    seen = [np.asarray(ids, np.int64) for ids in users[c.SEEN_MOVIE_IDS]]
+    return seen, [np.asarray(ratings, np.float32) for ratings in users[c.SEEN_RATINGS]]
 
 
 def _popular(payload: Payload, seen: np.ndarray, n: int) -> np.ndarray:

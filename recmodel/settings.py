@@ -32,6 +32,7 @@ class Paths(_Section):
     models: str
     output: str
     logs: str
+    evaluation: str
     sample: str
 
 
@@ -64,23 +65,50 @@ class Scoring(_Section):
     block_mib: int = Field(ge=1)
 
 
-class Preset(_Section):
-    """One named model; see conf/presets.yaml."""
+class _Preset(_Section):
+    """What every preset says; see conf/presets.yaml."""
 
     description: str
-    embedding_dim: int = Field(ge=1)
-    rating_layers: tuple[int, ...] = Field(min_length=1)
     rating_weight: float = Field(ge=0)
     retrieval_weight: float = Field(ge=0)
     learning_rate: float = Field(gt=0)
-    batch_size: int = Field(ge=1)
-    epochs: int = Field(ge=1)
+    epochs: int = Field(ge=0)
 
     @property
     def tasks(self) -> tuple[str, ...]:
         """The tasks this preset is trained for: of 'retrieval' and 'rating'."""
         weights = {"retrieval": self.retrieval_weight, "rating": self.rating_weight}
         return tuple(task for task, weight in weights.items() if weight > 0)
+
+
+class EmbeddingPreset(_Preset):
+    """Towers of id embeddings and a rating MLP: `embedding_model`."""
+
+    architecture: Literal["embedding"]
+    embedding_dim: int = Field(ge=1)
+    rating_layers: tuple[int, ...] = Field(min_length=1)
+    batch_size: int = Field(ge=1)
+    epochs: int = Field(ge=1)
+
+
+class HistoryPreset(_Preset):
+    """Towers fed by the user's history: `history_model`."""
+
+    architecture: Literal["history"]
+    retrieval_dim: int = Field(ge=1)
+    rating_dim: int = Field(ge=1)
+    popularity_damping: float = Field(ge=0)
+    liking: float = Field(ge=0)
+    prior_weight: float = Field(gt=0)
+    bias_ridge: float = Field(gt=0)
+    trait_ridge: float = Field(gt=0)
+    logit_scale: float = Field(gt=0)
+    retrieval_step: float = Field(gt=0)
+    trait_penalty: float = Field(ge=0)
+    bias_penalty: float = Field(ge=0)
+
+
+Preset = EmbeddingPreset | HistoryPreset
 
 
 class Settings(BaseSettings):
@@ -148,7 +176,8 @@ def preset(name: str, **flags: Any) -> Preset:
         raise UsageRejected(f"no preset is called {name!r}; conf/presets.yaml has {', '.join(known)}")
     given = {key: value for key, value in flags.items() if value is not None}
     try:
-        return Preset(**{**known[name], **given})
+        kind = HistoryPreset if known[name].get("architecture") == "history" else EmbeddingPreset
+        return kind(**{**known[name], **given})
     except ValidationError as error:
         raise UsageRejected(f"preset {name}, {_first(error)}; see conf/presets.yaml") from None
 

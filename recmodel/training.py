@@ -1,147 +1,168 @@
-"""Training: ratings in, a fitted `MovieModel` and its held-out metrics out."""
+"""Training: ratings in, the weights of a fitted model out."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from recmodel import closed_form
 from recmodel import columns as c
+from recmodel.embedding_model import EmbeddingModel, EmbeddingWeights
 from recmodel.errors import InputRejected, ModelRejected
-from recmodel.model import MovieModel
+from recmodel.history_model import HistoryBatches, HistoryModel, HistoryWeights
 from recmodel.quiet_tensorflow import tf
-from recmodel.settings import Preset
+from recmodel.settings import EmbeddingPreset, Preset
 
-import tensorflow_recommenders as tfrs  # isort: skip  (after quiet_tensorflow)
-
-TOP_K = (1, 5, 10, 50, 100)
-
-Arrays = dict[str, np.ndarray]
+Arrays = dict[str, np.ndarray]  # the columns of ratings, by name
+Weights = EmbeddingWeights | HistoryWeights
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A fitted model and what is known of it."""
+    """A fitted model and how the fitting went."""
 
-    model: MovieModel
-    metrics: dict[str, Any]  # what goes to metrics.json
+    weights: Weights
+    losses: dict[str, list[float]]  # mean loss of each task in each epoch
+    start_seconds: float  # for the closed form, where the preset has one
+    epoch_seconds: list[float]  # the first includes TensorFlow's tracing
+    examples: int  # ratings in an epoch, each seen by both tasks
+
+    @property
+    def seconds(self) -> float:
+        """The whole training."""
+        return self.start_seconds + sum(self.epoch_seconds)
+
+    @property
+    def examples_per_second(self) -> float:
+        """The rate of an epoch once TensorFlow has traced the step; 0 without epochs."""
+        later = self.epoch_seconds[1:] or self.epoch_seconds
+        return self.examples / float(np.median(later)) if later else 0.0
+
+    def report(self) -> dict[str, object]:
+        """For metrics.json."""
+        return {
+            "train_rows": self.examples,
+            "epochs": self.losses,
+            "start_seconds": round(self.start_seconds, 3),
+            "epoch_seconds": [round(seconds, 3) for seconds in self.epoch_seconds],
+            "examples_per_second": round(self.examples_per_second),
+        }
 
 
 def latest_ratings(ratings: pa.Table) -> Arrays:
     """The ratings as NumPy columns, one a (user, movie): the latest by timestamp, the higher among equals."""
     arrays = {name: ratings.column(name).to_numpy() for name in ratings.schema.names}
-    pairs = ratings.select([c.USER_ID, c.MOVIE_ID]).to_pandas()
-    if pairs.duplicated().any():
-        by_time = np.lexsort((arrays[c.RATING], arrays[c.TIMESTAMP]))
-        last = ~pairs.iloc[by_time].duplicated(keep="last").to_numpy()
-        kept = np.sort(by_time[last])
-        arrays = _rows(arrays, kept)
+    by_pair = np.lexsort((arrays[c.MOVIE_ID], arrays[c.USER_ID]))
+    repeats = np.ones(len(by_pair), bool)
+    for name in (c.USER_ID, c.MOVIE_ID):
+        values = arrays[name][by_pair]
+        repeats[1:] &= values[1:] == values[:-1]
+    if repeats[1:].any():
+        order = np.lexsort((arrays[c.RATING], arrays[c.TIMESTAMP], arrays[c.MOVIE_ID], arrays[c.USER_ID]))
+        user, movie = arrays[c.USER_ID][order], arrays[c.MOVIE_ID][order]
+        last = np.append((user[1:] != user[:-1]) | (movie[1:] != movie[:-1]), True)
+        arrays = rows(arrays, np.sort(order[last]))
     return arrays
 
 
-def split_at_random(ratings: Arrays, test_share: float, seed: int) -> tuple[Arrays, Arrays]:
-    """(train, test): a random `test_share` of the rows is held out."""
-    total = len(ratings[c.USER_ID])
-    order = np.random.RandomState(seed).permutation(total)  # the protocol that published figures use
-    cut = total - int(total * test_share)
-    return _rows(ratings, order[:cut]), _rows(ratings, order[cut:])
+def rows(arrays: Arrays, chosen: np.ndarray) -> Arrays:
+    """Some rows of all columns."""
+    return {name: values[chosen] for name, values in arrays.items()}
+
+
+def split_at_random(ratings: Arrays, test_share: float, seed: int, limit: int | None = None) -> tuple[Arrays, Arrays]:
+    """(train, test): a random `test_share` is held out; with a limit, of the first so many rows in random order."""
+    order = np.random.RandomState(seed).permutation(len(ratings[c.USER_ID]))[:limit]  # as published figures have it
+    cut = len(order) - int(len(order) * test_share)
+    return rows(ratings, order[:cut]), rows(ratings, order[cut:])
 
 
 def train(
-    ratings: pa.Table,
-    movie_ids: np.ndarray,
+    fitted: Arrays,
+    user_ids: np.ndarray,
+    catalogue: pa.Table,
     preset: Preset,
     *,
-    test_share: float,
     seed: int,
     rating_range: tuple[float, float],
     progress: bool = False,
 ) -> Trained:
-    """Fits a model to a random part of the ratings and measures it on the rest.
-
-    Every user of `ratings` and every movie of the catalogue gets an embedding, also those met only in the held-out
-    part. The same arguments give the same model.
+    """Fits a model. The same arguments give the same model.
 
     Args:
-        ratings: `columns.RATINGS`.
-        movie_ids: [M] int64, ascending: the catalogue.
+        fitted: the ratings to fit, one a (user, movie).
+        user_ids: int64, ascending; who gets an embedding, where the preset has embeddings of users.
+        catalogue: `columns.CATALOGUE`, ascending by movie_id.
         progress: draw a bar that moves, for a terminal; else a line an epoch.
 
     Raises:
         InputRejected: there is nothing to train on.
-        ModelRejected: the loss or a weight is no longer a finite number.
+        ModelRejected: a loss is no longer a finite number.
     """
-    started = time.monotonic()
-    tf.keras.utils.set_random_seed(seed)
-    everything = latest_ratings(ratings)
-    fitted, held_out = split_at_random(everything, test_share, seed)
     if not len(fitted[c.RATING]):
         raise InputRejected("there are no ratings to train on; check the ratings file and training.test_share")
+    tf.keras.utils.set_random_seed(seed)
+    movie_ids = catalogue.column(c.MOVIE_ID).to_numpy()
+    started = time.monotonic()
+    if isinstance(preset, EmbeddingPreset):
+        embeddings = EmbeddingModel(user_ids, movie_ids, preset, rating_range)
+        embeddings.compile(optimizer=tf.keras.optimizers.Adagrad(preset.learning_rate))
+        losses, seconds = _fit(embeddings, _Batches(fitted, preset.batch_size, seed), preset, progress)
+        weights: Weights = embeddings.weights_as_arrays()
+        start_seconds = 0.0
+    else:
+        users = np.unique(fitted[c.USER_ID])
+        user = np.searchsorted(users, fitted[c.USER_ID]).astype(np.int32)
+        movie = np.searchsorted(movie_ids, fitted[c.MOVIE_ID]).astype(np.int32)
+        ratings = closed_form.Interactions(user, movie, fitted[c.RATING], len(users), len(movie_ids))
+        start = closed_form.start(ratings, closed_form.features(catalogue), preset, seed)
+        start_seconds = time.monotonic() - started
+        histories = HistoryModel(start, preset)
+        histories.compile(optimizer=tf.keras.optimizers.Adam(preset.learning_rate))
+        losses, seconds = _fit(histories, HistoryBatches(ratings, seed), preset, progress)
+        weights = histories.weights_as_arrays(movie_ids, rating_range)
+    return Trained(weights, losses, start_seconds, seconds, len(fitted[c.RATING]))
 
-    model = MovieModel(np.unique(everything[c.USER_ID]), movie_ids, preset, rating_range)
-    model.compile(optimizer=tf.keras.optimizers.Adagrad(preset.learning_rate))
-    batches = _Batches(fitted, preset.batch_size, seed)
-    fit_started = time.monotonic()
-    history = model.fit(batches, epochs=preset.epochs, verbose=1 if progress else 2)
-    fit_seconds = time.monotonic() - fit_started
-    losses = {f"{task}_loss": history.history[f"{task}_loss"] for task in ("rating", "retrieval")}
+
+def _fit(
+    model: tf.keras.Model, batches: tf.keras.utils.Sequence, preset: Preset, progress: bool
+) -> tuple[dict[str, list[float]], list[float]]:
+    """(mean losses of each epoch, seconds of each epoch)."""
+    clock = _Clock()
+    history = model.fit(batches, epochs=preset.epochs, verbose=1 if progress else 2, callbacks=[clock]).history
+    losses = {name: [float(loss) for loss in history.get(name, [])] for name in ("rating_loss", "retrieval_loss")}
     if not np.isfinite(list(losses.values())).all():
         raise ModelRejected(f"training diverged ({losses}); lower the preset's learning_rate")
-
-    metrics: dict[str, Any] = {
-        "train_rows": len(fitted[c.RATING]),
-        "test_rows": len(held_out[c.RATING]),
-        "users": len(np.unique(everything[c.USER_ID])),
-        "movies": len(movie_ids),
-        "epochs": losses,  # mean loss an example in each epoch
-        "fit_seconds": round(fit_seconds, 3),
-        "examples_per_second": round(len(fitted[c.RATING]) * preset.epochs / fit_seconds),
-    }
-    if len(held_out[c.RATING]):
-        metrics |= evaluate(model, held_out)
-    metrics["seconds"] = round(time.monotonic() - started, 3)
-    return Trained(model, metrics)
+    return losses, clock.seconds
 
 
-def evaluate(model: MovieModel, held_out: Arrays) -> dict[str, Any]:
-    """How well the model does on ratings it was not fitted to.
+class _Clock(tf.keras.callbacks.Callback):
+    def __init__(self) -> None:
+        super().__init__()
+        self.seconds: list[float] = []
 
-    Returns:
-        rmse, mae: of the predicted ratings as they are served, in stars.
-        top_k_accuracy: for each k the share of held-out pairs whose movie is among the k of the whole catalogue
-            (seen items included) with the highest retrieval score for the user.
-    """
-    batches = _Batches(held_out, 4096, seed=None)
-    predicted = model.predict(batches, verbose=0)[c.PREDICTED_RATING]
-    error = predicted.astype(np.float64) - held_out[c.RATING]
-    catalogue = tf.data.Dataset.from_tensor_slices(model.movie_ids).batch(4096)
-    top_k = tfrs.metrics.FactorizedTopK(candidates=catalogue.map(lambda ids: (ids, model.movie_tower(ids))), ks=TOP_K)
-    for batch in batches:
-        # By id: compared by score, a movie can lose to itself, rounded otherwise.
-        user, movie = model.user_tower(batch[c.USER_ID]), model.movie_tower(batch[c.MOVIE_ID])
-        top_k.update_state(user, movie, true_candidate_ids=batch[c.MOVIE_ID][:, tf.newaxis])
-    return {
-        "rmse": float(np.sqrt(np.mean(error**2))),
-        "mae": float(np.mean(np.abs(error))),
-        "top_k_accuracy": {str(k): float(share) for k, share in zip(TOP_K, top_k.result(), strict=True)},
-    }
+    def on_epoch_begin(self, epoch: int, logs: object = None) -> None:
+        self._started = time.monotonic()
+
+    def on_epoch_end(self, epoch: int, logs: object = None) -> None:
+        self.seconds.append(time.monotonic() - self._started)
 
 
 class _Batches(tf.keras.utils.Sequence):
-    """Rows in batches; shuffled anew before each epoch where there is a seed.
+    """Ratings in batches, shuffled anew before each epoch.
 
     Shuffling indices once an epoch is some fifty times faster than a `tf.data` shuffle buffer, which moves rows
     one by one.
     """
 
-    def __init__(self, rows: Arrays, batch_size: int, seed: int | None) -> None:
-        self._rows = rows
+    def __init__(self, ratings: Arrays, batch_size: int, seed: int) -> None:
+        self._ratings = ratings
         self._batch_size = batch_size
-        self._random = None if seed is None else np.random.RandomState(seed)
-        self._order = np.arange(len(rows[c.RATING]))
+        self._random = np.random.RandomState(seed)
+        self._order = np.arange(len(ratings[c.RATING]))
         self.on_epoch_end()
 
     def __len__(self) -> int:
@@ -149,12 +170,7 @@ class _Batches(tf.keras.utils.Sequence):
 
     def __getitem__(self, i: int) -> dict[str, tf.Tensor]:
         chosen = self._order[i * self._batch_size : (i + 1) * self._batch_size]
-        return {name: tf.constant(self._rows[name][chosen]) for name in (c.USER_ID, c.MOVIE_ID, c.RATING)}
+        return {name: tf.constant(self._ratings[name][chosen]) for name in (c.USER_ID, c.MOVIE_ID, c.RATING)}
 
     def on_epoch_end(self) -> None:
-        if self._random is not None:
-            self._random.shuffle(self._order)
-
-
-def _rows(arrays: Arrays, chosen: np.ndarray) -> Arrays:
-    return {name: values[chosen] for name, values in arrays.items()}
+        self._random.shuffle(self._order)

@@ -74,14 +74,14 @@ def spark(tmp_path_factory):
 
 def exact_weights(users: int, movies: int, dim: int = 3, seed: int = 0):
     """Weights that are small multiples of 1/2, so that float32 computes them without rounding and ties are real."""
-    from recmodel.model import Weights
+    from recmodel.embedding_model import EmbeddingWeights
 
     random = np.random.RandomState(seed)
 
     def halves(*shape: int) -> np.ndarray:
         return (random.randint(-3, 4, size=shape) / 2).astype(np.float32)
 
-    return Weights(
+    return EmbeddingWeights(
         user_ids=np.arange(1, users + 1, dtype=np.int64) * 3,
         user_vectors=halves(users, dim),
         movie_ids=np.sort(random.choice(10 * movies, size=movies, replace=False)).astype(np.int64) + 1,

@@ -1,7 +1,7 @@
-"""The model: one TensorFlow Recommenders model with a retrieval task and a rating task.
+"""The notebook's model: id embeddings, their dot product for retrieval, an MLP on both for the rating.
 
-Takes the ids it may meet and a preset; gives a `tfrs.Model` to fit, and after that its `Weights` as NumPy arrays,
-which is all that `recmodel.export` needs: nothing of Keras, of metrics or of their datasets is exported.
+Takes the ids it may meet and a preset; gives a `tfrs.Model` to fit, and after that its `EmbeddingWeights` as NumPy
+arrays, which is all that `recmodel.export` needs: nothing of Keras, of metrics or of their datasets is exported.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 
 from recmodel import columns as c
 from recmodel.quiet_tensorflow import tf
-from recmodel.settings import Preset
+from recmodel.settings import EmbeddingPreset
 
 import tensorflow_recommenders as tfrs  # isort: skip  (after quiet_tensorflow)
 
@@ -20,7 +20,7 @@ Features = dict[str, tf.Tensor]
 
 
 @dataclass(frozen=True)
-class Weights:
+class EmbeddingWeights:
     """A trained model as float32 arrays. Row i of a vector table belongs to id i of the sorted ids beside it."""
 
     user_ids: np.ndarray  # [U] int64, ascending
@@ -31,7 +31,7 @@ class Weights:
     rating_range: tuple[float, float]  # in stars
 
 
-class MovieModel(tfrs.models.Model):
+class EmbeddingModel(tfrs.models.Model):
     """Two towers of id embeddings, their dot product as retrieval score, an MLP on both as predicted rating.
 
     This is the architecture of the TensorFlow Recommenders multi-task tutorial, with int64 ids for names.
@@ -43,7 +43,7 @@ class MovieModel(tfrs.models.Model):
     """
 
     def __init__(
-        self, user_ids: np.ndarray, movie_ids: np.ndarray, preset: Preset, rating_range: tuple[float, float]
+        self, user_ids: np.ndarray, movie_ids: np.ndarray, preset: EmbeddingPreset, rating_range: tuple[float, float]
     ) -> None:
         super().__init__()
         self.preset = preset
@@ -79,9 +79,9 @@ class MovieModel(tfrs.models.Model):
         super().train_step(features)
         return {mean.name: mean.result() for mean in self._loss_means.values()}
 
-    def weights_as_arrays(self) -> Weights:
+    def weights_as_arrays(self) -> EmbeddingWeights:
         """The weights that scoring needs. The model must have seen a batch, or its layers have none yet."""
-        return Weights(
+        return EmbeddingWeights(
             user_ids=self.user_ids,
             user_vectors=self.user_tower(self.user_ids).numpy(),
             movie_ids=self.movie_ids,
