@@ -91,9 +91,11 @@ def evaluate(**flags: Any) -> None:
     if flags["cold_start"]:
         preset = settings.preset((flags["presets"] or (chosen.training.preset,))[0])
         with stage("measure cold start", own_progress=True):
-            cold = _cold_start(spark, everything, catalogue, preset, chosen)
-        _print_rows(cold, "\na fifth of the users unknown in training, by how many of their ratings the model is given")
-        cold.to_parquet(folder / "cold_start.parquet", index=False)
+            users, movies = _cold_start(spark, split, everything, catalogue, preset, chosen)
+        _print_rows(users, "\nA fifth of the users unknown in training, by how many of their ratings are shown")
+        _print_rows(movies, "\nRMSE by how many ratings of the movie were fitted")
+        users.to_parquet(folder / "cold_users.parquet", index=False)
+        movies.to_parquet(folder / "cold_movies.parquet", index=False)
     console.out.print(f"written to {folder}")
     spark.stop()
 
@@ -130,28 +132,33 @@ def _train(
         return serving.Recommender(Path(scratch) / "saved_model"), trained
 
 
-def _cold_start(spark: Any, everything: Any, catalogue: Any, preset: settings.Preset, chosen: settings.Settings) -> Any:
+def _cold_start(
+    spark: Any, split: Any, everything: Any, catalogue: Any, preset: settings.Preset, chosen: settings.Settings
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """(by ratings of the user, by ratings of the movie)."""
     from recmodel import evaluation
 
-    movie_ids = catalogue.column(c.MOVIE_ID).to_numpy()
-    base, histories = evaluation.cold_users(everything, movie_ids, seed=chosen.training.seed)
+    base, histories = evaluation.cold_users(everything, split.movie_ids, seed=chosen.training.seed)
     model, _ = _train(base, everything, catalogue, preset, 0, chosen.input)
     found = []
-    for given, split in histories.items():
+    for given, shown in histories.items():
         methods = {
-            "model": evaluation.of_model(model, preset.tasks, split),
-            "popularity": evaluation.of_popularity(split),
-            "mean and biases": evaluation.of_biases(split),
+            "model": evaluation.of_model(model, preset.tasks, shown),
+            "popularity": evaluation.of_popularity(shown),
+            "mean and biases": evaluation.of_biases(shown),
         }
         for name, answers in methods.items():
             row: dict[str, Any] = {"ratings given": given, "method": name}
             if answers.predicted is not None:
-                row["rmse"] = evaluation.rating_metrics(answers.predicted, split.held_out[c.RATING])["rmse"]
+                row["rmse"] = evaluation.rating_metrics(answers.predicted, shown.held_out[c.RATING])["rmse"]
             if answers.lists is not None:
-                lists = evaluation.list_metrics(spark, answers.lists, split)
+                lists = evaluation.list_metrics(spark, answers.lists, shown)
                 row |= {metric: lists[metric] for metric in ("recall@10", "ndcg@10", "recall@100")}
             found.append(row)
-    return pd.DataFrame(found)
+    model, _ = _train(split, everything, catalogue, preset, 0, chosen.input)
+    both = {"model": evaluation.of_model(model, ("rating",), split), "mean and biases": evaluation.of_biases(split)}
+    by_movie = [{"method": name, **evaluation.rmse_by_movie_ratings(a, split)} for name, a in both.items()]
+    return pd.DataFrame(found), pd.DataFrame(by_movie)
 
 
 def _print_metrics(frame: pd.DataFrame, title: str) -> None:
@@ -171,7 +178,7 @@ def _print_metrics(frame: pd.DataFrame, title: str) -> None:
 
 def _print_rows(frame: pd.DataFrame, title: str) -> None:
     """The frame as it is: text and counts to the left, numbers to the right."""
-    names = ["ratings given", "method"]
+    names = [name for name in ("ratings given", "method") if name in frame]
     numbers = [str(name) for name in frame if name not in names]
     shown = console.table(title, names, numbers)
     for row in frame.to_dict("records"):

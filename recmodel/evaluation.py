@@ -247,6 +247,20 @@ def rating_metrics(predicted: np.ndarray, actual: np.ndarray) -> dict[str, float
     }
 
 
+def rmse_by_movie_ratings(answers: Answers, split: Split) -> dict[str, float]:
+    """RMSE of the held-out ratings of movies with so many fitted ratings; NaN where there are none."""
+    counts, _ = split.counts()
+    movie = np.searchsorted(split.movie_ids, split.held_out[c.MOVIE_ID])
+    assert answers.predicted is not None
+    error = answers.predicted.astype(np.float64) - split.held_out[c.RATING]
+    found = {}
+    for low, high in ((0, 0), (1, 2), (3, 5), (6, 20), (21, np.inf)):
+        mine = error[(counts[movie] >= low) & (counts[movie] <= high)]
+        name = f"{low:g}" if low == high else f"{low:g}–{high:g}" if np.isfinite(high) else f"{low:g} and more"
+        found[name] = float(np.sqrt(np.mean(mine**2))) if len(mine) else np.nan
+    return found
+
+
 def top_k_accuracy(lists: np.ndarray, split: Split) -> dict[str, float]:
     """For each k of `TOP_K` the share of held-out pairs whose movie is among the first k of the user's list."""
     mine = lists[np.searchsorted(split.users, split.held_out[c.USER_ID])]

@@ -24,12 +24,14 @@ MOVIES_CSV = """movieId,title,genres
 """
 
 
-def make_ratings(users: int = 40, movies: tuple[int, ...] = (1, 2, 3, 4, 10), seed: int = 0) -> list[tuple]:
-    """(user, movie, rating, timestamp): everybody has rated two or three movies."""
+def make_ratings(
+    users: int = 40, movies: tuple[int, ...] = (1, 2, 3, 4, 10), seed: int = 0, each: tuple[int, int] = (2, 4)
+) -> list[tuple]:
+    """(user, movie, rating, timestamp): everybody has rated two or three movies, or as many as `each` says."""
     random = np.random.RandomState(seed)
     rows = []
     for user in range(1, users + 1):
-        for movie in sorted(random.choice(movies, size=random.randint(2, 4), replace=False)):
+        for movie in sorted(random.choice(movies, size=random.randint(*each), replace=False)):
             rows.append((user, int(movie), random.randint(1, 11) / 2, 1_000_000 + len(rows)))
     return rows
 
@@ -125,7 +127,7 @@ def nightly(tmp_path_factory) -> SimpleNamespace:
     models, output = base / "models", base / "output"
     result = submit(
         "nightly", "--data", "sample", "--models", models, "--output", output, "--run-date", "2026-01-31",
-        "--preset", "joint", "--master", "local[2]",
+        "--master", "local[2]",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     run = json.loads((output / "runs/run_date=2026-01-31/run.json").read_text())

@@ -115,3 +115,11 @@ def test_list_metrics_by_hand(spark, split):
     assert evaluation.top_k_accuracy(lists, split) == {
         "1": pytest.approx(1 / 3), "5": 1.0, "10": 1.0, "50": 1.0, "100": 1.0,
     }  # fmt: skip
+
+
+def test_rmse_by_movie_ratings_by_hand(split):
+    """Held out: movies 30 (one fitted rating), 50 (none) and 20 (one)."""
+    found = evaluation.rmse_by_movie_ratings(evaluation.Answers(np.array([3.5, 2.0, 2.5])), split)
+    assert found["0"] == 2
+    assert found["1–2"] == pytest.approx(np.sqrt(0.25 / 2))
+    assert np.isnan(found["3–5"])
