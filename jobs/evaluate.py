@@ -52,7 +52,7 @@ def evaluate(**flags: Any) -> None:
     with stage("start TensorFlow and Spark"):
         from recmodel import evaluation, session, training
 
-        spark = session.start("recmodel evaluate", Path(tempfile.mkdtemp()))
+        spark = session.start("recmodel evaluate")
     everything = training.latest_ratings(ratings)
     split = _split(flags["kind"], everything, catalogue, chosen.training, flags["rows"])
 

@@ -5,14 +5,24 @@ from __future__ import annotations
 import uuid
 from datetime import date, datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recmodel import artifact, console, data, options, settings, tables
 from recmodel import columns as c
-from recmodel.errors import RecmodelError, ScoringFailed, UsageRejected
+from recmodel.errors import ScoringFailed, UsageRejected
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from recmodel import scoring
+
+# what a run stages for itself
+RATINGS, USERS = "ratings.parquet", "users.parquet"
 
 
 @click.command(
@@ -62,116 +72,136 @@ def score(**flags: Any) -> None:
         version = artifact.open_version(Path(chosen.paths.models), flags["model_version"])
         rank_by = _rank_by(chosen.scoring, version)
         catalogue = version.catalogue()
-        movie_id = catalogue.column(c.MOVIE_ID).to_numpy()
 
     with tables.staging(Path(chosen.paths.output), run_date) as staged:
         with stage("read and check the input"):
             intake = data.Intake(chosen.input)
-            folder = data.data_dir(chosen.paths.data, chosen.paths.sample)
-            batches = data.stream_ratings(folder, data.read_catalogue(folder, intake), intake)
-            counts, sums = data.stage_ratings(batches, staged.scratch("ratings.parquet"), movie_id)
-            asked = data.read_users(Path(flags["users"]), intake) if flags["users"] else None
-            if asked is not None:
-                pq.write_table(asked, staged.scratch("users.parquet"))
-            staged.table(c.REJECTS_TABLE).mkdir()
-            pq.write_table(intake.rejected(), staged.table(c.REJECTS_TABLE) / "rejects.parquet")
+            popular, popular_rating = _stage_input(chosen, flags["users"], intake, catalogue, staged)
 
         with stage("start Spark"):
-            from pyspark.sql import functions as f
-
-            from recmodel import histories, scoring, serving, session
+            from recmodel import scoring, serving, session
 
             spark = session.start("recmodel score", staged.folder)
 
+        payload = scoring.Payload(
+            model_version=version.name,
+            saved_model=serving.pack(version.saved_model),
+            tasks=version.tasks,
+            movie_id=catalogue.column(c.MOVIE_ID).to_numpy(),
+            title=catalogue.column(c.TITLE).to_pandas().to_numpy(),
+            popular=popular,
+            popular_rating=popular_rating,
+        )
+        request = scoring.TopNRequest(
+            n=chosen.scoring.top_n,
+            rank_by=rank_by,
+            candidates=chosen.scoring.candidates,
+            include_seen=chosen.scoring.include_seen,
+            min_history=chosen.scoring.min_history,
+            block_bytes=chosen.scoring.block_mib << 20,
+            threads=int(spark.sparkContext.getConf().get("spark.task.cpus", "1")),
+        )
         try:
-            with stage("gather histories", own_progress=True):
-                ratings = spark.read.parquet(str(staged.scratch("ratings.parquet")))
-                wanted = None if asked is None else spark.read.parquet(str(staged.scratch("users.parquet")))
-                user_count = (ratings if wanted is None else wanted).select(c.USER_ID).distinct().count()
-                partitions = max(spark.sparkContext.defaultParallelism, -(-user_count // chosen.scoring.users_per_task))
-                users = histories.histories(ratings, wanted, partitions)
-
-            with stage("broadcast the model"):
-                popular, popular_rating = scoring.popularity(movie_id, counts, sums)
-                payload = spark.sparkContext.broadcast(
-                    scoring.Payload(
-                        model_version=version.name,
-                        saved_model=serving.pack(version.saved_model),
-                        tasks=version.tasks,
-                        movie_id=movie_id,
-                        title=catalogue.column(c.TITLE).to_pandas().to_numpy(),
-                        popular=popular,
-                        popular_rating=popular_rating,
-                    )
-                )
-                request = scoring.TopNRequest(
-                    n=chosen.scoring.top_n,
-                    rank_by=rank_by,
-                    candidates=chosen.scoring.candidates,
-                    include_seen=chosen.scoring.include_seen,
-                    min_history=chosen.scoring.min_history,
-                    block_bytes=chosen.scoring.block_mib << 20,
-                    threads=int(spark.sparkContext.getConf().get("spark.task.cpus", "1")),
-                )
-                stats = spark.sparkContext.accumulator(scoring.WorkerStats(), scoring.MergeWorkerStats())
-
-            with stage("score and write recommendations", own_progress=True):
-                made_by = f.lit(version.name).alias(c.MODEL_VERSION)
-                scored_at = f.lit(started).cast("timestamp").alias(c.SCORED_AT)
-                recommendations = str(staged.table(c.RECOMMENDATIONS_TABLE))
-                scored = scoring.recommend(users, payload, request, stats).select("*", made_by, scored_at)
-                scored.write.parquet(recommendations)
-
-            with stage("write predicted ratings", own_progress=True):
-                written = spark.read.parquet(recommendations)
-                if chosen.scoring.predicted_ratings == "all":
-                    predicted = scoring.predict_all(users, payload, request, stats)
-                else:
-                    by_model = (f.col(c.SOURCE) == c.SOURCE_MODEL) & f.col(c.PREDICTED_RATING).isNotNull()
-                    predicted = written.where(by_model).select(c.USER_ID, c.MOVIE_ID, c.PREDICTED_RATING)
-                predicted.select("*", made_by).write.parquet(str(staged.table(c.PREDICTED_RATINGS_TABLE)))
-
-            with stage("count what was written", own_progress=True):
-                by_source = {
-                    row[c.SOURCE]: {"users": row["users"], "rows": row["rows"]}
-                    for row in written.groupBy(c.SOURCE)
-                    .agg(f.count("*").alias("rows"), f.count_distinct(c.USER_ID).alias("users"))
-                    .collect()
-                }
-                peak_mib = session.driver_peak_mib(spark)
-                predicted_rows = spark.read.parquet(str(staged.table(c.PREDICTED_RATINGS_TABLE))).count()
-        except RecmodelError:
-            raise
+            outcome = _score(spark, staged, payload, request, chosen.scoring, started, stage)
         except Exception as error:
             raise ScoringFailed(f"scoring failed: {_cause(error)} (the trace is in {log_file})") from error
         finally:
             spark.stop()
 
         with stage("publish"):
-            rows = sum(source["rows"] for source in by_source.values())
-            staged.publish(
-                {
-                    "run_id": str(uuid.uuid4()),
-                    "run_date": run_date,
-                    "model_version": version.name,
-                    "started_at": started.isoformat(timespec="seconds"),
-                    "finished_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-                    "settings": chosen.model_dump(),
-                    "rank_by": rank_by,
-                    "rows_in": intake.rows,
-                    "rows_rejected": intake.rejected().num_rows,
-                    "users": user_count,
-                    "movies": len(movie_id),
-                    "partitions": partitions,
-                    "recommendations": {"rows": rows, "by_source": by_source},
-                    "predicted_ratings": {"rows": predicted_rows},
-                    "model_loads": stats.value.model_loads,
-                    "peak_mib": {**peak_mib, "largest_worker": stats.value.peak_bytes >> 20},
-                    "seconds": stage.seconds,
-                }
-            )
+            record = {
+                "run_id": str(uuid.uuid4()),
+                "run_date": run_date,
+                "model_version": version.name,
+                "started_at": started.isoformat(timespec="seconds"),
+                "finished_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+                "settings": chosen.model_dump(),
+                "rank_by": rank_by,
+                "rows_in": intake.rows,
+                "rows_rejected": intake.rejected().num_rows,
+                "movies": catalogue.num_rows,
+                **outcome,
+                "seconds": stage.seconds,
+            }
+            staged.publish(record)
 
     _summary(Path(chosen.paths.output), run_date)
+
+
+def _stage_input(
+    chosen: settings.Settings, users: str | None, intake: data.Intake, catalogue: pa.Table, staged: tables.Staged
+) -> tuple[np.ndarray, np.ndarray]:
+    """Writes the usable ratings, the users asked for and the rejects where the run can read them.
+
+    Returns:
+        What is popular among the movies of the model's catalogue; see `popularity`.
+    """
+    from recmodel.popularity import popularity
+
+    folder = data.data_dir(chosen.paths.data, chosen.paths.sample)
+    batches = data.stream_ratings(folder, data.read_catalogue(folder, intake), intake)
+    movie_id = catalogue.column(c.MOVIE_ID).to_numpy()
+    counts, sums = data.stage_ratings(batches, staged.scratch(RATINGS), movie_id)
+    if users is not None:
+        pq.write_table(data.read_users(Path(users), intake), staged.scratch(USERS))
+    staged.table(c.REJECTS_TABLE).mkdir()
+    pq.write_table(intake.rejected(), staged.table(c.REJECTS_TABLE) / "rejects.parquet")
+    return popularity(movie_id, counts, sums)
+
+
+def _score(
+    spark: SparkSession,
+    staged: tables.Staged,
+    payload: scoring.Payload,
+    request: scoring.TopNRequest,
+    chosen: settings.Scoring,
+    started: datetime,
+    stage: console.Stages,
+) -> dict[str, Any]:
+    """Scores the staged users into the staged tables; returns what run.json says of it."""
+    from pyspark.sql import functions as f
+
+    from recmodel import histories, scoring, session
+
+    with stage("gather histories", own_progress=True):
+        ratings = spark.read.parquet(str(staged.scratch(RATINGS)))
+        asked = spark.read.parquet(str(staged.scratch(USERS))) if staged.scratch(USERS).exists() else None
+        user_count = (ratings if asked is None else asked).select(c.USER_ID).distinct().count()
+        partitions = max(spark.sparkContext.defaultParallelism, -(-user_count // chosen.users_per_task))
+        users = histories.histories(ratings, asked, partitions)
+
+    broadcast = spark.sparkContext.broadcast(payload)
+    stats = spark.sparkContext.accumulator(scoring.WorkerStats(), scoring.MergeWorkerStats())
+    made_by = f.lit(payload.model_version).alias(c.MODEL_VERSION)
+
+    with stage("score and write recommendations", own_progress=True):
+        scored_at = f.lit(started).cast("timestamp").alias(c.SCORED_AT)
+        scored = scoring.recommend(users, broadcast, request, stats).select("*", made_by, scored_at)
+        scored.write.parquet(str(staged.table(c.RECOMMENDATIONS_TABLE)))
+
+    with stage("write predicted ratings", own_progress=True):
+        written = spark.read.parquet(str(staged.table(c.RECOMMENDATIONS_TABLE)))
+        if chosen.predicted_ratings == "all":
+            predicted = scoring.predict_all(users, broadcast, request, stats)
+        else:
+            by_model = (f.col(c.SOURCE) == c.SOURCE_MODEL) & f.col(c.PREDICTED_RATING).isNotNull()
+            predicted = written.where(by_model).select(c.USER_ID, c.MOVIE_ID, c.PREDICTED_RATING)
+        predicted.select("*", made_by).write.parquet(str(staged.table(c.PREDICTED_RATINGS_TABLE)))
+
+    with stage("count what was written", own_progress=True):
+        counts = written.groupBy(c.SOURCE).agg(f.count("*").alias("rows"), f.count_distinct(c.USER_ID).alias("users"))
+        by_source = {row[c.SOURCE]: {"users": row["users"], "rows": row["rows"]} for row in counts.collect()}
+        predicted_rows = spark.read.parquet(str(staged.table(c.PREDICTED_RATINGS_TABLE))).count()
+        peak_mib = session.driver_peak_mib(spark)
+
+    return {
+        "users": user_count,
+        "partitions": partitions,
+        "recommendations": {"rows": sum(source["rows"] for source in by_source.values()), "by_source": by_source},
+        "predicted_ratings": {"rows": predicted_rows},
+        "model_loads": stats.value.model_loads,
+        "peak_mib": {**peak_mib, "largest_worker": stats.value.peak_bytes >> 20},
+    }
 
 
 def _rank_by(scoring: settings.Scoring, version: artifact.ModelVersion) -> str:

@@ -23,6 +23,8 @@ from recmodel import columns as c
 from recmodel.errors import RecmodelError
 
 out = Console(highlight=False)
+if not out.is_terminal:
+    out.width = 120  # of a log or a mail; a terminal has its own
 err = Console(stderr=True, highlight=False)
 log = logging.getLogger("recmodel")
 log.addHandler(logging.NullHandler())  # before `start_log` nothing is logged, least of all to the terminal
@@ -101,7 +103,7 @@ def table(title: str | None, left: Sequence[str], right: Sequence[str] = ()) -> 
     """An empty table in the house style, with these headings: text to the left, numbers to the right."""
     made = Table(title=title, title_justify="left", title_style="bold", header_style="dim", box=None, pad_edge=False)
     for heading in left:
-        made.add_column(heading, overflow="fold")
+        made.add_column(heading, overflow="fold", min_width=min(10, len(heading)))
     for heading in right:
         made.add_column(heading, justify="right", no_wrap=True)
     return made

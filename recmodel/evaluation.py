@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from recmodel import columns as c
-from recmodel.scoring import popularity
+from recmodel.popularity import popularity
 from recmodel.serving import Recommender
 from recmodel.training import Arrays, rows
 
@@ -188,10 +188,7 @@ def of_ease(split: Split, penalty: float = 100.0) -> Answers:
     inverse = np.linalg.inv(rated.T @ rated + penalty * np.eye(size, dtype=np.float32))
     weights = inverse / -np.diag(inverse)
     np.fill_diagonal(weights, 0)
-    mine = np.zeros((len(split.users), size), np.float32)
-    known = np.isin(split.users, users)
-    mine[known] = rated[np.searchsorted(users, split.users[known])]
-    return Answers(lists=_best_unseen(mine @ weights, split))
+    return Answers(lists=_best_unseen(_for_users(rated @ weights, users, split), split))
 
 
 def of_als(spark: SparkSession, split: Split, rank: int = 32, seed: int = 0) -> Answers:
@@ -211,16 +208,22 @@ def of_als(spark: SparkSession, split: Split, rank: int = 32, seed: int = 0) -> 
                 into[row["id"]] = row["features"]
         return left @ right.T
 
-    known = np.isin(split.users, users)
-    interest = np.zeros((len(split.users), len(split.movie_ids)))
     watched = scores(ALS(rank=rank, implicitPrefs=True, alpha=1.0, regParam=0.1, maxIter=15))
-    interest[known] = watched[np.searchsorted(users, split.users[known])]
     liked = scores(ALS(rank=rank, regParam=0.15, maxIter=15))
     row = np.searchsorted(users, split.held_out[c.USER_ID]).clip(max=len(users) - 1)
     predicted = liked[row, np.searchsorted(split.movie_ids, split.held_out[c.MOVIE_ID])]
     cold = (predicted == 0) | (users[row] != split.held_out[c.USER_ID])
     predicted[cold] = split.fitted[c.RATING].mean()
-    return Answers(predicted, _best_unseen(interest, split))
+    return Answers(predicted, _best_unseen(_for_users(watched, users, split), split))
+
+
+def _for_users(scores: np.ndarray, users: np.ndarray, split: Split) -> np.ndarray:
+    """Rows of `scores` (of the fitted `users`) for the users of the split; for those not fitted, what is popular."""
+    counts, _ = split.counts()
+    mine = np.tile(counts, (len(split.users), 1))
+    known = np.isin(split.users, users)
+    mine[known] = scores[np.searchsorted(users, split.users[known])]
+    return mine
 
 
 def _best_unseen(scores: np.ndarray, split: Split) -> np.ndarray:

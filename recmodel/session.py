@@ -13,11 +13,11 @@ from pyspark.sql import SparkSession
 import recmodel
 
 
-def start(name: str, scratch: Path) -> SparkSession:
+def start(name: str, scratch: Path | None = None) -> SparkSession:
     """A session with what this project relies on, over whatever spark-submit was told.
 
     Args:
-        scratch: an existing folder, for the archive of this package that remote executors get.
+        scratch: an existing folder, for the archive of this package that remote executors get; None: they need none.
     """
     SparkContext._ensure_initialized()  # only then does SparkConf know what spark-submit was told
     conf = SparkConf().setAppName(name)
@@ -36,7 +36,7 @@ def start(name: str, scratch: Path) -> SparkSession:
     conf.setIfMissing("spark.sql.execution.arrow.maxRecordsPerBatch", "2048")  # users, with their histories
     spark = SparkSession.builder.config(conf=conf).getOrCreate()
     spark.sparkContext.setLogLevel("WARN")
-    if master.split("[")[0] != "local":
+    if scratch is not None and master.split("[")[0] != "local":
         _ship_package(spark, scratch)
     return spark
 

@@ -65,10 +65,10 @@ def toy(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def spark(tmp_path_factory):
+def spark():
     from recmodel import session
 
-    spark = session.start("tests", tmp_path_factory.mktemp("spark"))
+    spark = session.start("tests")
     assert spark.sparkContext.master == "local[*]"
     yield spark
     spark.stop()

@@ -13,6 +13,7 @@ from test_recommend import oracle_top
 from recmodel import columns as c
 from recmodel import data, scoring, serving
 from recmodel.histories import histories
+from recmodel.popularity import popularity
 
 REQUEST = scoring.TopNRequest(
     n=5, rank_by="retrieval", candidates=10, include_seen=False, min_history=1, block_bytes=1 << 20, threads=1
@@ -27,7 +28,7 @@ def case(exported):
 @pytest.fixture(scope="module")
 def payload(case):
     movies = case.weights.movie_ids
-    popular, popular_rating = scoring.popularity(movies, np.arange(60.0) % 7, (np.arange(60.0) % 7) * 3)
+    popular, popular_rating = popularity(movies, np.arange(60.0) % 7, (np.arange(60.0) % 7) * 3)
     return scoring.Payload(
         model_version="v1",
         saved_model=serving.pack(case.folder),
@@ -110,11 +111,11 @@ def test_users_without_a_model_get_what_is_popular(case, payload):
 
 
 def test_popularity_is_a_damped_mean_and_a_count():
-    order, rating = scoring.popularity(np.array([5, 6, 7, 8]), np.array([2.0, 0, 4, 2]), np.array([10.0, 0, 8, 2]))
+    order, rating = popularity(np.array([5, 6, 7, 8]), np.array([2.0, 0, 4, 2]), np.array([10.0, 0, 8, 2]))
     assert order.tolist() == [2, 0, 3, 1]
     overall = 20 / 8
     assert rating == pytest.approx([(10 + 5 * overall) / 7, overall, (8 + 5 * overall) / 9, (2 + 5 * overall) / 7])
-    order, rating = scoring.popularity(np.array([5, 6]), np.zeros(2), np.zeros(2))
+    order, rating = popularity(np.array([5, 6]), np.zeros(2), np.zeros(2))
     assert order.tolist() == [0, 1]
     assert np.isnan(rating).all()
 
