@@ -131,6 +131,8 @@ def _fit(
     model: tf.keras.Model, batches: tf.keras.utils.Sequence, preset: Preset, progress: bool
 ) -> tuple[dict[str, list[float]], list[float]]:
     """(mean losses of each epoch, seconds of each epoch)."""
+    if not preset.epochs:
+        return {}, []
     clock = _Clock()
     history = model.fit(batches, epochs=preset.epochs, verbose=1 if progress else 2, callbacks=[clock]).history
     losses = {name: [float(loss) for loss in history.get(name, [])] for name in ("rating_loss", "retrieval_loss")}
