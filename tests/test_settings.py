@@ -48,7 +48,7 @@ def test_the_notebooks_presets_are_its_own():
 
 
 def test_an_unknown_preset_is_told_the_known_ones():
-    with pytest.raises(UsageRejected, match="no preset is called 'best'.* has joint, rating, retrieval"):
+    with pytest.raises(UsageRejected, match="no preset is called 'best'.* has default, joint, rating"):
         settings.preset("best")
     with pytest.raises(UsageRejected, match=r"preset joint, epochs: .* \(got 0\)"):
         settings.preset("joint", epochs=0)
