@@ -53,7 +53,7 @@ def predict(user_id: int, movies: tuple[str, ...], **flags: str | None) -> None:
         shown.add_row(
             escape(titles[movie_id]),
             console.stars(float(rating)) if "rating" in version.tasks else "–",
-            f"{score:.3f}" if "retrieval" in version.tasks else "–",
+            f"{score:.4f}" if "retrieval" in version.tasks else "–",
             str(movie_id),
         )
     console.out.print(shown)

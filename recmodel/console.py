@@ -127,7 +127,7 @@ def recommendations(title: str, rows: list[dict[str, Any]]) -> Table:
             str(row[c.RANK]),
             escape(row[c.TITLE]),
             stars(row[c.PREDICTED_RATING]),
-            "popular" if row[c.SOURCE] == c.SOURCE_POPULARITY else "–" if score is None else f"{score:.3f}",
+            "popular" if row[c.SOURCE] == c.SOURCE_POPULARITY else "–" if score is None else f"{score:.4f}",
             str(row[c.MOVIE_ID]),
         )
     return made
