@@ -51,17 +51,22 @@ make_venv() {
         fail "$python cannot make virtual environments; install its venv package (Debian: apt install python3-venv)"
 }
 
-# Installs the package with the extras $1 ("" or "[sample]" ...), exactly as locked; instant when already done.
+# Installs the package with the extras $1, exactly as locked; instant when that, or more, is there already.
 prepare_python() {
-    local extras=$1 stamp=$venv/installed$1 wanted
+    local extras=$1 wanted level enough=""
     wanted=$(cat "$root/setup.py" "$root/conf/requirements.lock" | cksum)
-    [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ] && return
+    for level in "" "[sample]" "[sample,test]"; do # each includes the one before
+        [ "$level" != "$extras" ] || enough=yes
+        if [ -n "$enough" ] && [ -f "$venv/installed$level" ] && [ "$(cat "$venv/installed$level")" = "$wanted" ]; then
+            return
+        fi
+    done
     echo "Preparing .venv (once; about 3 GB and a few minutes) ..." >&2
     [ -x "$venv/bin/python" ] || make_venv
     local pip=("$venv/bin/python" -m pip --quiet --disable-pip-version-check install -c "$root/conf/requirements.lock")
     "${pip[@]}" setuptools wheel
     "${pip[@]}" --no-build-isolation -e "$root$extras"
-    echo "$wanted" >"$stamp"
+    echo "$wanted" >"$venv/installed$extras"
 }
 
 java_works() { # java: is it version 17 or newer?
