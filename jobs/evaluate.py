@@ -57,6 +57,7 @@ def evaluate(**flags: Any) -> None:
     split = _split(flags["kind"], everything, catalogue, chosen.training, flags["rows"])
 
     results: list[dict[str, Any]] = []
+    by_presets: list[evaluation.Answers] = []
 
     def measure(name: str, answers: evaluation.Answers, seed: int = 0, **more: float) -> None:
         row: dict[str, Any] = {"method": name, "seed": seed, **more}
@@ -72,6 +73,7 @@ def evaluate(**flags: Any) -> None:
             with stage(f"train and measure {name}, seed {seed}", own_progress=True):
                 model, trained = _train(split, everything, catalogue, preset, seed, chosen.input)
                 answers = evaluation.of_model(model, preset.tasks, split)
+                by_presets.append(answers)
                 measure(name, answers, seed, **{"train s": trained.seconds, "examples/s": trained.examples_per_second})
     if flags["baselines"]:
         with stage("fit and measure the baselines", own_progress=True):
@@ -91,7 +93,7 @@ def evaluate(**flags: Any) -> None:
     if flags["cold_start"]:
         preset = settings.preset((flags["presets"] or (chosen.training.preset,))[0])
         with stage("measure cold start", own_progress=True):
-            users, movies = _cold_start(spark, split, everything, catalogue, preset, chosen)
+            users, movies = _cold_start(spark, split, by_presets[0], everything, catalogue, preset, chosen)
         _print_rows(users, "\nA fifth of the users unknown in training, by how many of their ratings are shown")
         _print_rows(movies, "\nRMSE by how many ratings of the movie were fitted")
         users.to_parquet(folder / "cold_users.parquet", index=False)
@@ -133,9 +135,15 @@ def _train(
 
 
 def _cold_start(
-    spark: Any, split: Any, everything: Any, catalogue: Any, preset: settings.Preset, chosen: settings.Settings
+    spark: Any,
+    split: Any,
+    by_model: Any,
+    everything: Any,
+    catalogue: Any,
+    preset: settings.Preset,
+    chosen: settings.Settings,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """(by ratings of the user, by ratings of the movie)."""
+    """(by ratings of the user, by ratings of the movie); `by_model` are the preset's answers to `split`."""
     from recmodel import evaluation
 
     base, histories = evaluation.cold_users(everything, split.movie_ids, seed=chosen.training.seed)
@@ -155,9 +163,12 @@ def _cold_start(
                 lists = evaluation.list_metrics(spark, answers.lists, shown)
                 row |= {metric: lists[metric] for metric in ("recall@10", "ndcg@10", "recall@100")}
             found.append(row)
-    model, _ = _train(split, everything, catalogue, preset, 0, chosen.input)
-    both = {"model": evaluation.of_model(model, ("rating",), split), "mean and biases": evaluation.of_biases(split)}
-    by_movie = [{"method": name, **evaluation.rmse_by_movie_ratings(a, split)} for name, a in both.items()]
+    rated = {"model": by_model, "mean and biases": evaluation.of_biases(split)}
+    by_movie = [
+        {"method": name, **evaluation.rmse_by_movie_ratings(answers, split)}
+        for name, answers in rated.items()
+        if answers.predicted is not None
+    ]
     return pd.DataFrame(found), pd.DataFrame(by_movie)
 
 

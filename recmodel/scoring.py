@@ -10,7 +10,7 @@ The functions that run in Spark's Python workers need TensorFlow, NumPy and pand
 from __future__ import annotations
 
 import resource
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -53,15 +53,19 @@ class TopNRequest:
     threads: int  # of TensorFlow in a worker
 
 
+# What scores a few users: (model, users, payload, request) -> rows.
+ScoreBlock = Callable[[serving.Recommender, pd.DataFrame, Payload, TopNRequest], pd.DataFrame]
+
+
 def recommend(users: DataFrame, payload: Broadcast[Payload], request: TopNRequest, stats: Accumulator) -> DataFrame:
     """`columns.SCORED`: the top n of every user of `users`, in their order within each partition."""
-    function = partial(_recommend_partition, broadcast=payload, request=request, stats=stats)
+    function = partial(_score_partition, score_block=recommend_block, broadcast=payload, request=request, stats=stats)
     return users.mapInPandas(function, c.SCORED)
 
 
 def predict_all(users: DataFrame, payload: Broadcast[Payload], request: TopNRequest, stats: Accumulator) -> DataFrame:
     """`columns.PREDICTED`: every user the model knows with every movie of the catalogue, ascending movie_id."""
-    function = partial(_predict_partition, broadcast=payload, request=request, stats=stats)
+    function = partial(_score_partition, score_block=predict_block, broadcast=payload, request=request, stats=stats)
     return users.mapInPandas(function, c.PREDICTED)
 
 
@@ -101,35 +105,16 @@ def _model(payload: Payload, request: TopNRequest, stats: Accumulator[WorkerStat
     return _loaded[payload.model_version]
 
 
-def _recommend_partition(
+def _score_partition(
     frames: Iterator[pd.DataFrame],
+    score_block: ScoreBlock,
     broadcast: Broadcast[Payload],
     request: TopNRequest,
     stats: Accumulator[WorkerStats],
 ) -> Iterator[pd.DataFrame]:
     for block in _blocks(frames, broadcast.value, request):
         model = _model(broadcast.value, request, stats)
-        yield recommend_block(model, block, broadcast.value, request)
-        stats.add(WorkerStats(peak_bytes=_peak_bytes()))
-
-
-def _predict_partition(
-    frames: Iterator[pd.DataFrame],
-    broadcast: Broadcast[Payload],
-    request: TopNRequest,
-    stats: Accumulator[WorkerStats],
-) -> Iterator[pd.DataFrame]:
-    movie_id = broadcast.value.movie_id
-    for block in _blocks(frames, broadcast.value, request):
-        user_id = block[c.USER_ID].to_numpy()
-        ratings, known = _model(broadcast.value, request, stats).rate_catalogue(user_id, *_seen(block))
-        yield pd.DataFrame(
-            {
-                c.USER_ID: np.repeat(user_id[known], len(movie_id)),
-                c.MOVIE_ID: np.tile(movie_id, known.sum()),
-                c.PREDICTED_RATING: ratings[known].ravel(),
-            }
-        )
+        yield score_block(model, block, broadcast.value, request)
         stats.add(WorkerStats(peak_bytes=_peak_bytes()))
 
 
@@ -193,6 +178,21 @@ def recommend_block(
             c.RETRIEVAL_SCORE: score[taken],  # Spark turns NaN into null
             c.PREDICTED_RATING: rating[taken],
             c.SOURCE: source[user],
+        }
+    )
+
+
+def predict_block(
+    model: serving.Recommender, users: pd.DataFrame, payload: Payload, request: TopNRequest
+) -> pd.DataFrame:
+    """The rows (`columns.PREDICTED`) of a few users, in their order: the whole catalogue, or none if unknown."""
+    user_id = users[c.USER_ID].to_numpy()
+    ratings, known = model.rate_catalogue(user_id, *_seen(users))
+    return pd.DataFrame(
+        {
+            c.USER_ID: np.repeat(user_id[known], len(payload.movie_id)),
+            c.MOVIE_ID: np.tile(payload.movie_id, known.sum()),
+            c.PREDICTED_RATING: ratings[known].ravel(),
         }
     )
 

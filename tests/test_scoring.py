@@ -161,7 +161,7 @@ def test_workers_get_functions_by_reference():
     """Else each task would bring its own, empty cache of loaded models."""
     from pyspark import cloudpickle
 
-    pickled = cloudpickle.dumps(partial(scoring._recommend_partition, request=REQUEST))
+    pickled = cloudpickle.dumps(partial(scoring._score_partition, score_block=scoring.recommend_block, request=REQUEST))
     assert len(pickled) < 1000
     assert b"recmodel.scoring" in pickled
 
