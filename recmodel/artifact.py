@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from recmodel.errors import ModelRejected
 from recmodel.settings import Preset
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 1: before the signatures user_vectors, movie_vectors and rate_lists
 _CURRENT = "CURRENT"
 _SAVED_MODEL = "saved_model"
 _CATALOGUE = "catalogue.parquet"

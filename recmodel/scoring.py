@@ -20,7 +20,7 @@ import pandas as pd
 from pyspark.accumulators import Accumulator, AccumulatorParam
 
 from recmodel import columns as c
-from recmodel import serving
+from recmodel import serving, topn
 
 if TYPE_CHECKING:
     from pyspark import Broadcast
@@ -49,7 +49,7 @@ class TopNRequest:
     candidates: int
     include_seen: bool
     min_history: int
-    block_bytes: int
+    block_bytes: int  # memory of a worker for the users it scores at a time
     threads: int  # of TensorFlow in a worker
 
 
@@ -112,18 +112,37 @@ def _score_partition(
     request: TopNRequest,
     stats: Accumulator[WorkerStats],
 ) -> Iterator[pd.DataFrame]:
-    for block in _blocks(frames, broadcast.value, request):
-        model = _model(broadcast.value, request, stats)
-        yield score_block(model, block, broadcast.value, request)
+    payload = broadcast.value
+    for frame in frames:
+        if len(frame):
+            model = _model(payload, request, stats)
+            memory = _memory(score_block, model, payload, request)
+            for block in blocks(frame, *memory, request.block_bytes):
+                yield score_block(model, block, payload, request)
         stats.add(WorkerStats(peak_bytes=_peak_bytes()))
 
 
-def _blocks(frames: Iterator[pd.DataFrame], payload: Payload, request: TopNRequest) -> Iterator[pd.DataFrame]:
-    """The users in blocks whose scores take `block_bytes`, whatever the size of Spark's batches."""
-    size = max(1, request.block_bytes // (4 * len(payload.movie_id)))
-    for frame in frames:
-        for start in range(0, len(frame), size):
-            yield frame.iloc[start : start + size]
+def _memory(
+    score_block: ScoreBlock, model: serving.Recommender, payload: Payload, request: TopNRequest
+) -> tuple[int, int]:
+    """Bytes a user, and bytes a rating of their history."""
+    if score_block is predict_block:
+        return 40 * len(payload.movie_id), 0
+    n = min(max(request.n, request.candidates if request.rank_by == "two-stage" else 0), len(payload.movie_id))
+    per_user, per_rating = model.memory(n, request.rank_by)
+    return per_user + 64 * n, per_rating  # and the rows that come of it
+
+
+def blocks(users: pd.DataFrame, per_user: int, per_rating: int, budget: int) -> Iterator[pd.DataFrame]:
+    """The users in blocks that need at most `budget` bytes (or are one user), and are no larger than is of use."""
+    total = np.cumsum(per_user + per_rating * users[c.SEEN_MOVIE_IDS].map(len).to_numpy())
+    start = 0
+    while start < len(users):
+        spent = total[start - 1] if start else 0
+        end = int(np.searchsorted(total, spent + budget, "right"))
+        end = min(max(end, start + 1), start + topn.USERS)
+        yield users.iloc[start:end]
+        start = end
 
 
 def _peak_bytes() -> int:
@@ -154,27 +173,28 @@ def recommend_block(
     )
     cold = ~top.known_user | (history < request.min_history)
     source = np.where(cold, c.SOURCE_POPULARITY, c.SOURCE_MODEL)
-    score, rating, movie_id, count = top.retrieval_score, top.predicted_rating, top.movie_id, top.count
+    score, rating, row, count = top.retrieval_score, top.predicted_rating, top.row, top.count
     if "retrieval" not in payload.tasks:
         score = np.full_like(score, np.nan)
     if "rating" not in payload.tasks:
         rating = np.full_like(rating, np.nan)
     if cold.any():
-        score, rating, movie_id, count = (array.copy() for array in (score, rating, movie_id, count))
+        score, rating, row, count = (array.copy() for array in (score, rating, row, count))
         for b in np.flatnonzero(cold):
             popular = _popular(payload, np.empty(0, np.int64) if request.include_seen else seen[b], request.n)
             count[b] = len(popular)
-            movie_id[b, : count[b]] = payload.movie_id[popular]
+            row[b, : count[b]] = popular
             rating[b, : count[b]] = payload.popular_rating[popular]
             score[b] = np.nan
-    taken = np.arange(movie_id.shape[1]) < count[:, np.newaxis]
+    taken = np.arange(row.shape[1]) < count[:, np.newaxis]
     user, position = np.nonzero(taken)
+    movie = row[taken]
     return pd.DataFrame(
         {
             c.USER_ID: users[c.USER_ID].to_numpy()[user],
             c.RANK: (position + 1).astype(np.int32),
-            c.MOVIE_ID: movie_id[taken],
-            c.TITLE: payload.title[np.searchsorted(payload.movie_id, movie_id[taken])],
+            c.MOVIE_ID: payload.movie_id[movie],
+            c.TITLE: payload.title[movie],
             c.RETRIEVAL_SCORE: score[taken],  # Spark turns NaN into null
             c.PREDICTED_RATING: rating[taken],
             c.SOURCE: source[user],

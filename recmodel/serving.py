@@ -1,4 +1,4 @@
-"""Serving: a SavedModel, loaded, behind three methods with NumPy in and out.
+"""Serving: a SavedModel, loaded, with NumPy in and out, and the exact top N of `topn` on the vectors it gives.
 
 Needs TensorFlow and nothing of training: this is what runs in Spark's workers and behind `show` and `predict`.
 """
@@ -10,18 +10,21 @@ import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from recmodel import columns as c
+from recmodel import topn
 
 
 @dataclass(frozen=True)
 class TopN:
     """Recommendations of B users: row b holds `count[b]` movies, best first, then padding (-1 and NaN)."""
 
+    row: np.ndarray  # [B, n] int64, of the catalogue
     movie_id: np.ndarray  # [B, n] int64
     retrieval_score: np.ndarray  # [B, n] float32
     predicted_rating: np.ndarray  # [B, n] float32, stars
@@ -79,8 +82,8 @@ class Recommender:
         users, movies = _int64(user_ids, "user_ids"), _int64(movie_ids, "movie_ids")
         if users.shape != movies.shape:
             raise ValueError(f"{len(users)} user ids and {len(movies)} movie ids do not make pairs")
-        inputs = {c.USER_ID: users, c.MOVIE_ID: movies}
-        return Pairs(**self._call("predict", inputs, seen_movie_ids, seen_ratings))
+        history = self._history(len(users), seen_movie_ids, seen_ratings)
+        return Pairs(**self._call("predict", {c.USER_ID: users, c.MOVIE_ID: movies, **history}))
 
     def recommend(
         self,
@@ -93,32 +96,58 @@ class Recommender:
         candidates: int = 200,
         include_seen: bool = False,
     ) -> TopN:
-        """The exact top n of the catalogue for each user; see `export.ServingModel._recommend`.
+        """The exact top n of the catalogue for each user; like the signature `recommend`, but faster; see `topn`.
 
         Raises:
             TypeError: ids that are not integers.
             ValueError: an unknown `rank_by`, n or candidates below 1, or lists that do not fit the users.
         """
-        users = _int64(user_ids, "user_ids")
+        user_ids = _int64(user_ids, "user_ids")
         if rank_by not in ("retrieval", "rating", "two-stage") or n < 1 or candidates < 1:
             raise ValueError(f"cannot rank the top {n} by {rank_by!r} from {candidates} candidates")
-        if not len(users):  # TensorFlow cannot map over nobody
+        if not len(user_ids):  # TensorFlow cannot map over nobody
             nothing = np.empty((0, n), np.float32)
-            return TopN(nothing.astype(np.int64), nothing, nothing, np.empty(0, np.int32), np.empty(0, bool))
-        how = {
-            "n": np.int32(n),
-            "rank_by": rank_by,
-            "candidates": np.int32(candidates),
-            "include_seen": np.bool_(include_seen),
-        }
-        return TopN(**self._call("recommend", {c.USER_ID: users, **how}, seen_movie_ids, seen_ratings))
+            no_ids = nothing.astype(np.int64)
+            return TopN(no_ids, no_ids, nothing, nothing, np.empty(0, np.int32), np.empty(0, bool))
+        seen = _flat_lists(seen_movie_ids, seen_ratings, len(user_ids))
+        users = self._call("user_vectors", {c.USER_ID: user_ids, **seen})
+        known = users["known_user"]
+        hidden = topn.NO_PAIRS if include_seen else self._pairs(seen["seen_movie_id"], seen["seen_row_splits"])
+        if rank_by == "rating":
+            top = self._top_by_rating(user_ids, users["rating"], n, hidden)
+        else:
+            top = self._by_retrieval.top(
+                users["retrieval"], n if rank_by == "retrieval" else max(n, candidates), hidden
+            )
+        row = np.where(known[:, np.newaxis], top.row, -1)
+        score, rating = top.score, self._rate_lists(users["rating"], row)
+        if rank_by != "retrieval":  # the order of what is told, to the last bit
+            row, rating = topn.ranked(row, rating, n)
+            score = self._by_retrieval.scores(users["retrieval"], row)
+        none = row < 0
+        return TopN(
+            row=row,
+            movie_id=np.where(none, -1, self._movies[c.MOVIE_ID][row]),
+            retrieval_score=np.where(none, np.float32(np.nan), score),
+            predicted_rating=np.where(none, np.float32(np.nan), rating),
+            count=(~none).sum(axis=1, dtype=np.int32),
+            known_user=known,
+        )
+
+    def memory(self, n: int, rank_by: str) -> tuple[int, int]:
+        """What `recommend` needs at its peak beside the model: bytes a user, and bytes a rating of their history."""
+        d, k = (self._movies["retrieval"].shape[1], self._takes["rate_lists"]["rating_vector"].shape[1])
+        lists = n * (8 * 8 + 4 * (d + k))
+        scores = 5 * topn.TILE if rank_by != "rating" or self._by_rating else 12 * len(self._movies[c.MOVIE_ID])
+        return lists + scores, 64 + (4 * (2 * d + 2 * k) if self.needs_history else 0)
 
     def rate_catalogue(
         self, user_ids: object, seen_movie_ids: Lists | None = None, seen_ratings: Lists | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """[B, M] predicted ratings (float32, stars) of the whole catalogue, ascending movie id, and known_user [B]."""
-        inputs = {c.USER_ID: _int64(user_ids, "user_ids")}
-        result = self._call("rate_catalogue", inputs, seen_movie_ids, seen_ratings)
+        users = _int64(user_ids, "user_ids")
+        history = self._history(len(users), seen_movie_ids, seen_ratings)
+        result = self._call("rate_catalogue", {c.USER_ID: users, **history})
         return result[c.PREDICTED_RATING], result["known_user"]
 
     def movie_embedding(self, movie_ids: object) -> np.ndarray:
@@ -129,22 +158,48 @@ class Recommender:
         self, user_ids: object, seen_movie_ids: Lists | None = None, seen_ratings: Lists | None = None
     ) -> np.ndarray:
         """[B, d] float32; a row of NaN for an unknown user."""
-        inputs = {c.USER_ID: _int64(user_ids, "user_ids")}
-        return self._call("user_embedding", inputs, seen_movie_ids, seen_ratings)["embedding"]
+        users = _int64(user_ids, "user_ids")
+        history = self._history(len(users), seen_movie_ids, seen_ratings)
+        return self._call("user_embedding", {c.USER_ID: users, **history})["embedding"]
 
-    def _call(
-        self,
-        signature: str,
-        inputs: Mapping[str, Any],
-        seen_movie_ids: Lists | None = None,
-        seen_ratings: Lists | None = None,
-    ) -> dict[str, np.ndarray]:
-        if "seen_movie_id" in self._takes[signature]:
-            inputs = {**inputs, **_flat_lists(seen_movie_ids, seen_ratings, len(inputs[c.USER_ID]))}
-        outputs = self._loaded.signatures[signature](
-            **{name: self._tf.constant(value) for name, value in inputs.items()}
-        )
-        return {name: value.numpy() for name, value in outputs.items()}
+    @cached_property
+    def _movies(self) -> dict[str, np.ndarray]:
+        return self._call("movie_vectors", {})
+
+    @cached_property
+    def _by_retrieval(self) -> topn.Vectors:
+        return topn.Vectors(self._movies["retrieval"])
+
+    @cached_property
+    def _by_rating(self) -> topn.Vectors | None:
+        """None where a rating is more than a product: then it takes the whole catalogue's ratings."""
+        linear = "rating" in self._movies
+        return topn.Vectors(self._movies["rating"], self._movies["rating_offset"]) if linear else None
+
+    def _top_by_rating(self, user_ids: np.ndarray, vectors: np.ndarray, n: int, hidden: topn.Pairs) -> topn.Top:
+        if self._by_rating is not None:
+            return self._by_rating.top(vectors, n, hidden)
+        return topn.of_scores(self.rate_catalogue(user_ids)[0], n, hidden)
+
+    def _rate_lists(self, vectors: np.ndarray, row: np.ndarray) -> np.ndarray:
+        inputs = {"rating_vector": vectors, "row": np.maximum(row, 0).astype(np.int32)}
+        return self._call("rate_lists", inputs)[c.PREDICTED_RATING]
+
+    def _pairs(self, movie_id: np.ndarray, row_splits: np.ndarray) -> topn.Pairs:
+        """The movies of each user that are in the catalogue, as rows of it."""
+        user = np.repeat(np.arange(len(row_splits) - 1), np.diff(row_splits))
+        ids = self._movies[c.MOVIE_ID]
+        row = np.minimum(np.searchsorted(ids, movie_id), len(ids) - 1)
+        known = ids[row] == movie_id
+        return topn.Pairs(user[known], row[known])
+
+    def _history(self, users: int, seen_movie_ids: Lists | None, seen_ratings: Lists | None) -> dict[str, np.ndarray]:
+        return _flat_lists(seen_movie_ids, seen_ratings, users) if self.needs_history else {}
+
+    def _call(self, signature: str, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """The signature's answer to those of the inputs that it takes."""
+        taken = {name: self._tf.constant(inputs[name]) for name in self._takes[signature]}
+        return {name: value.numpy() for name, value in self._loaded.signatures[signature](**taken).items()}
 
 
 def pack(directory: Path) -> bytes:

@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recmodel.quiet_tensorflow import tf
+
 
 def oracle_scores(weights, user_row: int) -> tuple[np.ndarray, np.ndarray]:
     """Retrieval scores and ratings of one user for the whole catalogue, as the definitions say, in float64."""
@@ -61,6 +63,25 @@ def test_top_n_is_the_oracles(exported, data):
         assert top.predicted_rating[b, : len(expected)].tolist() == rating[row].tolist()
         assert (top.movie_id[b, len(expected) :] == -1).all()
         assert np.isnan(top.predicted_rating[b, len(expected) :]).all()
+
+
+@pytest.mark.parametrize("rank_by", ["retrieval", "rating", "two-stage"])
+@pytest.mark.parametrize("include_seen", [False, True])
+def test_the_signature_recommend_says_the_same_without_this_package(exported, rank_by, include_seen):
+    case = exported[60]
+    seen = [case.weights.movie_ids[start::7] for start in range(20)]
+    ours = case.model.recommend(
+        case.weights.user_ids, seen, [np.ones(len(ids)) for ids in seen],
+        n=9, rank_by=rank_by, candidates=30, include_seen=include_seen,
+    )  # fmt: skip
+    plain = tf.saved_model.load(str(case.folder)).signatures["recommend"](
+        user_id=tf.constant(case.weights.user_ids), seen_movie_id=tf.constant(np.concatenate(seen)),
+        seen_rating=tf.ones(sum(map(len, seen))), seen_row_splits=tf.constant(np.cumsum([0, *map(len, seen)])),
+        n=tf.constant(9), rank_by=tf.constant(rank_by), candidates=tf.constant(30),
+        include_seen=tf.constant(include_seen),
+    )  # fmt: skip
+    for name, values in plain.items():
+        assert values.numpy().tolist() == getattr(ours, name).tolist()
 
 
 def test_the_exact_weights_do_tie(exported):

@@ -72,12 +72,19 @@ def test_the_size_of_blocks_changes_nothing(case, payload, everybody):
         pd.testing.assert_frame_equal(pd.concat(parts, ignore_index=True), whole)
 
 
-def test_blocks_follow_from_the_memory_for_scores(payload):
-    frames = [pd.DataFrame({c.USER_ID: range(10)}), pd.DataFrame({c.USER_ID: range(3)})]
-    request = replace(REQUEST, block_bytes=4 * 60 * 4)  # four users of 60 movies of 4 bytes
-    assert [len(block) for block in scoring._blocks(iter(frames), payload, request)] == [4, 4, 2, 3]
-    tiny = replace(REQUEST, block_bytes=1)
-    assert [len(block) for block in scoring._blocks(iter(frames[1:]), payload, tiny)] == [1, 1, 1]
+def test_blocks_follow_from_the_memory_they_need():
+    """Hand-worked: 10 bytes a user and 1 a rating, histories of these lengths."""
+    users = users_frame(range(7), [range(n) for n in (0, 5, 5, 100, 0, 0, 0)])
+
+    def sizes(budget: int) -> list[int]:
+        return [len(block) for block in scoring.blocks(users, 10, 1, budget)]
+
+    assert sizes(40) == [3, 1, 3]  # 10 + 15 + 15, then 110 is too much but one user, then 30
+    assert sizes(39) == [2, 1, 1, 3]
+    assert sizes(1) == [1] * 7
+    assert sizes(10**9) == [7]
+    many = users_frame(range(600), [()] * 600)
+    assert [len(block) for block in scoring.blocks(many, 10, 1, 10**9)] == [256, 256, 88]
 
 
 def test_fewer_rows_where_fewer_movies_are_left(case, payload):

@@ -103,7 +103,7 @@ def test_a_version_describes_itself_in_json_and_text(tmp_path, toy):
     """The notebook's TypeError: a vocabulary of bytes went to JSON. Here ids are int64 and titles are text."""
     version = artifact.open_version(*_trained_by_command(toy, tmp_path))
     manifest = json.loads((version.path / "manifest.json").read_text())
-    assert manifest["format_version"] == 1
+    assert manifest["format_version"] == 2
     assert manifest["preset"] == "joint"
     assert manifest["tasks"] == ["retrieval", "rating"]
     assert set(manifest["libraries"]) >= {"tensorflow", "tensorflow-recommenders"}
