@@ -267,6 +267,36 @@ class _IdTowers(tf.Module):
         return tf.clip_by_value(tf.squeeze(hidden + shift, axis=-1), *self._range)
 
 
+class _Pieces(NamedTuple):
+    """Histories of very different lengths, cut into P pieces of one length L, so that products come in batches."""
+
+    owner: tf.Tensor  # [P] the user that a piece is of
+    users: tf.Tensor  # how many there are
+    at: tf.Tensor  # [P, L] the rating at each place
+    filled: tf.Tensor  # [P, L] whether there is one; the end of a user's last piece has none
+
+    def of(self, values: tf.Tensor, filler: float = 0) -> tf.Tensor:
+        """[P, L] the values [S] of the ratings, in pieces."""
+        return tf.where(self.filled, tf.gather(values, self.at), tf.cast(filler, values.dtype))
+
+    def add_up(self, of_pieces: tf.Tensor) -> tf.Tensor:
+        return tf.math.unsorted_segment_sum(of_pieces, self.owner, self.users)
+
+    def sums_of(self, weight: tf.Tensor, vectors: tf.Tensor) -> tf.Tensor:
+        """[B, k] the sum of each user's `vectors [P, L, k]`, times a weight [S] for each rating."""
+        return self.add_up(tf.matmul(self.of(weight)[:, tf.newaxis], vectors)[:, 0])
+
+
+def _pieces(count: tf.Tensor) -> _Pieces:
+    """Of histories of `count [B]` ratings each, one after the other."""
+    users, pieces = tf.shape(count)[0], (count + _PIECE - 1) // _PIECE
+    owner = tf.repeat(tf.range(users), pieces)
+    before = (tf.range(tf.shape(owner)[0]) - tf.gather(tf.cumsum(pieces, exclusive=True), owner)) * _PIECE
+    filled = tf.sequence_mask(tf.minimum(tf.gather(count, owner) - before, _PIECE), _PIECE)
+    first = tf.gather(tf.cumsum(count, exclusive=True), owner) + before
+    return _Pieces(owner, users, tf.where(filled, first[:, tf.newaxis] + tf.range(_PIECE), 0), filled)
+
+
 class _HistoryTowers(tf.Module):
     """Towers of histories; see `history_model`. A user's rating vector is their taste."""
 
@@ -293,30 +323,18 @@ class _HistoryTowers(tf.Module):
         above_mean = tf.math.unsorted_segment_sum(rating - self._mean_rating, user, size)
         own_mean = self._mean_rating + above_mean / (count + 5)
         weight = 1 + self._liking * (rating - tf.gather(own_mean, user))
-        weighted = tf.gather(self._seen_vectors, movie) * weight[:, tf.newaxis]
-        summed = tf.math.unsorted_segment_sum(weighted, user, size) + self._prior
+        pieces = _pieces(tf.cast(count, tf.int32))
+        summed = pieces.sums_of(weight, tf.gather(self._seen_vectors, pieces.of(movie))) + self._prior
         retrieval = summed * tf.math.rsqrt(count + self._prior_weight)[:, tf.newaxis]
-        return _Users(retrieval, self._tastes(movie, rating, tf.cast(count, tf.int32)), count > 0)
+        residual = rating - tf.gather(self._movie_bias, movie)
+        return _Users(retrieval, self._tastes(movie, residual, pieces), count > 0)
 
-    def _tastes(self, movie: tf.Tensor, rating: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
-        """[B, k] ridge regressions of residuals on traits, all users at once.
-
-        Histories are of very different lengths: each is cut into pieces of one length, filled up at its end, whose
-        normal equations are computed in a batch and then added up by user.
-        """
-        pieces = (count + _PIECE - 1) // _PIECE
-        owner = tf.repeat(tf.range(tf.shape(count)[0]), pieces)
-        done = (tf.range(tf.shape(owner)[0]) - tf.gather(tf.cumsum(pieces, exclusive=True), owner)) * _PIECE
-        filled = tf.sequence_mask(tf.minimum(tf.gather(count, owner) - done, _PIECE), _PIECE)
-        at = (tf.gather(tf.cumsum(count, exclusive=True), owner) + done)[:, tf.newaxis] + tf.range(_PIECE)
-        at = tf.where(filled, at, 0)
-        residual = tf.where(filled, tf.gather(rating - tf.gather(self._movie_bias, movie), at), 0.0)
-        traits = tf.gather(self._traits, tf.where(filled, tf.gather(movie, at), self._movie_bias.shape[0]))
-        size = tf.shape(count)[0]
-        squares = tf.math.unsorted_segment_sum(tf.matmul(traits, traits, transpose_a=True), owner, size)
-        right = tf.matmul(traits, residual[:, :, tf.newaxis], transpose_a=True)
+    def _tastes(self, movie: tf.Tensor, residual: tf.Tensor, pieces: _Pieces) -> tf.Tensor:
+        """[B, k] ridge regressions of residuals on traits, from normal equations added up over pieces."""
+        traits = tf.gather(self._traits, pieces.of(movie, filler=self._movie_bias.shape[0]))
+        squares = pieces.add_up(tf.matmul(traits, traits, transpose_a=True))
         factor = tf.linalg.cholesky(squares + self._ridge)
-        return tf.linalg.cholesky_solve(factor, tf.math.unsorted_segment_sum(right, owner, size))[:, :, 0]
+        return tf.linalg.cholesky_solve(factor, pieces.sums_of(residual, traits)[:, :, tf.newaxis])[:, :, 0]
 
     def linear_rating(self) -> Tensors:
         return {"rating": self._traits[:-1], "rating_offset": self._movie_bias}
