@@ -19,7 +19,7 @@ setup(
         "pandas>=2.2,<3",  # PySpark does not fully support pandas 3 yet
         "pyarrow>=18",
         "pydantic-settings[yaml]>=2.7",
-        "pyspark>=4.0,<5",
+        "pyspark>=4.1,<5",
         "rich>=13",
         "tensorflow>=2.18,<2.22",
         "tensorflow-recommenders==0.7.7",

@@ -166,9 +166,10 @@ def _score(
     with stage("gather histories", own_progress=True):
         ratings = spark.read.parquet(str(staged.scratch(RATINGS)))
         asked = spark.read.parquet(str(staged.scratch(USERS))) if staged.scratch(USERS).exists() else None
-        user_count = (ratings if asked is None else asked).select(c.USER_ID).distinct().count()
+        by_user = histories.ratings_by_user(ratings, asked)
+        user_count = by_user.count()
         partitions = max(spark.sparkContext.defaultParallelism, -(-user_count // chosen.users_per_task))
-        users = histories.histories(ratings, asked, partitions)
+        users = histories.histories(ratings, asked, histories.partition_starts(by_user, user_count, partitions))
 
     broadcast = spark.sparkContext.broadcast(payload)
     stats = spark.sparkContext.accumulator(scoring.WorkerStats(), scoring.MergeWorkerStats())

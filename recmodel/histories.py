@@ -1,25 +1,56 @@
 """Histories: every rating, once, becomes one row a user, ready for scoring.
 
 Takes the staged ratings (`columns.RATINGS`) and optionally the users asked for; gives a DataFrame of
-`user_id, seen_movie_ids, seen_ratings`, range-partitioned and sorted by user.
+`user_id, seen_movie_ids, seen_ratings`, sorted by user, in partitions of equal work.
 """
 
 from __future__ import annotations
 
+import numpy as np
+from pyspark.ml.feature import Bucketizer
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as f
 
 from recmodel import columns as c
 
+_RATINGS, _PART = "ratings", "part"
+_SAMPLE = 100_000  # users that partitions are measured by; with fewer, the measure is exact
+# Scoring a user against tens of thousands of movies takes some 200 microseconds, and one for each rating of theirs.
+_WORK_OF_A_RATING = 0.005
 
-def histories(ratings: DataFrame, asked: DataFrame | None, partitions: int) -> DataFrame:
-    """One row a user, with the movies they rated (ascending id) and their latest rating of each.
 
-    The one shuffle is by ranges of user_id, so that published files cover ranges of users that do not overlap and a
-    query for a user opens one of them; the two aggregations after it find every user's rows in one partition.
+def ratings_by_user(ratings: DataFrame, asked: DataFrame | None) -> DataFrame:
+    """`user_id, ratings`: each user to be scored and how many ratings there are of theirs.
 
     Args:
         asked: a column `user_id`: only these users, also those who have rated nothing. None: all who have rated.
+    """
+    counted = ratings.groupBy(c.USER_ID).agg(f.count("*").alias(_RATINGS))
+    return counted if asked is None else asked.distinct().join(counted, c.USER_ID, "left").fillna(0, [_RATINGS])
+
+
+def partition_starts(by_user: DataFrame, users: int, partitions: int) -> list[int]:
+    """The first user_id of each partition but the first: ranges of users that take about the same time to score."""
+    hashed = f.pmod(f.xxhash64(c.USER_ID), f.lit(max(1, users // _SAMPLE)))
+    sample = by_user.where(hashed == 0).toPandas().sort_values(c.USER_ID)
+    work = (1 + _WORK_OF_A_RATING * sample[_RATINGS].to_numpy()).cumsum()
+    return equal_shares(sample[c.USER_ID].to_numpy(), work, partitions)
+
+
+def equal_shares(user_id: np.ndarray, work: np.ndarray, shares: int) -> list[int]:
+    """The ids that begin a new share of the work, which is cumulative, ascending by user; fewer where users are few."""
+    if not len(user_id):
+        return []
+    ends = work[-1] * np.arange(1, shares) / shares
+    first = np.searchsorted(work, ends, side="right")
+    return np.unique(user_id[first[(first > 0) & (first < len(user_id))]]).tolist()
+
+
+def histories(ratings: DataFrame, asked: DataFrame | None, starts: list[int]) -> DataFrame:
+    """One row a user, with the movies they rated (ascending id) and their latest rating of each.
+
+    The one shuffle is by the ranges of user_id that `starts` begins, so that published files cover ranges that do not
+    overlap and a query for a user opens one of them; the two aggregations after it find all of a user in one partition.
     """
     rows = ratings.select(c.USER_ID, c.MOVIE_ID, c.RATING, c.TIMESTAMP)
     if asked is not None:
@@ -28,10 +59,11 @@ def histories(ratings: DataFrame, asked: DataFrame | None, partitions: int) -> D
     rated = f.when(f.col(c.MOVIE_ID).isNotNull(), f.struct(c.MOVIE_ID, c.RATING))
     history = f.array_sort(f.collect_list(rated))
     return (
-        rows.repartitionByRange(partitions, c.USER_ID)
-        .groupBy(c.USER_ID, c.MOVIE_ID)
+        _with_part(rows, starts)
+        .repartitionById(len(starts) + 1, _PART)
+        .groupBy(_PART, c.USER_ID, c.MOVIE_ID)
         .agg(latest.alias(c.RATING))
-        .groupBy(c.USER_ID)
+        .groupBy(_PART, c.USER_ID)
         .agg(history.alias("history"))
         .select(
             c.USER_ID,
@@ -40,3 +72,13 @@ def histories(ratings: DataFrame, asked: DataFrame | None, partitions: int) -> D
         )
         .sortWithinPartitions(c.USER_ID)
     )
+
+
+def _with_part(rows: DataFrame, starts: list[int]) -> DataFrame:
+    """With the number of the range each user is in."""
+    # As doubles, ids beyond 2^53 may move to a neighbouring range, each with all of its rows.
+    splits = np.unique(np.array(starts, np.float64)).tolist()
+    if not splits:
+        return rows.withColumn(_PART, f.lit(0))
+    bucketizer = Bucketizer(splits=[-np.inf, *splits, np.inf], inputCol=c.USER_ID, outputCol=_PART)
+    return bucketizer.transform(rows).withColumn(_PART, f.col(_PART).cast("int"))

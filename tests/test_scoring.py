@@ -8,11 +8,13 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from test_recommend import oracle_top
 
 from recmodel import columns as c
 from recmodel import data, scoring, serving
-from recmodel.histories import histories
+from recmodel.histories import equal_shares, histories, partition_starts, ratings_by_user
 from recmodel.popularity import popularity
 
 REQUEST = scoring.TopNRequest(
@@ -187,19 +189,39 @@ def collected(frame):
 
 def test_histories_are_one_row_a_user_with_the_latest_ratings(rated):
     expected = [(2, [10, 30], [3.0, 2.0]), (7, [10], [5.0]), (9, [20], [0.5])]
-    for partitions in (1, 2, 5):
-        frame = histories(rated, None, partitions)
+    for starts in ([], [7], [3, 9], [2, 3, 8, 9, 50]):
+        frame = histories(rated, None, starts)
         assert collected(frame) == expected  # sorted by user over all partitions
-        assert frame.rdd.getNumPartitions() <= partitions
+        assert frame.rdd.getNumPartitions() == len(starts) + 1
 
 
 def test_histories_of_users_asked_for_include_those_without_any(spark, rated):
     asked = spark.createDataFrame([(9,), (100,), (1,)], f"{c.USER_ID} BIGINT")
-    assert collected(histories(rated, asked, 2)) == [(1, [], []), (9, [20], [0.5]), (100, [], [])]
+    assert collected(histories(rated, asked, [9])) == [(1, [], []), (9, [20], [0.5]), (100, [], [])]
+    assert sorted(map(tuple, ratings_by_user(rated, asked).collect())) == [(1, 0), (9, 1), (100, 0)]
+
+
+def test_partitions_are_of_equal_work(spark):
+    """Users 1 to 10 have 2,000 ratings each, eleven times the work of the 200 users after them."""
+    heavy = spark.createDataFrame(
+        [(user, 2000 if user <= 10 else 0) for user in range(1, 211)], "user_id BIGINT, ratings INT"
+    )
+    assert partition_starts(heavy, 210, 2) == [56]  # 10 * 11 + 45 users make 155, half of the work
+    assert partition_starts(heavy, 210, 1) == []
+
+
+@given(work=st.lists(st.integers(1, 50), max_size=60), shares=st.integers(1, 20))
+def test_no_share_is_larger_than_an_even_one_and_one_user(work, shares):
+    user_id = np.arange(len(work)) * 7 - 3
+    starts = equal_shares(user_id, np.cumsum(work), shares)
+    assert len(starts) < shares
+    share = np.searchsorted(starts, user_id, side="right")
+    if work:
+        assert np.bincount(share, weights=work).max() <= sum(work) / shares + max(work)
 
 
 def test_histories_shuffle_once(rated):
-    plan = histories(rated, None, 3)._jdf.queryExecution().executedPlan().toString()
+    plan = histories(rated, None, [7])._jdf.queryExecution().executedPlan().toString()
     assert plan.count("Exchange ") == 1, plan
 
 
