@@ -201,6 +201,7 @@ def _score(
         "recommendations": {"rows": sum(source["rows"] for source in by_source.values()), "by_source": by_source},
         "predicted_ratings": {"rows": predicted_rows},
         "model_loads": stats.value.model_loads,
+        "slowest_model_load_seconds": round(stats.value.load_seconds, 2),
         "peak_mib": {**peak_mib, "largest_worker": stats.value.peak_bytes >> 20},
     }
 

@@ -10,6 +10,7 @@ The functions that run in Spark's Python workers need TensorFlow, NumPy and pand
 from __future__ import annotations
 
 import resource
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -74,17 +75,22 @@ class WorkerStats:
     """What the Python workers of a run report."""
 
     model_loads: int = 0
+    load_seconds: float = 0.0  # of the slowest: importing TensorFlow and loading the model
     peak_bytes: int = 0  # resident memory of the largest worker
 
 
 class MergeWorkerStats(AccumulatorParam[WorkerStats]):
-    """Adds up loads and keeps the largest peak: the rule of the accumulator `stats` above."""
+    """Adds up loads and keeps the largest of the rest: the rule of the accumulator `stats` above."""
 
     def zero(self, value: WorkerStats) -> WorkerStats:
         return WorkerStats()
 
     def addInPlace(self, left: WorkerStats, right: WorkerStats) -> WorkerStats:  # noqa: N802 - Spark's name
-        return WorkerStats(left.model_loads + right.model_loads, max(left.peak_bytes, right.peak_bytes))
+        return WorkerStats(
+            left.model_loads + right.model_loads,
+            max(left.load_seconds, right.load_seconds),
+            max(left.peak_bytes, right.peak_bytes),
+        )
 
 
 # -- in the workers ----------------------------------------------------------------------------------------------
@@ -95,13 +101,14 @@ _loaded: dict[str, serving.Recommender] = {}  # lives as long as the Python work
 def _model(payload: Payload, request: TopNRequest, stats: Accumulator[WorkerStats]) -> serving.Recommender:
     """The broadcast model, unpacked and loaded once a worker, however many partitions and batches it meets."""
     if payload.model_version not in _loaded:
+        started = time.perf_counter()
         from recmodel.quiet_tensorflow import tf
 
         tf.config.threading.set_intra_op_parallelism_threads(request.threads)
         tf.config.threading.set_inter_op_parallelism_threads(1)
         _loaded.clear()
         _loaded[payload.model_version] = serving.unpack(payload.saved_model)
-        stats.add(WorkerStats(model_loads=1))
+        stats.add(WorkerStats(model_loads=1, load_seconds=time.perf_counter() - started))
     return _loaded[payload.model_version]
 
 

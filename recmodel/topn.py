@@ -5,21 +5,20 @@ Spark. A user's score for a movie is the dot product of their vectors, plus the 
 
 Per block of users the catalogue goes by in tiles that fit the processor's cache. Each user has a threshold, the n-th
 best score met so far; what reaches it is collected, everything else is dropped after one comparison. Movies are visited
-in the order of what they can score at most, so thresholds are high early, and a user is done as soon as the longest
-vector still to come, times their own (Cauchy and Schwarz), cannot reach the threshold. Trained retrieval vectors are
+in the order of what they can score at most, so thresholds are high early, and the search is over as soon as the longest
+vector still to come, times each user's own (Cauchy and Schwarz), reaches no threshold. Trained retrieval vectors are
 long for few movies and short for most, so most of the catalogue is never multiplied. Source of the ordering and of the
 early stop: Teflioudi, Gemulla, Mykytiuk, "LEMP: Fast Retrieval of Large Entries in a Matrix Product" (SIGMOD 2015).
 
-What was tried instead (`tests/benchmarks/scoring.py` has the figures): `tf.math.top_k` after a product in the graph, as
-the signature `recommend` does, spends most of its time in top_k; maxima of groups of movies first, then only the best
-groups, needs the scores of the whole catalogue at once, which fall out of the cache; FAISS does neither masks nor early
-stops, and is slower by itself. A compiled kernel could save the comparison's second pass over a tile, a tenth of the
-time at most, for one more dependency.
+What was tried instead (`./submit.sh benchmark` measures the peers): a product and `tf.math.top_k` in the graph, as in
+the signature `recommend`, spends most of its time in top_k. Maxima of groups of movies first, then only the best groups,
+in the graph or here, needs a whole row of scores at once, which falls out of the cache. FAISS has no masks and no early
+stop, and is no faster where there is nothing to stop for. A compiled loop could fuse the comparison with the search for
+what reached the threshold, a tenth of the time: too little to earn a dependency.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -81,17 +80,16 @@ class Vectors:
         search = _Search(len(users), n)
         length = np.linalg.norm(users, axis=1)
         users = self._extended(users)
-        hidden_in = _by_tile(Pairs(hidden.user, self._place[hidden.row]))
+        hidden, ends = _by_tile(Pairs(hidden.user, self._place[hidden.row]), len(self._row))
         scores = np.empty(len(users) * TILE, np.float32)
-        for tile, start in enumerate(range(0, len(self._row), TILE)):
-            who = search.still_open(self._best_to_come(length, start))
-            if not len(who):
+        for start, first, end in zip(range(0, len(self._row), TILE), ends, ends[1:], strict=False):
+            if not search.is_open(self._best_to_come(length, start)):
                 break
             movies = self._vectors[start : start + TILE]
-            block = scores[: len(who) * len(movies)].reshape(len(who), len(movies))
-            np.matmul(users[who], movies.T, out=block)
-            _hide(block, hidden_in(tile), who, start)
-            search.offer(block, self._row[start : start + TILE], who)
+            block = scores[: len(users) * len(movies)].reshape(len(users), len(movies))
+            np.matmul(users, movies.T, out=block)
+            block[hidden.user[first:end], hidden.row[first:end] - start] = -np.inf
+            search.offer(block, self._row[start : start + TILE])
         return search.result()
 
     def scores(self, users: np.ndarray, row: np.ndarray) -> np.ndarray:
@@ -112,11 +110,10 @@ def of_scores(scores: np.ndarray, n: int, hidden: Pairs) -> Top:
     """The n best of each row of `scores` ([B, M] float32; overwritten where hidden). NaN is never among them."""
     n = min(n, scores.shape[1])
     search = _Search(len(scores), n)
-    everybody = np.arange(len(scores))
     scores[hidden.user, hidden.row] = -np.inf
     for start in range(0, scores.shape[1], TILE):
         tile = np.ascontiguousarray(scores[:, start : start + TILE])
-        search.offer(tile, np.arange(start, start + tile.shape[1]), everybody)
+        search.offer(tile, np.arange(start, start + tile.shape[1]))
     return search.result()
 
 
@@ -137,19 +134,18 @@ class _Search:
         self._pending = 0
         self._empty = True
 
-    def still_open(self, best_to_come: np.ndarray) -> np.ndarray:
-        """The users whose threshold a score of `best_to_come` [B] would reach."""
-        return np.flatnonzero(best_to_come >= self._threshold)
+    def is_open(self, best_to_come: np.ndarray) -> bool:
+        """Whether a score of `best_to_come` [B] would be among the best of any user."""
+        return bool((best_to_come >= self._threshold).any())
 
-    def offer(self, scores: np.ndarray, rows: np.ndarray, who: np.ndarray) -> None:
-        """Takes the scores [W, T], contiguous, of the users `who` for the movies `rows` [T]."""
+    def offer(self, scores: np.ndarray, rows: np.ndarray) -> None:
+        """Takes the scores [B, T], contiguous, of the movies `rows` [T]."""
         width = scores.shape[1]
-        threshold = self._threshold[who]
         if self._empty:
-            threshold = np.maximum(threshold, _bound_of_nth(scores, self._best.shape[1]))
-        hit = np.flatnonzero(scores >= threshold[:, np.newaxis])
+            self._threshold = np.maximum(_LOWEST, _bound_of_nth(scores, self._best.shape[1]))
+        hit = np.flatnonzero(scores >= self._threshold[:, np.newaxis])
         user = hit // width
-        self._found.append((who[user], _keys(scores.ravel()[hit], rows[hit - user * width])))
+        self._found.append((user, _keys(scores.ravel()[hit], rows[hit - user * width])))
         self._pending += len(hit)
         if self._empty or self._pending > self._best.size:
             self._settle()
@@ -165,9 +161,9 @@ class _Search:
             return
         user = np.concatenate([users for users, _ in self._found])
         key = np.concatenate([keys for _, keys in self._found])
-        order = np.argsort(user.astype(np.uint32), kind="stable")
-        user, key = user[order], key[order]
         users, n = self._best.shape
+        order = _stable_order(user, users)
+        user, key = user[order], key[order]
         count = np.bincount(user, minlength=users)
         both = np.full((users, n + count.max()), _NOTHING)
         both[:, :n] = self._best
@@ -187,23 +183,17 @@ def _bound_of_nth(scores: np.ndarray, n: int, groups_of: int = 4) -> np.ndarray:
     return np.partition(maxima, groups - n, axis=1)[:, groups - n]
 
 
-def _by_tile(hidden: Pairs) -> Callable[[int], Pairs]:
-    """A function from the number of a tile to the pairs that lie in it; `row` counts in the order of the search."""
+def _by_tile(hidden: Pairs, movies: int) -> tuple[Pairs, np.ndarray]:
+    """The pairs in the order of the tiles that their rows are in, and where each tile's begin and end."""
     tile = hidden.row // TILE
-    order = np.argsort(tile.astype(np.uint32), kind="stable")
-    user, row, tile = hidden.user[order], hidden.row[order], tile[order]
-
-    def within(number: int) -> Pairs:
-        span = slice(*np.searchsorted(tile, [number, number + 1]))
-        return Pairs(user[span], row[span])
-
-    return within
+    order = _stable_order(tile, -(-movies // TILE))
+    ends = np.searchsorted(tile[order], np.arange(-(-movies // TILE) + 1))
+    return Pairs(hidden.user[order], hidden.row[order]), ends
 
 
-def _hide(block: np.ndarray, hidden: Pairs, who: np.ndarray, start: int) -> None:
-    at = np.searchsorted(who, hidden.user)
-    here = who[np.minimum(at, len(who) - 1)] == hidden.user
-    block[at[here], hidden.row[here] - start] = -np.inf
+def _stable_order(values: np.ndarray, largest: int) -> np.ndarray:
+    """Of small numbers, in the narrowest type, which NumPy sorts by radix."""
+    return np.argsort(values.astype(np.min_scalar_type(largest)), kind="stable")
 
 
 def _greatest_from_here_on(values: np.ndarray) -> np.ndarray:
