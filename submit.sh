@@ -9,6 +9,7 @@
 #   ./submit.sh evaluate ...     a model's quality beside popularity and bias baselines
 #   ./submit.sh show USER ...    one user's recommendations
 #   ./submit.sh predict USER MOVIE ...
+#   ./submit.sh benchmark ...    the scoring engine beside its peers, on this machine
 #
 # Each command explains itself: ./submit.sh train --help
 set -euo pipefail
@@ -152,6 +153,10 @@ case $command in
     nightly | evaluate)
         prepare "$(extras_for "$@")" java
         exec python "$root/jobs/$command.py" "$@"
+        ;;
+    benchmark)
+        prepare "[sample,test]" java
+        exec python "$root/tests/benchmarks/scoring.py" "$@"
         ;;
     score)
         prepare "$(extras_for "$@")" java

@@ -17,7 +17,7 @@ from recmodel import columns as c
 from recmodel.errors import ScoringFailed, UsageRejected
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+    from pyspark.sql import DataFrame, SparkSession
 
     from recmodel import scoring
 
@@ -88,7 +88,6 @@ def score(**flags: Any) -> None:
             saved_model=serving.pack(version.saved_model),
             tasks=version.tasks,
             movie_id=catalogue.column(c.MOVIE_ID).to_numpy(),
-            title=catalogue.column(c.TITLE).to_pandas().to_numpy(),
             popular=popular,
             popular_rating=popular_rating,
         )
@@ -102,7 +101,8 @@ def score(**flags: Any) -> None:
             threads=int(spark.sparkContext.getConf().get("spark.task.cpus", "1")),
         )
         try:
-            outcome = _score(spark, staged, payload, request, chosen.scoring, started, stage)
+            titles = spark.createDataFrame(catalogue.select([c.MOVIE_ID, c.TITLE]))
+            outcome = _score(spark, staged, titles, payload, request, chosen.scoring, started, stage)
         except Exception as error:
             raise ScoringFailed(f"scoring failed: {_cause(error)} (the trace is in {log_file})") from error
         finally:
@@ -152,6 +152,7 @@ def _stage_input(
 def _score(
     spark: SparkSession,
     staged: tables.Staged,
+    titles: DataFrame,
     payload: scoring.Payload,
     request: scoring.TopNRequest,
     chosen: settings.Scoring,
@@ -176,9 +177,9 @@ def _score(
     made_by = f.lit(payload.model_version).alias(c.MODEL_VERSION)
 
     with stage("score and write recommendations", own_progress=True):
-        scored_at = f.lit(started).cast("timestamp").alias(c.SCORED_AT)
-        scored = scoring.recommend(users, broadcast, request, stats).select("*", made_by, scored_at)
-        scored.write.parquet(str(staged.table(c.RECOMMENDATIONS_TABLE)))
+        scored = scoring.recommend(users, broadcast, request, stats)
+        rows = scoring.publishable(scored, titles, payload.model_version, started)
+        rows.write.parquet(str(staged.table(c.RECOMMENDATIONS_TABLE)))
 
     with stage("write predicted ratings", own_progress=True):
         written = spark.read.parquet(str(staged.table(c.RECOMMENDATIONS_TABLE)))

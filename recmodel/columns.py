@@ -19,6 +19,7 @@ RANK = "rank"
 RETRIEVAL_SCORE = "retrieval_score"
 PREDICTED_RATING = "predicted_rating"
 SOURCE = "source"
+BY_MODEL = "by_model"  # in the workers; published as SOURCE
 MODEL_VERSION = "model_version"
 SCORED_AT = "scored_at"
 RUN_DATE = "run_date"
@@ -54,12 +55,17 @@ REJECTS = pa.schema(
     ]
 )
 
-# What a scoring worker yields (Spark DDL). The constant columns are added after it.
+# What a scoring worker yields (Spark DDL): numbers only. Titles and constants are added after it.
 SCORED = (
-    f"{USER_ID} BIGINT, {RANK} INT, {MOVIE_ID} BIGINT, {TITLE} STRING, "
-    f"{RETRIEVAL_SCORE} FLOAT, {PREDICTED_RATING} FLOAT, {SOURCE} STRING"
+    f"{USER_ID} BIGINT, {RANK} INT, {MOVIE_ID} BIGINT, "
+    f"{RETRIEVAL_SCORE} FLOAT, {PREDICTED_RATING} FLOAT, {BY_MODEL} BOOLEAN"
 )
 PREDICTED = f"{USER_ID} BIGINT, {MOVIE_ID} BIGINT, {PREDICTED_RATING} FLOAT"
+
+# The published columns of a recommendation, in this order; run_date is the folder.
+RECOMMENDATION = (
+    USER_ID, RANK, MOVIE_ID, TITLE, RETRIEVAL_SCORE, PREDICTED_RATING, SOURCE, MODEL_VERSION, SCORED_AT,
+)  # fmt: skip
 
 # The published tables: folders below OUTPUT, each partitioned by run_date.
 RECOMMENDATIONS_TABLE = "recommendations"

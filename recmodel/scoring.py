@@ -13,6 +13,7 @@ import resource
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -36,7 +37,6 @@ class Payload:
     saved_model: bytes  # serving.pack
     tasks: tuple[str, ...]  # that the model was trained for
     movie_id: np.ndarray  # [M] int64, ascending
-    title: np.ndarray  # [M] object
     popular: np.ndarray  # [M] rows of the catalogue, most rated first
     popular_rating: np.ndarray  # [M] float32: each movie's damped mean rating, in stars
 
@@ -68,6 +68,15 @@ def predict_all(users: DataFrame, payload: Broadcast[Payload], request: TopNRequ
     """`columns.PREDICTED`: every user the model knows with every movie of the catalogue, ascending movie_id."""
     function = partial(_score_partition, score_block=predict_block, broadcast=payload, request=request, stats=stats)
     return users.mapInPandas(function, c.PREDICTED)
+
+
+def publishable(scored: DataFrame, titles: DataFrame, model_version: str, scored_at: datetime) -> DataFrame:
+    """`columns.RECOMMENDATION` from `columns.SCORED`, in the same order: titles (`movie_id, title`) are broadcast."""
+    from pyspark.sql import functions as f
+
+    source = f.when(f.col(c.BY_MODEL), c.SOURCE_MODEL).otherwise(c.SOURCE_POPULARITY)
+    made = {c.SOURCE: source, c.MODEL_VERSION: f.lit(model_version), c.SCORED_AT: f.lit(scored_at).cast("timestamp")}
+    return scored.join(f.broadcast(titles), c.MOVIE_ID).withColumns(made).select(*c.RECOMMENDATION)
 
 
 @dataclass(frozen=True)
@@ -179,7 +188,6 @@ def recommend_block(
         include_seen=request.include_seen,
     )
     cold = ~top.known_user | (history < request.min_history)
-    source = np.where(cold, c.SOURCE_POPULARITY, c.SOURCE_MODEL)
     score, rating, row, count = top.retrieval_score, top.predicted_rating, top.row, top.count
     if "retrieval" not in payload.tasks:
         score = np.full_like(score, np.nan)
@@ -201,10 +209,9 @@ def recommend_block(
             c.USER_ID: users[c.USER_ID].to_numpy()[user],
             c.RANK: (position + 1).astype(np.int32),
             c.MOVIE_ID: payload.movie_id[movie],
-            c.TITLE: payload.title[movie],
             c.RETRIEVAL_SCORE: score[taken],  # Spark turns NaN into null
             c.PREDICTED_RATING: rating[taken],
-            c.SOURCE: source[user],
+            c.BY_MODEL: ~cold[user],
         }
     )
 

@@ -11,7 +11,7 @@ long for few movies and short for most, so most of the catalogue is never multip
 early stop: Teflioudi, Gemulla, Mykytiuk, "LEMP: Fast Retrieval of Large Entries in a Matrix Product" (SIGMOD 2015).
 
 What was tried instead (`./submit.sh benchmark` measures the peers): a product and `tf.math.top_k` in the graph, as in
-the signature `recommend`, spends most of its time in top_k. Maxima of groups of movies first, then only the best groups,
+the signature `recommend`, spends most of its time in top_k. Maxima of groups of movies and then only the best groups,
 in the graph or here, needs a whole row of scores at once, which falls out of the cache. FAISS has no masks and no early
 stop, and is no faster where there is nothing to stop for. A compiled loop could fuse the comparison with the search for
 what reached the threshold, a tenth of the time: too little to earn a dependency.

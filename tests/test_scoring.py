@@ -36,7 +36,6 @@ def payload(case):
         saved_model=serving.pack(case.folder),
         tasks=("retrieval", "rating"),
         movie_id=movies,
-        title=np.array([f"Movie {movie}" for movie in movies], object),
         popular=popular,
         popular_rating=popular_rating,
     )
@@ -58,8 +57,7 @@ def everybody(case):
 def test_rows_of_a_block_are_the_oracles(case, payload, everybody):
     for rank_by in ("retrieval", "rating", "two-stage"):
         frame = scoring.recommend_block(case.model, everybody, payload, replace(REQUEST, rank_by=rank_by))
-        assert (frame[c.SOURCE] == "model").all()
-        assert (frame[c.TITLE] == "Movie " + frame[c.MOVIE_ID].astype(str)).all()
+        assert frame[c.BY_MODEL].all()
         for row, (user, seen) in enumerate(zip(everybody[c.USER_ID], everybody[c.SEEN_MOVIE_IDS], strict=True)):
             mine = frame[frame[c.USER_ID] == user]
             assert mine[c.MOVIE_ID].tolist() == oracle_top(case.weights, row, seen, 5, rank_by, 10).tolist()
@@ -108,15 +106,15 @@ def test_users_without_a_model_get_what_is_popular(case, payload):
     users = users_frame([known, stranger, newcomer], [movies[:2], movies[[6, 20]], movies[:0]])
     frame = scoring.recommend_block(case.model, users, payload, replace(REQUEST, n=4))
     by_user = dict(iter(frame.groupby(c.USER_ID)))
-    assert (by_user[known][c.SOURCE] == "model").all()
+    assert by_user[known][c.BY_MODEL].all()
     assert by_user[stranger][c.MOVIE_ID].tolist() == movies[[13, 27, 34, 41]].tolist()
     assert by_user[newcomer][c.MOVIE_ID].tolist() == movies[[6, 13, 20, 27]].tolist()
     for user in (stranger, newcomer):
-        assert (by_user[user][c.SOURCE] == "popularity").all()
+        assert not by_user[user][c.BY_MODEL].any()
         assert by_user[user][c.RETRIEVAL_SCORE].isna().all()
         assert by_user[user][c.PREDICTED_RATING].tolist() == [3.0] * 4  # everybody always gave three stars
     picky = scoring.recommend_block(case.model, users, payload, replace(REQUEST, min_history=3))
-    assert (picky[c.SOURCE] == "popularity").all()
+    assert not picky[c.BY_MODEL].any()
 
 
 def test_popularity_is_a_damped_mean_and_a_count():

@@ -39,11 +39,13 @@ class Source:
         source = np.searchsorted(self.weights.movie_ids, self.ratings[c.MOVIE_ID][at])
         copies = (movies - source - 1) // len(self.weights.movie_ids) + 1
         movie = source + len(self.weights.movie_ids) * random.integers(0, copies)
+        order = np.lexsort((movie, np.repeat(np.arange(users), lengths)))
+        movie, rating = movie[order], self.ratings[c.RATING][at][order]
         splits = pa.array(np.concatenate([[0], ends]), pa.int32())
         return pa.table({
             c.USER_ID: np.arange(1, users + 1),
             c.SEEN_MOVIE_IDS: pa.ListArray.from_arrays(splits, pa.array(movie.astype(np.int64))),
-            c.SEEN_RATINGS: pa.ListArray.from_arrays(splits, pa.array(self.ratings[c.RATING][at], pa.float32())),
+            c.SEEN_RATINGS: pa.ListArray.from_arrays(splits, pa.array(rating, pa.float32())),
         })  # fmt: skip
 
     def enlarged(self, movies: int, seed: int = 0) -> HistoryWeights:
