@@ -15,6 +15,7 @@ setup(
     python_requires=">=3.10,<3.14",
     install_requires=[
         "click>=8.1",
+        "filelock>=3.16",
         "numpy>=2.1,<2.3",  # 2.2 is the last that serves Python 3.10
         "pandas>=2.2,<3",  # PySpark does not fully support pandas 3 yet
         "pyarrow>=18",

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import uuid
 from datetime import date, datetime, timezone
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +15,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recmodel import artifact, console, data, options, settings, tables
+from recmodel import artifact, console, data, files, options, settings, tables
 from recmodel import columns as c
-from recmodel.errors import ScoringFailed, UsageRejected
+from recmodel.errors import InputRejected, RecmodelError, ScoringFailed, UsageRejected
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -22,7 +25,8 @@ if TYPE_CHECKING:
     from recmodel import scoring
 
 # what a run stages for itself
-RATINGS, USERS = "ratings.parquet", "users.parquet"
+RATINGS, USERS, POPULAR = "ratings.parquet", "users.parquet", "popular.npz"
+INTAKE, PLAN = "intake.json", "plan.json"
 
 
 @click.command(
@@ -64,32 +68,35 @@ def score(**flags: Any) -> None:
         },
     )
     run_date = flags["run_date"].date() if flags["run_date"] else date.today()
-    started = datetime.now(timezone.utc)
     log_file = console.start_log(chosen.paths.logs, "score")
     stage = console.Stages()
+    output, users_file = Path(chosen.paths.output), flags["users"] and Path(flags["users"])
 
-    with stage("check the model"):
-        version = artifact.open_version(Path(chosen.paths.models), flags["model_version"])
-        rank_by = _rank_by(chosen.scoring, version)
-        catalogue = version.catalogue()
+    with tables.locked(output):
+        with stage("check the model"):
+            version = artifact.open_version(Path(chosen.paths.models), flags["model_version"])
+            rank_by = _rank_by(chosen.scoring, version)
+            catalogue = version.catalogue()
 
-    with tables.staging(Path(chosen.paths.output), run_date) as staged:
         with stage("read and check the input"):
-            intake = data.Intake(chosen.input)
-            popular, popular_rating = _stage_input(chosen, flags["users"], intake, catalogue, staged)
+            folder = data.data_dir(chosen.paths.data, chosen.paths.sample)
+            key = _key(chosen, rank_by, version, folder, users_file)
+            staged = tables.staged(output, run_date, key)
+            intake = _stage_input(chosen, folder, users_file, catalogue, staged)
 
         with stage("start Spark"):
             from recmodel import scoring, serving, session
 
             spark = session.start("recmodel score", staged.folder)
 
+        popular = np.load(staged.scratch(POPULAR))
         payload = scoring.Payload(
             model_version=version.name,
             saved_model=serving.pack(version.saved_model),
             tasks=version.tasks,
             movie_id=catalogue.column(c.MOVIE_ID).to_numpy(),
-            popular=popular,
-            popular_rating=popular_rating,
+            popular=popular["row"],
+            popular_rating=popular["rating"],
         )
         request = scoring.TopNRequest(
             n=chosen.scoring.top_n,
@@ -101,9 +108,11 @@ def score(**flags: Any) -> None:
             threads=int(spark.sparkContext.getConf().get("spark.task.cpus", "1")),
         )
         try:
-            titles = spark.createDataFrame(catalogue.select([c.MOVIE_ID, c.TITLE]))
-            outcome = _score(spark, staged, titles, payload, request, chosen.scoring, started, stage)
-        except Exception as error:
+            outcome = _score(spark, staged, catalogue, payload, request, chosen, stage)
+        except RecmodelError:
+            staged.discard()
+            raise
+        except Exception as error:  # what is finished stays staged: the same command goes on from there
             raise ScoringFailed(f"scoring failed: {_cause(error)} (the trace is in {log_file})") from error
         finally:
             spark.stop()
@@ -113,98 +122,181 @@ def score(**flags: Any) -> None:
                 "run_id": str(uuid.uuid4()),
                 "run_date": run_date,
                 "model_version": version.name,
-                "started_at": started.isoformat(timespec="seconds"),
                 "finished_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
                 "settings": chosen.model_dump(),
                 "rank_by": rank_by,
-                "rows_in": intake.rows,
-                "rows_rejected": intake.rejected().num_rows,
+                "all_users": users_file is None,
+                **intake,
                 "movies": catalogue.num_rows,
                 **outcome,
                 "seconds": stage.seconds,
             }
-            staged.publish(record)
+            if record["all_users"]:
+                _compare_with_last(record, output, chosen.checks, staged)
+            staged.publish(record, chosen.retention.run_dates)
 
-    _summary(Path(chosen.paths.output), run_date)
+    _summary(output, run_date)
+
+
+def _key(
+    chosen: settings.Settings, rank_by: str, version: artifact.ModelVersion, folder: Path, users: Path | None
+) -> str:
+    """Names all that decides the rows of a run: an interrupted run goes on only where none of it has changed."""
+    inputs = [data.find(folder, "ratings"), data.find(folder, "movies"), users]
+    decides = {
+        "code": metadata.version("recmodel"),
+        "model": version.manifest,
+        "input": [files.sha256(path) for path in inputs if path],
+        "scoring": chosen.scoring.model_dump() | {"rank_by": rank_by},
+        "accepts": chosen.input.model_dump(),
+    }
+    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _stage_input(
-    chosen: settings.Settings, users: str | None, intake: data.Intake, catalogue: pa.Table, staged: tables.Staged
-) -> tuple[np.ndarray, np.ndarray]:
-    """Writes the usable ratings, the users asked for and the rejects where the run can read them.
+    chosen: settings.Settings, folder: Path, users: Path | None, catalogue: pa.Table, staged: tables.Staged
+) -> dict[str, Any]:
+    """Writes the usable ratings, the users asked for, what is popular and the rejects where the run can read them.
 
     Returns:
-        What is popular among the movies of the model's catalogue; see `popularity`.
+        What run.json says of the input. It is written last, and where it is there already the rest is too.
     """
     from recmodel.popularity import popularity
 
-    folder = data.data_dir(chosen.paths.data, chosen.paths.sample)
-    batches = data.stream_ratings(folder, data.read_catalogue(folder, intake), intake)
-    movie_id = catalogue.column(c.MOVIE_ID).to_numpy()
-    counts, sums = data.stage_ratings(batches, staged.scratch(RATINGS), movie_id)
-    if users is not None:
-        pq.write_table(data.read_users(Path(users), intake), staged.scratch(USERS))
-    staged.table(c.REJECTS_TABLE).mkdir()
+    record = staged.scratch(INTAKE)
+    if record.exists():
+        return json.loads(record.read_text())
+    intake = data.Intake(chosen.input)
+    try:
+        batches = data.stream_ratings(folder, data.read_catalogue(folder, intake), intake)
+        movie_id = catalogue.column(c.MOVIE_ID).to_numpy()
+        counts, sums = data.stage_ratings(batches, staged.scratch(RATINGS), movie_id)
+        if users is not None:
+            pq.write_table(data.read_users(users, intake), staged.scratch(USERS))
+    except InputRejected:
+        staged.discard()
+        raise
+    row, rating = popularity(movie_id, counts, sums)
+    np.savez(staged.scratch(POPULAR), row=row, rating=rating)
+    staged.table(c.REJECTS_TABLE).mkdir(exist_ok=True)
     pq.write_table(intake.rejected(), staged.table(c.REJECTS_TABLE) / "rejects.parquet")
-    return popularity(movie_id, counts, sums)
+    found = {
+        "started_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "rows_in": intake.rows,
+        "rows_rejected": intake.rejected().num_rows,
+    }
+    record.with_suffix(".new").write_text(json.dumps(found))
+    record.with_suffix(".new").replace(record)
+    return found
 
 
 def _score(
     spark: SparkSession,
     staged: tables.Staged,
-    titles: DataFrame,
+    catalogue: pa.Table,
     payload: scoring.Payload,
     request: scoring.TopNRequest,
-    chosen: settings.Scoring,
-    started: datetime,
+    chosen: settings.Settings,
     stage: console.Stages,
 ) -> dict[str, Any]:
-    """Scores the staged users into the staged tables; returns what run.json says of it."""
+    """Scores the staged users into the staged tables, and checks them; returns what run.json says of it."""
     from pyspark.sql import functions as f
 
-    from recmodel import histories, scoring, session
+    from recmodel import checks, histories, scoring, session
 
-    with stage("gather histories", own_progress=True):
-        ratings = spark.read.parquet(str(staged.scratch(RATINGS)))
-        asked = spark.read.parquet(str(staged.scratch(USERS))) if staged.scratch(USERS).exists() else None
-        by_user = histories.ratings_by_user(ratings, asked)
-        user_count = by_user.count()
-        partitions = max(spark.sparkContext.defaultParallelism, -(-user_count // chosen.users_per_task))
-        users = histories.histories(ratings, asked, histories.partition_starts(by_user, user_count, partitions))
+    ratings = spark.read.parquet(str(staged.scratch(RATINGS)))
+    asked = spark.read.parquet(str(staged.scratch(USERS))) if staged.scratch(USERS).exists() else None
+    by_user = histories.ratings_by_user(ratings, asked)
+    with stage("divide the users", own_progress=True):
+        plan = _plan(by_user, chosen.scoring.users_per_task, spark.sparkContext.defaultParallelism, staged)
 
     broadcast = spark.sparkContext.broadcast(payload)
     stats = spark.sparkContext.accumulator(scoring.WorkerStats(), scoring.MergeWorkerStats())
-    made_by = f.lit(payload.model_version).alias(c.MODEL_VERSION)
+
+    def write(rows: DataFrame, table: str) -> None:
+        # Version 2 of Hadoop's committer puts each partition in place when it is finished, not when all are.
+        by_part = rows.write.mode("append").option("mapreduce.fileoutputcommitter.algorithm.version", "2")
+        by_part.parquet(str(staged.table(table)))
 
     with stage("score and write recommendations", own_progress=True):
+        done = staged.finished_parts(c.RECOMMENDATIONS_TABLE)
+        users = histories.histories(ratings, asked, plan["starts"], done)
         scored = scoring.recommend(users, broadcast, request, stats)
-        rows = scoring.publishable(scored, titles, payload.model_version, started)
-        rows.write.parquet(str(staged.table(c.RECOMMENDATIONS_TABLE)))
+        titles = spark.createDataFrame(catalogue.select([c.MOVIE_ID, c.TITLE]))
+        scored_at = datetime.fromisoformat(plan["started_at"])
+        write(scoring.publishable(scored, titles, payload.model_version, scored_at), c.RECOMMENDATIONS_TABLE)
 
     with stage("write predicted ratings", own_progress=True):
         written = spark.read.parquet(str(staged.table(c.RECOMMENDATIONS_TABLE)))
-        if chosen.predicted_ratings == "all":
-            predicted = scoring.predict_all(users, broadcast, request, stats)
+        made_by = f.lit(payload.model_version).alias(c.MODEL_VERSION)
+        if chosen.scoring.predicted_ratings == "all":
+            done_too = staged.finished_parts(c.PREDICTED_RATINGS_TABLE)
+            users = histories.histories(ratings, asked, plan["starts"], done_too)
+            predicted = scoring.predict_all(users, broadcast, request, stats).select("*", made_by)
+            write(predicted, c.PREDICTED_RATINGS_TABLE)
         else:
             by_model = (f.col(c.SOURCE) == c.SOURCE_MODEL) & f.col(c.PREDICTED_RATING).isNotNull()
-            predicted = written.where(by_model).select(c.USER_ID, c.MOVIE_ID, c.PREDICTED_RATING)
-        predicted.select("*", made_by).write.parquet(str(staged.table(c.PREDICTED_RATINGS_TABLE)))
+            predicted = written.where(by_model).select(c.USER_ID, c.MOVIE_ID, c.PREDICTED_RATING, made_by)
+            predicted.write.mode("overwrite").parquet(str(staged.table(c.PREDICTED_RATINGS_TABLE)))
 
-    with stage("count what was written", own_progress=True):
-        counts = written.groupBy(c.SOURCE).agg(f.count("*").alias("rows"), f.count_distinct(c.USER_ID).alias("users"))
-        by_source = {row[c.SOURCE]: {"users": row["users"], "rows": row["rows"]} for row in counts.collect()}
+    with stage("check what was written", own_progress=True):
+        promised = checks.Promised(
+            top_n=request.n,
+            movies=catalogue.num_rows,
+            include_seen=request.include_seen,
+            tasks=payload.tasks,
+            rating_range=(chosen.input.rating_min, chosen.input.rating_max),
+        )
+        figures = checks.check(written, ratings, by_user, promised)
         predicted_rows = spark.read.parquet(str(staged.table(c.PREDICTED_RATINGS_TABLE))).count()
         peak_mib = session.driver_peak_mib(spark)
 
     return {
-        "users": user_count,
-        "partitions": partitions,
-        "recommendations": {"rows": sum(source["rows"] for source in by_source.values()), "by_source": by_source},
+        "users": plan["users"],
+        "partitions": len(plan["starts"]) + 1,
+        "partitions_resumed": len(done),
+        "recommendations": figures,
         "predicted_ratings": {"rows": predicted_rows},
         "model_loads": stats.value.model_loads,
         "slowest_model_load_seconds": round(stats.value.load_seconds, 2),
         "peak_mib": {**peak_mib, "largest_worker": stats.value.peak_bytes >> 20},
     }
+
+
+def _plan(by_user: DataFrame, users_per_task: int, slots: int, staged: tables.Staged) -> dict[str, Any]:
+    """How many users there are, where each partition of them starts, and when; the same when a run is resumed."""
+    from recmodel import histories
+
+    path = staged.scratch(PLAN)
+    if path.exists():
+        return json.loads(path.read_text())
+    users = by_user.count()
+    partitions = max(slots, -(-users // users_per_task))
+    plan = {
+        "started_at": datetime.now(timezone.utc).isoformat(),
+        "users": users,
+        "starts": histories.partition_starts(by_user, users, partitions),
+    }
+    path.with_suffix(".new").write_text(json.dumps(plan))
+    path.with_suffix(".new").replace(path)
+    return plan
+
+
+def _compare_with_last(record: dict[str, Any], output: Path, limits: settings.Checks, staged: tables.Staged) -> None:
+    """Holds the run against the last one that was made in the same way."""
+    from recmodel import checks
+
+    same = ("all_users", "rank_by")
+    for day in reversed(tables.run_dates(output)):
+        last = tables.read_run(output, day)
+        alike = all(last.get(key) == record[key] for key in same)
+        if alike and last["settings"]["scoring"]["top_n"] == record["settings"]["scoring"]["top_n"]:
+            try:
+                checks.compare(record["recommendations"], last["recommendations"], limits)
+            except RecmodelError:
+                staged.discard()
+                raise
+            return
 
 
 def _rank_by(scoring: settings.Scoring, version: artifact.ModelVersion) -> str:
@@ -241,14 +333,14 @@ def _cause(error: Exception) -> str:
 
 def _summary(output: Path, run_date: date, preview_users: int = 2, preview_rows: int = 3) -> None:
     run = tables.read_run(output, run_date)
-    popular = run["recommendations"]["by_source"].get(c.SOURCE_POPULARITY, {"users": 0})
+    made = run["recommendations"]
     facts = {
         "run date": run["run_date"],
         "model version": run["model_version"],
         "ranked by": run["rank_by"],
-        "users": f"{run['users']:,} ({popular['users']:,} of them served from popularity)",
+        "users": f"{run['users']:,} ({made['popular_users']:,} of them served from popularity)",
         "movies in the catalogue": f"{run['movies']:,}",
-        "recommendations": f"{run['recommendations']['rows']:,} rows",
+        "recommendations": f"{made['rows']:,} rows, {made['distinct_movies']:,} different movies",
         "predicted ratings": f"{run['predicted_ratings']['rows']:,} rows",
         "rows rejected": f"{run['rows_rejected']:,}",
         "peak memory": ", ".join(

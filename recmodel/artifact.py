@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recmodel.errors import ModelRejected
+from recmodel.files import sha256
 from recmodel.settings import Preset
 
 FORMAT_VERSION = 2  # 1: before the signatures user_vectors, movie_vectors and rate_lists
@@ -169,15 +170,7 @@ def versions(models: Path) -> list[str]:
 def _checksums(directory: Path) -> dict[str, str]:
     """sha256 of every file below `directory` but the manifest, by its path there."""
     files = (path for path in directory.rglob("*") if path.is_file() and path != directory / _MANIFEST)
-    return {path.relative_to(directory).as_posix(): _sha256(path) for path in sorted(files)}
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
+    return {path.relative_to(directory).as_posix(): sha256(path) for path in sorted(files)}
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:

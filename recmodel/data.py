@@ -7,6 +7,7 @@ Takes `ratings`, `movies` and optionally `links`, as `.csv` or `.parquet`; gives
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,9 @@ from recmodel.errors import InputRejected
 from recmodel.reading import Checked, check
 from recmodel.sample import sample_dir
 from recmodel.settings import SAMPLE, Input
+
+_MOST_REJECTS = 1_000_000  # kept in memory; a file with more is no use whatever its size
+_DAY = 86_400  # seconds
 
 
 @dataclass
@@ -39,16 +43,18 @@ class Intake:
                 allow; names file, column, row and value of the first.
         """
         refused: list[pa.RecordBatch] = []
-        total = 0
+        total = count = 0
         for block in blocks:
             total += block.rows_in
+            count += block.rejected.num_rows
             if block.rejected.num_rows:
                 refused.append(block.rejected)
+            if count > _MOST_REJECTS:
+                break
             yield block.accepted
         self.rows[path.name] = total
         self.rejects += refused
-        count = sum(batch.num_rows for batch in refused)
-        if count > self.limits.max_rejected_share * total:
+        if count > min(_MOST_REJECTS, self.limits.max_rejected_share * total):
             first = refused[0].slice(0, 1).to_pylist()[0]
             raise InputRejected(
                 f"{path}, row {first['row']}, column {first['column']}: {first['value']!r} {first['reason']} "
@@ -115,9 +121,10 @@ def stream_ratings(folder: Path, catalogue: pa.Table, intake: Intake) -> Iterato
     """The usable ratings of `folder` (`columns.RATINGS`), in file order, block by block.
 
     Raises:
-        InputRejected: see `Intake.accept` and `find`; a rating is refused outside the scale or for a movie that
-            the catalogue lacks.
+        InputRejected: see `Intake.accept` and `find`; a rating is refused outside the scale, from the future, or for
+            a movie that the catalogue lacks.
     """
+    tomorrow = int(time.time()) + _DAY  # clocks and time zones differ
     low, high = intake.limits.rating_min, intake.limits.rating_max
     movie_ids = catalogue.column(c.MOVIE_ID).combine_chunks()
 
@@ -130,8 +137,12 @@ def stream_ratings(folder: Path, catalogue: pa.Table, intake: Intake) -> Iterato
         known = pc.is_in(batch.column(c.MOVIE_ID), value_set=movie_ids)
         return c.MOVIE_ID, "is not in the file of movies", pc.invert(known)
 
+    def in_the_past(batch: pa.RecordBatch) -> tuple[str, str, pa.BooleanArray]:
+        late = pc.greater(batch.column(c.TIMESTAMP), tomorrow)
+        return c.TIMESTAMP, "lies in the future, as seconds since 1970", late
+
     path = find(folder, "ratings")
-    return intake.accept(path, check(path, c.RATINGS, [on_the_scale, in_the_catalogue]))
+    return intake.accept(path, check(path, c.RATINGS, [on_the_scale, in_the_catalogue, in_the_past]))
 
 
 def read_ratings(folder: Path, catalogue: pa.Table, intake: Intake) -> pa.Table:
@@ -157,8 +168,11 @@ def stage_ratings(
 
     Returns:
         [M] number and [M] sum of the ratings of each movie, float64. Memory depends on M, not on the ratings.
+
+    Raises:
+        InputRejected: there is not one rating.
     """
-    counts, sums = np.zeros(len(movie_ids)), np.zeros(len(movie_ids))
+    counts, sums, written = np.zeros(len(movie_ids)), np.zeros(len(movie_ids)), 0
     with pyarrow.parquet.ParquetWriter(path, c.RATINGS) as writer:
         for batch in batches:
             writer.write_batch(batch)
@@ -167,6 +181,9 @@ def stage_ratings(
             known = movie_ids[row] == movie_id
             counts += np.bincount(row[known], minlength=len(movie_ids))
             sums += np.bincount(row[known], batch.column(c.RATING).to_numpy()[known], len(movie_ids))
+            written += batch.num_rows
+    if not written:
+        raise InputRejected("the file of ratings holds none that can be used; export it again")
     return counts, sums
 
 

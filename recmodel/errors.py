@@ -29,3 +29,9 @@ class ScoringFailed(RecmodelError):
     """Scoring or publishing did not finish; the last published tables are untouched."""
 
     exit_code = 5
+
+
+class AnotherRun(RecmodelError):
+    """Another process is doing this; nothing was changed. 75 is sysexits' EX_TEMPFAIL: try again later."""
+
+    exit_code = 75

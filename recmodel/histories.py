@@ -6,6 +6,8 @@ Takes the staged ratings (`columns.RATINGS`) and optionally the users asked for;
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 from pyspark.ml.feature import Bucketizer
 from pyspark.sql import DataFrame
@@ -13,7 +15,7 @@ from pyspark.sql import functions as f
 
 from recmodel import columns as c
 
-_RATINGS, _PART = "ratings", "part"
+RATINGS, _PART = "ratings", "part"
 _SAMPLE = 100_000  # users that partitions are measured by; with fewer, the measure is exact
 # Scoring a user against tens of thousands of movies takes some 200 microseconds, and one for each rating of theirs.
 _WORK_OF_A_RATING = 0.005
@@ -25,15 +27,15 @@ def ratings_by_user(ratings: DataFrame, asked: DataFrame | None) -> DataFrame:
     Args:
         asked: a column `user_id`: only these users, also those who have rated nothing. None: all who have rated.
     """
-    counted = ratings.groupBy(c.USER_ID).agg(f.count("*").alias(_RATINGS))
-    return counted if asked is None else asked.distinct().join(counted, c.USER_ID, "left").fillna(0, [_RATINGS])
+    counted = ratings.groupBy(c.USER_ID).agg(f.count("*").alias(RATINGS))
+    return counted if asked is None else asked.distinct().join(counted, c.USER_ID, "left").fillna(0, [RATINGS])
 
 
 def partition_starts(by_user: DataFrame, users: int, partitions: int) -> list[int]:
     """The first user_id of each partition but the first: ranges of users that take about the same time to score."""
     hashed = f.pmod(f.xxhash64(c.USER_ID), f.lit(max(1, users // _SAMPLE)))
     sample = by_user.where(hashed == 0).toPandas().sort_values(c.USER_ID)
-    work = (1 + _WORK_OF_A_RATING * sample[_RATINGS].to_numpy()).cumsum()
+    work = (1 + _WORK_OF_A_RATING * sample[RATINGS].to_numpy()).cumsum()
     return equal_shares(sample[c.USER_ID].to_numpy(), work, partitions)
 
 
@@ -46,8 +48,10 @@ def equal_shares(user_id: np.ndarray, work: np.ndarray, shares: int) -> list[int
     return np.unique(user_id[first[(first > 0) & (first < len(user_id))]]).tolist()
 
 
-def histories(ratings: DataFrame, asked: DataFrame | None, starts: list[int]) -> DataFrame:
+def histories(ratings: DataFrame, asked: DataFrame | None, starts: list[int], done: Collection[int] = ()) -> DataFrame:
     """One row a user, with the movies they rated (ascending id) and their latest rating of each.
+
+    The partitions whose numbers are in `done` stay empty.
 
     The one shuffle is by the ranges of user_id that `starts` begins, so that published files cover ranges that do not
     overlap and a query for a user opens one of them; the two aggregations after it find all of a user in one partition.
@@ -60,6 +64,7 @@ def histories(ratings: DataFrame, asked: DataFrame | None, starts: list[int]) ->
     history = f.array_sort(f.collect_list(rated))
     return (
         _with_part(rows, starts)
+        .where(~f.col(_PART).isin(*done))
         .repartitionById(len(starts) + 1, _PART)
         .groupBy(_PART, c.USER_ID, c.MOVIE_ID)
         .agg(latest.alias(c.RATING))

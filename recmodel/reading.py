@@ -1,13 +1,17 @@
 """Reading: one CSV or Parquet file, checked row by row.
 
 Takes a path, a schema and rules; gives blocks of accepted rows (typed) and refused rows (with file, row, column, value
-and reason). Nothing here loops over rows, unless a block holds a value that cannot be read.
+and reason). Files of numbers (ratings) are never looped over row by row, unless a block holds a value that cannot be
+read; files with text (movies) are, for their quotes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import codecs
+import csv
+import itertools
+from collections.abc import Callable, Iterator, Sized
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +25,7 @@ from recmodel.errors import InputRejected
 
 _CSV_BLOCK_BYTES = 4 << 20
 _PARQUET_BATCH_ROWS = 1 << 17
+_TEXT_BATCH_ROWS = 1 << 14
 
 # A rule marks the rows of a batch it refuses: (column, reason, mask).
 Rule = Callable[[pa.RecordBatch], "tuple[str, str, pa.BooleanArray]"]
@@ -103,23 +108,29 @@ def _on_readable(rule: Rule, typed: pa.RecordBatch, readable: np.ndarray) -> tup
 
 
 def _parse(column: pa.Array, wanted: pa.DataType) -> pa.Array:
-    """The column as the wanted type; null where a value cannot be read as one.
-
-    Halves a block that does not convert until the bad values stand alone: fast where nearly all is well.
-    """
+    """The column as the wanted type; null where a value cannot be read as one."""
     if pa.types.is_timestamp(column.type) and pa.types.is_integer(wanted):
         column = column.cast(pa.timestamp("s"), safe=False)
+    if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
+        column = _cast(column, pa.string())
+    if not pa.types.is_string(column.type) or pa.types.is_string(wanted):
+        return _cast(column, wanted)
+    column = pc.utf8_trim_whitespace(column)
     try:
-        text = pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type)
-        column = column.cast(pa.string()) if text else column
-        if pa.types.is_string(column.type) and not pa.types.is_string(wanted):
-            column = pc.utf8_trim_whitespace(column)
+        return column.cast(wanted)
+    except pa.ArrowInvalid:
+        return _cast(pc.replace_substring_regex(column, r'^"([^"]*)"$', r"\1"), wanted)
+
+
+def _cast(column: pa.Array, wanted: pa.DataType) -> pa.Array:
+    """Null where a value does not convert: a block is halved until the bad values stand alone."""
+    try:
         return column.cast(wanted)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         if len(column) <= 1:
             return pa.nulls(len(column), wanted)
         half = len(column) // 2
-        return pa.concat_arrays([_parse(column[:half], wanted), _parse(column[half:], wanted)])
+        return pa.concat_arrays([_cast(column[:half], wanted), _cast(column[half:], wanted)])
 
 
 def _printable(value: object, limit: int = 80) -> str:
@@ -148,22 +159,77 @@ def _csv_blocks(path: Path, schema: pa.Schema) -> Iterator[_Block]:
     """Blocks of undecoded text. Row numbers are those of the file's lines: the header is row 1."""
     with path.open("rb") as file:
         header = file.readline(_CSV_BLOCK_BYTES).decode("utf-8-sig").strip()
-    if not header:
-        raise InputRejected(f"{path} is empty; its first line must name the columns")
-    names = _file_names(path, schema, [name.strip('"') for name in header.split(",")])
+        if not header:
+            raise InputRejected(f"{path} is empty; its first line must name the columns")
+        written = header.split(",")
+        present = [name.strip('"') for name in written]
+        names = _file_names(path, schema, present)
+        header_alone = not file.read(1)
+    if header_alone:
+        return
+    if pa.string() in schema.types:
+        yield from _lines_of_text(path, present, names)
+    else:
+        as_written = [written[present.index(name)] for name in names]
+        for block in _lines_of_numbers(path, schema, as_written):
+            yield replace(block, names=names)
+
+
+def _lines_of_text(path: Path, present: list[str], names: list[str]) -> Iterator[_Block]:
+    """Line by line, so that a quote that is not closed cannot swallow the lines after it."""
+    csv.field_size_limit(1 << 30)
+    at = [present.index(name) for name in names]
+    with path.open("rb") as file:
+        numbered = ((number, line.rstrip(b"\r\n")) for number, line in enumerate(file, start=1))
+        next(numbered)
+        while lines := list(itertools.islice(numbered, _TEXT_BATCH_ROWS)):
+            rows, numbers, malformed = [], [], []
+            for number, line in lines:
+                text = line.decode("latin-1")  # every byte is a character, and back again
+                try:
+                    fields = next(csv.reader([text], strict=True), [])
+                except csv.Error as error:
+                    malformed.append(_reject(path.name, number, "(all)", _printable(line), f"is not CSV ({error})"))
+                    continue
+                if len(fields) == len(present):
+                    rows.append([fields[i].encode("latin-1") for i in at])
+                    numbers.append(number)
+                elif line:
+                    malformed.append(
+                        _reject(path.name, number, "(all)", _printable(line), _miscounted(fields, present))
+                    )
+            columns = [pa.array([row[i] for row in rows], pa.binary()) for i in range(len(names))]
+            yield _Block(columns, names, np.array(numbers, np.int64), malformed)
+
+
+def _miscounted(fields: Sized, present: Sized) -> str:
+    return f"has {len(fields)} fields where the header has {len(present)}"
+
+
+def _lines_of_numbers(path: Path, schema: pa.Schema, names: list[str]) -> Iterator[_Block]:
+    # PyArrow loses a malformed row that is not UTF-8. As Latin-1 every byte is a character, and back again.
+    as_latin_1 = not _is_utf8(path)
     malformed: list[dict] = []
 
     def set_aside(row: pyarrow.csv.InvalidRow) -> str:
-        reason = f"has {row.actual_columns} fields where the header has {row.expected_columns}"
-        malformed.append(_reject(path.name, row.number, "(all)", _printable(row.text), reason))
+        reason = _miscounted(range(row.actual_columns), range(row.expected_columns))
+        text = row.text.encode("latin-1") if as_latin_1 else row.text
+        malformed.append(_reject(path.name, row.number, "(all)", _printable(text), reason))
         return "skip"
 
+    file = pa.OSFile(str(path))
+    file.seek(3 if file.read(3) == codecs.BOM_UTF8 else 0)
     reader = pyarrow.csv.open_csv(
-        path,
+        file,
         # Rows keep their numbers only in one thread, which still reads 8 million ratings a second.
-        read_options=pyarrow.csv.ReadOptions(use_threads=False, block_size=_CSV_BLOCK_BYTES),
-        # Blank lines are read, to keep the numbers right, and dropped below.
-        parse_options=pyarrow.csv.ParseOptions(ignore_empty_lines=False, invalid_row_handler=set_aside),
+        read_options=pyarrow.csv.ReadOptions(
+            use_threads=False, block_size=_CSV_BLOCK_BYTES, encoding="latin-1" if as_latin_1 else "utf-8"
+        ),
+        # Blank lines are read, to keep the numbers right, and dropped below. A quote is a character like others:
+        # numbers need none, and one that is not closed would swallow the lines after it.
+        parse_options=pyarrow.csv.ParseOptions(
+            ignore_empty_lines=False, invalid_row_handler=set_aside, quote_char=False
+        ),
         convert_options=pyarrow.csv.ConvertOptions(
             include_columns=names, column_types=dict.fromkeys(names, pa.binary()), strings_can_be_null=False
         ),
@@ -179,12 +245,30 @@ def _csv_blocks(path: Path, schema: pa.Schema) -> Iterator[_Block]:
         for column in batch.columns:
             filled |= pc.binary_length(column).to_numpy() > 0
         mask = pa.array(filled)
-        yield _Block(
-            [column.filter(mask) for column in batch.columns], names, row_numbers[filled], malformed[reported:]
-        )
+        columns = [column.filter(mask) for column in batch.columns]
+        if as_latin_1:
+            columns = [_bytes_again(column) for column in columns]
+        yield _Block(columns, names, row_numbers[filled], malformed[reported:])
         reported = len(malformed)
     if malformed[reported:]:
         yield _Block([pa.array([], field.type) for field in schema], names, np.empty(0, np.int64), malformed[reported:])
+
+
+def _is_utf8(path: Path) -> bool:
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    with path.open("rb") as file:
+        try:
+            while chunk := file.read(_CSV_BLOCK_BYTES):
+                decoder.decode(chunk)
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            return False
+    return True
+
+
+def _bytes_again(column: pa.Array) -> pa.Array:
+    """What was in the file, from text that was read as Latin-1."""
+    return pa.array([value.decode("utf-8").encode("latin-1") for value in column.to_pylist()], pa.binary())
 
 
 def _parquet_blocks(path: Path, schema: pa.Schema) -> Iterator[_Block]:

@@ -65,6 +65,22 @@ class Scoring(_Section):
     block_mib: int = Field(ge=1)
 
 
+class Checks(_Section):
+    """How far a run may be from the last one before it is not published."""
+
+    max_user_loss: float = Field(ge=0, le=1)
+    max_coverage_change: float = Field(ge=0)
+    max_rating_shift: float = Field(ge=0)
+
+
+class Retention(_Section):
+    """What is kept."""
+
+    run_dates: int = Field(ge=1)
+    models: int = Field(ge=2)
+    log_days: int = Field(ge=1)
+
+
 class _Preset(_Section):
     """What every preset says; see conf/presets.yaml."""
 
@@ -122,6 +138,8 @@ class Settings(BaseSettings):
     input: Input
     training: Training
     scoring: Scoring
+    checks: Checks
+    retention: Retention
 
     @classmethod
     def settings_customise_sources(

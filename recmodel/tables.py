@@ -1,17 +1,26 @@
-"""Tables: a run is written aside, then moved to where readers look; and the reading of what was published.
+"""Tables: a run is written aside and becomes visible in one step; and the reading of what was published.
 
 OUTPUT/recommendations/run_date=YYYY-MM-DD/*.parquet
 OUTPUT/predicted_ratings/run_date=YYYY-MM-DD/*.parquet
 OUTPUT/rejects/run_date=YYYY-MM-DD/*.parquet
-OUTPUT/runs/run_date=YYYY-MM-DD/run.json       there last, and only while the run is complete
-OUTPUT/_staging/…                              a run under way; Spark, Hive and Trino skip names with _
+OUTPUT/runs/run_date=YYYY-MM-DD/run.json
+OUTPUT/latest/…                                the same four of the newest run
+OUTPUT/.store/edition-000042/…                 all of the above, as it is seen: one edition for each publication
+OUTPUT/.store/current                          a link to the edition in use
+OUTPUT/.store/staging/…                        a run under way
+
+The folders that readers know are links through `current`, so moving that one link (an atomic rename) shows a run in all
+tables at once, replaces an earlier run of its date and drops what is too old. Editions share files by hard links. The
+edition before the current one is kept until the next publication: who resolves the link first (`os.path.realpath`) can
+read it to the end, whatever is published meanwhile.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,18 +31,21 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
+from filelock import FileLock, Timeout
 
 from recmodel import columns as c
-from recmodel.errors import ScoringFailed
+from recmodel.errors import AnotherRun, ScoringFailed
 
-_STAGING = "_staging"
-_DATA_TABLES = (c.RECOMMENDATIONS_TABLE, c.PREDICTED_RATINGS_TABLE, c.REJECTS_TABLE)
+_TABLES = (c.RECOMMENDATIONS_TABLE, c.PREDICTED_RATINGS_TABLE, c.REJECTS_TABLE, c.RUNS_TABLE)
+_LATEST = "latest"
 _RUN_FILE = "run.json"
+_PART = re.compile(r"part-(\d+)-")
+_EDITION = re.compile(r"edition-(\d+)")
 
 
 @dataclass(frozen=True)
 class Staged:
-    """A run that is being written: a folder beside the tables, on the same file system."""
+    """A run that is being written: a folder below OUTPUT, found again by its key when the run is started again."""
 
     output: Path
     folder: Path
@@ -45,79 +57,151 @@ class Staged:
 
     def scratch(self, name: str) -> Path:
         """A place for what the run needs only while it is under way."""
-        folder = self.folder / "scratch"
-        folder.mkdir(exist_ok=True)
-        return folder / name
+        return self.folder / "scratch" / name
 
-    def publish(self, run: dict[str, Any]) -> None:
-        """Moves every table of the run into place, and `run` as its run.json last.
+    def finished_parts(self, name: str) -> set[int]:
+        """The numbers of the partitions whose files of that table are complete: Spark puts the number in the name."""
+        found = (_PART.match(path.name) for path in self.table(name).glob("part-*.parquet"))
+        return {int(match[1]) for match in found if match}
 
-        An earlier run of the same date is moved aside first, and back if anything fails.
+    def discard(self) -> None:
+        """Forgets the run: nothing of it can be resumed."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def publish(self, run: dict[str, Any], keep_dates: int) -> None:
+        """Shows every table of the run, and `run` as its run.json, in the place of an earlier run of its date.
+
+        Args:
+            keep_dates: how many of the newest dates stay published, this one included.
 
         Raises:
-            ScoringFailed: a move failed; what was published before is in place again.
+            ScoringFailed: it could not be written; what was published before still is.
         """
-        runs = self.table(c.RUNS_TABLE)
-        runs.mkdir(parents=True)
-        (runs / _RUN_FILE).write_text(json.dumps(run, indent=2, default=str) + "\n", encoding="utf-8")
-        replaced = self.scratch("replaced")
-        replaced.mkdir()
-        undo: list[tuple[Path, Path]] = []
-
-        def move(source: Path, target: Path) -> None:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            source.rename(target)
-            undo.append((target, source))
-
+        store = _store(self.output)
+        before = _current(self.output)
+        number = 1 + max([_number(path) for path in store.glob("edition-*")], default=0)
+        edition = store / f"edition-{number:06d}"
         try:
-            names = (c.RUNS_TABLE, *_DATA_TABLES)
-            for name in names:  # run.json goes first, so that a half-replaced run never looks complete
-                if self._target(name).exists():
-                    move(self._target(name), replaced / name)
-            for name in reversed(names):
-                if self.table(name).exists():
-                    move(self.table(name), self._target(name))
+            _write_json(self.table(c.RUNS_TABLE) / _RUN_FILE, run)
+            others = [day for day in run_dates(self.output) if day != self.run_date]
+            dates = (
+                sorted([self.run_date, *others[len(others) - keep_dates + 1 :]]) if keep_dates > 1 else [self.run_date]
+            )
+            for name in _TABLES:
+                for day in dates:
+                    theirs = _partition(edition / name, day)
+                    source = self.table(name) if day == self.run_date else before and _partition(before / name, day)
+                    if source and source.is_dir():
+                        shutil.copytree(source, theirs, copy_function=_link, ignore=shutil.ignore_patterns("_*", ".*"))
+                newest = _partition(Path("..") / name, dates[-1])
+                (edition / _LATEST).mkdir(exist_ok=True)
+                (edition / _LATEST / name).symlink_to(newest)
+            os.sync()  # else a power failure could keep the link and lose what it points to
+            _point(store / "current", Path(edition.name))
         except OSError as error:
-            for target, source in reversed(undo):
-                target.rename(source)
-            raise ScoringFailed(
-                f"the run could not be moved into place ({error}); the last one still stands"
-            ) from error
-
-    def _target(self, name: str) -> Path:
-        return self.output / name / f"{c.RUN_DATE}={self.run_date:%Y-%m-%d}"
+            shutil.rmtree(edition, ignore_errors=True)
+            raise ScoringFailed(f"the run could not be published ({error}); the last one still stands") from error
+        self.discard()
+        for path in store.glob("edition-*"):
+            if path not in (edition, before):
+                shutil.rmtree(path, ignore_errors=True)
 
 
-@contextmanager
-def staging(output: Path, run_date: date) -> Iterator[Staged]:
-    """A folder for a run under way, gone again at the end, whatever happens.
+def staged(output: Path, run_date: date, key: str) -> Staged:
+    """The folder for a run under way. It is there already if a run of that key was interrupted; others are removed.
+
+    Args:
+        key: what the run depends on; another key is another run. Call with the lock of `output` held.
 
     Raises:
         ScoringFailed: it cannot be made.
     """
+    staging = _store(output) / "staging"
+    folder = staging / f"{run_date:%Y-%m-%d}-{key}"
     try:
-        parent = output / _STAGING
-        parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f"{run_date:%Y-%m-%d}-", dir=parent))
-        folder.chmod(0o755)  # executors may run as another user
+        (folder / "scratch").mkdir(parents=True, exist_ok=True)
+        for path in staging.iterdir():
+            if path != folder:
+                shutil.rmtree(path, ignore_errors=True)
+        for name in (*_TABLES, _LATEST):
+            target = Path(".store", "current", name)
+            if not (output / name).is_symlink():
+                (output / name).symlink_to(target)
     except OSError as error:
         raise ScoringFailed(f"cannot write below {output} ({error}); choose another --output") from error
+    return Staged(output, folder, run_date)
+
+
+@contextmanager
+def locked(output: Path) -> Iterator[None]:
+    """The right to write below `output`. The system takes it back when its holder ends, however it ends.
+
+    Raises:
+        AnotherRun: another process has it.
+        ScoringFailed: nothing can be written there.
+    """
     try:
-        yield Staged(output, folder, run_date)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        _store(output).mkdir(parents=True, exist_ok=True)
+        held = FileLock(_store(output) / "lock", blocking=False).acquire()
+    except Timeout:
+        raise AnotherRun(f"another run writes to {output}; wait until it has ended") from None
+    except OSError as error:
+        raise ScoringFailed(f"cannot write below {output} ({error}); choose another --output") from error
+    with held:
+        yield
+
+
+def _store(output: Path) -> Path:
+    return output / ".store"
+
+
+def _current(output: Path) -> Path | None:
+    """The edition in use."""
+    link = _store(output) / "current"
+    return link.parent / os.readlink(link) if link.is_symlink() else None
+
+
+def _number(edition: Path) -> int:
+    found = _EDITION.fullmatch(edition.name)
+    return int(found[1]) if found else 0
+
+
+def _partition(table: Path, day: date) -> Path:
+    return table / f"{c.RUN_DATE}={day:%Y-%m-%d}"
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # a file system without hard links
+        shutil.copy2(source, target)
+
+
+def _point(link: Path, target: Path) -> None:
+    """Makes `link` a symbolic link to `target`, in one step."""
+    aside = link.with_name(f"{link.name}.new")
+    aside.unlink(missing_ok=True)
+    aside.symlink_to(target)
+    aside.replace(link)
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value, indent=2, default=str) + "\n", encoding="utf-8")
+
+
+# -- reading ----------------------------------------------------------------------------------------------------------
 
 
 def run_dates(output: Path) -> list[date]:
-    """The dates of all complete runs, ascending."""
+    """The dates of all published runs, ascending."""
     files = (output / c.RUNS_TABLE).glob(f"{c.RUN_DATE}=*/{_RUN_FILE}")
     return sorted(date.fromisoformat(file.parent.name.partition("=")[2]) for file in files)
 
 
 def read_run(output: Path, run_date: date) -> dict[str, Any]:
     """The run.json of a published run."""
-    path = output / c.RUNS_TABLE / f"{c.RUN_DATE}={run_date:%Y-%m-%d}" / _RUN_FILE
-    return json.loads(path.read_text(encoding="utf-8"))
+    return json.loads((_partition(output / c.RUNS_TABLE, run_date) / _RUN_FILE).read_text(encoding="utf-8"))
 
 
 def recommendations_of(output: Path, run_date: date, user_ids: list[int]) -> pa.Table:
@@ -139,4 +223,5 @@ def user_range(output: Path, run_date: date) -> tuple[int, int] | None:
 
 
 def _recommendations(output: Path, run_date: date) -> ds.Dataset:
-    return ds.dataset(output / c.RECOMMENDATIONS_TABLE / f"{c.RUN_DATE}={run_date:%Y-%m-%d}", format="parquet")
+    """As it is now, even while another run is being published."""
+    return ds.dataset(_partition(output / c.RECOMMENDATIONS_TABLE, run_date).resolve(), format="parquet")

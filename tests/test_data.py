@@ -1,13 +1,15 @@
 """Input: what is read, what is refused and how that is said."""
 
+import contextlib
 import csv
 import io
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import make_ratings, write_movielens
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recmodel import columns as c
@@ -53,8 +55,9 @@ def test_csv_gives_typed_columns_and_whole_titles(tmp_path):
         lambda text: text.replace(b"\n", b"\n\n"),
         lambda text: text.replace(b",", b" , ").replace(b" , movieId , rating , ", b",movieId,rating,"),
         lambda text: text.replace(b"userId", b"user_id").replace(b"movieId", b"movie_id"),
+        lambda text: b"\n".join(b",".join(b'"%s"' % value for value in line.split(b",")) for line in text.split()),
     ],
-    ids=["CRLF", "BOM", "no last newline", "blank lines", "spaces", "our own names"],
+    ids=["CRLF", "BOM", "no last newline", "blank lines", "spaces", "our own names", "all quoted"],
 )
 def test_harmless_differences_change_nothing(tmp_path, toy, change):
     expected, catalogue, _ = read(toy)
@@ -107,6 +110,7 @@ def test_ids_keep_all_their_64_bits(tmp_path):
         (b"1,1,5.5,1", "rating", "5.5", "is outside the rating scale 0.5 to 5"),
         (b"1,1,nan,1", "rating", "nan", "is outside the rating scale 0.5 to 5"),
         (b"1,1,inf,1", "rating", "inf", "is outside the rating scale 0.5 to 5"),
+        (b"1,1,4.0,99999999999", "timestamp", "99999999999", "lies in the future, as seconds since 1970"),
         (b"1,1,4.0,\xff", "timestamp", "\ufffd", "is not an integer of 64 bits"),
         (b"1,1,4.0", "(all)", "1,1,4.0", "has 3 fields where the header has 4"),
     ],
@@ -173,37 +177,81 @@ def test_a_file_that_cannot_be_used_gets_one_sentence(tmp_path, file, content, s
     assert "\n" not in str(caught.value)
 
 
-FIELD = st.one_of(
-    st.integers(-5, 12).map(str),
-    st.floats(-1, 6, width=16).map(str),
-    st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), max_size=8),
+VALUE = st.one_of(
+    st.integers(-5, 12).map(lambda value: str(value).encode()),
+    st.floats(-1, 6, width=16).map(lambda value: str(value).encode()),
+    st.sampled_from([
+        b"", b" ", b"nan", b"inf", b"-0", b"1e2", b"+1", b"007", b"0x1F", b"1_000", b"9223372036854775807",
+        b"9223372036854775808", b"32503680000", b'"1"', b'"', b'""', b'1"1', b"\xff", b"\xc3\x28", b"\x00",
+        b"\xef\xbb\xbf", b"<b>1</b>", b"'; DROP TABLE ratings; --", "\u0661".encode(), b"1;2", b"x" * 9000,
+    ]),
+    st.binary(max_size=6).map(lambda value: value.replace(b"\n", b"").replace(b"\r", b"")),
+)  # fmt: skip
+GOOD = st.tuples(st.integers(1, 9), st.sampled_from([1, 2, 3]), st.integers(1, 10)).map(
+    lambda row: b"%d,%d,%.1f,77" % (row[0], row[1], row[2] / 2)
+)
+LINE = st.one_of(
+    GOOD, st.lists(VALUE, min_size=4, max_size=4).map(b",".join), st.lists(VALUE, max_size=6).map(b",".join)
 )
 
 
-@settings(max_examples=300, deadline=None)
-@given(rows=st.lists(st.lists(FIELD, min_size=1, max_size=5), max_size=12))
-def test_no_row_is_lost_or_read_wrongly(tmp_path_factory, rows):
-    """Rows in = rows used + rows refused; a used row says what Python's own csv module reads there."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([["userId", "movieId", "rating", "timestamp"], *rows])
-    folder = with_ratings(tmp_path_factory.mktemp("any"), text.getvalue().encode())
-    try:
-        ratings, _, intake = read(folder, LENIENT)
-    except InputRejected:
-        return  # the file as a whole; one sentence
-    used = ratings.to_pylist()
-    assert intake.rows["ratings.csv"] == len(used) + intake.rejected().num_rows
-    whole = [row for row in rows if len(row) == 4]
-    for row in used:
-        assert any(
-            [int(w[0]), int(w[1]), float(w[2]), int(w[3])] == [row[name] for name in c.RATINGS.names]
-            for w in whole
-            if _numbers(w)
-        )
+@settings(max_examples=10_000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    lines=st.lists(LINE, max_size=8),
+    newline=st.sampled_from([b"\n", b"\r\n"]),
+    bom=st.sampled_from([b"", b"\xef\xbb\xbf"]),
+)
+def test_no_row_is_lost_or_read_wrongly(broken_folder, lines, newline, bom):
+    """Rows in = rows used + rows refused, and a used row says what Python's own csv module reads in its line."""
+    (broken_folder / "ratings.csv").write_bytes(bom + newline.join([HEADER.strip(), *lines]))
+    ratings, _, intake = read(broken_folder, LENIENT)
+    refused = set(intake.rejected().column("row").to_pylist())
+    blank = {
+        number for number, line in enumerate(lines, start=2) if line.replace(b'""', b"") in (b"", b",,,")
+    } - refused
+    used = [line for number, line in enumerate(lines, start=2) if number not in refused | blank]
+    assert intake.rows["ratings.csv"] == ratings.num_rows + intake.rejected().num_rows == len(lines) - len(blank)
+    assert [tuple(row.values()) for row in ratings.to_pylist()] == [_as_python_reads(line) for line in used]
 
 
-def _numbers(row: list[str]) -> bool:
-    try:
-        return bool([int(row[0]), int(row[1]), float(row[2]), int(row[3])])
-    except ValueError:
-        return False
+@pytest.fixture(scope="module")
+def broken_folder(tmp_path_factory):
+    return write_movielens(tmp_path_factory.mktemp("broken") / "data", [])
+
+
+def _as_python_reads(line: bytes) -> tuple:
+    (fields,) = csv.reader([line.decode()])
+    user, movie, timestamp = (int(fields[i], 16 if "x" in fields[i].lower() else 10) for i in (0, 1, 3))
+    return user, movie, float(np.float32(fields[2])), timestamp
+
+
+@settings(max_examples=500, deadline=None)
+@given(at=st.floats(0, 1), what=st.one_of(st.just(b""), st.binary(min_size=1, max_size=9)), cut=st.booleans())
+def test_a_damaged_parquet_file_gets_a_sentence_or_its_rows(broken_folder, toy_parquet, at, what, cut):
+    """Cut off, or overwritten in one place: no crash, and no row beside those of the file."""
+    position = int(at * len(toy_parquet))
+    content = toy_parquet[:position] + what + (b"" if cut else toy_parquet[position + len(what) :])
+    (broken_folder / "ratings.parquet").write_bytes(content)
+    path = broken_folder / "ratings.csv"
+    path.unlink(missing_ok=True)
+    intake = data.Intake(LENIENT)
+    catalogue = data.read_catalogue(broken_folder, intake)
+    with contextlib.suppress(InputRejected):
+        ratings = data.read_ratings(broken_folder, catalogue, intake)
+        assert ratings.num_rows + intake.rejected().num_rows == intake.rows["ratings.parquet"]
+    (broken_folder / "ratings.parquet").unlink()
+
+
+@pytest.fixture(scope="module")
+def toy_parquet(toy):
+    ratings, _, _ = read(toy)
+    sink = io.BytesIO()
+    pq.write_table(ratings, sink, write_page_checksum=True)
+    return sink.getvalue()
+
+
+def test_a_title_of_a_million_characters_and_one_of_html_are_titles(tmp_path):
+    long, html = "Ω" * 1_000_000, "<script>alert('1')</script>; DROP TABLE movies"
+    folder = write_movielens(tmp_path, [(1, 1, 4.0, 1)], f'movieId,title,genres\n1,{long},X\n2,"{html}",X\n')
+    _, catalogue, _ = read(folder)
+    assert catalogue.column(c.TITLE).to_pylist() == [long, html]

@@ -1,92 +1,227 @@
 """Publishing: readers see a whole run or none of it."""
 
 import json
-from datetime import date
+import os
+import subprocess
+import sys
+import threading
+from datetime import date, timedelta
+from pathlib import Path
 
+import duckdb
 import pyarrow as pa
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
 from recmodel import columns as c
 from recmodel import tables
-from recmodel.errors import ScoringFailed
+from recmodel.errors import AnotherRun, ScoringFailed
 
 DAY = date(2026, 1, 31)
+DATA = ("recommendations", "predicted_ratings", "rejects")
 
 
-def run(output, label: str, day: date = DAY):
-    with tables.staging(output, day) as staged:
-        for name in ("recommendations", "predicted_ratings", "rejects"):
-            staged.table(name).mkdir()
+def stage(output, label: str, day: date = DAY, files: int = 1) -> tables.Staged:
+    staged = tables.staged(output, day, label)
+    for name in DATA:
+        staged.table(name).mkdir()
+        for file in range(files):
             rows = pa.table({c.USER_ID: [2, 1], c.RANK: [1, 1], "label": [label, label]})
-            pq.write_table(rows, staged.table(name) / f"{label}.parquet")
-        assert tables.run_dates(output) in ([], [DAY])  # nothing new to see yet
-        staged.publish({"label": label})
+            pq.write_table(rows, staged.table(name) / f"part-{file:05d}-{label}.parquet")
+    return staged
+
+
+def run(output, label: str, day: date = DAY, keep: int = 90) -> None:
+    stage(output, label, day).publish({"label": label}, keep)
 
 
 def visible(output) -> dict[str, list[str]]:
-    return {
-        name: sorted(path.name for path in (output / name).glob("run_date=2026-01-31/*"))
-        for name in ("recommendations", "predicted_ratings", "rejects", "runs")
+    """The labels that a reader finds in each table, by date."""
+    found = {
+        name: sorted(
+            f"{path.parent.name[9:]} {path.stem.split('-')[-1]}" for path in (output / name).glob("*/*.parquet")
+        )
+        for name in DATA
     }
+    runs = (output / "runs").glob("*/run.json")
+    return found | {"runs": sorted(f"{path.parent.name[9:]} {json.loads(path.read_text())['label']}" for path in runs)}
+
+
+def all_tables(*runs: str) -> dict[str, list[str]]:
+    return {name: list(runs) for name in (*DATA, "runs")}
 
 
 def test_a_run_becomes_visible_in_all_its_tables(tmp_path):
-    run(tmp_path, "a")
-    one = ["a.parquet"]
-    expected = {"recommendations": one, "predicted_ratings": one, "rejects": one, "runs": ["run.json"]}
-    assert visible(tmp_path) == expected
+    staged = stage(tmp_path, "a")
+    assert visible(tmp_path) == all_tables()
+    staged.publish({"label": "a"}, 90)
+    assert visible(tmp_path) == all_tables("2026-01-31 a")
     assert tables.run_dates(tmp_path) == [DAY]
     assert tables.read_run(tmp_path, DAY) == {"label": "a"}
     assert tables.recommendations_of(tmp_path, DAY, [1]).num_rows == 1
     assert tables.recommendations_of(tmp_path, DAY, [1, 2]).column(c.USER_ID).to_pylist() == [1, 2]
     assert tables.user_range(tmp_path, DAY) == (1, 2)
-    assert list((tmp_path / "_staging").iterdir()) == []
+    assert not staged.folder.exists()
 
 
-def test_a_second_run_of_a_date_replaces_the_first(tmp_path):
+def test_a_run_replaces_that_of_its_date_and_leaves_the_others(tmp_path):
+    for label, day in (("a", DAY), ("b", DAY + timedelta(1)), ("c", DAY)):
+        run(tmp_path, label, day)
+    assert visible(tmp_path) == all_tables("2026-01-31 c", "2026-02-01 b")
+    assert sorted(path.name for path in (tmp_path / "latest/recommendations").iterdir()) == ["part-00000-b.parquet"]
+
+
+def test_the_oldest_dates_are_dropped_and_a_late_run_of_an_old_date_is_not(tmp_path):
+    for day in range(5):
+        run(tmp_path, str(day), DAY + timedelta(day), keep=3)
+    assert visible(tmp_path) == all_tables("2026-02-02 2", "2026-02-03 3", "2026-02-04 4")
+    run(tmp_path, "late", DAY, keep=3)
+    assert visible(tmp_path) == all_tables("2026-01-31 late", "2026-02-03 3", "2026-02-04 4")
+    assert (tmp_path / "latest/runs/run.json").read_text() == (
+        tmp_path / "runs/run_date=2026-02-04/run.json"
+    ).read_text()
+    run(tmp_path, "only", DAY, keep=1)
+    assert visible(tmp_path) == all_tables("2026-01-31 only")
+
+
+def test_files_are_on_disk_once_and_the_edition_before_stays_readable(tmp_path):
     run(tmp_path, "a")
-    run(tmp_path, "b")
-    assert visible(tmp_path)["recommendations"] == ["b.parquet"]
-    assert tables.read_run(tmp_path, DAY) == {"label": "b"}
+    run(tmp_path, "b", DAY + timedelta(1))
+    opened = Path(os.path.realpath(tmp_path / "recommendations"))
+    (file,) = opened.glob("run_date=2026-01-31/*")
+    run(tmp_path, "c")
+    assert ds.dataset(opened, format="parquet").to_table().column("label").to_pylist() == ["a", "a", "b", "b"]
+    (kept,) = (tmp_path / "recommendations").glob("run_date=2026-02-01/*")
+    assert kept.stat().st_nlink == 2
+    run(tmp_path, "d")
+    assert not file.exists()
+    assert len(list((tmp_path / ".store").glob("edition-*"))) == 2
 
 
-def test_a_failure_before_publishing_leaves_the_last_run(tmp_path):
+def test_an_interrupted_run_is_found_again_by_its_key_alone(tmp_path):
+    stage(tmp_path, "a", files=3)
+    again = tables.staged(tmp_path, DAY, "a")
+    assert again.finished_parts("recommendations") == {0, 1, 2}
+    (again.table("recommendations") / "_temporary").mkdir()
+    assert tables.staged(tmp_path, DAY, "b").finished_parts("recommendations") == set()
+    assert not again.folder.exists()
+
+
+@pytest.mark.parametrize("failing", range(6))
+def test_a_failure_while_publishing_leaves_the_last_run(tmp_path, monkeypatch, failing):
+    """Five calls make an edition of this run; whichever fails, and the one that shows it too."""
     run(tmp_path, "a")
-    before = visible(tmp_path)
-    with pytest.raises(RuntimeError), tables.staging(tmp_path, DAY) as staged:
-        staged.table("recommendations").mkdir()
-        raise RuntimeError
-    assert visible(tmp_path) == before
-    assert list((tmp_path / "_staging").iterdir()) == []
+    calls = []
+
+    def faulty(function):
+        def call(*arguments, **keywords):
+            calls.append(function)
+            if len(calls) == failing + 1:
+                raise OSError(28, "No space left on device")
+            return function(*arguments, **keywords)
+
+        return call
+
+    monkeypatch.setattr(tables.os, "link", faulty(os.link))
+    monkeypatch.setattr(tables.shutil, "copy2", faulty(tables.shutil.copy2))
+    monkeypatch.setattr(Path, "symlink_to", faulty(Path.symlink_to))
+    staged = stage(tmp_path, "b")
+    calls.clear()
+    if failing < 4:  # a copy stands in for a link
+        staged.publish({"label": "b"}, 90)
+        assert visible(tmp_path) == all_tables("2026-01-31 b")
+    else:
+        with pytest.raises(ScoringFailed, match="No space left on device.*the last one still stands"):
+            staged.publish({"label": "b"}, 90)
+        assert visible(tmp_path) == all_tables("2026-01-31 a")
+        assert [path.name for path in (tmp_path / ".store").glob("edition-*")] == ["edition-000001"]
+    monkeypatch.undo()
+    run(tmp_path, "c")
+    assert visible(tmp_path) == all_tables("2026-01-31 c")
 
 
-@pytest.mark.parametrize("failing", range(8))
-def test_a_failure_while_publishing_brings_the_last_run_back(tmp_path, monkeypatch, failing):
-    """Eight moves replace a run of four folders; whichever fails, the old run stands whole."""
-    from pathlib import Path
+def test_a_process_killed_at_any_moment_leaves_a_whole_run(tmp_path):
+    """Publishing over and over in a process that is killed: what readers find is one run, in all tables."""
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "import itertools, pathlib, test_tables\n"
+        "output = pathlib.Path(sys.argv[2])\n"
+        "for i in itertools.count(): test_tables.run(output, f'{i:06d}'); print(i, flush=True)\n"
+    )
+    for attempt in range(12):
+        process = subprocess.Popen(
+            [sys.executable, "-c", script, Path(__file__).parent, tmp_path], stdout=subprocess.PIPE, text=True
+        )
+        process.stdout.readline()
+        threading.Event().wait(0.003 * attempt)
+        process.kill()
+        process.wait()
+        labels = {tuple(rows) for rows in visible(tmp_path).values()}
+        assert len(labels) == 1
+        assert len(labels.pop()) == 1
+        process.stdout.close()
 
-    run(tmp_path, "a")
-    before, record = visible(tmp_path), json.loads((tmp_path / "runs/run_date=2026-01-31/run.json").read_text())
-    moves, rename = [], Path.rename
 
-    def faulty(self, target):
-        moves.append(target)
-        if len(moves) == failing + 1:
-            raise OSError("no space left on device")
-        return rename(self, target)
+def test_readers_in_a_loop_never_see_a_mixture_or_nothing(tmp_path):
+    """While a date is published again and again. A query that listed files just before may have to start again."""
+    run(tmp_path, "0", DAY)
+    stop, errors, seen = threading.Event(), [], {"duckdb": set(), "pyarrow": set()}
+    pattern = f"{tmp_path}/recommendations/*/*.parquet"
 
-    monkeypatch.setattr(Path, "rename", faulty)
-    with pytest.raises(ScoringFailed, match="no space left on device.*the last one still stands"):
-        run(tmp_path, "b")
-    assert visible(tmp_path) == before
-    assert tables.read_run(tmp_path, DAY) == record
+    def by_duckdb():
+        with duckdb.connect() as connection:
+            return connection.sql(f"select label from read_parquet('{pattern}')").fetchall()
+
+    def by_pyarrow():
+        return [(label,) for label in ds.dataset(os.path.realpath(tmp_path / "recommendations"), format="parquet")
+                .to_table(columns=["label"]).column("label").to_pylist()]  # fmt: skip
+
+    def read(name, query):
+        while not stop.is_set():
+            try:
+                rows = query()
+            except (duckdb.IOException, FileNotFoundError):
+                continue  # listed just before the publication, opened just after
+            labels = {label for (label,) in rows}
+            seen[name] |= labels
+            if len(rows) != 4 or len(labels) != 1:
+                errors.append((name, rows))
+
+    threads = [threading.Thread(target=read, args=args) for args in (("duckdb", by_duckdb), ("pyarrow", by_pyarrow))]
+    stage(tmp_path, "1", files=2).publish({"label": "1"}, 90)
+    for thread in threads:
+        thread.start()
+    for i in range(2, 60):
+        stage(tmp_path, str(i), files=2).publish({"label": str(i)}, 90)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert all(len(labels) > 3 for labels in seen.values())
+
+
+def test_one_writer_at_a_time_and_the_system_releases_what_a_killed_one_held(tmp_path):
+    script = (
+        "import sys, pathlib; from recmodel import tables\n"
+        "with tables.locked(pathlib.Path(sys.argv[1])): print('in', flush=True); sys.stdin.read()"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", script, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout.readline() == "in\n"
+    with pytest.raises(AnotherRun, match="another run writes to"), tables.locked(tmp_path):
+        pass
+    holder.kill()
+    holder.communicate()
+    with tables.locked(tmp_path):
+        pass
 
 
 def test_an_output_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with (
-        pytest.raises(ScoringFailed, match="cannot write below .*file.*choose another --output"),
-        tables.staging(tmp_path / "file", DAY),
-    ):
-        pass
+    with pytest.raises(ScoringFailed, match="cannot write below .*file.*choose another --output"):
+        tables.staged(tmp_path / "file", DAY, "a")
+    (tmp_path / "runs").mkdir()
+    with pytest.raises(ScoringFailed, match="File exists.*choose another --output"):
+        tables.staged(tmp_path, DAY, "a")
