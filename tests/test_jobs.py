@@ -49,12 +49,13 @@ def published(output, run_date, table="recommendations"):
 def test_nightly_trains_scores_and_says_what_it_did(nightly):
     assert nightly.run["users"] == 671
     assert nightly.run["movies"] == 9066
-    assert nightly.run["recommendations"] == {"rows": 6710, "by_source": {"model": {"users": 671, "rows": 6710}}}
+    made = nightly.run["recommendations"]
+    assert (made["rows"], made["users"], made["popular_users"]) == (6710, 671, 0)
     assert nightly.run["predicted_ratings"] == {"rows": 6710}
     assert nightly.run["rows_rejected"] == 0
     assert nightly.run["model_loads"] <= 2
     assert nightly.run["model_version"] == artifact.current(nightly.models)
-    for words in ("held-out RMSE", "6,710 rows", "The first 3 for user 1", "✓ publish"):
+    for words in ("held-out RMSE", "6,710 rows, ", "The first 3 for user 1", "✓ publish"):
         assert words in said(nightly)
     assert "Traceback" not in said(nightly)
 
@@ -275,15 +276,17 @@ def test_a_policy_needs_its_task(toy, toy_models, tmp_path):
 
 def test_input_that_is_refused_ends_with_3_and_leaves_the_last_run(toy, toy_models, tmp_path, toy_runs):
     output = tmp_path / "output"
-    shutil.copytree(toy_runs["local"].output, output)
+    shutil.copytree(toy_runs["local"].output, output, symlinks=True)
     before = {path: path.read_bytes() for path in output.rglob("*") if path.is_file()}
-    broken = write_movielens(tmp_path / "broken", [*make_ratings(), (1, 1, 77, 1)])
+    broken = write_movielens(tmp_path / "broken", [*make_ratings(), (1, 1, 77, 1), (2, 1, 77, 1)])
     result = submit("score", "--data", broken, "--models", toy_models, "--output", output, "--run-date", "2026-01-31")
     assert result.returncode == 3
-    rows = len(make_ratings()) + 1
-    assert f"ratings.csv, row {rows + 1}, column rating: '77' is outside the rating scale" in said(result)
+    assert f"ratings.csv, row {len(make_ratings()) + 2}, column rating: '77' is outside the rating scale" in said(
+        result
+    )
     assert "Traceback" not in said(result)
     assert {path: path.read_bytes() for path in output.rglob("*") if path.is_file()} == before
+    assert not list((output / ".store/staging").iterdir())
     assert submit("train", "--data", broken, "--models", tmp_path / "m").returncode == 3
     assert submit("train", "--data", tmp_path / "nowhere", "--models", tmp_path / "m").returncode == 3
     assert not (tmp_path / "m").exists()
@@ -314,7 +317,7 @@ def test_a_failure_in_a_worker_ends_with_5_in_one_line(toy, toy_models, tmp_path
     assert result.returncode == 5
     assert "Error: scoring failed: ModuleNotFoundError" in said(result)
     assert "Traceback" not in said(result)
-    assert not (tmp_path / "output/recommendations").exists()
+    assert not list((tmp_path / "output/recommendations").glob("*"))
     (log,) = (tmp_path / "logs").iterdir()
     assert "Traceback" in log.read_text()
 

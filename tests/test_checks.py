@@ -1,0 +1,72 @@
+"""What a run must be like before it is published, on a small one with one fault at a time."""
+
+import pytest
+
+from recmodel import checks
+from recmodel import columns as c
+from recmodel.errors import ScoringFailed
+from recmodel.settings import Checks
+
+SCHEMA = (
+    f"{c.USER_ID} BIGINT, {c.RANK} INT, {c.MOVIE_ID} BIGINT, {c.RETRIEVAL_SCORE} FLOAT, {c.PREDICTED_RATING} FLOAT, "
+    f"{c.SOURCE} STRING"
+)
+PROMISED = checks.Promised(
+    top_n=2, movies=3, include_seen=False, tasks=("retrieval", "rating"), rating_range=(0.5, 5.0)
+)
+GOOD = [(1, 1, 10, 0.9, 4.0, "model"), (1, 2, 20, 0.8, 3.0, "model"), (2, 1, 30, None, 2.0, "popularity")]
+RATED = [(1, 30), (2, 10), (2, 20), (3, 10), (3, 20), (3, 30)]  # user 3 has seen everything
+
+
+def check(spark, rows, promised=PROMISED):
+    ratings = spark.createDataFrame(RATED, f"{c.USER_ID} BIGINT, {c.MOVIE_ID} BIGINT")
+    by_user = spark.createDataFrame([(1, 1), (2, 2), (3, 3)], f"{c.USER_ID} BIGINT, ratings BIGINT")
+    return checks.check(spark.createDataFrame(rows, SCHEMA), ratings, by_user, promised)
+
+
+def test_a_good_run_gives_its_figures(spark):
+    assert check(spark, GOOD) == {
+        "rows": 3, "users": 2, "distinct_movies": 3, "mean_predicted_rating": 3.0, "popular_rows": 1,
+        "popular_users": 1,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("rows", "sentence"),
+    [
+        (GOOD[:2], "1 users are missing"),
+        ([GOOD[0], (1, 3, 20, 0.8, 3.0, "model"), GOOD[2]], "their ranks are not 1, 2, 3"),
+        ([GOOD[0], (1, 1, 20, 0.8, 3.0, "model"), GOOD[2]], "their ranks are not 1, 2, 3"),
+        ([(1, 2, 20, 0.8, 3.0, "model"), GOOD[2]], "their ranks are not 1, 2, 3"),
+        ([*GOOD, (1, 3, 40, 0.7, 3.0, "model")], "1 lists are too long"),
+        ([GOOD[0], (1, 2, 10, 0.8, 3.0, "model"), GOOD[2]], "1 lists repeat a movie"),
+        ([*GOOD, (2, 2, 10, None, 2.0, "popularity")], "1 recommended movies have been rated by their user"),
+        ([GOOD[0], (1, 2, 20, None, 3.0, "model"), GOOD[2]], "1 rows have no retrieval_score"),
+        ([GOOD[0], (1, 2, 20, float("nan"), 3.0, "model"), GOOD[2]], "1 rows have no retrieval_score"),
+        ([GOOD[0], (1, 2, 20, 0.8, float("nan"), "model"), GOOD[2]], "1 rows have no predicted_rating"),
+        ([GOOD[0], (1, 2, 20, 0.8, 5.5, "model"), GOOD[2]], "1 predicted ratings are off the scale"),
+    ],
+)
+def test_a_run_with_a_fault_is_not_published(spark, rows, sentence):
+    with pytest.raises(ScoringFailed, match=f"the run is not published: .*{sentence}"):
+        check(spark, rows)
+
+
+def test_a_task_without_training_may_leave_its_column_empty(spark):
+    rows = [(user, rank, movie, None, *rest) for user, rank, movie, _, *rest in GOOD]
+    promised = checks.Promised(2, 3, False, ("rating",), (0.5, 5.0))
+    assert check(spark, rows, promised)["rows"] == 3
+
+
+def test_a_run_far_from_the_last_is_not_published():
+    limits = Checks(max_user_loss=0.2, max_coverage_change=0.5, max_rating_shift=0.3)
+    last = {"users": 100, "distinct_movies": 40, "mean_predicted_rating": 3.5}
+    checks.compare({"users": 80, "distinct_movies": 60, "mean_predicted_rating": 3.2}, last, limits)
+    for change, what in (
+        ({"users": 79}, "users, as a share lost, changed by 0.210"),
+        ({"distinct_movies": 19}, "the recommended share of the catalogue changed by 0.525"),
+        ({"distinct_movies": 61}, "the recommended share of the catalogue changed by 0.525"),
+        ({"mean_predicted_rating": 3.9}, "the mean predicted rating changed by 0.400"),
+    ):
+        with pytest.raises(ScoringFailed, match=f"{what} since the last run"):
+            checks.compare(last | change, last, limits)
