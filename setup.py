@@ -17,6 +17,8 @@ setup(
         "click>=8.1",
         "filelock>=3.16",
         "numpy>=2.1,<2.3",  # 2.2 is the last that serves Python 3.10
+        "prometheus-client>=0.20",
+        "python-json-logger>=3.1",
         "pandas>=2.2,<3",  # PySpark does not fully support pandas 3 yet
         "pyarrow>=18",
         "pydantic-settings[yaml]>=2.7",

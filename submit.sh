@@ -5,7 +5,8 @@
 #   ./submit.sh test [...]       lint, types and the test suite ([...]: pytest arguments instead of all that)
 #   ./submit.sh train ...        train a model and make it the current version
 #   ./submit.sh score ...        score every user, publish the tables; spark-submit's own flags may be mixed in
-#   ./submit.sh nightly ...      what cron calls: train if there is no model, then score
+#   ./submit.sh nightly ...      what cron calls: train when due, score, publish, clean up
+#   ./submit.sh models ...       list versions, promote one, roll back
 #   ./submit.sh evaluate ...     a model's quality beside popularity and bias baselines
 #   ./submit.sh show USER ...    one user's recommendations
 #   ./submit.sh predict USER MOVIE ...
@@ -146,7 +147,7 @@ case $command in
         mypy
         exec python -m pytest
         ;;
-    train | show | predict)
+    train | show | predict | models)
         prepare "$(extras_for "$@")"
         exec python "$root/jobs/$command.py" "$@"
         ;;

@@ -1,14 +1,21 @@
-"""The nightly job: train if there is no model yet, then score everybody and publish."""
+"""The nightly job: train when it is due, score everybody, publish, clean up, tell."""
 
+from __future__ import annotations
+
+import os
 import subprocess
 import sys
+import time
+from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 
 import click
 
-from recmodel import artifact, console, options, settings
+from recmodel import artifact, console, data, monitoring, options, settings, tables
+from recmodel.errors import ModelRejected, RecmodelError, UsageRejected
 
 SUBMIT = Path(__file__).resolve().parent.parent / "submit.sh"
+MODEL_REJECTED = ModelRejected.exit_code
 
 
 @click.command(
@@ -17,26 +24,105 @@ SUBMIT = Path(__file__).resolve().parent.parent / "submit.sh"
 )
 @options.data
 @options.models
-@click.option("--preset", metavar="NAME", help="What to train, if there is no model yet.")
+@options.output
+@click.option("--preset", metavar="NAME", help="What to train, when it is due.")
+@click.option("--run-date", metavar="D[..D]", help="A date, or a range: then those that were missed.")
 @click.pass_context
-def nightly(context: click.Context, data: str | None, models: str | None, preset: str | None) -> None:
-    """Train if there is no model yet, score every user, publish.
+def nightly(context: click.Context, preset: str | None, run_date: str | None, **paths: str | None) -> None:
+    """Train when it is due, score every user, publish, remove what is too old.
 
-    All other flags go to ./submit.sh score, and so to spark-submit. The exit code is that of the step that failed.
+    A new model takes over only if it passes the gate; else the night goes on with the current one. All other flags go
+    to ./submit.sh score, and so to spark-submit. The exit code is that of the step that failed.
     """
-    chosen = settings.load(paths={"data": data, "models": models})
+    chosen = settings.load(paths=paths)
+    folder = Path(chosen.paths.output)
+    with tables.locked(folder, "nightly"):
+        try:
+            code = _night(chosen, preset, _dates(run_date, folder), context.args)
+        except RecmodelError as error:
+            code = console.complain(error)
+        if chosen.monitoring.textfile:
+            published = tables.run_dates(folder)
+            newest = tables.read_run(folder, published[-1]) if published else None
+            monitoring.write_textfile(Path(chosen.monitoring.textfile), code, newest)
+        if code and chosen.monitoring.on_failure:
+            told = {"RECMODEL_EXIT_CODE": str(code), "RECMODEL_LOGS": chosen.paths.logs}
+            subprocess.run(chosen.monitoring.on_failure, shell=True, check=False, env={**os.environ, **told})
+    sys.exit(code)
+
+
+def _night(chosen: settings.Settings, preset: str | None, dates: list[date], more: list[str]) -> int:
+    """All steps; the exit code of the first that failed for good."""
     shared = ["--data", chosen.paths.data, "--models", chosen.paths.models]
-    if artifact.current(Path(chosen.paths.models)) is None:
-        _step("train", *shared, *(["--preset", preset] if preset else []))
-    _step("score", *shared, *context.args)
+    models = Path(chosen.paths.models)
+    reason = _training_is_due(chosen)
+    if reason:
+        console.out.print(f"training is due: {reason}")
+        code = _step("train", *shared, "--gate", *(["--preset", preset] if preset else []))
+        if code == MODEL_REJECTED and artifact.current(models) is not None:
+            console.out.print("the night goes on with the current version")
+        elif code:
+            return code
+    for day in dates:
+        code = _step("score", *shared, "--output", chosen.paths.output, "--run-date", f"{day:%Y-%m-%d}", *more)
+        if code:
+            return code
+    for name in artifact.prune(models, chosen.retention.models):
+        console.out.print(f"removed model version {name}")
+    _prune_logs(Path(chosen.paths.logs), chosen.retention.log_days)
+    return 0
 
 
-def _step(command: str, *arguments: str) -> None:
-    """One step in a process of its own, so that its memory is free before the next."""
+def _training_is_due(chosen: settings.Settings) -> str | None:
+    """Why, or None."""
+    models = Path(chosen.paths.models)
+    if artifact.current(models) is None:
+        return "there is no model yet"
+    try:
+        version = artifact.open_version(models)
+    except ModelRejected as error:
+        return str(error)
+    age = datetime.now(timezone.utc) - datetime.fromisoformat(version.manifest["created_at"])
+    if age > timedelta(days=chosen.training.max_age_days):
+        return f"the current version is {age.days} days old"
+    metrics = version.metrics()
+    then = metrics["train_rows"] + metrics["test_rows"]
+    now = data.count_ratings(data.data_dir(chosen.paths.data, chosen.paths.sample))
+    if now > then * (1 + chosen.training.max_growth):
+        return f"there are {now:,} ratings, the current version has seen {then:,}"
+    return None
+
+
+def _dates(given: str | None, output: Path) -> list[date]:
+    """The dates to score.
+
+    Raises:
+        UsageRejected: it is neither a date nor a range of dates.
+    """
+    if given is None:
+        return [date.today()]
+    try:
+        first, last = (date.fromisoformat(part) for part in (given.split("..") * 2)[:2])
+    except ValueError:
+        raise UsageRejected(
+            f"--run-date {given} is neither a date nor a range such as 2026-01-01..2026-01-31"
+        ) from None
+    if ".." not in given:
+        return [first]
+    days = [first + timedelta(n) for n in range((last - first).days + 1)]
+    return sorted(set(days) - set(tables.run_dates(output)))
+
+
+def _prune_logs(folder: Path, days: int) -> None:
+    for path in folder.glob("*.log*"):
+        if path.stat().st_mtime < time.time() - days * 86_400:
+            path.unlink(missing_ok=True)
+
+
+def _step(command: str, *arguments: str) -> int:
+    """One step in a process of its own, so that its memory is free before the next; gives its exit code."""
     console.out.rule(f"[bold]{command}", align="left")
-    code = subprocess.run([str(SUBMIT), command, *arguments], check=False).returncode
-    if code:
-        sys.exit(code)
+    return subprocess.run([str(SUBMIT), command, *arguments], check=False).returncode
 
 
 if __name__ == "__main__":

@@ -68,7 +68,7 @@ def score(**flags: Any) -> None:
         },
     )
     run_date = flags["run_date"].date() if flags["run_date"] else date.today()
-    log_file = console.start_log(chosen.paths.logs, "score")
+    log_file = console.start_log(chosen.paths.logs, "score", as_json=chosen.monitoring.json_logs)
     stage = console.Stages()
     output, users_file = Path(chosen.paths.output), flags["users"] and Path(flags["users"])
 
@@ -321,14 +321,15 @@ def _rank_by(scoring: settings.Scoring, version: artifact.ModelVersion) -> str:
 
 
 def _cause(error: Exception) -> str:
-    """The line of a Spark error that says what went wrong: the last of a Python worker's trace, or the first."""
+    """The line of a Spark error that says most: the end of a Python worker's trace, Java's last cause, or the first."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     in_worker = [i for i, line in enumerate(lines) if line.startswith("Traceback (most recent call last)")]
     if in_worker:
         for line in lines[in_worker[-1] + 1 :]:
             if not line.startswith("File ") and ": " in line and line.split(": ")[0].replace(".", "").isidentifier():
                 return line[:300]
-    return (lines or [type(error).__name__])[0][:300]
+    causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
+    return (causes[-1:] or lines or [type(error).__name__])[0][:300]
 
 
 def _summary(output: Path, run_date: date, preview_users: int = 2, preview_rows: int = 3) -> None:

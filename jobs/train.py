@@ -1,14 +1,20 @@
 """Train a model on MovieLens ratings and make it the current version."""
 
+from __future__ import annotations
+
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
 
 from recmodel import artifact, console, data, options, settings
 from recmodel import columns as c
+from recmodel.errors import ModelRejected
+
+if TYPE_CHECKING:
+    from recmodel import serving
 
 
 @click.command(
@@ -23,8 +29,12 @@ from recmodel import columns as c
 @click.option("--learning-rate", type=float, help="Of the optimiser, instead of the preset's.")
 @click.option("--seed", type=int, help="Same seed, same data, same model.")
 @click.option("--test-share", type=float, help="Share of the ratings held out to measure the model; 0 for none.")
+@click.option("--gate/--no-gate", default=False, help="Make it current only if it is good enough; see training.gate.")
 def train(**flags: Any) -> None:
     """Train a model and make it the current version.
+
+    With --gate, as in nightly, it has to be better than popularity and biases and no worse than the current version, on
+    the same held-out ratings; else it stays on disk, and the exit code is 4.
 
     Reads DIR/ratings and DIR/movies (.csv or .parquet), fits the retrieval and the rating task, measures both on
     held-out ratings and writes a new version below --models: SavedModel, catalogue, metrics and manifest. Settings
@@ -36,7 +46,8 @@ def train(**flags: Any) -> None:
     )
     preset_flags = {key: flags[key] for key in ("epochs", "batch_size", "learning_rate")}
     preset = settings.preset(chosen.training.preset, **preset_flags)
-    console.start_log(chosen.paths.logs, "train")
+    console.start_log(chosen.paths.logs, "train", as_json=chosen.monitoring.json_logs)
+    models = Path(chosen.paths.models)
     stage = console.Stages()
 
     with stage("read ratings and movies"):
@@ -71,9 +82,12 @@ def train(**flags: Any) -> None:
         with stage("measure on held-out ratings"):
             split = evaluation.Split(fitted, held_out, catalogue.column(c.MOVIE_ID).to_numpy())
             model = serving.Recommender(saved_model)
-            metrics = trained.report() | evaluation.held_out_metrics(model, preset.tasks, split)
+            metrics: dict[str, Any] = trained.report() | evaluation.held_out_metrics(model, preset.tasks, split)
+        if flags["gate"]:
+            with stage("compare with baselines and the current version"):
+                metrics["gate"] = evaluation.gate(metrics, split, _current(models), chosen.training.gate)
         version = artifact.write_version(
-            Path(chosen.paths.models),
+            models,
             saved_model,
             catalogue=catalogue,
             metrics=metrics,
@@ -84,6 +98,20 @@ def train(**flags: Any) -> None:
         )
 
     _summary(version, intake)
+    if metrics.get("gate"):
+        raise ModelRejected(f"{version.name} does not become the current version: {'; '.join(metrics['gate'])}")
+    artifact.promote(models, version.name)
+
+
+def _current(models: Path) -> tuple[str, serving.Recommender, tuple[str, ...]] | None:
+    """The current version to compare with; none if there is none, or none that can be used."""
+    from recmodel import serving
+
+    try:
+        version = artifact.open_version(models)
+    except ModelRejected:
+        return None
+    return version.name, serving.Recommender(version.saved_model), version.tasks
 
 
 def _summary(version: artifact.ModelVersion, intake: data.Intake) -> None:

@@ -6,6 +6,7 @@ A version is written beside and renamed into place, and never changes after that
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -26,12 +27,14 @@ from recmodel.files import sha256
 from recmodel.settings import Preset
 
 FORMAT_VERSION = 2  # 1: before the signatures user_vectors, movie_vectors and rate_lists
-_CURRENT = "CURRENT"
+_CURRENT, _HISTORY = "CURRENT", ".history"
 _SAVED_MODEL = "saved_model"
 _CATALOGUE = "catalogue.parquet"
 _METRICS = "metrics.json"
 _MANIFEST = "manifest.json"
 _LIBRARIES = ("numpy", "pandas", "pyarrow", "tensorflow", "tf-keras", "tensorflow-recommenders")
+
+_reading: list[int] = []  # open folders of versions, locked against `prune`
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ def write_version(
     training: dict[str, Any],
     data_fingerprint: str,
 ) -> ModelVersion:
-    """Writes a new version and makes it CURRENT.
+    """Writes a new version. It is in use only after `promote`.
 
     Args:
         saved_model: the directory of a SavedModel, which is copied.
@@ -108,15 +111,72 @@ def write_version(
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise
-    set_current(models, path.name)
     return ModelVersion(path, manifest)
 
 
-def set_current(models: Path, version: str) -> None:
-    """Makes `version` the one in use; readers see the old name or the new one, never half of one."""
-    aside = models / f".{_CURRENT}-{os.getpid()}"
-    aside.write_text(version + "\n", encoding="utf-8")
-    os.replace(aside, models / _CURRENT)
+def promote(models: Path, version: str) -> None:
+    """Makes `version` CURRENT; readers see the old name or the new one, never half of one.
+
+    Raises:
+        ModelRejected: see `open_version`.
+    """
+    open_version(models, version)
+    if version != current(models):
+        _write_lines(models / _HISTORY, [*_history(models), version])
+        _write_lines(models / _CURRENT, [version])
+
+
+def rollback(models: Path) -> str:
+    """Makes the version that was CURRENT before this one CURRENT again; gives its name.
+
+    Raises:
+        ModelRejected: there was none, or it is gone or damaged.
+    """
+    history = _history(models)
+    if len(history) < 2:
+        names = ", ".join(versions(models)) or "none"
+        raise ModelRejected(f"{models} has no earlier version to go back to; promote one of its versions: {names}")
+    open_version(models, history[-2])
+    _write_lines(models / _HISTORY, history[:-1])
+    _write_lines(models / _CURRENT, [history[-2]])
+    return history[-2]
+
+
+def prune(models: Path, keep: int) -> list[str]:
+    """Removes all but the newest `keep` versions; never CURRENT, the one before it, or one that is being read.
+
+    Returns:
+        What was removed.
+    """
+    removed = []
+    for name in sorted(set(versions(models)[:-keep]) - set(_history(models)[-2:]) - {current(models)}):
+        path = models / name
+        opened = os.open(path, os.O_RDONLY)
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            gone = path.with_name(f".removed-{name}")
+            path.rename(gone)  # so that no half of it is ever opened
+            shutil.rmtree(gone, ignore_errors=True)
+            removed.append(name)
+        except BlockingIOError:
+            pass  # somebody reads it; the next night will do
+        finally:
+            os.close(opened)
+    return removed
+
+
+def _history(models: Path) -> list[str]:
+    """Every version that is or was CURRENT, in the order of promotion."""
+    path, now = models / _HISTORY, current(models)
+    history = path.read_text(encoding="utf-8").split() if path.exists() else []
+    return history if now in (None, *history[-1:]) else [*history, str(now)]
+
+
+def _write_lines(path: Path, lines: list[str]) -> None:
+    """In one step."""
+    aside = path.with_name(f".{path.name}-{os.getpid()}")
+    aside.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    os.replace(aside, path)
 
 
 def current(models: Path) -> str | None:
@@ -130,6 +190,8 @@ def current(models: Path) -> str | None:
 def open_version(models: Path, version: str | None = None) -> ModelVersion:
     """The version of that name, or CURRENT, after every file has been held against the manifest.
 
+    `prune` leaves it alone until this process ends.
+
     Raises:
         ModelRejected: there is none, its format is not ours, or a file is missing, extra or changed; names it.
     """
@@ -139,6 +201,8 @@ def open_version(models: Path, version: str | None = None) -> ModelVersion:
     path = models / name
     if Path(name).name != name or not path.is_dir():
         raise ModelRejected(f"{models} has no version {name!r}; it has {', '.join(versions(models)) or 'none'}")
+    _reading.append(os.open(path, os.O_RDONLY))
+    fcntl.flock(_reading[-1], fcntl.LOCK_SH)
     try:
         manifest = json.loads((path / _MANIFEST).read_text(encoding="utf-8"))
         expected, format_version = manifest["files"], manifest["format_version"]

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from pythonjsonlogger.json import JsonFormatter
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -48,13 +49,14 @@ class Stages:
         out.print(f"[green]✓[/] {name} [dim]{self.seconds[name]:.1f} s[/]")
 
 
-def start_log(folder: str, job: str) -> Path:
-    """Opens this run's log file, which from now on gets everything that Python logs."""
+def start_log(folder: str, job: str, *, as_json: bool = False) -> Path:
+    """Opens this run's log file, which from now on gets everything that Python logs: text, or a JSON object a line."""
     path = Path(folder) / f"{job}-{datetime.now():%Y%m%d-%H%M%S}.log"
     path.parent.mkdir(parents=True, exist_ok=True)
-    logging.basicConfig(
-        filename=path, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
-    )
+    handler = logging.FileHandler(path)
+    fields = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+    handler.setFormatter(JsonFormatter(fields) if as_json else logging.Formatter(fields))
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.captureWarnings(True)  # type: ignore[no-untyped-call, unused-ignore]
     logging.getLogger("py4j").setLevel(logging.WARNING)
     log.info("started: %s", " ".join(sys.argv))
@@ -77,14 +79,19 @@ def run(command: click.Command, *, unexpected: int = 1) -> None:
         error.show()
         sys.exit(error.exit_code)
     except RecmodelError as error:
-        log.exception("failed with exit code %d", error.exit_code)
-        _say("Error", str(error))
-        sys.exit(error.exit_code)
+        sys.exit(complain(error))
     except Exception as error:
         log.exception("failed unexpectedly")
         first_line = (str(error).strip().splitlines() or ["no message"])[0][:300]
         _say("Unexpected error", f"{type(error).__name__}: {first_line}{_where_the_trace_is()}")
         sys.exit(unexpected)
+
+
+def complain(error: RecmodelError) -> int:
+    """Says what failed, for people and for the log; gives the exit code."""
+    log.error("failed with exit code %d", error.exit_code, exc_info=error)
+    _say("Error", str(error))
+    return error.exit_code
 
 
 def _say(kind: str, sentence: str) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset
 import pyarrow.parquet
 
 from recmodel import columns as c
@@ -143,6 +144,15 @@ def stream_ratings(folder: Path, catalogue: pa.Table, intake: Intake) -> Iterato
 
     path = find(folder, "ratings")
     return intake.accept(path, check(path, c.RATINGS, [on_the_scale, in_the_catalogue, in_the_past]))
+
+
+def count_ratings(folder: Path) -> int:
+    """How many rows the file of ratings has, without reading what is in them."""
+    path = find(folder, "ratings")
+    if path.suffix == ".parquet":
+        return pyarrow.dataset.dataset(path, format="parquet").count_rows()
+    with path.open("rb") as file:
+        return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 22), b"")) - 1
 
 
 def read_ratings(folder: Path, catalogue: pa.Table, intake: Intake) -> pa.Table:

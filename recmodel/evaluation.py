@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from recmodel import columns as c
 from recmodel.popularity import popularity
 from recmodel.serving import Recommender
+from recmodel.settings import Gate
 from recmodel.training import Arrays, rows
 
 if TYPE_CHECKING:
@@ -158,8 +159,14 @@ def of_model(model: Recommender, tasks: tuple[str, ...], split: Split, *, includ
 
 def of_popularity(split: Split) -> Answers:
     """The most rated movies that the user has not rated yet."""
-    counts, _ = split.counts()
-    return Answers(lists=_best_unseen(np.broadcast_to(counts, (len(split.users), len(counts))), split))
+    order, _ = popularity(split.movie_ids, *split.counts())
+    ranked = split.movie_ids[order]
+    lists = np.full((len(split.users), min(LIST_LENGTH, len(ranked))), -1)
+    for row, seen in zip(lists, split.histories(split.users)[0], strict=True):
+        head = ranked[: len(row) + len(seen)]
+        unseen = head[~np.isin(head, seen)][: len(row)]
+        row[: len(unseen)] = unseen
+    return Answers(lists=lists)
 
 
 def of_biases(split: Split, damping: float = 5.0) -> Answers:
@@ -271,7 +278,7 @@ def top_k_accuracy(lists: np.ndarray, split: Split) -> dict[str, float]:
     return {str(k): float(hit[:, :k].any(axis=1).mean()) for k in TOP_K}
 
 
-def held_out_metrics(model: Recommender, tasks: tuple[str, ...], split: Split) -> dict[str, object]:
+def held_out_metrics(model: Recommender, tasks: tuple[str, ...], split: Split) -> dict[str, Any]:
     """What metrics.json says of a model; only `test_rows` where nothing is held out.
 
     Where there are more, it is measured on 10,000 users: enough for four digits, and done in a minute.
@@ -279,7 +286,7 @@ def held_out_metrics(model: Recommender, tasks: tuple[str, ...], split: Split) -
     `top_k_accuracy` ranks the whole catalogue, as the notebook did; `top_k_accuracy_unseen` leaves out what the user
     had rated, as the published tables do.
     """
-    metrics: dict[str, object] = {"test_rows": len(split.held_out[c.RATING])}
+    metrics: dict[str, Any] = {"test_rows": len(split.held_out[c.RATING])}
     if not metrics["test_rows"]:
         return metrics
     split = split.of_some_users(10_000)
@@ -293,6 +300,44 @@ def held_out_metrics(model: Recommender, tasks: tuple[str, ...], split: Split) -
         metrics["top_k_accuracy"] = top_k_accuracy(everything, split)
         metrics["top_k_accuracy_unseen"] = top_k_accuracy(answers.lists, split)
     return metrics
+
+
+def gate(
+    measured: dict[str, Any], split: Split, current: tuple[str, Recommender, tuple[str, ...]] | None, margins: Gate
+) -> list[str]:
+    """Why a new model must not take over; nothing if it may.
+
+    It has to beat two biases in RMSE and popularity in top-100 accuracy, each where it was trained for the task, and
+    must not be worse than the current model by more than the margins, on the same held-out ratings.
+
+    Args:
+        measured: `held_out_metrics` of the new model.
+        current: its version, the model and its tasks; None where there is none.
+    """
+    split = split.of_some_users(10_000)
+    limits: list[tuple[str, str, float, float]] = []
+    if "rmse" in measured:
+        predicted = of_biases(split).predicted
+        assert predicted is not None
+        limits.append(("rmse", "mean and biases", rating_metrics(predicted, split.held_out[c.RATING])["rmse"], 0))
+    if "top_k_accuracy_unseen" in measured:
+        lists = of_popularity(split).lists
+        assert lists is not None
+        limits.append(("accuracy", "popularity", top_k_accuracy(lists, split)["100"], 0))
+    if current is not None:
+        theirs = held_out_metrics(current[1], current[2], split)
+        if "rmse" in theirs and "rmse" in measured:
+            limits.append(("rmse", current[0], float(theirs["rmse"]), margins.rmse))
+        if "top_k_accuracy_unseen" in theirs and "top_k_accuracy_unseen" in measured:
+            limits.append(("accuracy", current[0], theirs["top_k_accuracy_unseen"]["100"], margins.accuracy))
+    reasons = []
+    for metric, whose, limit, margin in limits:
+        if metric == "rmse" and measured["rmse"] > limit + margin:
+            reasons.append(f"held-out RMSE {measured['rmse']:.4f} is above {limit:.4f} of {whose} plus {margin:g}")
+        ours = measured["top_k_accuracy_unseen"]["100"] if metric == "accuracy" else 1
+        if ours < limit - margin:
+            reasons.append(f"held-out top-100 accuracy {ours:.4f} is below {limit:.4f} of {whose} minus {margin:g}")
+    return reasons
 
 
 def list_metrics(spark: SparkSession, lists: np.ndarray, split: Split) -> dict[str, float]:

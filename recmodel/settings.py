@@ -44,12 +44,22 @@ class Input(_Section):
     max_rejected_share: float = Field(ge=0, le=1)
 
 
+class Gate(_Section):
+    """By how much a new model may be worse than the current one."""
+
+    rmse: float = Field(ge=0)
+    accuracy: float = Field(ge=0)
+
+
 class Training(_Section):
-    """How a model is trained, beside its preset."""
+    """How a model is trained, beside its preset, and when."""
 
     preset: str
     seed: int = Field(ge=0, lt=2**32)
     test_share: float = Field(ge=0, lt=1)
+    max_age_days: float = Field(ge=0)
+    max_growth: float = Field(ge=0)
+    gate: Gate
 
 
 class Scoring(_Section):
@@ -79,6 +89,14 @@ class Retention(_Section):
     run_dates: int = Field(ge=1)
     models: int = Field(ge=2)
     log_days: int = Field(ge=1)
+
+
+class Monitoring(_Section):
+    """Who else is told of a night."""
+
+    json_logs: bool
+    textfile: str
+    on_failure: str
 
 
 class _Preset(_Section):
@@ -140,6 +158,7 @@ class Settings(BaseSettings):
     scoring: Scoring
     checks: Checks
     retention: Retention
+    monitoring: Monitoring
 
     @classmethod
     def settings_customise_sources(

@@ -133,8 +133,10 @@ def staged(output: Path, run_date: date, key: str) -> Staged:
 
 
 @contextmanager
-def locked(output: Path) -> Iterator[None]:
-    """The right to write below `output`. The system takes it back when its holder ends, however it ends.
+def locked(output: Path, what: str = "lock") -> Iterator[None]:
+    """The right to write below `output`, or to do what else one process may do there at a time.
+
+    The system takes it back when its holder ends, however it ends.
 
     Raises:
         AnotherRun: another process has it.
@@ -142,7 +144,7 @@ def locked(output: Path) -> Iterator[None]:
     """
     try:
         _store(output).mkdir(parents=True, exist_ok=True)
-        held = FileLock(_store(output) / "lock", blocking=False).acquire()
+        held = FileLock(_store(output) / what, blocking=False).acquire()
     except Timeout:
         raise AnotherRun(f"another run writes to {output}; wait until it has ended") from None
     except OSError as error:

@@ -128,7 +128,9 @@ def nightly(tmp_path_factory) -> SimpleNamespace:
     result = submit(
         "nightly", "--data", "sample", "--models", models, "--output", output, "--run-date", "2026-01-31",
         "--master", "local[2]",
+        environment={"RECMODEL_MONITORING__TEXTFILE": str(base / "metrics/recmodel.prom")},
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     run = json.loads((output / "runs/run_date=2026-01-31/run.json").read_text())
-    return SimpleNamespace(models=models, output=output, run=run, stdout=result.stdout, stderr=result.stderr)
+    return SimpleNamespace(models=models, output=output, run=run, stdout=result.stdout, stderr=result.stderr,
+                           metrics=base / "metrics/recmodel.prom")  # fmt: skip

@@ -13,6 +13,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 from conftest import ROOT, make_ratings, submit, write_movielens
+from prometheus_client.parser import text_string_to_metric_families
 
 from recmodel import artifact, data, serving, settings
 from recmodel import columns as c
@@ -58,6 +59,63 @@ def test_nightly_trains_scores_and_says_what_it_did(nightly):
     for words in ("held-out RMSE", "6,710 rows, ", "The first 3 for user 1", "✓ publish"):
         assert words in said(nightly)
     assert "Traceback" not in said(nightly)
+
+
+def test_a_night_leaves_metrics_for_monitoring(nightly):
+    values = {
+        sample.name: sample.value
+        for family in text_string_to_metric_families(nightly.metrics.read_text())
+        for sample in family.samples
+    }
+    assert values["recmodel_last_exit_code"] == 0
+    assert values["recmodel_users"] == 671
+    assert values["recmodel_recommendation_rows"] == 6710
+    assert 0 <= values["recmodel_last_run_timestamp_seconds"] - values["recmodel_last_published_timestamp_seconds"] < 60
+
+
+def test_a_night_that_fails_tells_and_leaves_the_tables(nightly, tmp_path):
+    """The input is gone: exit code 3, the hook is called, and monitoring knows the last good run."""
+    before = published(nightly.output, "2026-01-31")
+    result = submit(
+        "nightly", "--data", tmp_path / "nowhere", "--models", nightly.models, "--output", nightly.output,
+        environment={
+            "RECMODEL_MONITORING__ON_FAILURE": f"echo $RECMODEL_EXIT_CODE > {tmp_path}/told",
+            "RECMODEL_MONITORING__TEXTFILE": str(tmp_path / "recmodel.prom"),
+        },
+    )  # fmt: skip
+    assert result.returncode == 3
+    assert "nowhere is not a directory" in said(result)
+    assert (tmp_path / "told").read_text() == "3\n"
+    metrics = (tmp_path / "recmodel.prom").read_text()
+    assert "recmodel_last_exit_code 3.0" in metrics
+    assert "recmodel_users 671.0" in metrics
+    assert published(nightly.output, "2026-01-31").equals(before)
+
+
+def test_a_model_that_does_not_pass_the_gate_stays_on_disk(nightly, tmp_path):
+    """The notebook's model is worse than two biases; the night goes on with the version before."""
+    models = tmp_path / "models"
+    shutil.copytree(nightly.models, models)
+    current = artifact.current(models)
+    result = submit(
+        "nightly", "--data", "sample", "--models", models, "--output", tmp_path / "output", "--preset", "joint",
+        "--run-date", "2026-01-30..2026-01-30", environment={"RECMODEL_TRAINING__MAX_AGE_DAYS": "0"},
+    )  # fmt: skip
+    assert result.returncode == 0, said(result)
+    assert "training is due: the current version is 0 days old" in said(result)
+    assert "does not become the current version: held-out RMSE" in said(result)
+    assert "the night goes on with the current version" in said(result)
+    assert artifact.current(models) == current
+    run = json.loads((tmp_path / "output/runs/run_date=2026-01-30/run.json").read_text())
+    assert run["model_version"] == current
+    listed = submit("models", "list", "--models", models)
+    assert "CURRENT" in listed.stdout
+    assert "held-out" in said(listed)
+    refused = next(version for version in artifact.versions(models) if "-joint-" in version)
+    assert submit("models", "promote", refused, "--models", models).returncode == 0
+    assert artifact.current(models) == refused
+    assert submit("models", "rollback", "--models", models).returncode == 0
+    assert artifact.current(models) == current
 
 
 def test_the_trained_model_is_better_than_the_classics(nightly):
@@ -329,6 +387,7 @@ def test_a_failure_in_a_worker_ends_with_5_in_one_line(toy, toy_models, tmp_path
         (["score", "--rank-by", "best"], "'best' is not one of 'retrieval', 'rating', 'two-stage'"),
         (["score", "--run-date", "yesterday"], "does not match the format"),
         (["score", "--master"], "--master needs a value"),
+        (["nightly", "--run-date", "soon..later"], "is neither a date nor a range"),
         (["train", "--preset", "best"], "no preset is called 'best'"),
         (["train", "--nonsense"], "No such option"),
         (["frobnicate"], "there is no command frobnicate"),
@@ -341,7 +400,7 @@ def test_wrong_usage_ends_with_2_and_a_sentence(arguments, sentence):
     assert "Traceback" not in said(result)
 
 
-@pytest.mark.parametrize("job", ["train", "score_all", "nightly", "show", "predict", "evaluate"])
+@pytest.mark.parametrize("job", ["train", "score_all", "nightly", "show", "predict", "evaluate", "models"])
 def test_help_teaches_without_loading_tensorflow_or_spark(job):
     script = (
         "import runpy, sys; sys.argv = [sys.argv[1], '--help']\n"

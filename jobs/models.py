@@ -1,0 +1,51 @@
+"""Model versions: list them, choose the one in use."""
+
+import json
+from pathlib import Path
+
+import click
+
+from recmodel import artifact, console, options, settings
+
+
+@click.group(
+    epilog="Example: python jobs/models.py promote 20260131T030000Z-default-1a2b3c4d", context_settings=options.CONTEXT
+)
+def models() -> None:
+    """List model versions, and choose the one in use."""
+
+
+@models.command("list")
+@options.models
+def list_versions(models: str | None) -> None:
+    """Print all versions, oldest first, with how good they were and why one was not let in."""
+    folder = Path(settings.load(paths={"models": models}).paths.models)
+    current = artifact.current(folder)
+    shown = console.table(None, ["", "version", "kept out because"], ["RMSE", "top-100 accuracy"])
+    for name in artifact.versions(folder):
+        metrics = json.loads((folder / name / "metrics.json").read_text(encoding="utf-8"))
+        accuracy = metrics.get("top_k_accuracy_unseen", {}).get("100")
+        figures = (f"{value:.4f}" if value is not None else "–" for value in (metrics.get("rmse"), accuracy))
+        shown.add_row("CURRENT" if name == current else "", name, "; ".join(metrics.get("gate", [])), *figures)
+    console.out.print(shown)
+
+
+@models.command()
+@click.argument("version")
+@options.models
+def promote(version: str, models: str | None) -> None:
+    """Make VERSION the current one."""
+    artifact.promote(Path(settings.load(paths={"models": models}).paths.models), version)
+    console.out.print(f"{version} is now the current version")
+
+
+@models.command()
+@options.models
+def rollback(models: str | None) -> None:
+    """Go back to the version that was current before this one."""
+    name = artifact.rollback(Path(settings.load(paths={"models": models}).paths.models))
+    console.out.print(f"{name} is the current version again")
+
+
+if __name__ == "__main__":
+    console.run(models)
