@@ -28,7 +28,7 @@ MODEL_REJECTED = ModelRejected.exit_code
 @click.option("--preset", metavar="NAME", help="What to train, when it is due.")
 @click.option("--run-date", metavar="D[..D]", help="A date, or a range: then those that were missed.")
 @click.pass_context
-def nightly(context: click.Context, preset: str | None, run_date: str | None, **paths: str | None) -> None:
+def nightly(context: click.Context, /, preset: str | None, run_date: str | None, **paths: str | None) -> None:
     """Train when it is due, score every user, publish, remove what is too old.
 
     A new model takes over only if it passes the gate; else the night goes on with the current one. All other flags go
