@@ -1,5 +1,7 @@
 """Scoring: blocks of users, with and without Spark, and the histories that feed them."""
 
+import io
+import zipfile
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -62,6 +64,21 @@ def test_rows_of_a_block_are_the_oracles(case, payload, everybody):
             mine = frame[frame[c.USER_ID] == user]
             assert mine[c.MOVIE_ID].tolist() == oracle_top(case.weights, row, seen, 5, rank_by, 10).tolist()
             assert mine[c.RANK].tolist() == list(range(1, len(mine) + 1))
+
+
+def test_unpacking_a_model_cannot_leave_its_directory(case, tmp_path, monkeypatch):
+    packed = io.BytesIO(serving.pack(case.folder))
+    with zipfile.ZipFile(packed, "a") as archive:
+        archive.writestr("../../escaped", "")
+        archive.writestr("/tmp/recmodel-escaped", "")
+    inner = tmp_path / "outer/inner"
+    inner.mkdir(parents=True)
+    monkeypatch.setattr("tempfile.tempdir", str(inner))
+    assert serving.unpack(packed.getvalue()).predict([3], [int(case.weights.movie_ids[0])]).known_user.tolist() == [
+        True
+    ]
+    assert [path.name for path in tmp_path.rglob("*")] == ["outer", "inner"]
+    assert not Path("/tmp/recmodel-escaped").exists()
 
 
 def test_the_size_of_blocks_changes_nothing(case, payload, everybody):
