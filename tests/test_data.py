@@ -220,7 +220,8 @@ def broken_folder(tmp_path_factory):
 
 
 def _as_python_reads(line: bytes) -> tuple:
-    (fields,) = csv.reader([line.decode()])
+    (row,) = csv.reader([line.decode()])
+    fields = [field.strip() for field in row]
     user, movie, timestamp = (int(fields[i], 16 if "x" in fields[i].lower() else 10) for i in (0, 1, 3))
     return user, movie, float(np.float32(fields[2])), timestamp
 
