@@ -54,10 +54,14 @@ def check(rows: DataFrame, ratings: DataFrame, by_user: DataFrame, promised: Pro
     )
     n = f.col("n")
     broken = (n > promised.top_n) | (f.col("first") != 1) | (f.col("last") != n) | (f.col("ranks") != n)
-    wrong["lists are too long, or their ranks are not 1, 2, 3, …"] = lists.where(broken).count()
-    wrong["lists repeat a movie"] = lists.where(f.col("movies") != n).count()
+    faulty = lists.agg(f.count_if(broken).alias("broken"), f.count_if(f.col("movies") != n).alias("repeats")).collect()[
+        0
+    ]
+    wrong["lists are too long, or their ranks are not 1, 2, 3, …"] = faulty["broken"]
+    wrong["lists repeat a movie"] = faulty["repeats"]
     may_be_empty = f.lit(False) if promised.include_seen else f.col(histories.RATINGS) >= promised.movies
-    missing = by_user.join(lists, c.USER_ID, "left_anti").where(~may_be_empty)
+    served = rows.select(c.USER_ID).distinct()
+    missing = by_user.join(served, c.USER_ID, "left_anti").where(~may_be_empty)
     wrong["users are missing"] = missing.count()
     if not promised.include_seen:
         seen = rows.select(c.USER_ID, c.MOVIE_ID).join(ratings, [c.USER_ID, c.MOVIE_ID], "left_semi")
