@@ -1,6 +1,5 @@
 """Model versions: list them, choose the one in use."""
 
-import json
 from pathlib import Path
 
 import click
@@ -23,7 +22,7 @@ def list_versions(models: str | None) -> None:
     current = artifact.current(folder)
     shown = console.table(None, ["", "version", "kept out because"], ["RMSE", "top-100 accuracy"])
     for name in artifact.versions(folder):
-        metrics = json.loads((folder / name / "metrics.json").read_text(encoding="utf-8"))
+        metrics = artifact.read_metrics(folder, name)
         accuracy = metrics.get("top_k_accuracy_unseen", {}).get("100")
         figures = (f"{value:.4f}" if value is not None else "–" for value in (metrics.get("rmse"), accuracy))
         shown.add_row("CURRENT" if name == current else "", name, "; ".join(metrics.get("gate", [])), *figures)

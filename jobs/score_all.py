@@ -163,9 +163,9 @@ def _stage_input(
     """
     from recmodel.popularity import popularity
 
-    record = staged.scratch(INTAKE)
-    if record.exists():
-        return json.loads(record.read_text())
+    known = staged.remembered(INTAKE)
+    if known is not None:
+        return known
     intake = data.Intake(chosen.input)
     try:
         batches = data.stream_ratings(folder, data.read_catalogue(folder, intake), intake)
@@ -185,9 +185,7 @@ def _stage_input(
         "rows_in": intake.rows,
         "rows_rejected": intake.rejected().num_rows,
     }
-    record.with_suffix(".new").write_text(json.dumps(found))
-    record.with_suffix(".new").replace(record)
-    return found
+    return staged.remember(INTAKE, found)
 
 
 def _score(
@@ -267,9 +265,9 @@ def _plan(by_user: DataFrame, users_per_task: int, slots: int, staged: tables.St
     """How many users there are, where each partition of them starts, and when; the same when a run is resumed."""
     from recmodel import histories
 
-    path = staged.scratch(PLAN)
-    if path.exists():
-        return json.loads(path.read_text())
+    known = staged.remembered(PLAN)
+    if known is not None:
+        return known
     users = by_user.count()
     partitions = max(slots, -(-users // users_per_task))
     plan = {
@@ -277,9 +275,7 @@ def _plan(by_user: DataFrame, users_per_task: int, slots: int, staged: tables.St
         "users": users,
         "starts": histories.partition_starts(by_user, users, partitions),
     }
-    path.with_suffix(".new").write_text(json.dumps(plan))
-    path.with_suffix(".new").replace(path)
-    return plan
+    return staged.remember(PLAN, plan)
 
 
 def _compare_with_last(record: dict[str, Any], output: Path, limits: settings.Checks, staged: tables.Staged) -> None:

@@ -62,7 +62,7 @@ class ModelVersion:
         return pq.read_table(self.path / _CATALOGUE)
 
     def metrics(self) -> dict[str, Any]:
-        return json.loads((self.path / _METRICS).read_text(encoding="utf-8"))
+        return read_metrics(self.path.parent, self.name)
 
 
 def write_version(
@@ -224,6 +224,11 @@ def open_version(models: Path, version: str | None = None) -> ModelVersion:
             )
             raise ModelRejected(f"{path / file} {what}; restore the version from a copy or train again")
     return ModelVersion(path, manifest)
+
+
+def read_metrics(models: Path, version: str) -> dict[str, Any]:
+    """The metrics.json of a version, whatever state the rest of it is in."""
+    return json.loads((models / version / _METRICS).read_text(encoding="utf-8"))
 
 
 def versions(models: Path) -> list[str]:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 TOP_K = (1, 5, 10, 50, 100)
 LIST_LENGTH = max(TOP_K)
 _BLOCK = 256  # users at a time
+_ACCURACY = "top_k_accuracy_unseen"
+_NO_MARGIN = Gate(rmse=0, accuracy=0)
 
 
 @dataclass(frozen=True)
@@ -298,7 +300,7 @@ def held_out_metrics(model: Recommender, tasks: tuple[str, ...], split: Split) -
         everything = of_model(model, ("retrieval",), split, include_seen=True).lists
         assert everything is not None
         metrics["top_k_accuracy"] = top_k_accuracy(everything, split)
-        metrics["top_k_accuracy_unseen"] = top_k_accuracy(answers.lists, split)
+        metrics[_ACCURACY] = top_k_accuracy(answers.lists, split)
     return metrics
 
 
@@ -315,28 +317,28 @@ def gate(
         current: its version, the model and its tasks; None where there is none.
     """
     split = split.of_some_users(10_000)
-    limits: list[tuple[str, str, float, float]] = []
+    rivals: list[tuple[str, dict[str, Any], Gate]] = []
     if "rmse" in measured:
         predicted = of_biases(split).predicted
         assert predicted is not None
-        limits.append(("rmse", "mean and biases", rating_metrics(predicted, split.held_out[c.RATING])["rmse"], 0))
-    if "top_k_accuracy_unseen" in measured:
+        rivals.append(("mean and biases", dict(rating_metrics(predicted, split.held_out[c.RATING])), _NO_MARGIN))
+    if _ACCURACY in measured:
         lists = of_popularity(split).lists
         assert lists is not None
-        limits.append(("accuracy", "popularity", top_k_accuracy(lists, split)["100"], 0))
+        rivals.append(("popularity", {_ACCURACY: top_k_accuracy(lists, split)}, _NO_MARGIN))
     if current is not None:
-        theirs = held_out_metrics(current[1], current[2], split)
-        if "rmse" in theirs and "rmse" in measured:
-            limits.append(("rmse", current[0], float(theirs["rmse"]), margins.rmse))
-        if "top_k_accuracy_unseen" in theirs and "top_k_accuracy_unseen" in measured:
-            limits.append(("accuracy", current[0], theirs["top_k_accuracy_unseen"]["100"], margins.accuracy))
+        version, model, tasks = current
+        rivals.append((version, held_out_metrics(model, tasks, split), margins))
     reasons = []
-    for metric, whose, limit, margin in limits:
-        if metric == "rmse" and measured["rmse"] > limit + margin:
-            reasons.append(f"held-out RMSE {measured['rmse']:.4f} is above {limit:.4f} of {whose} plus {margin:g}")
-        ours = measured["top_k_accuracy_unseen"]["100"] if metric == "accuracy" else 1
-        if ours < limit - margin:
-            reasons.append(f"held-out top-100 accuracy {ours:.4f} is below {limit:.4f} of {whose} minus {margin:g}")
+    for whose, theirs, margin in rivals:
+        if "rmse" in measured and "rmse" in theirs and measured["rmse"] > theirs["rmse"] + margin.rmse:
+            ours, limit = measured["rmse"], theirs["rmse"]
+            reasons.append(f"held-out RMSE {ours:.4f} is above {limit:.4f} of {whose} plus {margin.rmse:g}")
+        if _ACCURACY in measured and _ACCURACY in theirs:
+            ours, limit = measured[_ACCURACY]["100"], theirs[_ACCURACY]["100"]
+            if ours < limit - margin.accuracy:
+                accuracy = f"held-out top-100 accuracy {ours:.4f}"
+                reasons.append(f"{accuracy} is below {limit:.4f} of {whose} minus {margin.accuracy:g}")
     return reasons
 
 

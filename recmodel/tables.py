@@ -59,6 +59,18 @@ class Staged:
         """A place for what the run needs only while it is under way."""
         return self.folder / "scratch" / name
 
+    def remember(self, name: str, value: dict[str, Any]) -> dict[str, Any]:
+        """Keeps `value`, whole or not at all, for when the run is resumed; gives it back."""
+        aside = self.scratch(f"{name}.new")
+        _write_json(aside, value)
+        aside.replace(self.scratch(name))
+        return value
+
+    def remembered(self, name: str) -> dict[str, Any] | None:
+        """What was kept under that name; None in a run that has not come so far."""
+        path = self.scratch(name)
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
     def finished_parts(self, name: str) -> set[int]:
         """The numbers of the partitions whose files of that table are complete: Spark puts the number in the name."""
         found = (_PART.match(path.name) for path in self.table(name).glob("part-*.parquet"))
@@ -83,10 +95,8 @@ class Staged:
         edition = store / f"edition-{number:06d}"
         try:
             _write_json(self.table(c.RUNS_TABLE) / _RUN_FILE, run)
-            others = [day for day in run_dates(self.output) if day != self.run_date]
-            dates = (
-                sorted([self.run_date, *others[len(others) - keep_dates + 1 :]]) if keep_dates > 1 else [self.run_date]
-            )
+            newest_others = [day for day in reversed(run_dates(self.output)) if day != self.run_date][: keep_dates - 1]
+            dates = sorted([self.run_date, *newest_others])
             for name in _TABLES:
                 for day in dates:
                     theirs = _partition(edition / name, day)

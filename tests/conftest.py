@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -50,6 +52,20 @@ def submit(*arguments: str, environment: dict[str, str] | None = None) -> subpro
         [str(ROOT / "submit.sh"), *map(str, arguments)],
         capture_output=True, text=True, timeout=600, check=False, env={**os.environ, **(environment or {})},
     )  # fmt: skip
+
+
+@contextmanager
+def another_process(script: str, *arguments: object) -> Iterator[subprocess.Popen]:
+    """A Python process that has come to the end of `script`, and stays there until it is left or killed."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"{script}; print('there', flush=True); sys.stdin.read()", *map(str, arguments)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert process.stdout.readline() == "there\n"
+        yield process
+    finally:
+        process.communicate()
 
 
 @pytest.fixture(scope="session", autouse=True)

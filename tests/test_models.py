@@ -1,10 +1,8 @@
 """Which model version is in use, and which are kept."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
+from conftest import another_process
 
 from recmodel import artifact, evaluation, settings
 from recmodel import columns as c
@@ -53,15 +51,10 @@ def test_old_versions_go_but_never_current_the_one_before_or_one_being_read(mode
     for version in ("v1", "v0"):
         artifact.promote(models, version)
     script = (
-        "import sys, pathlib; from recmodel import artifact\n"
-        "artifact.open_version(pathlib.Path(sys.argv[1]), 'v2'); print('open', flush=True); sys.stdin.read()"
+        "import sys, pathlib; from recmodel import artifact; artifact.open_version(pathlib.Path(sys.argv[1]), 'v2')"
     )
-    reader = subprocess.Popen(
-        [sys.executable, "-c", script, models], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert reader.stdout.readline() == "open\n"
-    assert artifact.prune(models, keep=1) == ["v3"]
-    reader.communicate("")
+    with another_process(script, models):
+        assert artifact.prune(models, keep=1) == ["v3"]
     assert artifact.prune(models, keep=1) == ["v2"]
     assert artifact.versions(models) == ["v0", "v1", "v4"]
 

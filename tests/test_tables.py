@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
+from conftest import another_process
 
 from recmodel import columns as c
 from recmodel import tables
@@ -203,17 +204,13 @@ def test_readers_in_a_loop_never_see_a_mixture_or_nothing(tmp_path):
 
 def test_one_writer_at_a_time_and_the_system_releases_what_a_killed_one_held(tmp_path):
     script = (
-        "import sys, pathlib; from recmodel import tables\n"
-        "with tables.locked(pathlib.Path(sys.argv[1])): print('in', flush=True); sys.stdin.read()"
+        "import sys, pathlib; from recmodel import tables; "
+        "right = tables.locked(pathlib.Path(sys.argv[1])); right.__enter__()"
     )
-    holder = subprocess.Popen(
-        [sys.executable, "-c", script, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert holder.stdout.readline() == "in\n"
-    with pytest.raises(AnotherRun, match="another run writes to"), tables.locked(tmp_path):
-        pass
-    holder.kill()
-    holder.communicate()
+    with another_process(script, tmp_path) as holder:
+        with pytest.raises(AnotherRun, match="another run writes to"), tables.locked(tmp_path):
+            pass
+        holder.kill()
     with tables.locked(tmp_path):
         pass
 

@@ -238,7 +238,7 @@ def spark_jobs(size: Size) -> Iterable[Row]:
     factors = model.user_embedding(frame[c.USER_ID], list(frame[c.SEEN_MOVIE_IDS]), list(frame[c.SEEN_RATINGS]))
     cores = spark.sparkContext.defaultParallelism
     users = _users(spark, folder, cores)
-    score = _scorer(spark, folder, size)
+    score = _Scorer(spark, folder, size)
     als = _als(spark, factors, model.movie_embedding(np.arange(size.movies)))
 
     def by_als(block_size: int) -> DataFrame:
@@ -246,10 +246,9 @@ def spark_jobs(size: Size) -> Iterable[Row]:
         return als.recommendForAllUsers(size.top)
 
     part = f"Spark job, {size.users:,} users, {cores} cores"
-    first = {"ours, cold": 0.0}
     started = time.perf_counter()
     _write(score(users), folder / "out-cold")
-    first["ours, cold"] = time.perf_counter() - started
+    cold = time.perf_counter() - started
     _assert_same_as_als(folder / "out-cold", by_als(1024), frame, size.top)
     taken = medians(
         {
@@ -261,8 +260,7 @@ def spark_jobs(size: Size) -> Iterable[Row]:
     best = min("1024", "4096", key=lambda n: taken[n])
     yield Row(part, f"ALSModel.recommendForAllUsers, blockSize {best}", taken[best], taken["ours"], "s",
               taken[best] / taken["ours"], ">= 20")  # fmt: skip
-    yield Row(part, "the same, our workers cold", taken[best], first["ours, cold"], "s",
-              taken[best] / first["ours, cold"], "")  # fmt: skip
+    yield Row(part, "the same, our workers cold", taken[best], cold, "s", taken[best] / cold, "")
     load = score.stats.value.load_seconds
     yield Row(part, "limit: TensorFlow and model in a worker, once", 6.0, load, "s", load, "<= 6")
 
@@ -278,26 +276,12 @@ def spark_jobs(size: Size) -> Iterable[Row]:
         {"loop": lambda: _write(loop(few), folder / "out-loop"), "udf": lambda: _write(cross, folder / "out-udf")},
         min(size.repeat, 2),
     )
-    theirs = few_count * size.movies / taken["loop"] / 1e6
-    yield Row(
-        part,
-        f"a loop over users calling the SavedModel ({few_count} users)",
-        theirs,
-        pairs,
-        "M pairs/s",
-        pairs / theirs,
-        "",
-    )
-    theirs = fewer * size.movies / taken["udf"] / 1e6
-    yield Row(
-        part,
-        f"predict_batch_udf over a cross join ({fewer} users)",
-        theirs,
-        pairs,
-        "M pairs/s",
-        pairs / theirs,
-        ">= 100",
-    )
+    for contender, count, goal, compared in (
+        ("loop", few_count, "", f"a loop over users calling the SavedModel ({few_count} users)"),
+        ("udf", fewer, ">= 100", f"predict_batch_udf over a cross join ({fewer} users)"),
+    ):
+        theirs = count * size.movies / taken[contender] / 1e6
+        yield Row(part, compared, theirs, pairs, "M pairs/s", pairs / theirs, goal)
     spark.stop()
 
 
@@ -323,10 +307,10 @@ def _write(frame: DataFrame, path: Path) -> None:
     frame.write.mode("overwrite").parquet(str(path))
 
 
-class _scorer:  # noqa: N801 - a function that keeps its counters
-    """The job's own scoring stage, from histories to rows."""
+class _Scorer:
+    """The job's own scoring stage, from histories to rows; keeps its counters."""
 
-    def __init__(self, spark: SparkSession, folder: Path, size: Size, top: int | None = None) -> None:
+    def __init__(self, spark: SparkSession, folder: Path, size: Size) -> None:
         ids = np.arange(size.movies)
         payload = scoring.Payload(
             model_version=str(folder),
@@ -337,7 +321,7 @@ class _scorer:  # noqa: N801 - a function that keeps its counters
             popular_rating=np.full(size.movies, 3.5, np.float32),
         )
         self.request = scoring.TopNRequest(
-            n=top or size.top, rank_by="retrieval", candidates=200, include_seen=False, min_history=1,
+            n=size.top, rank_by="retrieval", candidates=200, include_seen=False, min_history=1,
             block_bytes=64 << 20, threads=1,
         )  # fmt: skip
         self.broadcast = spark.sparkContext.broadcast(payload)
@@ -470,7 +454,7 @@ def _growth_at(size: Size) -> dict[str, float]:
     workload.write(folder, source.enlarged(size.movies), source.histories(size.users, size.movies))
     spark = _session()
     users = _users(spark, folder, max(spark.sparkContext.defaultParallelism, size.users // 8192))
-    score = _scorer(spark, folder, size)
+    score = _Scorer(spark, folder, size)
     seconds = medians({"ours": lambda: _write(score(users), folder / "out")}, min(size.repeat, 3))["ours"]
     found = {"seconds": seconds, "peak_gib": score.stats.value.peak_bytes / 2**30}
     spark.stop()
