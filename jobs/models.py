@@ -1,7 +1,5 @@
 """Model versions: list them, choose the one in use."""
 
-from pathlib import Path
-
 import click
 
 from recmodel import artifact, console, options, settings
@@ -18,7 +16,7 @@ def models() -> None:
 @options.models
 def list_versions(models: str | None) -> None:
     """Print all versions, oldest first, with how good they were and why one was not let in."""
-    folder = Path(settings.load(paths={"models": models}).paths.models)
+    folder = settings.load(paths={"models": models}).paths.models
     current = artifact.current(folder)
     shown = console.table(None, ["", "version", "kept out because"], ["RMSE", "top-100 accuracy"])
     for name in artifact.versions(folder):
@@ -34,7 +32,7 @@ def list_versions(models: str | None) -> None:
 @options.models
 def promote(version: str, models: str | None) -> None:
     """Make VERSION the current one."""
-    artifact.promote(Path(settings.load(paths={"models": models}).paths.models), version)
+    artifact.promote(settings.load(paths={"models": models}).paths.models, version)
     console.out.print(f"{version} is now the current version")
 
 
@@ -42,7 +40,7 @@ def promote(version: str, models: str | None) -> None:
 @options.models
 def rollback(models: str | None) -> None:
     """Go back to the version that was current before this one."""
-    name = artifact.rollback(Path(settings.load(paths={"models": models}).paths.models))
+    name = artifact.rollback(settings.load(paths={"models": models}).paths.models)
     console.out.print(f"{name} is the current version again")
 
 

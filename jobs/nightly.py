@@ -54,7 +54,7 @@ def nightly(context: click.Context, /, preset: str | None, run_date: str | None,
 def _night(chosen: settings.Settings, preset: str | None, dates: list[date], more: list[str]) -> int:
     """All steps; the exit code of the first that failed for good."""
     shared = ["--data", chosen.paths.data, "--models", chosen.paths.models]
-    models = Path(chosen.paths.models)
+    models = chosen.paths.models
     reason = _training_is_due(chosen)
     if reason:
         console.out.print(f"training is due: {reason}")
@@ -75,7 +75,7 @@ def _night(chosen: settings.Settings, preset: str | None, dates: list[date], mor
 
 def _training_is_due(chosen: settings.Settings) -> str | None:
     """Why, or None."""
-    models = Path(chosen.paths.models)
+    models = chosen.paths.models
     if artifact.current(models) is None:
         return "there is no model yet"
     try:

@@ -1,7 +1,5 @@
 """Predict how one user would rate some movies."""
 
-from pathlib import Path
-
 import click
 import numpy as np
 from rich.markup import escape
@@ -27,7 +25,7 @@ def predict(user_id: int, movies: tuple[str, ...], **flags: str | None) -> None:
     was trained.
     """
     chosen = settings.load(paths={key: flags[key] for key in ("data", "models")})
-    version = artifact.open_version(Path(chosen.paths.models), flags["model_version"])
+    version = artifact.open_version(chosen.paths.models, flags["model_version"])
     catalogue = version.catalogue()
     movie_ids = np.array([lookup.movie_id(typed, catalogue) for typed in movies])
 

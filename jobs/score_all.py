@@ -74,7 +74,7 @@ def score(**flags: Any) -> None:
 
     with tables.locked(output):
         with stage("check the model"):
-            version = artifact.open_version(Path(chosen.paths.models), flags["model_version"])
+            version = artifact.open_version(chosen.paths.models, flags["model_version"])
             rank_by = _rank_by(chosen.scoring, version)
             catalogue = version.catalogue()
 

@@ -47,7 +47,7 @@ def train(**flags: Any) -> None:
     preset_flags = {key: flags[key] for key in ("epochs", "batch_size", "learning_rate")}
     preset = settings.preset(chosen.training.preset, **preset_flags)
     console.start_log(chosen.paths.logs, "train", as_json=chosen.monitoring.json_logs)
-    models = Path(chosen.paths.models)
+    models = chosen.paths.models
     stage = console.Stages()
 
     with stage("read ratings and movies"):
@@ -103,7 +103,7 @@ def train(**flags: Any) -> None:
     artifact.promote(models, version.name)
 
 
-def _current(models: Path) -> tuple[str, serving.Recommender, tuple[str, ...]] | None:
+def _current(models: str) -> tuple[str, serving.Recommender, tuple[str, ...]] | None:
     """The current version to compare with; none if there is none, or none that can be used."""
     from recmodel import serving
 

@@ -1,7 +1,8 @@
 """Artifact: the directory of one model version, and which version is current.
 
 Takes a trained model with its metrics, gives `MODELS/<version>/`; takes that, gives a verified `ModelVersion`.
-A version is written beside and renamed into place, and never changes after that.
+MODELS is a path or a URI (`stores`). A version is written beside and renamed into place; where the store cannot rename,
+its manifest is written last, and without one it is no version. It never changes after that.
 """
 
 from __future__ import annotations
@@ -21,10 +22,13 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyarrow import fs
 
+from recmodel import stores
 from recmodel.errors import ModelRejected
 from recmodel.files import sha256
 from recmodel.settings import Preset
+from recmodel.stores import Location
 
 FORMAT_VERSION = 2  # 1: before the signatures user_vectors, movie_vectors and rate_lists
 _CURRENT, _HISTORY = "CURRENT", ".history"
@@ -39,9 +43,9 @@ _reading: list[int] = []  # open folders of versions, locked against `prune`
 
 @dataclass(frozen=True)
 class ModelVersion:
-    """A version on disk whose files are what its manifest says."""
+    """A version whose files are what its manifest says."""
 
-    path: Path
+    path: Path  # of the files, or of a copy that lives as long as this process
     manifest: dict[str, Any]
 
     @property
@@ -66,7 +70,7 @@ class ModelVersion:
 
 
 def write_version(
-    models: Path,
+    models: Location,
     saved_model: Path,
     *,
     catalogue: pa.Table,
@@ -85,10 +89,12 @@ def write_version(
         data_fingerprint: see `data.fingerprint`.
     """
     created = datetime.now(timezone.utc)
-    models.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=".writing-", dir=models))
-    try:
-        aside.chmod(0o755)  # mkdtemp gives 0700, which a cluster's other users could not read
+    remote = stores.is_uri(models)
+    if not remote:
+        Path(models).mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".writing-", dir=None if remote else models) as scratch:
+        aside = Path(scratch) / "version"
+        aside.mkdir()
         shutil.copytree(saved_model, aside / _SAVED_MODEL)
         pq.write_table(catalogue, aside / _CATALOGUE)
         _write_json(aside / _METRICS, metrics)
@@ -104,17 +110,19 @@ def write_version(
             "git_commit": _git_commit(),
             "files": files,
         }
-        _write_json(aside / _MANIFEST, manifest)
         content = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
-        path = models / f"{created:%Y%m%dT%H%M%SZ}-{preset_name}-{content[:8]}"
-        os.rename(aside, path)
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise
-    return ModelVersion(path, manifest)
+        name = f"{created:%Y%m%dT%H%M%SZ}-{preset_name}-{content[:8]}"
+        if remote:
+            store = stores.file_system(models)
+            fs.copy_files(str(aside), name, fs.LocalFileSystem(), store)
+            _write_json(aside / _MANIFEST, manifest)
+            stores.write(store, f"{name}/{_MANIFEST}", (aside / _MANIFEST).read_bytes())
+            return open_version(models, name)
+        _write_json(aside / _MANIFEST, manifest)
+        return ModelVersion(aside.rename(Path(models) / name), manifest)
 
 
-def promote(models: Path, version: str) -> None:
+def promote(models: Location, version: str) -> None:
     """Makes `version` CURRENT; readers see the old name or the new one, never half of one.
 
     Raises:
@@ -122,11 +130,11 @@ def promote(models: Path, version: str) -> None:
     """
     open_version(models, version)
     if version != current(models):
-        _write_lines(models / _HISTORY, [*_history(models), version])
-        _write_lines(models / _CURRENT, [version])
+        _write_lines(models, _HISTORY, [*_history(models), version])
+        _write_lines(models, _CURRENT, [version])
 
 
-def rollback(models: Path) -> str:
+def rollback(models: Location) -> str:
     """Makes the version that was CURRENT before this one CURRENT again; gives its name.
 
     Raises:
@@ -137,57 +145,57 @@ def rollback(models: Path) -> str:
         names = ", ".join(versions(models)) or "none"
         raise ModelRejected(f"{models} has no earlier version to go back to; promote one of its versions: {names}")
     open_version(models, history[-2])
-    _write_lines(models / _HISTORY, history[:-1])
-    _write_lines(models / _CURRENT, [history[-2]])
+    _write_lines(models, _HISTORY, history[:-1])
+    _write_lines(models, _CURRENT, [history[-2]])
     return history[-2]
 
 
-def prune(models: Path, keep: int) -> list[str]:
+def prune(models: Location, keep: int) -> list[str]:
     """Removes all but the newest `keep` versions; never CURRENT, the one before it, or one that is being read.
+
+    A store elsewhere is read by copying, and who copies a version that goes meanwhile is told so.
 
     Returns:
         What was removed.
     """
-    removed = []
-    for name in sorted(set(versions(models)[:-keep]) - set(_history(models)[-2:]) - {current(models)}):
-        path = models / name
-        opened = os.open(path, os.O_RDONLY)
-        try:
-            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            gone = path.with_name(f".removed-{name}")
-            path.rename(gone)  # so that no half of it is ever opened
-            shutil.rmtree(gone, ignore_errors=True)
-            removed.append(name)
-        except BlockingIOError:
-            pass  # somebody reads it; the next night will do
-        finally:
-            os.close(opened)
-    return removed
+    old = sorted(set(versions(models)[:-keep]) - set(_history(models)[-2:]) - {str(current(models))})
+    if not stores.is_uri(models):
+        return [name for name in old if _remove(Path(models), name)]
+    store = stores.file_system(models)
+    for name in old:
+        store.delete_file(f"{name}/{_MANIFEST}")  # so that what is left is no version
+        store.delete_dir(name)
+    return old
 
 
-def _history(models: Path) -> list[str]:
+def _remove(models: Path, name: str) -> bool:
+    """Whether it could be removed: not while somebody reads it."""
+    path = models / name
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        gone = path.with_name(f".removed-{name}")
+        path.rename(gone)  # so that no half of it is ever opened
+        shutil.rmtree(gone, ignore_errors=True)
+        return True
+    except BlockingIOError:
+        return False  # the next night will do
+    finally:
+        os.close(opened)
+
+
+def _history(models: Location) -> list[str]:
     """Every version that is or was CURRENT, in the order of promotion."""
-    path, now = models / _HISTORY, current(models)
-    history = path.read_text(encoding="utf-8").split() if path.exists() else []
+    now, history = current(models), _read_lines(models, _HISTORY)
     return history if now in (None, *history[-1:]) else [*history, str(now)]
 
 
-def _write_lines(path: Path, lines: list[str]) -> None:
-    """In one step."""
-    aside = path.with_name(f".{path.name}-{os.getpid()}")
-    aside.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    os.replace(aside, path)
-
-
-def current(models: Path) -> str | None:
+def current(models: Location) -> str | None:
     """The name of the version in use; None before the first training."""
-    try:
-        return (models / _CURRENT).read_text(encoding="utf-8").strip() or None
-    except FileNotFoundError:
-        return None
+    return next(iter(_read_lines(models, _CURRENT)), None)
 
 
-def open_version(models: Path, version: str | None = None) -> ModelVersion:
+def open_version(models: Location, version: str | None = None) -> ModelVersion:
     """The version of that name, or CURRENT, after every file has been held against the manifest.
 
     `prune` leaves it alone until this process ends.
@@ -198,20 +206,17 @@ def open_version(models: Path, version: str | None = None) -> ModelVersion:
     name = version or current(models)
     if name is None:
         raise ModelRejected(f"{models} has no model yet; train one first, or point --models elsewhere")
-    path = models / name
-    if Path(name).name != name or not path.is_dir():
-        raise ModelRejected(f"{models} has no version {name!r}; it has {', '.join(versions(models)) or 'none'}")
-    _reading.append(os.open(path, os.O_RDONLY))
-    fcntl.flock(_reading[-1], fcntl.LOCK_SH)
+    path = _files_of(models, name)
     try:
         manifest = json.loads((path / _MANIFEST).read_text(encoding="utf-8"))
         expected, format_version = manifest["files"], manifest["format_version"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelRejected(
-            f"{path / _MANIFEST} cannot be read ({error}); train again or choose another version"
+            f"{stores.below(models, name, _MANIFEST)} cannot be read ({error}); train again or choose another version"
         ) from None
+    where = stores.below(models, name)
     if format_version != FORMAT_VERSION:
-        raise ModelRejected(f"{path} has format {format_version}, this program reads {FORMAT_VERSION}; train again")
+        raise ModelRejected(f"{where} has format {format_version}, this program reads {FORMAT_VERSION}; train again")
     found = _checksums(path)
     for file in sorted(expected.keys() | found.keys()):
         if expected.get(file) != found.get(file):
@@ -222,18 +227,58 @@ def open_version(models: Path, version: str | None = None) -> ModelVersion:
                 if file not in expected
                 else "was changed"
             )
-            raise ModelRejected(f"{path / file} {what}; restore the version from a copy or train again")
+            raise ModelRejected(f"{where}/{file} {what}; restore the version from a copy or train again")
     return ModelVersion(path, manifest)
 
 
-def read_metrics(models: Path, version: str) -> dict[str, Any]:
+def _files_of(models: Location, name: str) -> Path:
+    """The folder of a version's files, or a copy of it, which `prune` leaves alone until this process ends.
+
+    Raises:
+        ModelRejected: there is none of that name.
+    """
+    nothing = ModelRejected(f"{models} has no version {name!r}; it has {', '.join(versions(models)) or 'none'}")
+    if Path(name).name != name:
+        raise nothing
+    if stores.is_uri(models):
+        if name not in versions(models):
+            raise nothing
+        return stores.fetch(stores.below(models, name))
+    path = Path(models) / name
+    if not path.is_dir():
+        raise nothing
+    _reading.append(os.open(path, os.O_RDONLY))
+    fcntl.flock(_reading[-1], fcntl.LOCK_SH)
+    return path
+
+
+def read_metrics(models: Location, version: str) -> dict[str, Any]:
     """The metrics.json of a version, whatever state the rest of it is in."""
-    return json.loads((models / version / _METRICS).read_text(encoding="utf-8"))
+    return json.loads(stores.read(stores.file_system(models), f"{version}/{_METRICS}") or b"")
 
 
-def versions(models: Path) -> list[str]:
+def versions(models: Location) -> list[str]:
     """The names of all versions, oldest first."""
-    return sorted(path.parent.name for path in models.glob(f"[!.]*/{_MANIFEST}"))
+    store = stores.file_system(models)
+    folders = store.get_file_info(fs.FileSelector("", allow_not_found=True))
+    names = sorted(info.base_name for info in folders if not info.base_name.startswith("."))
+    manifests = store.get_file_info([f"{name}/{_MANIFEST}" for name in names])
+    return [name for name, manifest in zip(names, manifests, strict=True) if manifest.is_file]
+
+
+def _read_lines(models: Location, name: str) -> list[str]:
+    return (stores.read(stores.file_system(models), name) or b"").decode().split()
+
+
+def _write_lines(models: Location, name: str, lines: list[str]) -> None:
+    """In one step."""
+    content = "".join(f"{line}\n" for line in lines).encode()
+    if stores.is_uri(models):
+        stores.write(stores.file_system(models), name, content)
+    else:
+        aside = Path(models) / f".{name}-{os.getpid()}"
+        aside.write_bytes(content)
+        aside.replace(Path(models) / name)
 
 
 def _checksums(directory: Path) -> dict[str, str]:

@@ -19,6 +19,7 @@ import pyarrow.dataset
 import pyarrow.parquet
 
 from recmodel import columns as c
+from recmodel import stores
 from recmodel.errors import InputRejected
 from recmodel.reading import Checked, check
 from recmodel.sample import sample_dir
@@ -26,6 +27,7 @@ from recmodel.settings import SAMPLE, Input
 
 _MOST_REJECTS = 1_000_000  # kept in memory; a file with more is no use whatever its size
 _DAY = 86_400  # seconds
+_TABLES, _ENDINGS = ("ratings", "movies", "links"), (".csv", ".parquet")
 
 
 @dataclass
@@ -69,12 +71,17 @@ class Intake:
 
 
 def data_dir(data: str, sample_cache: str) -> Path:
-    """The directory that `--data` means; the word `sample` means the built-in sample.
+    """The directory that `--data` means: the built-in sample for the word `sample`, a local copy for a URI.
 
     Raises:
         InputRejected: there is no such directory.
-        UsageRejected: the sample's package is not installed.
+        UsageRejected: the sample's package is not installed, or no file system is known for the URI.
     """
+    if stores.is_uri(data):
+        try:
+            return stores.fetch(data, [f"{table}{ending}" for table in _TABLES for ending in _ENDINGS])
+        except OSError as error:
+            raise InputRejected(f"{data} cannot be read ({error}); check the address and the right to it") from None
     folder = sample_dir(sample_cache) if data == SAMPLE else Path(data)
     if not folder.is_dir():
         raise InputRejected(f"{folder} is not a directory; --data takes a MovieLens directory or the word sample")
@@ -235,5 +242,5 @@ def find(folder: Path, table: str) -> Path:
 
 def find_optional(folder: Path, table: str) -> Path | None:
     """Like `find`, but None where the table is missing."""
-    candidates = (folder / f"{table}{ending}" for ending in (".csv", ".parquet"))
+    candidates = (folder / f"{table}{ending}" for ending in _ENDINGS)
     return next((path for path in candidates if path.exists()), None)

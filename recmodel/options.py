@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from recmodel import stores
 from recmodel.settings import SAMPLE
 
 CONTEXT = {"max_content_width": 100, "help_option_names": ["-h", "--help"]}
@@ -22,12 +23,17 @@ def path(_context: click.Context, _parameter: click.Parameter, value: str | None
 
 
 def _absolute(given: str) -> str:
-    return given if "://" in given else os.path.abspath(Path(given).expanduser())
+    return given if stores.is_uri(given) else os.path.abspath(Path(given).expanduser())
 
 
 data = click.option(
-    "--data", metavar="DIR", callback=_data, help="MovieLens directory with ratings and movies, or the word sample."
+    "--data",
+    metavar="DIR",
+    callback=_data,
+    help="MovieLens directory with ratings and movies, as a path or a URI, or the word sample.",
 )
-models = click.option("--models", metavar="DIR", callback=path, help="Where model versions live.")
+models = click.option("--models", metavar="DIR", callback=path, help="Where model versions live: a path or a URI.")
 model_version = click.option("--model-version", metavar="V", help="A version other than CURRENT.")
-output = click.option("--output", metavar="DIR", callback=path, help="Where the tables are published.")
+output = click.option(
+    "--output", metavar="DIR", callback=path, help="Where the tables are published: a path, or a URI (as Delta tables)."
+)

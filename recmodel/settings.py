@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
 
+from recmodel import stores
 from recmodel.errors import UsageRejected
 
 SAMPLE = "sample"
@@ -198,6 +199,8 @@ def load(**flags: Any) -> Settings:
         settings = Settings(**given)
     except ValidationError as error:
         raise UsageRejected(f"setting {_first(error)}; see conf/settings.yaml") from None
+    for location in settings.paths.model_dump().values():
+        stores.refuse_credentials(location)
     return settings.model_copy(update={"paths": _anchored(settings.paths, conf_dir().parent)})
 
 
@@ -228,6 +231,6 @@ def _anchored(paths: Paths, root: Path) -> Paths:
     """Paths with relative ones starting at `root`, so that cron may call from anywhere."""
 
     def anchor(path: str) -> str:
-        return path if path == SAMPLE or "://" in path else str(root / path)
+        return path if path == SAMPLE or stores.is_uri(path) else str(root / path)
 
     return Paths(**{name: anchor(path) for name, path in paths.model_dump().items()})

@@ -1,0 +1,94 @@
+"""Stores: folders on a local disk, or elsewhere by URI, such as s3://bucket/models or hdfs://namenode/models.
+
+Takes a path or a URI; gives PyArrow's file system for it, or a local copy. Credentials come from the environment or the
+machine's own role, never from the URI, which ends up in logs and run.json.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from pyarrow import fs
+
+from recmodel.errors import UsageRejected
+
+Location = str | Path  # of a folder: a path, or a URI
+
+_copies: list[tempfile.TemporaryDirectory[str]] = []  # removed when the process ends
+
+
+def is_uri(location: Location) -> bool:
+    """Whether it is a URI and not a path."""
+    return "://" in str(location)
+
+
+def refuse_credentials(location: Location) -> None:
+    """Raises UsageRejected, without repeating them, if the URI holds credentials."""
+    parts = urlsplit(str(location))
+    if is_uri(location) and ("@" in parts.netloc or "key" in parts.query.lower() or "secret" in parts.query.lower()):
+        raise UsageRejected(
+            f"a {parts.scheme}:// address holds credentials; give them in the environment "
+            "(AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for S3), or let the machine's role have the right"
+        )
+
+
+def file_system(location: Location) -> fs.FileSystem:
+    """The file system whose root is that folder, there or not.
+
+    Raises:
+        UsageRejected: no file system is known for such a URI, or its library is missing.
+    """
+    if not is_uri(location):
+        return fs.SubTreeFileSystem(str(location), fs.LocalFileSystem())
+    try:
+        found, path = fs.FileSystem.from_uri(str(location))
+    except (ValueError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageRejected(f"{location} cannot be used: {reason}; use a path, or a URI that PyArrow opens") from None
+    return fs.SubTreeFileSystem(path, found)
+
+
+def below(location: Location, *names: str) -> str:
+    """The location of something below that folder."""
+    return posixpath.join(str(location).rstrip("/"), *names)
+
+
+def fetch(location: str, names: Iterable[str] | None = None) -> Path:
+    """Copies a folder, or what is there of `names` in it, to a local folder of the same name.
+
+    The copy is there until the process ends.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    scratch = tempfile.TemporaryDirectory(prefix="recmodel-")
+    _copies.append(scratch)
+    folder = Path(scratch.name) / posixpath.basename(urlsplit(location).path.rstrip("/"))
+    folder.mkdir(exist_ok=True)
+    source = file_system(location)
+    if names is None:
+        fs.copy_files("", str(folder), source, fs.LocalFileSystem())
+        return folder
+    for info in source.get_file_info(list(names)):
+        if info.type != fs.FileType.NotFound:
+            fs.copy_files(info.path, str(folder / info.path), source, fs.LocalFileSystem())
+    return folder
+
+
+def write(folder: fs.FileSystem, name: str, content: bytes) -> None:
+    """One file, in one step where the store has one: an object store shows an object when it is complete."""
+    with folder.open_output_stream(name) as stream:
+        stream.write(content)
+
+
+def read(folder: fs.FileSystem, name: str) -> bytes | None:
+    """One file; None if it is not there."""
+    try:
+        with folder.open_input_stream(name) as stream:
+            return bytes(stream.read())
+    except FileNotFoundError:
+        return None
