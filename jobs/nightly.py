@@ -35,7 +35,7 @@ def nightly(context: click.Context, /, preset: str | None, run_date: str | None,
     to ./submit.sh score, and so to spark-submit. The exit code is that of the step that failed.
     """
     chosen = settings.load(paths=paths)
-    folder = Path(chosen.paths.output)
+    folder = chosen.paths.output
     with tables.locked(folder, "nightly"):
         try:
             code = _night(chosen, preset, _dates(run_date, folder), context.args)
@@ -93,7 +93,7 @@ def _training_is_due(chosen: settings.Settings) -> str | None:
     return None
 
 
-def _dates(given: str | None, output: Path) -> list[date]:
+def _dates(given: str | None, output: str) -> list[date]:
     """The dates to score.
 
     Raises:

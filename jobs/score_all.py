@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import uuid
 from datetime import date, datetime, timezone
@@ -15,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recmodel import artifact, console, data, files, options, settings, tables
+from recmodel import artifact, console, data, files, options, settings, stores, tables
 from recmodel import columns as c
 from recmodel.errors import InputRejected, RecmodelError, ScoringFailed, UsageRejected
 
@@ -70,7 +71,7 @@ def score(**flags: Any) -> None:
     run_date = flags["run_date"].date() if flags["run_date"] else date.today()
     log_file = console.start_log(chosen.paths.logs, "score", as_json=chosen.monitoring.json_logs)
     stage = console.Stages()
-    output, users_file = Path(chosen.paths.output), flags["users"] and Path(flags["users"])
+    output, users_file = chosen.paths.output, flags["users"] and Path(flags["users"])
 
     with tables.locked(output):
         with stage("check the model"):
@@ -87,9 +88,9 @@ def score(**flags: Any) -> None:
         with stage("start Spark"):
             from recmodel import scoring, serving, session
 
-            spark = session.start("recmodel score", staged.folder)
+            spark = session.start("recmodel score", ship_package=True)
 
-        popular = np.load(staged.scratch(POPULAR))
+        popular = np.load(io.BytesIO(stores.read(staged.scratch(POPULAR)) or b""))
         payload = scoring.Payload(
             model_version=version.name,
             saved_model=serving.pack(version.saved_model),
@@ -108,7 +109,7 @@ def score(**flags: Any) -> None:
             threads=int(spark.sparkContext.getConf().get("spark.task.cpus", "1")),
         )
         try:
-            outcome = _score(spark, staged, catalogue, payload, request, chosen, stage)
+            outcome = _score(spark, staged, catalogue, payload, request, chosen, users_file is not None, stage)
         except RecmodelError:
             staged.discard()
             raise
@@ -170,22 +171,29 @@ def _stage_input(
     try:
         batches = data.stream_ratings(folder, data.read_catalogue(folder, intake), intake)
         movie_id = catalogue.column(c.MOVIE_ID).to_numpy()
-        counts, sums = data.stage_ratings(batches, staged.scratch(RATINGS), movie_id)
+        with stores.create(staged.scratch(RATINGS)) as sink:
+            counts, sums = data.stage_ratings(batches, sink, movie_id)
         if users is not None:
-            pq.write_table(data.read_users(users, intake), staged.scratch(USERS))
+            _write_parquet(data.read_users(users, intake), staged.scratch(USERS))
     except InputRejected:
         staged.discard()
         raise
     row, rating = popularity(movie_id, counts, sums)
-    np.savez(staged.scratch(POPULAR), row=row, rating=rating)
-    staged.table(c.REJECTS_TABLE).mkdir(exist_ok=True)
-    pq.write_table(intake.rejected(), staged.table(c.REJECTS_TABLE) / "rejects.parquet")
+    popular = io.BytesIO()
+    np.savez(popular, row=row, rating=rating)
+    stores.write(staged.scratch(POPULAR), popular.getvalue())
+    _write_parquet(intake.rejected(), stores.below(staged.table(c.REJECTS_TABLE), "rejects.parquet"))
     found = {
         "started_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "rows_in": intake.rows,
         "rows_rejected": intake.rejected().num_rows,
     }
     return staged.remember(INTAKE, found)
+
+
+def _write_parquet(rows: pa.Table, location: str) -> None:
+    with stores.create(location) as sink:
+        pq.write_table(rows, sink)
 
 
 def _score(
@@ -195,15 +203,17 @@ def _score(
     payload: scoring.Payload,
     request: scoring.TopNRequest,
     chosen: settings.Settings,
+    only_some: bool,
     stage: console.Stages,
 ) -> dict[str, Any]:
     """Scores the staged users into the staged tables, and checks them; returns what run.json says of it."""
     from pyspark.sql import functions as f
 
     from recmodel import checks, histories, scoring, session
+    from recmodel.stores import spark_path
 
-    ratings = spark.read.parquet(str(staged.scratch(RATINGS)))
-    asked = spark.read.parquet(str(staged.scratch(USERS))) if staged.scratch(USERS).exists() else None
+    ratings = spark.read.parquet(spark_path(staged.scratch(RATINGS)))
+    asked = spark.read.parquet(spark_path(staged.scratch(USERS))) if only_some else None
     by_user = histories.ratings_by_user(ratings, asked)
     with stage("divide the users", own_progress=True):
         plan = _plan(by_user, chosen.scoring.users_per_task, spark.sparkContext.defaultParallelism, staged)
@@ -214,7 +224,7 @@ def _score(
     def write(rows: DataFrame, table: str) -> None:
         # Version 2 of Hadoop's committer puts each partition in place when it is finished, not when all are.
         by_part = rows.write.mode("append").option("mapreduce.fileoutputcommitter.algorithm.version", "2")
-        by_part.parquet(str(staged.table(table)))
+        by_part.parquet(spark_path(staged.table(table)))
 
     with stage("score and write recommendations", own_progress=True):
         done = staged.finished_parts(c.RECOMMENDATIONS_TABLE)
@@ -225,7 +235,7 @@ def _score(
         write(scoring.publishable(scored, titles, payload.model_version, scored_at), c.RECOMMENDATIONS_TABLE)
 
     with stage("write predicted ratings", own_progress=True):
-        written = spark.read.parquet(str(staged.table(c.RECOMMENDATIONS_TABLE)))
+        written = spark.read.parquet(spark_path(staged.table(c.RECOMMENDATIONS_TABLE)))
         made_by = f.lit(payload.model_version).alias(c.MODEL_VERSION)
         if chosen.scoring.predicted_ratings == "all":
             done_too = staged.finished_parts(c.PREDICTED_RATINGS_TABLE)
@@ -235,7 +245,7 @@ def _score(
         else:
             by_model = (f.col(c.SOURCE) == c.SOURCE_MODEL) & f.col(c.PREDICTED_RATING).isNotNull()
             predicted = written.where(by_model).select(c.USER_ID, c.MOVIE_ID, c.PREDICTED_RATING, made_by)
-            predicted.write.mode("overwrite").parquet(str(staged.table(c.PREDICTED_RATINGS_TABLE)))
+            predicted.write.mode("overwrite").parquet(spark_path(staged.table(c.PREDICTED_RATINGS_TABLE)))
 
     with stage("check what was written", own_progress=True):
         promised = checks.Promised(
@@ -246,7 +256,7 @@ def _score(
             rating_range=(chosen.input.rating_min, chosen.input.rating_max),
         )
         figures = checks.check(written, ratings, by_user, promised)
-        predicted_rows = spark.read.parquet(str(staged.table(c.PREDICTED_RATINGS_TABLE))).count()
+        predicted_rows = spark.read.parquet(spark_path(staged.table(c.PREDICTED_RATINGS_TABLE))).count()
         peak_mib = session.driver_peak_mib(spark)
 
     return {
@@ -278,7 +288,7 @@ def _plan(by_user: DataFrame, users_per_task: int, slots: int, staged: tables.St
     return staged.remember(PLAN, plan)
 
 
-def _compare_with_last(record: dict[str, Any], output: Path, limits: settings.Checks, staged: tables.Staged) -> None:
+def _compare_with_last(record: dict[str, Any], output: str, limits: settings.Checks, staged: tables.Staged) -> None:
     """Holds the run against the last one that was made in the same way."""
     from recmodel import checks
 
@@ -328,7 +338,7 @@ def _cause(error: Exception) -> str:
     return (causes[-1:] or lines or [type(error).__name__])[0][:300]
 
 
-def _summary(output: Path, run_date: date, preview_users: int = 2, preview_rows: int = 3) -> None:
+def _summary(output: str, run_date: date, preview_users: int = 2, preview_rows: int = 3) -> None:
     run = tables.read_run(output, run_date)
     made = run["recommendations"]
     facts = {

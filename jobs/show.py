@@ -1,7 +1,6 @@
 """Show one user's published recommendations in the terminal."""
 
 from datetime import datetime
-from pathlib import Path
 
 import click
 
@@ -16,7 +15,7 @@ from recmodel.errors import UsageRejected
 @click.option("--top-n", type=int, help="Show only the first so many.")
 def show(user_id: int, output: str | None, run_date: datetime | None, top_n: int | None) -> None:
     """Print what user USER_ID is recommended, from the published tables."""
-    folder = Path(settings.load(paths={"output": output}).paths.output)
+    folder = settings.load(paths={"output": output}).paths.output
     published = tables.run_dates(folder)
     if not published:
         raise UsageRejected(f"{folder} holds no published run; run ./submit.sh score first, or give --output")

@@ -113,10 +113,8 @@ def write_version(
         content = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
         name = f"{created:%Y%m%dT%H%M%SZ}-{preset_name}-{content[:8]}"
         if remote:
-            store = stores.file_system(models)
-            fs.copy_files(str(aside), name, fs.LocalFileSystem(), store)
-            _write_json(aside / _MANIFEST, manifest)
-            stores.write(store, f"{name}/{_MANIFEST}", (aside / _MANIFEST).read_bytes())
+            fs.copy_files(str(aside), name, fs.LocalFileSystem(), stores.file_system(models))
+            _write_json(stores.below(models, name, _MANIFEST), manifest)
             return open_version(models, name)
         _write_json(aside / _MANIFEST, manifest)
         return ModelVersion(aside.rename(Path(models) / name), manifest)
@@ -254,31 +252,22 @@ def _files_of(models: Location, name: str) -> Path:
 
 def read_metrics(models: Location, version: str) -> dict[str, Any]:
     """The metrics.json of a version, whatever state the rest of it is in."""
-    return json.loads(stores.read(stores.file_system(models), f"{version}/{_METRICS}") or b"")
+    return json.loads(stores.read(stores.below(models, version, _METRICS)) or b"")
 
 
 def versions(models: Location) -> list[str]:
     """The names of all versions, oldest first."""
-    store = stores.file_system(models)
-    folders = store.get_file_info(fs.FileSelector("", allow_not_found=True))
-    names = sorted(info.base_name for info in folders if not info.base_name.startswith("."))
-    manifests = store.get_file_info([f"{name}/{_MANIFEST}" for name in names])
-    return [name for name, manifest in zip(names, manifests, strict=True) if manifest.is_file]
+    folders = [name for name in stores.names(models) if not name.startswith(".")]
+    manifests = stores.file_system(models).get_file_info([f"{name}/{_MANIFEST}" for name in folders])
+    return [name for name, manifest in zip(folders, manifests, strict=True) if manifest.is_file]
 
 
 def _read_lines(models: Location, name: str) -> list[str]:
-    return (stores.read(stores.file_system(models), name) or b"").decode().split()
+    return (stores.read(stores.below(models, name)) or b"").decode().split()
 
 
 def _write_lines(models: Location, name: str, lines: list[str]) -> None:
-    """In one step."""
-    content = "".join(f"{line}\n" for line in lines).encode()
-    if stores.is_uri(models):
-        stores.write(stores.file_system(models), name, content)
-    else:
-        aside = Path(models) / f".{name}-{os.getpid()}"
-        aside.write_bytes(content)
-        aside.replace(Path(models) / name)
+    stores.write(stores.below(models, name), "".join(f"{line}\n" for line in lines).encode())
 
 
 def _checksums(directory: Path) -> dict[str, str]:
@@ -287,8 +276,8 @@ def _checksums(directory: Path) -> dict[str, str]:
     return {path.relative_to(directory).as_posix(): sha256(path) for path in sorted(files)}
 
 
-def _write_json(path: Path, value: dict[str, Any]) -> None:
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+def _write_json(location: Location, value: dict[str, Any]) -> None:
+    stores.write(location, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
 
 
 def _git_commit() -> str | None:

@@ -79,9 +79,12 @@ def data_dir(data: str, sample_cache: str) -> Path:
     """
     if stores.is_uri(data):
         try:
-            return stores.fetch(data, [f"{table}{ending}" for table in _TABLES for ending in _ENDINGS])
+            copy = stores.fetch(data, [f"{table}{ending}" for table in _TABLES for ending in _ENDINGS])
         except OSError as error:
             raise InputRejected(f"{data} cannot be read ({error}); check the address and the right to it") from None
+        if not any(copy.iterdir()):
+            raise InputRejected(f"{data} holds neither ratings nor movies; check the address")
+        return copy
     folder = sample_dir(sample_cache) if data == SAMPLE else Path(data)
     if not folder.is_dir():
         raise InputRejected(f"{folder} is not a directory; --data takes a MovieLens directory or the word sample")
@@ -176,7 +179,7 @@ def history_of(user_id: int, batches: Iterable[pa.RecordBatch]) -> tuple[np.ndar
 
 
 def stage_ratings(
-    batches: Iterable[pa.RecordBatch], path: Path, movie_ids: np.ndarray
+    batches: Iterable[pa.RecordBatch], sink: Path | pa.NativeFile, movie_ids: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Writes ratings to one Parquet file for Spark to read, and counts them by movie on the way.
 
@@ -190,7 +193,7 @@ def stage_ratings(
         InputRejected: there is not one rating.
     """
     counts, sums, written = np.zeros(len(movie_ids)), np.zeros(len(movie_ids)), 0
-    with pyarrow.parquet.ParquetWriter(path, c.RATINGS) as writer:
+    with pyarrow.parquet.ParquetWriter(sink, c.RATINGS) as writer:
         for batch in batches:
             writer.write_batch(batch)
             movie_id = batch.column(c.MOVIE_ID).to_numpy()

@@ -7,17 +7,17 @@ import sys
 import zipfile
 from pathlib import Path
 
-from pyspark import SparkConf, SparkContext
+from pyspark import SparkConf, SparkContext, SparkFiles
 from pyspark.sql import SparkSession
 
 import recmodel
 
 
-def start(name: str, scratch: Path | None = None) -> SparkSession:
+def start(name: str, *, ship_package: bool = False) -> SparkSession:
     """A session with what this project relies on, over whatever spark-submit was told.
 
     Args:
-        scratch: an existing folder, for the archive of this package that remote executors get; None: they need none.
+        ship_package: whether executors elsewhere get this package.
     """
     SparkContext._ensure_initialized()  # only then does SparkConf know what spark-submit was told
     conf = SparkConf().setAppName(name)
@@ -36,8 +36,8 @@ def start(name: str, scratch: Path | None = None) -> SparkSession:
     conf.setIfMissing("spark.sql.execution.arrow.maxRecordsPerBatch", "2048")  # users, with their histories
     spark = SparkSession.builder.config(conf=conf).getOrCreate()
     spark.sparkContext.setLogLevel("WARN")
-    if scratch is not None and master.split("[")[0] != "local":
-        _ship_package(spark, scratch)
+    if ship_package and master.split("[")[0] != "local":
+        _ship_package(spark)
     return spark
 
 
@@ -54,12 +54,12 @@ def _peak_kib(pid: int) -> int:
     return int(fields["VmHWM"].split()[0])
 
 
-def _ship_package(spark: SparkSession, scratch: Path) -> None:
+def _ship_package(spark: SparkSession) -> None:
     """Gives the executors exactly the code that the driver runs, installed there or not."""
     package = Path(recmodel.__file__).parent
     if not package.is_dir():
         return  # the driver itself runs from an archive of --py-files, which Spark ships
-    archive = scratch / "recmodel.zip"
+    archive = Path(SparkFiles.getRootDirectory()).parent / "recmodel.zip"  # Spark removes that folder in the end
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as zipped:
         for path in sorted(package.rglob("*.py")):
             zipped.write(path, path.relative_to(package.parent))

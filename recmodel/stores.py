@@ -6,12 +6,15 @@ machine's own role, never from the URI, which ends up in logs and run.json.
 
 from __future__ import annotations
 
+import os
 import posixpath
+import re
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import pyarrow as pa
 from pyarrow import fs
 
 from recmodel.errors import UsageRejected
@@ -42,19 +45,28 @@ def file_system(location: Location) -> fs.FileSystem:
     Raises:
         UsageRejected: no file system is known for such a URI, or its library is missing.
     """
+    found, path = _open(location)
+    return fs.SubTreeFileSystem(path, found)
+
+
+def _open(location: Location) -> tuple[fs.FileSystem, str]:
     if not is_uri(location):
-        return fs.SubTreeFileSystem(str(location), fs.LocalFileSystem())
+        return fs.LocalFileSystem(), str(location)
     try:
-        found, path = fs.FileSystem.from_uri(str(location))
+        return fs.FileSystem.from_uri(str(location))
     except (ValueError, OSError) as error:
         reason = str(error).splitlines()[0]
         raise UsageRejected(f"{location} cannot be used: {reason}; use a path, or a URI that PyArrow opens") from None
-    return fs.SubTreeFileSystem(path, found)
 
 
 def below(location: Location, *names: str) -> str:
     """The location of something below that folder."""
     return posixpath.join(str(location).rstrip("/"), *names)
+
+
+def spark_path(location: str) -> str:
+    """The same place as Spark names it: Hadoop's file system for S3 is s3a."""
+    return re.sub("^s3://", "s3a://", location)
 
 
 def fetch(location: str, names: Iterable[str] | None = None) -> Path:
@@ -79,16 +91,44 @@ def fetch(location: str, names: Iterable[str] | None = None) -> Path:
     return folder
 
 
-def write(folder: fs.FileSystem, name: str, content: bytes) -> None:
-    """One file, in one step where the store has one: an object store shows an object when it is complete."""
-    with folder.open_output_stream(name) as stream:
-        stream.write(content)
+def write(location: Location, content: bytes) -> None:
+    """One small file, in one step: an object store shows an object when it is complete, a disk renames."""
+    if is_uri(location):
+        with create(location) as stream:
+            stream.write(content)
+    else:
+        path = Path(location)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside = path.with_name(f".{path.name}-{os.getpid()}")
+        aside.write_bytes(content)
+        aside.replace(path)
 
 
-def read(folder: fs.FileSystem, name: str) -> bytes | None:
-    """One file; None if it is not there."""
+def read(location: Location) -> bytes | None:
+    """One small file; None if it is not there."""
+    found, path = _open(location)
     try:
-        with folder.open_input_stream(name) as stream:
+        with found.open_input_stream(path) as stream:
             return bytes(stream.read())
     except FileNotFoundError:
         return None
+
+
+def create(location: Location) -> pa.NativeFile:
+    """A file, open for writing, with the folders it is in. It is there once it is closed."""
+    found, path = _open(location)
+    found.create_dir(posixpath.dirname(path))
+    return found.open_output_stream(path)
+
+
+def names(location: Location) -> list[str]:
+    """What is in a folder, in order; nothing if it is not there."""
+    found, path = _open(location)
+    return sorted(info.base_name for info in found.get_file_info(fs.FileSelector(path, allow_not_found=True)))
+
+
+def remove(location: Location) -> None:
+    """A folder with all that is in it, there or not."""
+    found, path = _open(location)
+    if found.get_file_info(path).type != fs.FileType.NotFound:
+        found.delete_dir(path)

@@ -13,14 +13,19 @@ The folders that readers know are links through `current`, so moving that one li
 tables at once, replaces an earlier run of its date and drops what is too old. Editions share files by hard links. The
 edition before the current one is kept until the next publication: who resolves the link first (`os.path.realpath`) can
 read it to the end, whatever is published meanwhile.
+
+An OUTPUT that is a URI has neither links nor renames: see `delta_tables`.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
 import shutil
+import tempfile
+from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,52 +39,53 @@ import pyarrow.dataset as ds
 from filelock import FileLock, Timeout
 
 from recmodel import columns as c
+from recmodel import stores
 from recmodel.errors import AnotherRun, ScoringFailed
+from recmodel.stores import Location
 
 _TABLES = (c.RECOMMENDATIONS_TABLE, c.PREDICTED_RATINGS_TABLE, c.REJECTS_TABLE, c.RUNS_TABLE)
 _LATEST = "latest"
 _RUN_FILE = "run.json"
-_PART = re.compile(r"part-(\d+)-")
+_PART = re.compile(r"part-(\d+)-.*\.parquet")
 _EDITION = re.compile(r"edition-(\d+)")
 
 
 @dataclass(frozen=True)
 class Staged:
-    """A run that is being written: a folder below OUTPUT, found again by its key when the run is started again."""
+    """A run that is being written below OUTPUT, found again by its key when the run is started again."""
 
-    output: Path
-    folder: Path
+    output: str
+    folder: str  # of what the run needs while it is under way
     run_date: date
 
-    def table(self, name: str) -> Path:
-        """Where the files of this run's part of a table are written."""
-        return self.folder / name
+    def table(self, name: str) -> str:
+        """The location where the files of this run's part of a table are written."""
+        return stores.below(self.folder, name)
 
-    def scratch(self, name: str) -> Path:
-        """A place for what the run needs only while it is under way."""
-        return self.folder / "scratch" / name
+    def scratch(self, name: str) -> str:
+        """A location for what the run needs only while it is under way."""
+        return stores.below(self.folder, "scratch", name)
 
     def remember(self, name: str, value: dict[str, Any]) -> dict[str, Any]:
         """Keeps `value`, whole or not at all, for when the run is resumed; gives it back."""
-        aside = self.scratch(f"{name}.new")
-        _write_json(aside, value)
-        aside.replace(self.scratch(name))
+        write_json(self.scratch(name), value)
         return value
 
     def remembered(self, name: str) -> dict[str, Any] | None:
         """What was kept under that name; None in a run that has not come so far."""
-        path = self.scratch(name)
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+        content = stores.read(self.scratch(name))
+        return json.loads(content) if content else None
 
     def finished_parts(self, name: str) -> set[int]:
         """The numbers of the partitions whose files of that table are complete: Spark puts the number in the name."""
-        found = (_PART.match(path.name) for path in self.table(name).glob("part-*.parquet"))
+        found = (_PART.fullmatch(file) for file in stores.names(self.table(name)))
         return {int(match[1]) for match in found if match}
 
     def discard(self) -> None:
         """Forgets the run: nothing of it can be resumed."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        stores.remove(self.folder)
 
+    @abstractmethod
     def publish(self, run: dict[str, Any], keep_dates: int) -> None:
         """Shows every table of the run, and `run` as its run.json, in the place of an earlier run of its date.
 
@@ -89,18 +95,26 @@ class Staged:
         Raises:
             ScoringFailed: it could not be written; what was published before still is.
         """
-        store = _store(self.output)
-        before = _current(self.output)
+
+
+class LinkedRun(Staged):
+    """A run on a file system with links."""
+
+    def publish(self, run: dict[str, Any], keep_dates: int) -> None:
+        """See `Staged`: by a new edition, and one moved link."""
+        output = Path(self.output)
+        store = _store(output)
+        before = _current(output)
         number = 1 + max([_number(path) for path in store.glob("edition-*")], default=0)
         edition = store / f"edition-{number:06d}"
         try:
-            _write_json(self.table(c.RUNS_TABLE) / _RUN_FILE, run)
-            newest_others = [day for day in reversed(run_dates(self.output)) if day != self.run_date][: keep_dates - 1]
-            dates = sorted([self.run_date, *newest_others])
+            write_json(stores.below(self.table(c.RUNS_TABLE), _RUN_FILE), run)
+            dates = kept_dates(run_dates(self.output), self.run_date, keep_dates)
             for name in _TABLES:
                 for day in dates:
                     theirs = _partition(edition / name, day)
-                    source = self.table(name) if day == self.run_date else before and _partition(before / name, day)
+                    own = Path(self.table(name))
+                    source = own if day == self.run_date else before and _partition(before / name, day)
                     if source and source.is_dir():
                         shutil.copytree(source, theirs, copy_function=_link, ignore=shutil.ignore_patterns("_*", ".*"))
                 newest = _partition(Path("..") / name, dates[-1])
@@ -117,8 +131,8 @@ class Staged:
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def staged(output: Path, run_date: date, key: str) -> Staged:
-    """The folder for a run under way. It is there already if a run of that key was interrupted; others are removed.
+def staged(output: Location, run_date: date, key: str) -> Staged:
+    """The place for a run under way. It is there already if a run of that key was interrupted; others are removed.
 
     Args:
         key: what the run depends on; another key is another run. Call with the lock of `output` held.
@@ -126,35 +140,47 @@ def staged(output: Path, run_date: date, key: str) -> Staged:
     Raises:
         ScoringFailed: it cannot be made.
     """
-    staging = _store(output) / "staging"
-    folder = staging / f"{run_date:%Y-%m-%d}-{key}"
+    staging, name = stores.below(output, ".store", "staging"), f"{run_date:%Y-%m-%d}-{key}"
     try:
-        (folder / "scratch").mkdir(parents=True, exist_ok=True)
-        for path in staging.iterdir():
-            if path != folder:
-                shutil.rmtree(path, ignore_errors=True)
-        for name in (*_TABLES, _LATEST):
-            target = Path(".store", "current", name)
-            if not (output / name).is_symlink():
-                (output / name).symlink_to(target)
+        for other in stores.names(staging):
+            if other != name:
+                stores.remove(stores.below(staging, other))
+        if stores.is_uri(output):
+            from recmodel import delta_tables
+
+            return delta_tables.staged(str(output), stores.below(staging, name), run_date)
+        Path(staging, name, "scratch").mkdir(parents=True, exist_ok=True)
+        for table in (*_TABLES, _LATEST):
+            if not Path(output, table).is_symlink():
+                Path(output, table).symlink_to(Path(".store", "current", table))
     except OSError as error:
         raise ScoringFailed(f"cannot write below {output} ({error}); choose another --output") from error
-    return Staged(output, folder, run_date)
+    return LinkedRun(str(output), stores.below(staging, name), run_date)
+
+
+def kept_dates(published: list[date], run_date: date, keep: int) -> list[date]:
+    """The dates that stay published beside a new run, ascending: that run's and the newest others, `keep` in all."""
+    others = [day for day in reversed(published) if day != run_date]
+    return sorted([run_date, *others[: keep - 1]])
 
 
 @contextmanager
-def locked(output: Path, what: str = "lock") -> Iterator[None]:
+def locked(output: Location, what: str = "lock") -> Iterator[None]:
     """The right to write below `output`, or to do what else one process may do there at a time.
 
-    The system takes it back when its holder ends, however it ends.
+    The system takes it back when its holder ends, however it ends. For a URI it holds among the processes of a machine.
 
     Raises:
         AnotherRun: another process has it.
         ScoringFailed: nothing can be written there.
     """
     try:
-        _store(output).mkdir(parents=True, exist_ok=True)
-        held = FileLock(_store(output) / what, blocking=False).acquire()
+        file = _store(Path(output)) / what
+        if stores.is_uri(output):
+            named = hashlib.sha256(f"{output} {what}".encode()).hexdigest()
+            file = Path(tempfile.gettempdir(), f"recmodel-{named[:16]}.lock")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        held = FileLock(file, blocking=False).acquire()
     except Timeout:
         raise AnotherRun(f"another run writes to {output}; wait until it has ended") from None
     except OSError as error:
@@ -178,8 +204,13 @@ def _number(edition: Path) -> int:
     return int(found[1]) if found else 0
 
 
+def partition(day: date) -> str:
+    """The name of a run's folder in a table."""
+    return f"{c.RUN_DATE}={day:%Y-%m-%d}"
+
+
 def _partition(table: Path, day: date) -> Path:
-    return table / f"{c.RUN_DATE}={day:%Y-%m-%d}"
+    return table / partition(day)
 
 
 def _link(source: str, target: str) -> None:
@@ -197,43 +228,56 @@ def _point(link: Path, target: Path) -> None:
     aside.replace(link)
 
 
-def _write_json(path: Path, value: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value, indent=2, default=str) + "\n", encoding="utf-8")
+def write_json(location: str, value: dict[str, Any]) -> None:
+    """One file, in one step."""
+    stores.write(location, (json.dumps(value, indent=2, default=str) + "\n").encode())
 
 
 # -- reading ----------------------------------------------------------------------------------------------------------
 
 
-def run_dates(output: Path) -> list[date]:
+def run_file(output: Location, run_date: date) -> str:
+    """Where the run.json of a run is."""
+    return stores.below(output, c.RUNS_TABLE, partition(run_date), _RUN_FILE)
+
+
+def run_dates(output: Location) -> list[date]:
     """The dates of all published runs, ascending."""
-    files = (output / c.RUNS_TABLE).glob(f"{c.RUN_DATE}=*/{_RUN_FILE}")
-    return sorted(date.fromisoformat(file.parent.name.partition("=")[2]) for file in files)
+    runs = stores.below(output, c.RUNS_TABLE)
+    folders = [name for name in stores.names(runs) if name.startswith(f"{c.RUN_DATE}=")]
+    files = stores.file_system(runs).get_file_info([f"{name}/{_RUN_FILE}" for name in folders])
+    return [
+        date.fromisoformat(name.partition("=")[2]) for name, file in zip(folders, files, strict=True) if file.is_file
+    ]
 
 
-def read_run(output: Path, run_date: date) -> dict[str, Any]:
+def read_run(output: Location, run_date: date) -> dict[str, Any]:
     """The run.json of a published run."""
-    return json.loads((_partition(output / c.RUNS_TABLE, run_date) / _RUN_FILE).read_text(encoding="utf-8"))
+    return json.loads(stores.read(run_file(output, run_date)) or b"")
 
 
-def recommendations_of(output: Path, run_date: date, user_ids: list[int]) -> pa.Table:
+def recommendations_of(output: Location, run_date: date, user_ids: list[int]) -> pa.Table:
     """The published recommendations of some users, by user_id and rank."""
     rows = _recommendations(output, run_date).to_table(filter=pc.field(c.USER_ID).isin(user_ids))
     return rows.sort_by([(c.USER_ID, "ascending"), (c.RANK, "ascending")])
 
 
-def first_users(output: Path, run_date: date, count: int) -> list[int]:
+def first_users(output: Location, run_date: date, count: int) -> list[int]:
     """Some users of a run, the first of its first file."""
     head = _recommendations(output, run_date).head(count * 1000, columns=[c.USER_ID])
     return pc.unique(head.column(c.USER_ID)).to_pylist()[:count]
 
 
-def user_range(output: Path, run_date: date) -> tuple[int, int] | None:
+def user_range(output: Location, run_date: date) -> tuple[int, int] | None:
     """The smallest and the largest user_id of a run; None if it has no rows."""
     found = pc.min_max(_recommendations(output, run_date).to_table(columns=[c.USER_ID]).column(c.USER_ID)).as_py()
     return None if found["min"] is None else (found["min"], found["max"])
 
 
-def _recommendations(output: Path, run_date: date) -> ds.Dataset:
+def _recommendations(output: Location, run_date: date) -> ds.Dataset:
     """As it is now, even while another run is being published."""
-    return ds.dataset(_partition(output / c.RECOMMENDATIONS_TABLE, run_date).resolve(), format="parquet")
+    if stores.is_uri(output):
+        from recmodel import delta_tables
+
+        return delta_tables.dataset(str(output), c.RECOMMENDATIONS_TABLE, run_date)
+    return ds.dataset(_partition(Path(output, c.RECOMMENDATIONS_TABLE), run_date).resolve(), format="parquet")

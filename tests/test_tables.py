@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -16,7 +17,7 @@ import pytest
 from conftest import another_process
 
 from recmodel import columns as c
-from recmodel import tables
+from recmodel import stores, tables
 from recmodel.errors import AnotherRun, ScoringFailed
 
 DAY = date(2026, 1, 31)
@@ -26,10 +27,10 @@ DATA = ("recommendations", "predicted_ratings", "rejects")
 def stage(output, label: str, day: date = DAY, files: int = 1) -> tables.Staged:
     staged = tables.staged(output, day, label)
     for name in DATA:
-        staged.table(name).mkdir()
         for file in range(files):
             rows = pa.table({c.USER_ID: [2, 1], c.RANK: [1, 1], "label": [label, label]})
-            pq.write_table(rows, staged.table(name) / f"part-{file:05d}-{label}.parquet")
+            with stores.create(f"{staged.table(name)}/part-{file:05d}-{label}.parquet") as sink:
+                pq.write_table(rows, sink)
     return staged
 
 
@@ -63,7 +64,7 @@ def test_a_run_becomes_visible_in_all_its_tables(tmp_path):
     assert tables.recommendations_of(tmp_path, DAY, [1]).num_rows == 1
     assert tables.recommendations_of(tmp_path, DAY, [1, 2]).column(c.USER_ID).to_pylist() == [1, 2]
     assert tables.user_range(tmp_path, DAY) == (1, 2)
-    assert not staged.folder.exists()
+    assert not Path(staged.folder).exists()
 
 
 def test_a_run_replaces_that_of_its_date_and_leaves_the_others(tmp_path):
@@ -104,9 +105,9 @@ def test_an_interrupted_run_is_found_again_by_its_key_alone(tmp_path):
     stage(tmp_path, "a", files=3)
     again = tables.staged(tmp_path, DAY, "a")
     assert again.finished_parts("recommendations") == {0, 1, 2}
-    (again.table("recommendations") / "_temporary").mkdir()
+    Path(again.table("recommendations"), "_temporary").mkdir()
     assert tables.staged(tmp_path, DAY, "b").finished_parts("recommendations") == set()
-    assert not again.folder.exists()
+    assert not Path(again.folder).exists()
 
 
 @pytest.mark.parametrize("failing", range(9))
@@ -164,10 +165,10 @@ def test_a_process_killed_at_any_moment_leaves_a_whole_run(tmp_path):
         process.stdout.close()
 
 
-def test_readers_in_a_loop_never_see_a_mixture_or_nothing(tmp_path):
+def test_readers_in_a_loop_never_see_a_mixture_or_nothing(tmp_path, spark):
     """While a date is published again and again. A query that listed files just before may have to start again."""
     run(tmp_path, "0", DAY)
-    stop, errors, seen = threading.Event(), [], {"duckdb": set(), "pyarrow": set()}
+    stop, errors, seen = threading.Event(), [], {"duckdb": set(), "pyarrow": set(), "spark": set()}
     pattern = f"{tmp_path}/recommendations/*/*.parquet"
 
     def by_duckdb():
@@ -178,28 +179,39 @@ def test_readers_in_a_loop_never_see_a_mixture_or_nothing(tmp_path):
         return [(label,) for label in ds.dataset(os.path.realpath(tmp_path / "recommendations"), format="parquet")
                 .to_table(columns=["label"]).column("label").to_pylist()]  # fmt: skip
 
+    def by_spark():
+        return [
+            tuple(row)
+            for row in spark.read.parquet(os.path.realpath(tmp_path / "recommendations")).select("label").collect()
+        ]
+
     def read(name, query):
         while not stop.is_set():
             try:
                 rows = query()
-            except (duckdb.IOException, FileNotFoundError):
+            except Exception as error:  # noqa: BLE001 - of three libraries
+                if not re.search("FileNotFound|No such file|does not exist", repr(error) + str(error)):
+                    errors.append((name, error))
                 continue  # listed just before the publication, opened just after
             labels = {label for (label,) in rows}
             seen[name] |= labels
             if len(rows) != 4 or len(labels) != 1:
                 errors.append((name, rows))
 
-    threads = [threading.Thread(target=read, args=args) for args in (("duckdb", by_duckdb), ("pyarrow", by_pyarrow))]
+    readers = (("duckdb", by_duckdb), ("pyarrow", by_pyarrow), ("spark", by_spark))
+    threads = [threading.Thread(target=read, args=args) for args in readers]
     stage(tmp_path, "1", files=2).publish({"label": "1"}, 90)
     for thread in threads:
         thread.start()
-    for i in range(2, 60):
+    for i in range(2, 90):
         stage(tmp_path, str(i), files=2).publish({"label": str(i)}, 90)
+        if i > 60 and len(seen["spark"]) < 4:
+            stop.wait(1)  # Spark takes most of a second to read
     stop.set()
     for thread in threads:
         thread.join()
     assert errors == []
-    assert all(len(labels) > 3 for labels in seen.values())
+    assert all(len(labels) > 3 for labels in seen.values()), seen
 
 
 def test_one_writer_at_a_time_and_the_system_releases_what_a_killed_one_held(tmp_path):
