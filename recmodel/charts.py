@@ -66,13 +66,17 @@ class Chart:
     unit: str  # of the vertical axis; empty where the heading says it
     description: str
     spec: dict[str, Any]
+    numbers: list[dict[str, Any]]  # what is drawn; none where a table of the page has it
 
 
-def _chart(name: str, heading: str, unit: str, description: str, drawn: Any, height: int = _HEIGHT) -> Chart:
+def _chart(
+    name: str, heading: str, unit: str, description: str, drawn: Any, numbers: list[dict[str, Any]],
+    height: int = _HEIGHT,
+) -> Chart:  # fmt: skip
     spec = drawn.properties(width="container", height=height, description=description).to_dict()
     for unwanted in ("$schema", "config"):  # an address on the web, and the defaults that CONFIG replaces
         spec.pop(unwanted, None)
-    return Chart(name, heading, unit, description, spec)
+    return Chart(name, heading, unit, description, spec, numbers)
 
 
 def _data(rows: list[dict[str, Any]]) -> alt.Data:
@@ -121,7 +125,12 @@ def rating_errors(metrics: dict[str, Any]) -> Chart:
     )
     said = ", ".join(f"{row['measure']} of {row['series']} {row['stars']:.3f}" for row in rows)
     return _chart(
-        "rating-errors", "How far predicted ratings are off", "stars; less is better", f"Bars, in stars: {said}.", drawn
+        "rating-errors",
+        "How far predicted ratings are off",
+        "stars; less is better",
+        f"Bars, in stars: {said}.",
+        drawn,
+        [],
     )
 
 
@@ -143,7 +152,12 @@ def hits(metrics: dict[str, Any]) -> Chart:
     )
     said = ", ".join(f"{row['series']}, first {row['first']}: {row['share']:.3f}" for row in rows)
     return _chart(
-        "hits", "Held-out ratings found among the first …", "share; more is better", f"Bars, as shares: {said}.", drawn
+        "hits",
+        "Held-out ratings found among the first …",
+        "share; more is better",
+        f"Bars, as shares: {said}.",
+        drawn,
+        [],
     )
 
 
@@ -161,7 +175,7 @@ def losses(metrics: dict[str, Any]) -> list[Chart]:
             drawn = base.mark_line(color="var(--model)") + base.mark_point(color="var(--model)")
             task = name.removesuffix("_loss")
             said = f"A line over {len(values)} epochs, from {values[0]:.4f} to {values[-1]:.4f}."
-            made.append(_chart(f"loss-{task}", f"Training loss, {task}", "mean over an epoch", said, drawn, 150))
+            made.append(_chart(f"loss-{task}", f"Training loss, {task}", "mean over an epoch", said, drawn, rows, 150))
     return made
 
 
@@ -210,11 +224,12 @@ def _over_time(
         for night, value in zip(nights, values, strict=True)
         if value is not None
     ]
+    days = (nights[-1].run_date - nights[0].run_date).days
     x = alt.X(
         "day:T",
         title=None,
         scale=alt.Scale(type="utc", domain=[f"{nights[0].run_date}", f"{nights[-1].run_date}"]),  # no clock's own day
-        axis=alt.Axis(format="%-d %b", tickCount={"interval": "day", "step": max(1, len(nights) // 5)}),
+        axis=alt.Axis(format="%-d %b", tickCount={"interval": "day", "step": max(1, days // 4)}),
     )
     base = alt.Chart(_data(rows)).encode(
         x=x,
@@ -228,7 +243,7 @@ def _over_time(
     rule = alt.Chart(_data(changes)).mark_rule(color="var(--muted)", strokeDash=[3, 3]).encode(x=x)
     drawn = rule + base.mark_line(color="var(--model)") + base.mark_point(color="var(--model)")
     said = f"A line over {len(rows)} runs, from {rows[0]['value']:.4g} to {rows[-1]['value']:.4g}."
-    return _chart(name, heading, "", said, drawn, 110)
+    return _chart(name, heading, "", said, drawn, [], 110)
 
 
 def _kept(overlap: Overlap | None) -> float | None:
@@ -237,22 +252,22 @@ def _kept(overlap: Overlap | None) -> float | None:
 
 def overlap(found: Overlap) -> Chart:
     """How many users kept how much of their list."""
-    rows = [{"kept": i / 10, "users": users} for i, users in enumerate(found.by_tenth)]
+    rows = [{"share": i / 10, "users": users} for i, users in enumerate(found.by_tenth)]
     drawn = (
         alt.Chart(_data(rows))
         .mark_bar(color="var(--model)")
         .encode(
             x=alt.X(
-                "kept:O",
+                "share:O",
                 title="share of the list that is the same",
                 axis=alt.Axis(format=".0%", labelAngle=0, labelOverlap="parity", labelSeparation=6),
             ),
             y=alt.Y("users:Q", axis=alt.Axis(labelExpr=_SHORT)),
-            tooltip=[alt.Tooltip("kept:Q", format=".0%"), alt.Tooltip("users:Q", format=",")],
+            tooltip=[alt.Tooltip("share:Q", format=".0%", title="the same"), alt.Tooltip("users:Q", format=",")],
         )
     )
     said = f"Bars of {found.users:,} users by how much of their list is the same; the mean is {found.mean:.0%}."
-    return _chart("overlap", "Lists beside those of the run before", "users", said, drawn)
+    return _chart("overlap", "Lists beside those of the run before", "users", said, drawn, rows)
 
 
 # -- scores and ratings --------------------------------------------------------------------------------------------
@@ -277,7 +292,7 @@ def stars(predicted: dict[float, int], given: dict[float, int]) -> Chart:
         ["series:N", "stars:O", alt.Tooltip("share:Q", format=".1%")],
     )
     said = f"Bars of shares by half star; the commonest is {_mode(predicted)} predicted and {_mode(given)} given."
-    return _chart("stars", "Predicted ratings beside real ones", "share", said, drawn)
+    return _chart("stars", "Predicted ratings beside real ones", "share", said, drawn, rows)
 
 
 def _mode(counts: dict[float, int]) -> str:
@@ -286,8 +301,9 @@ def _mode(counts: dict[float, int]) -> str:
 
 def scores(summary: Summary) -> Chart:
     """The distribution of retrieval scores."""
+    rows: list[dict[str, Any]] = [dict(row) for row in summary.scores]
     drawn = (
-        alt.Chart(_data([dict(row) for row in summary.scores]))
+        alt.Chart(_data(rows))
         .mark_rect(color="var(--model)", stroke="var(--paper)")
         .encode(
             x=alt.X(
@@ -303,7 +319,7 @@ def scores(summary: Summary) -> Chart:
         )
     )
     ends = f"{summary.scores[0]['low']:.3g} to {summary.scores[-1]['high']:.3g}"
-    return _chart("scores", "Retrieval scores", "recommendations", f"A histogram of scores from {ends}.", drawn)
+    return _chart("scores", "Retrieval scores", "recommendations", f"A histogram of scores from {ends}.", drawn, rows)
 
 
 def by_rank(summary: Summary) -> Chart:
@@ -320,7 +336,7 @@ def by_rank(summary: Summary) -> Chart:
     )
     said = f"The median falls from {rows[0]['median']:.3g} at rank 1 to {rows[-1]['median']:.3g} at rank {len(rows)}."
     return _chart(
-        "by-rank", "Retrieval score along the list", "median, and the middle 80 % of users", said, band + line
+        "by-rank", "Retrieval score along the list", "median, and the middle 80 % of users", said, band + line, rows
     )
 
 
@@ -329,8 +345,7 @@ def by_rank(summary: Summary) -> Chart:
 
 def band_labels() -> list[str]:
     """What `longtail.BANDS` are called."""
-    ends = longtail.BANDS
-    return [f"top {ends[1]} %", *(f"{a}–{b} %" for a, b in itertools.pairwise(ends[1:]))]
+    return [f"{a}–{b}" for a, b in itertools.pairwise(longtail.BANDS)]
 
 
 def bands(tastes: Tastes, lists: np.ndarray) -> Chart:
@@ -348,17 +363,18 @@ def bands(tastes: Tastes, lists: np.ndarray) -> Chart:
     drawn = _grouped_bars(
         rows,
         ["recommendations", "ratings"],
-        alt.X("band:N", sort=band_labels(), title="of all movies, the most rated first", axis=alt.Axis(labelAngle=0)),
+        alt.X("band:N", sort=band_labels(), title="% of all movies, the most rated first", axis=alt.Axis(labelAngle=0)),
         alt.Y("share:Q", axis=alt.Axis(format=".0%")),
         ["series:N", "band:N", alt.Tooltip("share:Q", format=".1%")],
     )
-    said = ", ".join(f"{row['band']} of the movies: {row['share']:.2f} of {row['series']}" for row in rows)
+    said = ", ".join(f"{row['band']} % of the movies: {row['share']:.2f} of {row['series']}" for row in rows)
     return _chart(
         "bands",
         "Who gets recommended, by popularity",
         "share of all recommendations, of all ratings",
         f"Bars. {said}.",
         drawn,
+        rows,
     )
 
 
@@ -395,6 +411,7 @@ def concentration(lists: np.ndarray, ratings: np.ndarray | None) -> Chart:
         "share of all recommendations, of all ratings",
         f"Rising curves: {halves}.",
         drawn,
+        rows,
     )
 
 
@@ -427,6 +444,7 @@ def against_popularity(movies: list[dict[str, Any]]) -> Chart:
         "users who are recommended it",
         said,
         drawn,
+        [],
         330,
     )
 

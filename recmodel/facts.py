@@ -28,7 +28,7 @@ class Model:
     preset: str
     created_at: datetime
     metrics: dict[str, Any]
-    refused: dict[str, list[str]]  # newer versions that did not pass the gate, with the reasons
+    refused: dict[str, list[str]]  # the newest version, if it is a newer one and was not let in, with the reasons
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,8 @@ def _model(models: Path, name: str) -> Model | str:
         version = artifact.open_version(models, name)
     except RecmodelError as error:
         return str(error)
-    newer = [other for other in artifact.versions(models) if other > name]
-    refused = {other: artifact.read_metrics(models, other).get("gate", []) for other in newer}
+    newer = [other for other in artifact.versions(models)[-1:] if other > name]
+    refused = {other: artifact.read_metrics(models, other).get("gate") for other in newer}
     return Model(
         name=name,
         preset=version.manifest["preset"],

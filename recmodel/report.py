@@ -42,13 +42,13 @@ def render(facts: Facts, limits: Settings) -> str:
     )  # fmt: skip
     environment.filters |= {
         name: getattr(wording, name)
-        for name in ("number", "percent", "signed", "day", "short_day", "seconds", "clipped", "stars")
+        for name in ("number", "percent", "plain", "signed", "day", "short_day", "seconds", "clipped", "stars")
     }
     found = verdict.findings(facts, limits)
     sections = _charts(facts, limits)
     script = _script()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return environment.get_template("report.html").render(
+    page = environment.get_template("report.html").render(
         run=facts.run,
         finished_at=datetime.fromisoformat(facts.run["finished_at"]),
         made=facts.run["recommendations"],
@@ -59,8 +59,6 @@ def render(facts: Facts, limits: Settings) -> str:
         tastes_are_missing=facts.tastes if isinstance(facts.tastes, str) else "",
         people=facts.people,
         rejects=facts.rejects,
-        by_rank=facts.summary.by_rank,
-        star_steps=_star_steps(facts),
         findings=found,
         to_look_at=sum(finding.kind == "look" for finding in found),
         tail=_tail(facts),
@@ -78,6 +76,7 @@ def render(facts: Facts, limits: Settings) -> str:
         script=Markup(script),
         script_digest=digest,
     )
+    return page.lstrip()
 
 
 @cache
@@ -123,20 +122,6 @@ def _charts(facts: Facts, limits: Settings) -> dict[str, list[Chart]]:
         if rated := [movie for movie in _movies(facts, _POINTS) if movie["ratings"]]:
             sections["tail"].append(charts.against_popularity(rated))
     return sections
-
-
-def _star_steps(facts: Facts) -> list[dict[str, float]]:
-    """The shares of predicted and of given ratings, by half star."""
-    predicted = facts.summary.stars
-    given = {} if isinstance(facts.tastes, str) else facts.tastes.stars
-    return [
-        {
-            "stars": step,
-            "predicted": predicted.get(step, 0) / max(1, sum(predicted.values())),
-            "given": given.get(step, 0) / max(1, sum(given.values())),
-        }
-        for step in sorted({*predicted, *given})
-    ]
 
 
 def _lists(facts: Facts) -> np.ndarray:

@@ -78,7 +78,7 @@ def _currency(model: Model, run: dict[str, Any], max_age_days: float) -> Iterato
     days = (datetime.fromisoformat(run["finished_at"]) - model.created_at).total_seconds() / 86_400
     if days > max_age_days:
         yield Finding("look", f"The model was {days:.0f} days old; training is due after {max_age_days:g}.")
-    for name, reasons in [*model.refused.items()][-1:]:
+    for name, reasons in model.refused.items():
         told = "; ".join(reasons).replace(model.name, "the one in use")
         yield Finding("look", f"A newer model, {name}, was not let in: {told}.")
 
@@ -128,8 +128,9 @@ def _input(run: dict[str, Any], rejects: list[dict[str, Any]], limits: Input) ->
         for file, count in run["rows_in"].items()
     )
     commonest = rejects[0]
+    what = "a row" if commonest["column"] == "(all)" else commonest["column"]
     yield _judged(
         share <= limits.max_rejected_share / 2,
-        f"{wording.number(refused)} of {wording.number(rows)} input rows were refused, most of them because "
-        f"{commonest['column']} {commonest['reason']}.",
+        f"{wording.number(refused)} of {wording.number(rows)} input rows were refused; the commonest reason is that "
+        f"{what} {commonest['reason']}.",
     )

@@ -18,6 +18,13 @@ def percent(share: float, digits: int = 1) -> str:
     return f"< {100 * smallest:g}{NBSP}%" if 0 < share < smallest / 2 else f"{100 * share:.{digits}f}{NBSP}%"
 
 
+def plain(value: float | str | None) -> str:
+    """A word as it is, a whole number in full, any other to four digits, a dash for none."""
+    if value is None or isinstance(value, str):
+        return value or "–"
+    return number(value) if float(value).is_integer() else f"{value:.4g}"
+
+
 def signed(value: float, digits: int = 0) -> str:
     """With its sign, a real minus, and ± for what rounds to nothing."""
     shown = f"{abs(value):,.{digits}f}"
