@@ -11,7 +11,7 @@ setup(
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     packages=["recmodel"],
-    package_data={"recmodel": ["py.typed"]},
+    package_data={"recmodel": ["py.typed", "templates/*"]},
     python_requires=">=3.10,<3.14",
     install_requires=[
         "altair>=5.5",

@@ -5,7 +5,8 @@
 #   ./submit.sh test [...]       lint, types and the test suite ([...]: pytest arguments instead of all that)
 #   ./submit.sh train ...        train a model and make it the current version
 #   ./submit.sh score ...        score every user, publish the tables; spark-submit's own flags may be mixed in
-#   ./submit.sh nightly ...      what cron calls: train when due, score, publish, clean up
+#   ./submit.sh nightly ...      what cron calls: train when due, score, publish, report, clean up
+#   ./submit.sh report ...       a run and its model as one HTML page
 #   ./submit.sh models ...       list versions, promote one, roll back
 #   ./submit.sh evaluate ...     a model's quality beside popularity and bias baselines
 #   ./submit.sh show USER ...    one user's recommendations
@@ -86,6 +87,15 @@ prepare_java() {
     fail "no Java 17 or newer found; install one (Debian: apt install openjdk-17-jre-headless) or set JAVA_HOME"
 }
 
+prepare_chromium() { # the tests look at the report in it
+    local browser
+    for browser in chromium chromium-browser google-chrome; do
+        command -v "$browser" >/dev/null && return
+    done
+    echo "Installing Chromium ..." >&2
+    apt_install chromium || echo "No Chromium could be installed: the tests that look at the report are skipped" >&2
+}
+
 # -- commands ------------------------------------------------------------------------------------------------------
 
 prepare() { # extras, then "java" where Spark is needed
@@ -139,6 +149,7 @@ case $command in
         ;;
     test)
         prepare "[sample,test]" java
+        prepare_chromium
         export SPARK_LOCAL_IP=127.0.0.1
         cd "$root"
         if (($#)); then exec python -m pytest "$@"; fi
@@ -147,7 +158,7 @@ case $command in
         mypy
         exec python -m pytest
         ;;
-    train | show | predict | models)
+    train | show | predict | models | report)
         prepare "$(extras_for "$@")"
         exec python "$root/jobs/$command.py" "$@"
         ;;

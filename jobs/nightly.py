@@ -1,4 +1,4 @@
-"""The nightly job: train when it is due, score everybody, publish, clean up, tell."""
+"""The nightly job: train when it is due, score everybody, publish, report, clean up, tell."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MODEL_REJECTED = ModelRejected.exit_code
 @click.option("--run-date", metavar="D[..D]", help="A date, or a range: then those that were missed.")
 @click.pass_context
 def nightly(context: click.Context, /, preset: str | None, run_date: str | None, **paths: str | None) -> None:
-    """Train when it is due, score every user, publish, remove what is too old.
+    """Train when it is due, score every user, publish, write the report, remove what is too old.
 
     A new model takes over only if it passes the gate; else the night goes on with the current one. All other flags go
     to ./submit.sh score, and so to spark-submit. The exit code is that of the step that failed.
@@ -64,9 +64,12 @@ def _night(chosen: settings.Settings, preset: str | None, dates: list[date], mor
         elif code:
             return code
     for day in dates:
-        code = _step("score", *shared, "--output", chosen.paths.output, "--run-date", f"{day:%Y-%m-%d}", *more)
+        run = [*shared, "--output", chosen.paths.output, "--run-date", f"{day:%Y-%m-%d}"]
+        code = _step("score", *run, *more)
         if code:
             return code
+        if _step("report", *run):
+            console.out.print(f"there is no report of {day:%Y-%m-%d}; what was published stands, and the night goes on")
     for name in artifact.prune(models, chosen.retention.models):
         console.out.print(f"removed model version {name}")
     _prune_logs(Path(chosen.paths.logs), chosen.retention.log_days)

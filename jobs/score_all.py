@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recmodel import artifact, console, data, files, options, settings, stores, tables
+from recmodel import artifact, console, data, drift, files, options, settings, stores, tables
 from recmodel import columns as c
 from recmodel.errors import InputRejected, RecmodelError, ScoringFailed, UsageRejected
 
@@ -292,11 +292,9 @@ def _compare_with_last(record: dict[str, Any], output: str, limits: settings.Che
     """Holds the run against the last one that was made in the same way."""
     from recmodel import checks
 
-    same = ("all_users", "rank_by")
     for day in reversed(tables.run_dates(output)):
         last = tables.read_run(output, day)
-        alike = all(last.get(key) == record[key] for key in same)
-        if alike and last["settings"]["scoring"]["top_n"] == record["settings"]["scoring"]["top_n"]:
+        if drift.alike(record, last):
             try:
                 checks.compare(record["recommendations"], last["recommendations"], limits)
             except RecmodelError:

@@ -16,13 +16,7 @@ from recmodel.errors import UsageRejected
 def show(user_id: int, output: str | None, run_date: datetime | None, top_n: int | None) -> None:
     """Print what user USER_ID is recommended, from the published tables."""
     folder = settings.load(paths={"output": output}).paths.output
-    published = tables.run_dates(folder)
-    if not published:
-        raise UsageRejected(f"{folder} holds no published run; run ./submit.sh score first, or give --output")
-    chosen = run_date.date() if run_date else published[-1]
-    if chosen not in published:
-        nearest = min(published, key=lambda date: abs(date - chosen))
-        raise UsageRejected(f"there is no run of {chosen} in {folder}; the nearest is that of {nearest}")
+    chosen = tables.published(folder, run_date.date() if run_date else None)
     rows = tables.recommendations_of(folder, chosen, [user_id]).slice(0, top_n).to_pylist()
     if not rows:
         known = tables.user_range(folder, chosen)

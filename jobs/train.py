@@ -83,6 +83,8 @@ def train(**flags: Any) -> None:
             split = evaluation.Split(fitted, held_out, catalogue.column(c.MOVIE_ID).to_numpy())
             model = serving.Recommender(saved_model)
             metrics: dict[str, Any] = trained.report() | evaluation.held_out_metrics(model, preset.tasks, split)
+            if metrics["test_rows"]:
+                metrics["baselines"] = evaluation.baselines(split)
         if flags["gate"]:
             with stage("compare with baselines and the current version"):
                 metrics["gate"] = evaluation.gate(metrics, split, _current(models), chosen.training.gate)

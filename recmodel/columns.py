@@ -23,6 +23,7 @@ BY_MODEL = "by_model"  # in the workers; published as SOURCE
 MODEL_VERSION = "model_version"
 SCORED_AT = "scored_at"
 RUN_DATE = "run_date"
+BECAUSE_TITLE = "because_title"  # of the seen movie that speaks most for a recommendation; null where there is none
 
 # One user's history, as the scoring job hands it to the model: parallel arrays, ascending movie_id.
 SEEN_MOVIE_IDS = "seen_movie_ids"

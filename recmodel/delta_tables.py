@@ -129,7 +129,7 @@ def staged(output: str, folder: str, run_date: date) -> DeltaRun:
 def dataset(output: str, name: str, run_date: date) -> ds.Dataset:
     """A run's rows of a table, as they are now."""
     table = deltalake.DeltaTable(stores.below(output, name))
-    return table.to_pyarrow_dataset().filter(ds.field(c.RUN_DATE) == run_date)
+    return table.to_pyarrow_dataset(partitions=[(c.RUN_DATE, "=", f"{run_date:%Y-%m-%d}")])
 
 
 def _statistics(footer: pq.FileMetaData) -> dict[str, Any]:

@@ -276,7 +276,15 @@ def _parquet_blocks(path: Path, schema: pa.Schema) -> Iterator[_Block]:
     dataset = pyarrow.dataset.dataset(path, format="parquet")
     names = _file_names(path, schema, dataset.schema.names)
     first = 1
-    for batch in dataset.to_batches(columns=names, batch_size=_PARQUET_BATCH_ROWS):
+    # Reading ahead would fill memory with blocks that wait to be checked, which takes longer than to read them.
+    no_buffer = pyarrow.dataset.ParquetFragmentScanOptions(pre_buffer=False)
+    for batch in dataset.to_batches(
+        columns=names,
+        batch_size=_PARQUET_BATCH_ROWS,
+        batch_readahead=1,
+        use_threads=False,
+        fragment_scan_options=no_buffer,
+    ):
         yield _Block(batch.columns, names, np.arange(first, first + batch.num_rows), [])
         first += batch.num_rows
 

@@ -40,7 +40,7 @@ from filelock import FileLock, Timeout
 
 from recmodel import columns as c
 from recmodel import stores
-from recmodel.errors import AnotherRun, ScoringFailed
+from recmodel.errors import AnotherRun, ScoringFailed, UsageRejected
 from recmodel.stores import Location
 
 _TABLES = (c.RECOMMENDATIONS_TABLE, c.PREDICTED_RATINGS_TABLE, c.REJECTS_TABLE, c.RUNS_TABLE)
@@ -251,6 +251,22 @@ def run_dates(output: Location) -> list[date]:
     ]
 
 
+def published(output: Location, run_date: date | None) -> date:
+    """That date, or the newest for None.
+
+    Raises:
+        UsageRejected: there is no such run; names the nearest.
+    """
+    dates = run_dates(output)
+    if not dates:
+        raise UsageRejected(f"{output} holds no published run; run ./submit.sh score first, or give --output")
+    chosen = run_date or dates[-1]
+    if chosen not in dates:
+        nearest = min(dates, key=lambda day: abs(day - chosen))
+        raise UsageRejected(f"there is no run of {chosen} in {output}; the nearest is that of {nearest}")
+    return chosen
+
+
 def read_run(output: Location, run_date: date) -> dict[str, Any]:
     """The run.json of a published run."""
     return json.loads(stores.read(run_file(output, run_date)) or b"")
@@ -258,26 +274,35 @@ def read_run(output: Location, run_date: date) -> dict[str, Any]:
 
 def recommendations_of(output: Location, run_date: date, user_ids: list[int]) -> pa.Table:
     """The published recommendations of some users, by user_id and rank."""
-    rows = _recommendations(output, run_date).to_table(filter=pc.field(c.USER_ID).isin(user_ids))
+    rows = recommendations(output, run_date).to_table(filter=pc.field(c.USER_ID).isin(user_ids))
     return rows.sort_by([(c.USER_ID, "ascending"), (c.RANK, "ascending")])
 
 
 def first_users(output: Location, run_date: date, count: int) -> list[int]:
     """Some users of a run, the first of its first file."""
-    head = _recommendations(output, run_date).head(count * 1000, columns=[c.USER_ID])
+    head = recommendations(output, run_date).head(count * 1000, columns=[c.USER_ID])
     return pc.unique(head.column(c.USER_ID)).to_pylist()[:count]
 
 
 def user_range(output: Location, run_date: date) -> tuple[int, int] | None:
     """The smallest and the largest user_id of a run; None if it has no rows."""
-    found = pc.min_max(_recommendations(output, run_date).to_table(columns=[c.USER_ID]).column(c.USER_ID)).as_py()
+    found = pc.min_max(recommendations(output, run_date).to_table(columns=[c.USER_ID]).column(c.USER_ID)).as_py()
     return None if found["min"] is None else (found["min"], found["max"])
 
 
-def _recommendations(output: Location, run_date: date) -> ds.Dataset:
-    """As it is now, even while another run is being published."""
+def recommendations(output: Location, run_date: date) -> ds.Dataset:
+    """A published run's rows, as they are now, even while another run is being published."""
+    return _dataset(output, c.RECOMMENDATIONS_TABLE, run_date)
+
+
+def rejects(output: Location, run_date: date) -> ds.Dataset:
+    """The input rows that a published run refused (`columns.REJECTS`)."""
+    return _dataset(output, c.REJECTS_TABLE, run_date)
+
+
+def _dataset(output: Location, name: str, run_date: date) -> ds.Dataset:
     if stores.is_uri(output):
         from recmodel import delta_tables
 
-        return delta_tables.dataset(str(output), c.RECOMMENDATIONS_TABLE, run_date)
-    return ds.dataset(_partition(Path(output, c.RECOMMENDATIONS_TABLE), run_date).resolve(), format="parquet")
+        return delta_tables.dataset(str(output), name, run_date)
+    return ds.dataset(_partition(Path(output, name), run_date).resolve(), format="parquet")

@@ -61,6 +61,14 @@ def test_nightly_trains_scores_and_says_what_it_did(nightly):
     assert "Traceback" not in said(nightly)
 
 
+def test_a_night_leaves_a_report(nightly):
+    """On real ratings and a real model; what is on it is tested in test_report.py."""
+    page = (nightly.output / "reports/latest.html").read_text(encoding="utf-8")
+    assert page == (nightly.output / "reports/2026-01-31.html").read_text(encoding="utf-8")
+    for words in ("31\u00a0January\u00a02026", "671", nightly.run["model_version"], "less than with mean and biases"):
+        assert words in page
+
+
 def test_a_night_leaves_metrics_for_monitoring(nightly):
     values = {
         sample.name: sample.value
@@ -93,8 +101,13 @@ def test_a_night_that_fails_tells_and_leaves_the_tables(nightly, tmp_path):
 
 
 def test_a_model_that_does_not_pass_the_gate_stays_on_disk(nightly, tmp_path):
-    """The notebook's model is worse than two biases; the night goes on with the version before."""
+    """The notebook's model is worse than two biases; the night goes on with the version before.
+
+    Nor does a report that cannot be written stop it.
+    """
     models = tmp_path / "models"
+    (tmp_path / "output").mkdir()
+    (tmp_path / "output/reports").write_text("in the way")
     shutil.copytree(nightly.models, models)
     current = artifact.current(models)
     result = submit(
@@ -105,6 +118,7 @@ def test_a_model_that_does_not_pass_the_gate_stays_on_disk(nightly, tmp_path):
     assert "training is due: the current version is 0 days old" in said(result)
     assert "does not become the current version: held-out RMSE" in said(result)
     assert "the night goes on with the current version" in said(result)
+    assert "there is no report of 2026-01-30; what was published stands" in said(result)
     assert artifact.current(models) == current
     run = json.loads((tmp_path / "output/runs/run_date=2026-01-30/run.json").read_text())
     assert run["model_version"] == current
@@ -121,8 +135,9 @@ def test_a_model_that_does_not_pass_the_gate_stays_on_disk(nightly, tmp_path):
 def test_the_trained_model_is_better_than_the_classics(nightly):
     """On this sample a mean and two biases get an RMSE of 0.89, popularity a top-100 accuracy of 0.28."""
     metrics = artifact.open_version(nightly.models).metrics()
-    assert metrics["rmse"] < 0.86
-    assert metrics["top_k_accuracy_unseen"]["100"] > 0.33
+    assert metrics["rmse"] < 0.86 < metrics["baselines"]["mean and biases"]["rmse"]
+    accuracy = "top_k_accuracy_unseen"
+    assert metrics[accuracy]["100"] > 0.33 > metrics["baselines"]["popularity"][accuracy]["100"]
 
 
 def test_rows_are_what_the_saved_model_says(nightly):

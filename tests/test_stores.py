@@ -213,6 +213,7 @@ def test_a_night_by_addresses(s3, tmp_path):
     assert rows[c.USER_ID].nunique() == run["users"] == 40
     assert (rows.groupby(c.USER_ID)[c.RANK].max() <= 10).all()
     assert list(rows.columns) == [*c.RECOMMENDATION, c.RUN_DATE]
+    assert "Matrix, The (1999)" in (tmp_path / "tables/reports/latest.html").read_text()
     shown = submit("show", "1", "--output", output)
     assert (shown.returncode, "User 1, run of 2026-01-31" in shown.stdout) == (0, True)
     logs = "".join(path.read_text() for path in (tmp_path / "logs").glob("*")) + night.stdout + night.stderr

@@ -57,7 +57,7 @@ def test_a_machine_without_python_is_told_which(bare_path, tmp_path):
 
 def test_help_lists_the_commands():
     shown = submit("--help").stdout
-    for command in ("test", "train", "score", "nightly", "evaluate", "show", "predict"):
+    for command in ("test", "train", "score", "nightly", "report", "evaluate", "show", "predict"):
         assert f"./submit.sh {command}" in shown
 
 
