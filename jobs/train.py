@@ -63,7 +63,7 @@ def train(**flags: Any) -> None:
     with stage(f"train preset {chosen.training.preset}", own_progress=True):
         everything = training.latest_ratings(ratings)
         user_ids = np.unique(everything[c.USER_ID])
-        fitted, held_out = training.split_at_random(everything, chosen.training.test_share, chosen.training.seed)
+        fitted, held_out = training.split_by_pair(everything, chosen.training.test_share, chosen.training.seed)
         del ratings, everything  # 28 bytes a rating, twice
         trained = training.train(
             fitted,

@@ -80,6 +80,31 @@ def split_at_random(ratings: Arrays, test_share: float, seed: int, limit: int | 
     return rows(ratings, order[:cut]), rows(ratings, order[cut:])
 
 
+def split_by_pair(ratings: Arrays, test_share: float, seed: int) -> tuple[Arrays, Arrays]:
+    """(train, test), each in the order given: about `test_share` is held out.
+
+    Whether a rating is depends on its user, its movie and the seed alone. So no model of the same seed and share has
+    been fitted to a rating that another one is measured by, whatever ratings came or went between the two.
+    """
+    hashed = _mix(np.full(len(ratings[c.USER_ID]), seed, np.uint64))
+    for name in (c.USER_ID, c.MOVIE_ID):
+        hashed = _mix(hashed ^ ratings[name].astype(np.uint64))
+    held_out = (hashed >> np.uint64(11)) * 2.0**-53 < test_share  # the upper 53 bits are a number in [0, 1)
+    return rows(ratings, np.flatnonzero(~held_out)), rows(ratings, np.flatnonzero(held_out))
+
+
+def _mix(state: np.ndarray) -> np.ndarray:
+    """The output of SplitMix64 for each state (uint64): every bit depends on every bit of the state.
+
+    Source: Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", 2014, with the finaliser of
+    Vigna's splitmix64.c (variant 13 of Stafford's).
+    """
+    mixed = state + np.uint64(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return mixed ^ (mixed >> np.uint64(31))
+
+
 def train(
     fitted: Arrays,
     user_ids: np.ndarray,
