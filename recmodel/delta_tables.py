@@ -21,23 +21,17 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
+import deltalake
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
+from deltalake.exceptions import DeltaError
+from deltalake.transaction import AddAction, RemoveAction
 from pyarrow import fs
 
 from recmodel import columns as c
 from recmodel import stores, tables
-from recmodel.errors import ScoringFailed, UsageRejected
-
-try:
-    import deltalake
-    from deltalake.exceptions import DeltaError
-    from deltalake.transaction import AddAction, RemoveAction
-except ImportError:
-    raise UsageRejected(
-        "tables at a URI need the package deltalake; install it with: pip install '.[remote]'"
-    ) from None
+from recmodel.errors import ScoringFailed
 
 _DATA = (c.RECOMMENDATIONS_TABLE, c.PREDICTED_RATINGS_TABLE, c.REJECTS_TABLE)
 _KEY = c.USER_ID  # readers skip files by it
