@@ -27,7 +27,7 @@ import shutil
 import tempfile
 from abc import abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -128,7 +128,10 @@ class LinkedRun(Staged):
         self.discard()
         for path in store.glob("edition-*"):
             if path not in (edition, before):
-                shutil.rmtree(path, ignore_errors=True)
+                with suppress(OSError):  # the run is published; the next one tries again
+                    path.rename(path.with_name(f"removed-{path.name}"))  # so that nobody finds half of it
+        for path in store.glob("removed-*"):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def staged(output: Location, run_date: date, key: str) -> Staged:
