@@ -34,7 +34,7 @@ def refuse_credentials(location: Location) -> None:
     parts = urlsplit(str(location))
     if is_uri(location) and ("@" in parts.netloc or "key" in parts.query.lower() or "secret" in parts.query.lower()):
         raise UsageRejected(
-            f"a {parts.scheme}:// address holds credentials; give them in the environment "
+            f"an address of the kind {parts.scheme}:// holds credentials; give them in the environment "
             "(AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for S3), or let the machine's role have the right"
         )
 
