@@ -19,7 +19,7 @@ import pyarrow.dataset
 import pyarrow.parquet
 
 from recmodel import columns as c
-from recmodel import stores
+from recmodel import lookup, stores
 from recmodel.errors import InputRejected
 from recmodel.reading import Checked, check
 from recmodel.sample import sample_dir
@@ -197,8 +197,7 @@ def stage_ratings(
         for batch in batches:
             writer.write_batch(batch)
             movie_id = batch.column(c.MOVIE_ID).to_numpy()
-            row = np.searchsorted(movie_ids, movie_id).clip(max=len(movie_ids) - 1)
-            known = movie_ids[row] == movie_id
+            row, known = lookup.rows(movie_ids, movie_id)
             counts += np.bincount(row[known], minlength=len(movie_ids))
             sums += np.bincount(row[known], batch.column(c.RATING).to_numpy()[known], len(movie_ids))
             written += batch.num_rows

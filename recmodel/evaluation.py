@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recmodel import columns as c
+from recmodel import lookup
 from recmodel.popularity import popularity
 from recmodel.serving import Recommender
 from recmodel.settings import Gate
@@ -219,9 +220,9 @@ def of_als(spark: SparkSession, split: Split, rank: int = 32, seed: int = 0) -> 
 
     watched = scores(ALS(rank=rank, implicitPrefs=True, alpha=1.0, regParam=0.1, maxIter=15))
     liked = scores(ALS(rank=rank, regParam=0.15, maxIter=15))
-    row = np.searchsorted(users, split.held_out[c.USER_ID]).clip(max=len(users) - 1)
+    row, known = lookup.rows(users, split.held_out[c.USER_ID])
     predicted = liked[row, np.searchsorted(split.movie_ids, split.held_out[c.MOVIE_ID])]
-    cold = (predicted == 0) | (users[row] != split.held_out[c.USER_ID])
+    cold = (predicted == 0) | ~known
     predicted[cold] = split.fitted[c.RATING].mean()
     return Answers(predicted, _best_unseen(_for_users(watched, users, split), split))
 
@@ -386,5 +387,5 @@ def _damped_means(keys: np.ndarray, values: np.ndarray, damping: float) -> tuple
 def _look_up(means: tuple[np.ndarray, np.ndarray], keys: np.ndarray) -> np.ndarray:
     """The mean of each key, 0 for one that is not there."""
     unique, mean = means
-    row = np.searchsorted(unique, keys).clip(max=len(unique) - 1)
-    return np.where(unique[row] == keys, mean[row], 0.0)
+    row, known = lookup.rows(unique, keys)
+    return np.where(known, mean[row], 0.0)

@@ -1,10 +1,11 @@
-"""Looking a movie up: what people type, an id or an exact title, becomes one movie id of the catalogue."""
+"""Looking movies up: what people type becomes a movie id of the catalogue, and ids become its rows."""
 
 from __future__ import annotations
 
 import difflib
 import re
 
+import numpy as np
 import pyarrow as pa
 
 from recmodel import columns as c
@@ -27,6 +28,12 @@ def movie_id(typed: str, catalogue: pa.Table) -> int:
     if not found:
         raise UsageRejected(f"the catalogue has no movie {typed!r}{_near(typed, titles)}")
     return found[0]
+
+
+def rows(ids: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where each wanted id is among `ids` (ascending, at least one), and whether it is there; else the row is any."""
+    row = np.searchsorted(ids, wanted).clip(max=len(ids) - 1)
+    return row, ids[row] == wanted
 
 
 def _near(typed: str, titles: list[str]) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from recmodel import columns as c
-from recmodel import topn
+from recmodel import lookup, topn
 
 
 @dataclass(frozen=True)
@@ -188,9 +188,7 @@ class Recommender:
     def _pairs(self, movie_id: np.ndarray, row_splits: np.ndarray) -> topn.Pairs:
         """The movies of each user that are in the catalogue, as rows of it."""
         user = np.repeat(np.arange(len(row_splits) - 1), np.diff(row_splits))
-        ids = self._movies[c.MOVIE_ID]
-        row = np.minimum(np.searchsorted(ids, movie_id), len(ids) - 1)
-        known = ids[row] == movie_id
+        row, known = lookup.rows(self._movies[c.MOVIE_ID], movie_id)
         return topn.Pairs(user[known], row[known])
 
     def _history(self, users: int, seen_movie_ids: Lists | None, seen_ratings: Lists | None) -> dict[str, np.ndarray]:

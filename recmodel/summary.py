@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from recmodel import columns as c
+from recmodel import lookup
 
 LISTS = "lists"  # in how many users' lists
 SCORE_BINS = 24
@@ -37,8 +38,7 @@ class Summary:
         """[M] in how many lists each of `movie_ids` (ascending) is; movies that are not among them are left out."""
         mine = self.by_movie.column(c.MOVIE_ID).to_numpy()
         counts = np.zeros(len(movie_ids), np.int64)
-        row = np.searchsorted(movie_ids, mine).clip(max=len(movie_ids) - 1)
-        known = movie_ids[row] == mine
+        row, known = lookup.rows(movie_ids, mine)
         counts[row[known]] = self.by_movie.column(LISTS).to_numpy()[known]
         return counts
 
@@ -134,15 +134,11 @@ def _score_histogram(rows: ds.Dataset, score: pc.Expression) -> list[dict[str, f
         return []
     low, width = found["min"], (found["max"] - found["min"]) / SCORE_BINS or 1.0
     bin_of = pc.floor((score.cast(pa.float64()) - low) / width)
-    counted = _aggregate(
-        rows, {"bin": bin_of}, [([], "hash_count_all", "rows")], by="bin", where=_is_number(score)
-    )  # fmt: skip
+    counted = _aggregate(rows, {"bin": bin_of}, [([], "hash_count_all", "rows")], by="bin", where=_is_number(score))
     count = np.zeros(SCORE_BINS, np.int64)
     for row in counted.to_pylist():
         count[min(int(row["bin"]), SCORE_BINS - 1)] += row["rows"]  # the maximum belongs to the last bin
-    return [
-        {"low": low + i * width, "high": low + (i + 1) * width, "rows": int(n)} for i, n in enumerate(count)
-    ]  # fmt: skip
+    return [{"low": low + i * width, "high": low + (i + 1) * width, "rows": int(n)} for i, n in enumerate(count)]
 
 
 def _rank(row: dict[str, Any]) -> dict[str, Any]:
