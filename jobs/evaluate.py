@@ -77,8 +77,8 @@ def evaluate(**flags: Any) -> None:
                 measure(name, answers, seed, **{"train s": trained.seconds, "examples/s": trained.examples_per_second})
     if flags["baselines"]:
         with stage("fit and measure the baselines", own_progress=True):
-            measure("popularity", evaluation.of_popularity(split))
-            measure("mean and biases", evaluation.of_biases(split))
+            measure(c.POPULARITY, evaluation.of_popularity(split))
+            measure(c.BIASES, evaluation.of_biases(split))
             measure("ALS (Spark)", evaluation.of_als(spark, split))
             if len(split.movie_ids) <= 20_000:
                 measure("EASE", evaluation.of_ease(split))
@@ -152,8 +152,8 @@ def _cold_start(
     for given, shown in histories.items():
         methods = {
             "model": evaluation.of_model(model, preset.tasks, shown),
-            "popularity": evaluation.of_popularity(shown),
-            "mean and biases": evaluation.of_biases(shown),
+            c.POPULARITY: evaluation.of_popularity(shown),
+            c.BIASES: evaluation.of_biases(shown),
         }
         for name, answers in methods.items():
             row: dict[str, Any] = {"ratings given": given, "method": name}
@@ -163,7 +163,7 @@ def _cold_start(
                 lists = evaluation.list_metrics(spark, answers.lists, shown)
                 row |= {metric: lists[metric] for metric in ("recall@10", "ndcg@10", "recall@100")}
             found.append(row)
-    rated = {"model": by_model, "mean and biases": evaluation.of_biases(split)}
+    rated = {"model": by_model, c.BIASES: evaluation.of_biases(split)}
     by_movie = [
         {"method": name, **evaluation.rmse_by_movie_ratings(answers, split)}
         for name, answers in rated.items()

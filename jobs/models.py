@@ -3,6 +3,7 @@
 import click
 
 from recmodel import artifact, console, options, settings
+from recmodel import columns as c
 
 
 @click.group(
@@ -21,7 +22,7 @@ def list_versions(models: str | None) -> None:
     shown = console.table(None, ["", "version", "kept out because"], ["RMSE", "top-100 accuracy"])
     for name in artifact.versions(folder):
         metrics = artifact.read_metrics(folder, name)
-        accuracy = metrics.get("top_k_accuracy_unseen", {}).get("100")
+        accuracy = metrics.get(c.ACCURACY, {}).get("100")
         figures = (f"{value:.4f}" if value is not None else "–" for value in (metrics.get("rmse"), accuracy))
         shown.add_row("CURRENT" if name == current else "", name, "; ".join(metrics.get("gate", [])), *figures)
     console.out.print(shown)

@@ -84,7 +84,7 @@ def train(**flags: Any) -> None:
             model = serving.Recommender(saved_model)
             metrics: dict[str, Any] = trained.report() | evaluation.held_out_metrics(model, preset.tasks, split)
             if metrics["test_rows"]:
-                metrics["baselines"] = evaluation.baselines(split)
+                metrics[c.BASELINES] = evaluation.baselines(split)
         if flags["gate"]:
             with stage("compare with baselines and the current version"):
                 metrics["gate"] = evaluation.gate(metrics, split, _current(models), chosen.training.gate)
@@ -128,7 +128,7 @@ def _summary(version: artifact.ModelVersion, intake: data.Intake) -> None:
     if metrics.get("rmse"):
         facts["held-out RMSE"] = f"{metrics['rmse']:.4f} stars"
     for k, share in metrics.get("top_k_accuracy", {}).items():
-        unseen = metrics["top_k_accuracy_unseen"][k]
+        unseen = metrics[c.ACCURACY][k]
         facts[f"held-out top-{k} accuracy"] = f"{unseen:.4f} among unseen movies, {share:.4f} among all"
     console.out.print(console.facts(facts | {"written to": version.path}))
 

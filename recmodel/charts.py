@@ -13,19 +13,19 @@ from typing import Any
 import altair as alt
 import numpy as np
 
+from recmodel import columns as c
 from recmodel import longtail, wording
 from recmodel.drift import Night
 from recmodel.settings import Checks
 from recmodel.summary import Overlap, Summary
 from recmodel.tastes import Tastes
-from recmodel.verdict import ACCURACY, BIASES, POPULARITY
 
 _COLOURS = {
     "model": "var(--model)",
     "recommendations": "var(--model)",
     "predicted": "var(--model)",
-    POPULARITY: "var(--popularity)",
-    BIASES: "var(--biases)",
+    c.POPULARITY: "var(--popularity)",
+    c.BIASES: "var(--biases)",
     "ratings": "var(--people)",
     "given": "var(--people)",
 }
@@ -102,23 +102,32 @@ def _grouped_bars(rows: list[dict[str, Any]], names: list[str], x: alt.X, y: alt
     )
 
 
+def _names(rows: list[dict[str, Any]]) -> list[str]:
+    """The series that are there, in order."""
+    return list(dict.fromkeys(row["series"] for row in rows))
+
+
 # -- quality -------------------------------------------------------------------------------------------------------
+
+
+def _beside(metrics: dict[str, Any], baseline: str) -> dict[str, dict[str, Any]]:
+    """The metrics of the model and of a baseline, by name."""
+    return {"model": metrics, baseline: metrics.get(c.BASELINES, {}).get(baseline, {})}
 
 
 def rating_errors(metrics: dict[str, Any]) -> Chart:
     """RMSE and its kin, of the model beside two biases."""
     measures = {"RMSE": "rmse", "MAE": "mae", "calibration error": "calibration_error"}
-    methods = {"model": metrics, BIASES: metrics.get("baselines", {}).get(BIASES, {})}
+    methods = _beside(metrics, c.BIASES)
     rows = [
         {"measure": label, "series": name, "stars": theirs[key]}
         for label, key in measures.items()
         for name, theirs in methods.items()
         if key in theirs
     ]
-    names = [name for name in methods if any(row["series"] == name for row in rows)]
     drawn = _grouped_bars(
         rows,
-        names,
+        _names(rows),
         alt.X("measure:N", sort=[*measures], title=None, axis=alt.Axis(labelAngle=0)),
         alt.Y("stars:Q"),
         ["series:N", "measure:N", alt.Tooltip("stars:Q", format=".4f")],
@@ -136,16 +145,15 @@ def rating_errors(metrics: dict[str, Any]) -> Chart:
 
 def hits(metrics: dict[str, Any]) -> Chart:
     """The share of held-out ratings found among the first k, by the model and by popularity."""
-    methods = {"model": metrics, POPULARITY: metrics.get("baselines", {}).get(POPULARITY, {})}
+    methods = _beside(metrics, c.POPULARITY)
     rows = [
         {"first": k, "series": name, "share": share}
         for name, theirs in methods.items()
-        for k, share in theirs.get(ACCURACY, {}).items()
+        for k, share in theirs.get(c.ACCURACY, {}).items()
     ]
-    names = [name for name in methods if any(row["series"] == name for row in rows)]
     drawn = _grouped_bars(
         rows,
-        names,
+        _names(rows),
         alt.X("first:N", sort=None, title="movies of the user's list", axis=alt.Axis(labelAngle=0)),
         alt.Y("share:Q", axis=alt.Axis(format=".0%")),
         ["series:N", "first:N", alt.Tooltip("share:Q", format=".2%")],
@@ -283,10 +291,9 @@ def stars(predicted: dict[float, int], given: dict[float, int]) -> Chart:
         if counts
         for step in steps
     ]
-    names = [name for name, counts in series.items() if counts]
     drawn = _grouped_bars(
         rows,
-        names,
+        _names(rows),
         alt.X("stars:O", title="stars, to the nearest half", axis=alt.Axis(labelAngle=0)),
         alt.Y("share:Q", axis=alt.Axis(format=".0%")),
         ["series:N", "stars:O", alt.Tooltip("share:Q", format=".1%")],

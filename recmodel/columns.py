@@ -32,6 +32,11 @@ SEEN_RATINGS = "seen_ratings"
 SOURCE_MODEL = "model"
 SOURCE_POPULARITY = "popularity"
 
+# In metrics.json, and the baselines it tells of.
+ACCURACY = "top_k_accuracy_unseen"
+BASELINES = "baselines"
+BIASES, POPULARITY = "mean and biases", "popularity"
+
 # name in a MovieLens file -> name here
 MOVIELENS_NAMES = {
     "userId": USER_ID,

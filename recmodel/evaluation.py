@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 TOP_K = (1, 5, 10, 50, 100)
 LIST_LENGTH = max(TOP_K)
 _BLOCK = 256  # users at a time
-_ACCURACY = "top_k_accuracy_unseen"
 _NO_MARGIN = Gate(rmse=0, accuracy=0)
 
 
@@ -301,7 +300,7 @@ def held_out_metrics(model: Recommender, tasks: tuple[str, ...], split: Split) -
         everything = of_model(model, ("retrieval",), split, include_seen=True).lists
         assert everything is not None
         metrics["top_k_accuracy"] = top_k_accuracy(everything, split)
-        metrics[_ACCURACY] = top_k_accuracy(answers.lists, split)
+        metrics[c.ACCURACY] = top_k_accuracy(answers.lists, split)
     return metrics
 
 
@@ -312,8 +311,8 @@ def baselines(split: Split) -> dict[str, dict[str, Any]]:
     assert predicted is not None
     assert lists is not None
     return {
-        "mean and biases": dict(rating_metrics(predicted, split.held_out[c.RATING])),
-        "popularity": {_ACCURACY: top_k_accuracy(lists, split)},
+        c.BIASES: dict(rating_metrics(predicted, split.held_out[c.RATING])),
+        c.POPULARITY: {c.ACCURACY: top_k_accuracy(lists, split)},
     }
 
 
@@ -330,7 +329,7 @@ def gate(
         current: its version, the model and its tasks; None where there is none.
     """
     rivals: list[tuple[str, dict[str, Any], Gate]] = [
-        (name, theirs, _NO_MARGIN) for name, theirs in measured.get("baselines", {}).items()
+        (name, theirs, _NO_MARGIN) for name, theirs in measured.get(c.BASELINES, {}).items()
     ]
     if current is not None:
         version, model, tasks = current
@@ -340,8 +339,8 @@ def gate(
         if "rmse" in measured and "rmse" in theirs and measured["rmse"] > theirs["rmse"] + margin.rmse:
             ours, limit = measured["rmse"], theirs["rmse"]
             reasons.append(f"held-out RMSE {ours:.4f} is above {limit:.4f} of {whose} plus {margin.rmse:g}")
-        if _ACCURACY in measured and _ACCURACY in theirs:
-            ours, limit = measured[_ACCURACY]["100"], theirs[_ACCURACY]["100"]
+        if c.ACCURACY in measured and c.ACCURACY in theirs:
+            ours, limit = measured[c.ACCURACY]["100"], theirs[c.ACCURACY]["100"]
             if ours < limit - margin.accuracy:
                 accuracy = f"held-out top-100 accuracy {ours:.4f}"
                 reasons.append(f"{accuracy} is below {limit:.4f} of {whose} minus {margin.accuracy:g}")

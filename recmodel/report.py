@@ -63,9 +63,6 @@ def render(facts: Facts, limits: Settings) -> str:
         to_look_at=sum(finding.kind == "look" for finding in found),
         tail=_tail(facts),
         most_recommended=_movies(facts, _MOST_RECOMMENDED),
-        accuracy=verdict.ACCURACY,
-        biases=verdict.BIASES,
-        popularity=verdict.POPULARITY,
         c=c,
         sections=sections,
         specs={
@@ -99,7 +96,7 @@ def _charts(facts: Facts, limits: Settings) -> dict[str, list[Chart]]:
         metrics = facts.model.metrics
         if "rmse" in metrics:
             sections["quality"].append(charts.rating_errors(metrics))
-        if verdict.ACCURACY in metrics:
+        if c.ACCURACY in metrics:
             sections["quality"].append(charts.hits(metrics))
         sections["training"] = charts.losses(metrics)
     if len(facts.nights) > 1:

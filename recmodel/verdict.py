@@ -11,13 +11,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
+from recmodel import columns as c
 from recmodel import wording
 from recmodel.drift import Night
 from recmodel.facts import Facts, Model
 from recmodel.settings import Checks, Input, Settings
-
-BIASES, POPULARITY = "mean and biases", "popularity"  # in metrics.json below `baselines`
-ACCURACY = "top_k_accuracy_unseen"
 
 
 @dataclass(frozen=True)
@@ -54,19 +52,19 @@ def _quality(metrics: dict[str, Any]) -> Iterator[Finding]:
     if not metrics.get("test_rows"):
         yield Finding("look", "No ratings were held out in training, so how good the model is was not measured.")
         return
-    if "baselines" not in metrics:
+    if c.BASELINES not in metrics:
         yield Finding("look", "The model was trained before baselines were measured with it; train again to see more.")
         return
-    baselines = metrics["baselines"]
-    ours, theirs = metrics.get("rmse"), baselines[BIASES]["rmse"]
+    baselines = metrics[c.BASELINES]
+    ours, theirs = metrics.get("rmse"), baselines[c.BIASES]["rmse"]
     if ours is not None:
         change = f"{wording.percent(abs(1 - ours / theirs))} {'less' if ours < theirs else 'more'}"
         yield _judged(
             ours < theirs,
             f"Predicted ratings are off by {ours:.3f} stars (RMSE), {change} than with mean and biases ({theirs:.3f}).",
         )
-    if ACCURACY in metrics:
-        ours, theirs = metrics[ACCURACY]["100"], baselines[POPULARITY][ACCURACY]["100"]
+    if c.ACCURACY in metrics:
+        ours, theirs = metrics[c.ACCURACY]["100"], baselines[c.POPULARITY][c.ACCURACY]["100"]
         yield _judged(
             ours > theirs,
             f"Of the ratings held back from training, {wording.percent(ours)} are of a movie among the first 100 that "
