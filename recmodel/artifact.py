@@ -257,9 +257,7 @@ def read_metrics(models: Location, version: str) -> dict[str, Any]:
 
 def versions(models: Location) -> list[str]:
     """The names of all versions, oldest first."""
-    folders = [name for name in stores.names(models) if not name.startswith(".")]
-    manifests = stores.file_system(models).get_file_info([f"{name}/{_MANIFEST}" for name in folders])
-    return [name for name, manifest in zip(folders, manifests, strict=True) if manifest.is_file]
+    return [name for name in stores.folders_with(models, _MANIFEST) if not name.startswith(".")]
 
 
 def _read_lines(models: Location, name: str) -> list[str]:

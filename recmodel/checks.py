@@ -54,9 +54,9 @@ def check(rows: DataFrame, ratings: DataFrame, by_user: DataFrame, promised: Pro
     )
     n = f.col("n")
     broken = (n > promised.top_n) | (f.col("first") != 1) | (f.col("last") != n) | (f.col("ranks") != n)
-    faulty = lists.agg(f.count_if(broken).alias("broken"), f.count_if(f.col("movies") != n).alias("repeats")).collect()[
-        0
-    ]
+    (faulty,) = lists.agg(
+        f.count_if(broken).alias("broken"), f.count_if(f.col("movies") != n).alias("repeats")
+    ).collect()
     wrong["lists are too long, or their ranks are not 1, 2, 3, …"] = faulty["broken"]
     wrong["lists repeat a movie"] = faulty["repeats"]
     may_be_empty = f.lit(False) if promised.include_seen else f.col(histories.RATINGS) >= promised.movies

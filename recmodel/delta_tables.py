@@ -56,7 +56,7 @@ class DeltaRun(tables.Staged):
             tables.write_json(tables.run_file(self.output, self.run_date), run)
             kept = tables.kept_dates(published, self.run_date, keep_dates)
             if self.run_date == kept[-1]:
-                tables.write_json(stores.below(self.output, "latest", c.RUNS_TABLE, "run.json"), run)
+                tables.write_json(stores.below(self.output, tables.LATEST, c.RUNS_TABLE, tables.RUN_FILE), run)
             self._drop(sorted({*published} - {*kept}))
         except (OSError, DeltaError) as error:
             raise ScoringFailed(f"the run could not be published ({error}); the last one still stands") from error

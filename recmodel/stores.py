@@ -127,6 +127,13 @@ def names(location: Location) -> list[str]:
     return sorted(info.base_name for info in found.get_file_info(fs.FileSelector(path, allow_not_found=True)))
 
 
+def folders_with(location: Location, file: str) -> list[str]:
+    """The folders in a folder that hold a file of that name, in order."""
+    inside = names(location)
+    found = file_system(location).get_file_info([f"{name}/{file}" for name in inside])
+    return [name for name, info in zip(inside, found, strict=True) if info.is_file]
+
+
 def remove(location: Location) -> None:
     """A folder with all that is in it, there or not."""
     found, path = _open(location)

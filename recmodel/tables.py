@@ -44,8 +44,8 @@ from recmodel.errors import AnotherRun, ScoringFailed, UsageRejected
 from recmodel.stores import Location
 
 _TABLES = (c.RECOMMENDATIONS_TABLE, c.PREDICTED_RATINGS_TABLE, c.REJECTS_TABLE, c.RUNS_TABLE)
-_LATEST = "latest"
-_RUN_FILE = "run.json"
+LATEST = "latest"
+RUN_FILE = "run.json"
 _PART = re.compile(r"part-(\d+)-.*\.parquet")
 _EDITION = re.compile(r"edition-(\d+)")
 
@@ -108,7 +108,7 @@ class LinkedRun(Staged):
         number = 1 + max([_number(path) for path in store.glob("edition-*")], default=0)
         edition = store / f"edition-{number:06d}"
         try:
-            write_json(stores.below(self.table(c.RUNS_TABLE), _RUN_FILE), run)
+            write_json(stores.below(self.table(c.RUNS_TABLE), RUN_FILE), run)
             dates = kept_dates(run_dates(self.output), self.run_date, keep_dates)
             for name in _TABLES:
                 for day in dates:
@@ -118,8 +118,8 @@ class LinkedRun(Staged):
                     if source and source.is_dir():
                         shutil.copytree(source, theirs, copy_function=_link, ignore=shutil.ignore_patterns("_*", ".*"))
                 newest = _partition(Path("..") / name, dates[-1])
-                (edition / _LATEST).mkdir(exist_ok=True)
-                (edition / _LATEST / name).symlink_to(newest)
+                (edition / LATEST).mkdir(exist_ok=True)
+                (edition / LATEST / name).symlink_to(newest)
             os.sync()  # else a power failure could keep the link and lose what it points to
             _point(store / "current", Path(edition.name))
         except OSError as error:
@@ -153,7 +153,7 @@ def staged(output: Location, run_date: date, key: str) -> Staged:
 
             return delta_tables.staged(str(output), stores.below(staging, name), run_date)
         Path(staging, name, "scratch").mkdir(parents=True, exist_ok=True)
-        for table in (*_TABLES, _LATEST):
+        for table in (*_TABLES, LATEST):
             if not Path(output, table).is_symlink():
                 Path(output, table).symlink_to(Path(".store", "current", table))
     except OSError as error:
@@ -241,17 +241,14 @@ def write_json(location: str, value: dict[str, Any]) -> None:
 
 def run_file(output: Location, run_date: date) -> str:
     """Where the run.json of a run is."""
-    return stores.below(output, c.RUNS_TABLE, partition(run_date), _RUN_FILE)
+    return stores.below(output, c.RUNS_TABLE, partition(run_date), RUN_FILE)
 
 
 def run_dates(output: Location) -> list[date]:
     """The dates of all published runs, ascending."""
-    runs = stores.below(output, c.RUNS_TABLE)
-    folders = [name for name in stores.names(runs) if name.startswith(f"{c.RUN_DATE}=")]
-    files = stores.file_system(runs).get_file_info([f"{name}/{_RUN_FILE}" for name in folders])
-    return [
-        date.fromisoformat(name.partition("=")[2]) for name, file in zip(folders, files, strict=True) if file.is_file
-    ]
+    folders = stores.folders_with(stores.below(output, c.RUNS_TABLE), RUN_FILE)
+    partitions = (name.partition("=") for name in folders)
+    return [date.fromisoformat(day) for column, _, day in partitions if column == c.RUN_DATE]
 
 
 def published(output: Location, run_date: date | None) -> date:
