@@ -6,7 +6,6 @@ import hashlib
 import json
 import uuid
 from datetime import date, datetime, timezone
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+import recmodel
 from recmodel import artifact, console, data, files, options, settings, tables
 from recmodel import columns as c
 from recmodel.errors import InputRejected, RecmodelError, ScoringFailed, UsageRejected
@@ -30,7 +30,7 @@ INTAKE, PLAN = "intake.json", "plan.json"
 
 
 @click.command(
-    epilog="Example: spark-submit jobs/score_all.py --data ml-latest-small --rank-by two-stage --top-n 20",
+    epilog="Example: recmodel score --data ml-latest-small --rank-by two-stage --top-n 20",
     context_settings=options.CONTEXT,
 )
 @options.data
@@ -68,13 +68,29 @@ def score(**flags: Any) -> None:
         },
     )
     run_date = flags["run_date"].date() if flags["run_date"] else date.today()
-    log_file = console.start_log(chosen.paths.logs, "score", as_json=chosen.monitoring.json_logs)
+    console.start_log(chosen.paths.logs, "score", as_json=chosen.monitoring.json_logs)
+    run(chosen, run_date, model_version=flags["model_version"], users_file=flags["users"] and Path(flags["users"]))
+    _summary(Path(chosen.paths.output), run_date)
+
+
+def run(
+    chosen: settings.Settings, run_date: date, *, model_version: str | None = None, users_file: Path | None = None
+) -> dict[str, Any]:
+    """Checks the model and the input, scores, checks what was written and publishes it; gives its run.json.
+
+    Args:
+        model_version: None: CURRENT.
+        users_file: who is scored; None: all who have rated.
+
+    Raises:
+        RecmodelError: of the kind that says which of these steps failed.
+    """
     stage = console.Stages()
-    output, users_file = Path(chosen.paths.output), flags["users"] and Path(flags["users"])
+    output = Path(chosen.paths.output)
 
     with tables.locked(output):
         with stage("check the model"):
-            version = artifact.open_version(Path(chosen.paths.models), flags["model_version"])
+            version = artifact.open_version(Path(chosen.paths.models), model_version)
             rank_by = _rank_by(chosen.scoring, version)
             catalogue = version.catalogue()
 
@@ -113,7 +129,7 @@ def score(**flags: Any) -> None:
             staged.discard()
             raise
         except Exception as error:  # what is finished stays staged: the same command goes on from there
-            raise ScoringFailed(f"scoring failed: {_cause(error)} (the trace is in {log_file})") from error
+            raise ScoringFailed(f"scoring failed: {_cause(error)}{console.where_the_trace_is()}") from error
         finally:
             spark.stop()
 
@@ -134,8 +150,7 @@ def score(**flags: Any) -> None:
             if record["all_users"]:
                 _compare_with_last(record, output, chosen.checks, staged)
             staged.publish(record, chosen.retention.run_dates)
-
-    _summary(output, run_date)
+    return tables.read_run(output, run_date)
 
 
 def _key(
@@ -144,7 +159,7 @@ def _key(
     """Names all that decides the rows of a run: an interrupted run goes on only where none of it has changed."""
     inputs = [data.find(folder, "ratings"), data.find(folder, "movies"), users]
     decides = {
-        "code": metadata.version("recmodel"),
+        "code": recmodel.__version__,
         "model": version.manifest,
         "input": [files.sha256(path) for path in inputs if path],
         "scoring": chosen.scoring.model_dump() | {"rank_by": rank_by},

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command(
-    epilog="Example: python jobs/train.py --data ml-latest-small --preset joint --epochs 5",
+    epilog="Example: recmodel train --data ml-latest-small --preset joint --epochs 5",
     context_settings=options.CONTEXT,
 )
 @options.data
@@ -47,6 +47,19 @@ def train(**flags: Any) -> None:
     preset_flags = {key: flags[key] for key in ("epochs", "batch_size", "learning_rate")}
     preset = settings.preset(chosen.training.preset, **preset_flags)
     console.start_log(chosen.paths.logs, "train", as_json=chosen.monitoring.json_logs)
+    run(chosen, preset, gate=flags["gate"])
+
+
+def run(chosen: settings.Settings, preset: settings.Preset, *, gate: bool) -> artifact.ModelVersion:
+    """Reads, fits, measures, writes a version and makes it current; gives it.
+
+    Args:
+        gate: make it current only if it is good enough.
+
+    Raises:
+        InputRejected: see `data`.
+        ModelRejected: training diverged, or the version does not pass the gate.
+    """
     models = Path(chosen.paths.models)
     stage = console.Stages()
 
@@ -83,7 +96,7 @@ def train(**flags: Any) -> None:
             split = evaluation.Split(fitted, held_out, catalogue.column(c.MOVIE_ID).to_numpy())
             model = serving.Recommender(saved_model)
             metrics: dict[str, Any] = trained.report() | evaluation.held_out_metrics(model, preset.tasks, split)
-        if flags["gate"]:
+        if gate:
             with stage("compare with baselines and the current version"):
                 metrics["gate"] = evaluation.gate(metrics, split, _current(models), chosen.training.gate)
         version = artifact.write_version(
@@ -101,6 +114,7 @@ def train(**flags: Any) -> None:
     if metrics.get("gate"):
         raise ModelRejected(f"{version.name} does not become the current version: {'; '.join(metrics['gate'])}")
     artifact.promote(models, version.name)
+    return version
 
 
 def _current(models: Path) -> tuple[str, serving.Recommender, tuple[str, ...]] | None:
