@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
 import uuid
 from datetime import date, datetime, timezone
 from pathlib import Path
@@ -53,6 +54,7 @@ INTAKE, PLAN = "intake.json", "plan.json"
     help="What the table predicted_ratings holds: the recommended pairs, or the whole matrix.",
 )
 @click.option("--min-history", type=int, help="Users with fewer ratings are served from popularity.")
+@options.dry_run
 def score(**flags: Any) -> None:
     """Score every user against the whole catalogue and publish the top N as Parquet.
 
@@ -69,7 +71,11 @@ def score(**flags: Any) -> None:
     )
     run_date = flags["run_date"].date() if flags["run_date"] else date.today()
     console.start_log(chosen.paths.logs, "score", as_json=chosen.monitoring.json_logs)
-    run(chosen, run_date, model_version=flags["model_version"], users_file=flags["users"] and Path(flags["users"]))
+    what = {"model_version": flags["model_version"], "users_file": flags["users"] and Path(flags["users"])}
+    if flags["dry_run"]:
+        _foresee(chosen, run_date, **what)
+        return
+    run(chosen, run_date, **what)
     _summary(Path(chosen.paths.output), run_date)
 
 
@@ -153,6 +159,52 @@ def run(
     return tables.read_run(output, run_date)
 
 
+def _foresee(chosen: settings.Settings, run_date: date, *, model_version: str | None, users_file: Path | None) -> None:
+    """All that `run` does before it scores, in a place that is gone afterwards; says what it would do then.
+
+    Raises:
+        RecmodelError: what `run` would raise.
+    """
+    stage = console.Stages()
+    output = Path(chosen.paths.output)
+    tables.ready(output)
+    with stage("check the model"):
+        version = artifact.open_version(Path(chosen.paths.models), model_version)
+        rank_by = _rank_by(chosen.scoring, version)
+        catalogue = version.catalogue()
+    with tempfile.TemporaryDirectory() as aside:
+        staged = tables.Staged(output, Path(aside), run_date)
+        staged.scratch("").mkdir()
+        with stage("read and check the input"):
+            folder = data.data_dir(chosen.paths.data, chosen.paths.sample)
+            key = _key(chosen, rank_by, version, folder, users_file)
+            intake = _stage_input(chosen, folder, users_file, catalogue, staged)
+        with stage("start Spark"):
+            from recmodel import histories, session
+
+            spark = session.start("recmodel score --dry-run", staged.folder)
+        try:
+            with stage("divide the users", own_progress=True):
+                by_user = histories.ratings_by_user(*_staged_input(spark, staged))
+                plan = _plan(by_user, chosen.scoring.users_per_task, spark.sparkContext.defaultParallelism, staged)
+        finally:
+            spark.stop()
+    facts = {
+        "run date": f"{run_date}{', published already: it would be replaced' * (run_date in tables.run_dates(output))}",
+        "model version": version.name,
+        "ranked by": rank_by,
+        "users to score": f"{plan['users']:,}",
+        "movies in the catalogue": f"{catalogue.num_rows:,}",
+        "partitions": f"{len(plan['starts']) + 1:,}",
+        "recommendations": f"up to {plan['users'] * chosen.scoring.top_n:,} rows",
+        "rows rejected": f"{intake['rows_rejected']:,}",
+        "interrupted run": "it would go on" if tables.resumable(output, run_date, key) else "none of this kind",
+        "would be published in": output,
+    }
+    console.out.print(console.facts(facts))
+    console.out.print("nothing was written: this was --dry-run")
+
+
 def _key(
     chosen: settings.Settings, rank_by: str, version: artifact.ModelVersion, folder: Path, users: Path | None
 ) -> str:
@@ -217,8 +269,7 @@ def _score(
 
     from recmodel import checks, histories, scoring, session
 
-    ratings = spark.read.parquet(str(staged.scratch(RATINGS)))
-    asked = spark.read.parquet(str(staged.scratch(USERS))) if staged.scratch(USERS).exists() else None
+    ratings, asked = _staged_input(spark, staged)
     by_user = histories.ratings_by_user(ratings, asked)
     with stage("divide the users", own_progress=True):
         plan = _plan(by_user, chosen.scoring.users_per_task, spark.sparkContext.defaultParallelism, staged)
@@ -274,6 +325,13 @@ def _score(
         "slowest_model_load_seconds": round(stats.value.load_seconds, 2),
         "peak_mib": {**peak_mib, "largest_worker": stats.value.peak_bytes >> 20},
     }
+
+
+def _staged_input(spark: SparkSession, staged: tables.Staged) -> tuple[DataFrame, DataFrame | None]:
+    """(ratings, the users asked for): what `_stage_input` wrote."""
+    users = staged.scratch(USERS)
+    asked = spark.read.parquet(str(users)) if users.exists() else None
+    return spark.read.parquet(str(staged.scratch(RATINGS))), asked
 
 
 def _plan(by_user: DataFrame, users_per_task: int, slots: int, staged: tables.Staged) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from pathlib import Path
@@ -117,7 +117,7 @@ def table(title: str | None, left: Sequence[str], right: Sequence[str] = ()) -> 
     return made
 
 
-def facts(rows: dict[str, object]) -> Table:
+def facts(rows: Mapping[str, object]) -> Table:
     """Names and values in two columns."""
     made = table(None, ["", ""])
     made.show_header = False

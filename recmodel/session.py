@@ -11,6 +11,7 @@ from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
 
 import recmodel
+from recmodel import launch
 
 
 def start(name: str, scratch: Path | None = None) -> SparkSession:
@@ -19,6 +20,8 @@ def start(name: str, scratch: Path | None = None) -> SparkSession:
     Args:
         scratch: an existing folder, for the archive of this package that remote executors get; None: they need none.
     """
+    if "PYSPARK_GATEWAY_PORT" not in os.environ:  # else spark-submit has started the JVM
+        launch.prepare_environment()
     SparkContext._ensure_initialized()  # only then does SparkConf know what spark-submit was told
     conf = SparkConf().setAppName(name)
     conf.setIfMissing("spark.master", "local[*]")

@@ -35,6 +35,7 @@ from filelock import FileLock, Timeout
 
 from recmodel import columns as c
 from recmodel.errors import AnotherRun, ScoringFailed
+from recmodel.files import is_writable
 
 _TABLES = (c.RECOMMENDATIONS_TABLE, c.PREDICTED_RATINGS_TABLE, c.REJECTS_TABLE, c.RUNS_TABLE)
 _LATEST = "latest"
@@ -126,8 +127,8 @@ def staged(output: Path, run_date: date, key: str) -> Staged:
     Raises:
         ScoringFailed: it cannot be made.
     """
-    staging = _store(output) / "staging"
-    folder = staging / f"{run_date:%Y-%m-%d}-{key}"
+    folder = _staging(output, run_date, key)
+    staging = folder.parent
     try:
         (folder / "scratch").mkdir(parents=True, exist_ok=True)
         for path in staging.iterdir():
@@ -140,6 +141,24 @@ def staged(output: Path, run_date: date, key: str) -> Staged:
     except OSError as error:
         raise ScoringFailed(f"cannot write below {output} ({error}); choose another --output") from error
     return Staged(output, folder, run_date)
+
+
+def resumable(output: Path, run_date: date, key: str) -> bool:
+    """Whether a run of that key was interrupted, so that the next one goes on from there."""
+    return _staging(output, run_date, key).is_dir()
+
+
+def ready(output: Path, what: str = "lock") -> None:
+    """Whether a run could start and publish, without making anything.
+
+    Raises:
+        AnotherRun, ScoringFailed: see `locked`.
+    """
+    if _store(output).is_dir():
+        with locked(output, what):
+            return
+    if not is_writable(output):
+        raise ScoringFailed(f"cannot write below {output}; choose another --output")
 
 
 @contextmanager
@@ -165,6 +184,10 @@ def locked(output: Path, what: str = "lock") -> Iterator[None]:
 
 def _store(output: Path) -> Path:
     return output / ".store"
+
+
+def _staging(output: Path, run_date: date, key: str) -> Path:
+    return _store(output) / "staging" / f"{run_date:%Y-%m-%d}-{key}"
 
 
 def _current(output: Path) -> Path | None:
