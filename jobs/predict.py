@@ -10,7 +10,7 @@ from recmodel.errors import UsageRejected
 
 
 @click.command(
-    epilog='Example: python jobs/predict.py 42 1196 "Heat (1995)"',
+    epilog='Example: recmodel predict 42 1196 "Heat (1995)"',
     context_settings=options.CONTEXT,
 )
 @click.argument("user_id", type=int)

@@ -34,6 +34,9 @@ data = click.option(
 )
 models = click.option("--models", metavar="DIR", callback=path, help="Where model versions live: a path or a URI.")
 model_version = click.option("--model-version", metavar="V", help="A version other than CURRENT.")
+dry_run = click.option(
+    "--dry-run", is_flag=True, help="Check everything that can be checked beforehand and say what would happen."
+)
 output = click.option(
     "--output", metavar="DIR", callback=path, help="Where the tables are published: a path, or a URI (as Delta tables)."
 )
