@@ -20,7 +20,7 @@ setup(
             "conf/spark-defaults.conf",
             "conf/log4j2.properties",
             "conf/sql/*",
-        ],  # fmt: skip
+        ],
     },
     entry_points={"console_scripts": ["recmodel = recmodel.__main__:main"]},
     python_requires=">=3.10,<3.14",
