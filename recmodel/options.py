@@ -14,15 +14,16 @@ CONTEXT = {"max_content_width": 100, "help_option_names": ["-h", "--help"]}
 
 
 def _data(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
-    return value if value in (None, SAMPLE) else _absolute(value)
+    return value if value in (None, SAMPLE) else absolute(value)
 
 
 def path(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
     """Click callback: a path from where the command is typed, not from where it runs."""
-    return None if value is None else _absolute(value)
+    return None if value is None else absolute(value)
 
 
-def _absolute(given: str) -> str:
+def absolute(given: str) -> str:
+    """A path from the root, or an address as it is."""
     return given if stores.is_uri(given) else os.path.abspath(Path(given).expanduser())
 
 
