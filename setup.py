@@ -6,12 +6,23 @@ from setuptools import setup
 
 setup(
     name="recmodel",
-    version="0.1.0",
+    version="0.2.0",
     description="Nightly movie recommendations: a TensorFlow Recommenders model, scored for every user by Spark",
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
-    packages=["recmodel"],
-    package_data={"recmodel": ["py.typed", "templates/*"]},
+    # recmodel/jobs and recmodel/conf are links to the folders beside the package; a wheel holds what they point to.
+    packages=["recmodel", "recmodel.jobs"],
+    package_data={
+        "recmodel": [
+            "py.typed",
+            "templates/*",
+            "conf/*.yaml",
+            "conf/spark-defaults.conf",
+            "conf/log4j2.properties",
+            "conf/sql/*",
+        ],
+    },
+    entry_points={"console_scripts": ["recmodel = recmodel.__main__:main"]},
     python_requires=">=3.10,<3.14",
     install_requires=[
         "altair>=5.5",

@@ -5,12 +5,13 @@
 #   ./submit.sh test [...]       lint, types and the test suite ([...]: pytest arguments instead of all that)
 #   ./submit.sh train ...        train a model and make it the current version
 #   ./submit.sh score ...        score every user, publish the tables; spark-submit's own flags may be mixed in
-#   ./submit.sh nightly ...      what cron calls: train when due, score, publish, report, clean up
+#   ./submit.sh nightly ...      what cron calls: train when due, score, publish, report, clean up; --dry-run only checks
 #   ./submit.sh report ...       a run and its model as one HTML page
 #   ./submit.sh models ...       list versions, promote one, roll back
 #   ./submit.sh evaluate ...     a model's quality beside popularity and bias baselines
 #   ./submit.sh show USER ...    one user's recommendations
 #   ./submit.sh predict USER MOVIE ...
+#   ./submit.sh settings         the settings in force, and where they come from
 #   ./submit.sh benchmark ...    the scoring engine beside its peers, on this machine
 #
 # Each command explains itself: ./submit.sh train --help
@@ -116,36 +117,12 @@ extras_for() { # "[sample]" where the arguments, or for want of --data the setti
     grep -Eq '^ *data: *sample' "$root/conf/settings.yaml" && echo "[sample]" || true
 }
 
-# Sorts the arguments into spark-submit's own and the job's, then submits.
-score() {
-    local spark=() job=() master="local[*]"
-    while (($#)); do
-        case $1 in
-            --master | --deploy-mode | --name | --jars | --packages | --exclude-packages | --repositories | \
-                --py-files | --files | --archives | --conf | --properties-file | --driver-memory | \
-                --driver-java-options | --driver-library-path | --driver-class-path | --driver-cores | \
-                --executor-memory | --executor-cores | --num-executors | --total-executor-cores | --queue | \
-                --principal | --keytab | --proxy-user | --remote)
-                (($# > 1)) || fail "$1 needs a value"
-                [ "$1" = --master ] && master=$2
-                spark+=("$1" "$2")
-                shift 2
-                ;;
-            --supervise | --verbose) spark+=("$1") && shift ;;
-            *) job+=("$1") && shift ;;
-        esac
-    done
-    # Spark's pages and ports stay on loopback, unless other machines must reach the driver.
-    [[ $master != local* ]] || export SPARK_LOCAL_IP="${SPARK_LOCAL_IP:-127.0.0.1}"
-    exec spark-submit "${spark[@]}" "$root/jobs/score_all.py" "${job[@]}"
-}
-
 command=${1:-}
 shift || true
 case $command in
     "")
         prepare "[sample]" java
-        exec python "$root/jobs/nightly.py" --data sample
+        exec recmodel nightly --data sample
         ;;
     test)
         prepare "[sample,test]" java
@@ -158,21 +135,17 @@ case $command in
         mypy
         exec python -m pytest
         ;;
-    train | show | predict | models | report)
+    train | show | predict | models | report | settings)
         prepare "$(extras_for "$@")"
-        exec python "$root/jobs/$command.py" "$@"
+        exec recmodel "$command" "$@"
         ;;
-    nightly | evaluate)
+    score | nightly | evaluate)
         prepare "$(extras_for "$@")" java
-        exec python "$root/jobs/$command.py" "$@"
+        exec recmodel "$command" "$@"
         ;;
     benchmark)
         prepare "[sample,test]" java
         exec python "$root/tests/benchmarks/scoring.py" "$@"
-        ;;
-    score)
-        prepare "$(extras_for "$@")" java
-        score "$@"
         ;;
     -h | --help | help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}" ;;
     *) fail "there is no command $command; ./submit.sh --help lists them" ;;

@@ -16,7 +16,7 @@ from recmodel import console, data, options, settings
 
 
 @click.command(
-    epilog="Example: python jobs/evaluate.py --data ml-latest-small --split time --seeds 5",
+    epilog="Example: recmodel evaluate --data ml-latest-small --split time --seeds 5",
     context_settings=options.CONTEXT,
 )
 @options.data

@@ -7,13 +7,13 @@ from recmodel import columns as c
 
 
 @click.group(
-    epilog="Example: python jobs/models.py promote 20260131T030000Z-default-1a2b3c4d", context_settings=options.CONTEXT
+    epilog="Example: recmodel models promote 20260131T030000Z-default-1a2b3c4d", context_settings=options.CONTEXT
 )
 def models() -> None:
     """List model versions, and choose the one in use."""
 
 
-@models.command("list")
+@models.command("list", epilog="Example: recmodel models list --models var/models")
 @options.models
 def list_versions(models: str | None) -> None:
     """Print all versions, oldest first, with how good they were and why one was not let in."""
@@ -28,7 +28,7 @@ def list_versions(models: str | None) -> None:
     console.out.print(shown)
 
 
-@models.command()
+@models.command(epilog="Example: recmodel models promote 20260131T030000Z-default-1a2b3c4d")
 @click.argument("version")
 @options.models
 def promote(version: str, models: str | None) -> None:
@@ -37,7 +37,7 @@ def promote(version: str, models: str | None) -> None:
     console.out.print(f"{version} is now the current version")
 
 
-@models.command()
+@models.command(epilog="Example: recmodel models rollback")
 @options.models
 def rollback(models: str | None) -> None:
     """Go back to the version that was current before this one."""

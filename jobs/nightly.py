@@ -14,7 +14,6 @@ import click
 from recmodel import artifact, console, data, monitoring, options, settings, tables
 from recmodel.errors import ModelRejected, RecmodelError, UsageRejected
 
-SUBMIT = Path(__file__).resolve().parent.parent / "submit.sh"
 MODEL_REJECTED = ModelRejected.exit_code
 
 
@@ -27,15 +26,20 @@ MODEL_REJECTED = ModelRejected.exit_code
 @options.output
 @click.option("--preset", metavar="NAME", help="What to train, when it is due.")
 @click.option("--run-date", metavar="D[..D]", help="A date, or a range: then those that were missed.")
+@options.dry_run
 @click.pass_context
-def nightly(context: click.Context, /, preset: str | None, run_date: str | None, **paths: str | None) -> None:
+def nightly(
+    context: click.Context, /, preset: str | None, run_date: str | None, dry_run: bool, **paths: str | None
+) -> None:
     """Train when it is due, score every user, publish, write the report, remove what is too old.
 
     A new model takes over only if it passes the gate; else the night goes on with the current one. All other flags go
-    to ./submit.sh score, and so to spark-submit. The exit code is that of the step that failed.
+    to the command score, and so to spark-submit. The exit code is that of the step that failed.
     """
     chosen = settings.load(paths=paths)
     folder = chosen.paths.output
+    if dry_run:
+        sys.exit(_foresee(chosen, preset, _dates(run_date, folder), context.args))
     with tables.locked(folder, "nightly"):
         try:
             code = _night(chosen, preset, _dates(run_date, folder), context.args)
@@ -74,6 +78,30 @@ def _night(chosen: settings.Settings, preset: str | None, dates: list[date], mor
         console.out.print(f"removed model version {name}")
     _prune_logs(Path(chosen.paths.logs), chosen.retention.log_days)
     return 0
+
+
+def _foresee(chosen: settings.Settings, preset: str | None, dates: list[date], more: list[str]) -> int:
+    """Each step with --dry-run, on the first of the dates; the exit code of the first that would fail for good."""
+    shared = ["--data", chosen.paths.data, "--models", chosen.paths.models]
+    output = chosen.paths.output
+    tables.ready(output, "nightly")
+    reason = _training_is_due(chosen)
+    console.out.print(f"training is due: {reason}" if reason else "training is not due")
+    console.out.print(f"dates to score: {', '.join(map(str, dates)) or 'none'}")
+    if reason:
+        code = _step("train", *shared, *(["--preset", preset] if preset else []), "--dry-run")
+        if code:
+            return code
+    tables.ready(output)
+    try:
+        artifact.open_version(chosen.paths.models)
+    except ModelRejected:
+        console.out.print("what scoring would do shows once there is a model")
+        return 0
+    if not dates:
+        return 0
+    run = [*shared, "--output", chosen.paths.output, "--run-date", f"{dates[0]:%Y-%m-%d}"]
+    return _step("score", *run, *more, "--dry-run")
 
 
 def _training_is_due(chosen: settings.Settings) -> str | None:
@@ -125,7 +153,7 @@ def _prune_logs(folder: Path, days: int) -> None:
 def _step(command: str, *arguments: str) -> int:
     """One step in a process of its own, so that its memory is free before the next; gives its exit code."""
     console.out.rule(f"[bold]{command}", align="left")
-    return subprocess.run([str(SUBMIT), command, *arguments], check=False).returncode
+    return subprocess.run([sys.executable, "-m", "recmodel", command, *arguments], check=False).returncode
 
 
 if __name__ == "__main__":

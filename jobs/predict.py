@@ -4,13 +4,13 @@ import click
 import numpy as np
 from rich.markup import escape
 
-from recmodel import artifact, console, data, lookup, options, serving, settings
-from recmodel import columns as c
+import recmodel
+from recmodel import console, data, options, settings
 from recmodel.errors import UsageRejected
 
 
 @click.command(
-    epilog='Example: python jobs/predict.py 42 1196 "Heat (1995)"',
+    epilog='Example: recmodel predict 42 1196 "Heat (1995)"',
     context_settings=options.CONTEXT,
 )
 @click.argument("user_id", type=int)
@@ -25,11 +25,8 @@ def predict(user_id: int, movies: tuple[str, ...], **flags: str | None) -> None:
     was trained.
     """
     chosen = settings.load(paths={key: flags[key] for key in ("data", "models")})
-    version = artifact.open_version(chosen.paths.models, flags["model_version"])
-    catalogue = version.catalogue()
-    movie_ids = np.array([lookup.movie_id(typed, catalogue) for typed in movies])
-
-    model = serving.Recommender(version.saved_model)
+    model = recmodel.load(chosen.paths.models, flags["model_version"])
+    movie_ids, version = model.movie_ids(movies), model.version
     users = np.full(len(movie_ids), user_id)
     if model.needs_history:
         intake = data.Intake(chosen.input)
@@ -45,11 +42,11 @@ def predict(user_id: int, movies: tuple[str, ...], **flags: str | None) -> None:
     if not pairs.known_user.all():
         raise UsageRejected(f"model {version.name} does not know user {user_id}; {remedy}")
 
-    titles = dict(zip(catalogue.column(c.MOVIE_ID).to_pylist(), catalogue.column(c.TITLE).to_pylist(), strict=True))
     shown = console.table(f"User {user_id}, model {version.name}", ["title", "predicted rating"], ["score", "movie id"])
-    for movie_id, rating, score in zip(movie_ids, pairs.predicted_rating, pairs.retrieval_score, strict=True):
+    answers = (model.titles(movie_ids), pairs.predicted_rating, pairs.retrieval_score, movie_ids)
+    for title, rating, score, movie_id in zip(*answers, strict=True):
         shown.add_row(
-            escape(titles[movie_id]),
+            escape(title),
             console.stars(float(rating)) if "rating" in version.tasks else "–",
             f"{score:.4f}" if "retrieval" in version.tasks else "–",
             str(movie_id),

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import tempfile
 import uuid
 from datetime import date, datetime, timezone
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+import recmodel
 from recmodel import artifact, console, data, drift, files, options, settings, stores, tables
 from recmodel import columns as c
 from recmodel.errors import InputRejected, RecmodelError, ScoringFailed, UsageRejected
@@ -31,7 +32,7 @@ INTAKE, PLAN = "intake.json", "plan.json"
 
 
 @click.command(
-    epilog="Example: spark-submit jobs/score_all.py --data ml-latest-small --rank-by two-stage --top-n 20",
+    epilog="Example: recmodel score --data ml-latest-small --rank-by two-stage --top-n 20",
     context_settings=options.CONTEXT,
 )
 @options.data
@@ -54,6 +55,7 @@ INTAKE, PLAN = "intake.json", "plan.json"
     help="What the table predicted_ratings holds: the recommended pairs, or the whole matrix.",
 )
 @click.option("--min-history", type=int, help="Users with fewer ratings are served from popularity.")
+@options.dry_run
 def score(**flags: Any) -> None:
     """Score every user against the whole catalogue and publish the top N as Parquet.
 
@@ -69,13 +71,33 @@ def score(**flags: Any) -> None:
         },
     )
     run_date = flags["run_date"].date() if flags["run_date"] else date.today()
-    log_file = console.start_log(chosen.paths.logs, "score", as_json=chosen.monitoring.json_logs)
+    console.start_log(chosen.paths.logs, "score", as_json=chosen.monitoring.json_logs)
+    what = {"model_version": flags["model_version"], "users_file": flags["users"] and Path(flags["users"])}
+    if flags["dry_run"]:
+        _foresee(chosen, run_date, **what)
+        return
+    run(chosen, run_date, **what)
+    _summary(chosen.paths.output, run_date)
+
+
+def run(
+    chosen: settings.Settings, run_date: date, *, model_version: str | None = None, users_file: Path | None = None
+) -> dict[str, Any]:
+    """Checks the model and the input, scores, checks what was written and publishes it; gives its run.json.
+
+    Args:
+        model_version: None: CURRENT.
+        users_file: who is scored; None: all who have rated.
+
+    Raises:
+        RecmodelError: of the kind that says which of these steps failed.
+    """
     stage = console.Stages()
-    output, users_file = chosen.paths.output, flags["users"] and Path(flags["users"])
+    output = chosen.paths.output
 
     with tables.locked(output):
         with stage("check the model"):
-            version = artifact.open_version(chosen.paths.models, flags["model_version"])
+            version = artifact.open_version(chosen.paths.models, model_version)
             rank_by = _rank_by(chosen.scoring, version)
             catalogue = version.catalogue()
 
@@ -114,7 +136,7 @@ def score(**flags: Any) -> None:
             staged.discard()
             raise
         except Exception as error:  # what is finished stays staged: the same command goes on from there
-            raise ScoringFailed(f"scoring failed: {_cause(error)} (the trace is in {log_file})") from error
+            raise ScoringFailed(f"scoring failed: {_cause(error)}{console.where_the_trace_is()}") from error
         finally:
             spark.stop()
 
@@ -135,8 +157,52 @@ def score(**flags: Any) -> None:
             if record["all_users"]:
                 _compare_with_last(record, output, chosen.checks, staged)
             staged.publish(record, chosen.retention.run_dates)
+    return tables.read_run(output, run_date)
 
-    _summary(output, run_date)
+
+def _foresee(chosen: settings.Settings, run_date: date, *, model_version: str | None, users_file: Path | None) -> None:
+    """All that `run` does before it scores, in a place that is gone afterwards; says what it would do then.
+
+    Raises:
+        RecmodelError: what `run` would raise.
+    """
+    stage = console.Stages()
+    output = chosen.paths.output
+    tables.ready(output)
+    with stage("check the model"):
+        version = artifact.open_version(chosen.paths.models, model_version)
+        rank_by = _rank_by(chosen.scoring, version)
+        catalogue = version.catalogue()
+    with tempfile.TemporaryDirectory() as aside:
+        staged = tables.LinkedRun(output, aside, run_date)
+        with stage("read and check the input"):
+            folder = data.data_dir(chosen.paths.data, chosen.paths.sample)
+            key = _key(chosen, rank_by, version, folder, users_file)
+            intake = _stage_input(chosen, folder, users_file, catalogue, staged)
+        with stage("start Spark"):
+            from recmodel import histories, session
+
+            spark = session.start("recmodel score --dry-run")
+        try:
+            with stage("divide the users", own_progress=True):
+                by_user = histories.ratings_by_user(*_staged_input(spark, staged, users_file is not None))
+                plan = _plan(by_user, chosen.scoring.users_per_task, spark.sparkContext.defaultParallelism, staged)
+        finally:
+            spark.stop()
+    facts = {
+        "run date": f"{run_date}{', published already: it would be replaced' * (run_date in tables.run_dates(output))}",
+        "model version": version.name,
+        "ranked by": rank_by,
+        "users to score": f"{plan['users']:,}",
+        "movies in the catalogue": f"{catalogue.num_rows:,}",
+        "partitions": f"{len(plan['starts']) + 1:,}",
+        "recommendations": f"up to {plan['users'] * chosen.scoring.top_n:,} rows",
+        "rows rejected": f"{intake['rows_rejected']:,}",
+        "interrupted run": "it would go on" if tables.resumable(output, run_date, key) else "none of this kind",
+        "would be published in": output,
+    }
+    console.out.print(console.facts(facts))
+    console.out.print("nothing was written: this was --dry-run")
 
 
 def _key(
@@ -145,7 +211,7 @@ def _key(
     """Names all that decides the rows of a run: an interrupted run goes on only where none of it has changed."""
     inputs = [data.find(folder, "ratings"), data.find(folder, "movies"), users]
     decides = {
-        "code": metadata.version("recmodel"),
+        "code": recmodel.__version__,
         "model": version.manifest,
         "input": [files.sha256(path) for path in inputs if path],
         "scoring": chosen.scoring.model_dump() | {"rank_by": rank_by},
@@ -212,8 +278,7 @@ def _score(
     from recmodel import checks, histories, scoring, session
     from recmodel.stores import spark_path
 
-    ratings = spark.read.parquet(spark_path(staged.scratch(RATINGS)))
-    asked = spark.read.parquet(spark_path(staged.scratch(USERS))) if only_some else None
+    ratings, asked = _staged_input(spark, staged, only_some)
     by_user = histories.ratings_by_user(ratings, asked)
     with stage("divide the users", own_progress=True):
         plan = _plan(by_user, chosen.scoring.users_per_task, spark.sparkContext.defaultParallelism, staged)
@@ -269,6 +334,12 @@ def _score(
         "slowest_model_load_seconds": round(stats.value.load_seconds, 2),
         "peak_mib": {**peak_mib, "largest_worker": stats.value.peak_bytes >> 20},
     }
+
+
+def _staged_input(spark: SparkSession, staged: tables.Staged, only_some: bool) -> tuple[DataFrame, DataFrame | None]:
+    """(ratings, the users asked for if only some are): what `_stage_input` wrote."""
+    ratings, users = (stores.spark_path(staged.scratch(name)) for name in (RATINGS, USERS))
+    return spark.read.parquet(ratings), spark.read.parquet(users) if only_some else None
 
 
 def _plan(by_user: DataFrame, users_per_task: int, slots: int, staged: tables.Staged) -> dict[str, Any]:

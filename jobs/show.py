@@ -8,7 +8,7 @@ from recmodel import console, options, settings, tables
 from recmodel.errors import UsageRejected
 
 
-@click.command(epilog="Example: python jobs/show.py 42 --top-n 5", context_settings=options.CONTEXT)
+@click.command(epilog="Example: recmodel show 42 --top-n 5", context_settings=options.CONTEXT)
 @click.argument("user_id", type=int)
 @options.output
 @click.option("--run-date", type=click.DateTime(["%Y-%m-%d"]), help="A run other than the newest.")

@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
+import pyarrow as pa
 
-from recmodel import artifact, console, data, options, settings
+from recmodel import artifact, console, data, files, options, settings, stores
 from recmodel import columns as c
-from recmodel.errors import ModelRejected
+from recmodel.errors import ModelRejected, UsageRejected
 
 if TYPE_CHECKING:
     from recmodel import serving
 
 
 @click.command(
-    epilog="Example: python jobs/train.py --data ml-latest-small --preset joint --epochs 5",
+    epilog="Example: recmodel train --data ml-latest-small --preset joint --epochs 5",
     context_settings=options.CONTEXT,
 )
 @options.data
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 @click.option("--seed", type=int, help="Same seed, same data, same model.")
 @click.option("--test-share", type=float, help="Share of the ratings held out to measure the model; 0 for none.")
 @click.option("--gate/--no-gate", default=False, help="Make it current only if it is good enough; see training.gate.")
+@options.dry_run
 def train(**flags: Any) -> None:
     """Train a model and make it the current version.
 
@@ -47,14 +49,27 @@ def train(**flags: Any) -> None:
     preset_flags = {key: flags[key] for key in ("epochs", "batch_size", "learning_rate")}
     preset = settings.preset(chosen.training.preset, **preset_flags)
     console.start_log(chosen.paths.logs, "train", as_json=chosen.monitoring.json_logs)
+    if flags["dry_run"]:
+        _foresee(chosen)
+        return
+    run(chosen, preset, gate=flags["gate"])
+
+
+def run(chosen: settings.Settings, preset: settings.Preset, *, gate: bool) -> artifact.ModelVersion:
+    """Reads, fits, measures, writes a version and makes it current; gives it.
+
+    Args:
+        gate: make it current only if it is good enough.
+
+    Raises:
+        InputRejected: see `data`.
+        ModelRejected: training diverged, or the version does not pass the gate.
+    """
     models = chosen.paths.models
     stage = console.Stages()
 
     with stage("read ratings and movies"):
-        intake = data.Intake(chosen.input)
-        folder = data.data_dir(chosen.paths.data, chosen.paths.sample)
-        catalogue = data.read_catalogue(folder, intake)
-        ratings = data.read_ratings(folder, catalogue, intake)
+        catalogue, ratings, intake = _read(chosen)
         fingerprint = data.fingerprint(ratings, catalogue)
 
     with stage("start TensorFlow"):
@@ -85,7 +100,7 @@ def train(**flags: Any) -> None:
             metrics: dict[str, Any] = trained.report() | evaluation.held_out_metrics(model, preset.tasks, split)
             if metrics["test_rows"]:
                 metrics[c.BASELINES] = evaluation.baselines(split)
-        if flags["gate"]:
+        if gate:
             with stage("compare with baselines and the current version"):
                 metrics["gate"] = evaluation.gate(metrics, split, _current(models), chosen.training.gate)
         version = artifact.write_version(
@@ -103,6 +118,38 @@ def train(**flags: Any) -> None:
     if metrics.get("gate"):
         raise ModelRejected(f"{version.name} does not become the current version: {'; '.join(metrics['gate'])}")
     artifact.promote(models, version.name)
+    return version
+
+
+def _read(chosen: settings.Settings) -> tuple[pa.Table, pa.Table, data.Intake]:
+    """(`columns.CATALOGUE`, `columns.RATINGS`, what was refused)."""
+    intake = data.Intake(chosen.input)
+    folder = data.data_dir(chosen.paths.data, chosen.paths.sample)
+    catalogue = data.read_catalogue(folder, intake)
+    return catalogue, data.read_ratings(folder, catalogue, intake), intake
+
+
+def _foresee(chosen: settings.Settings) -> None:
+    """Reads the input and looks at the folder of models, as `run` would; says what it would train on.
+
+    Raises:
+        InputRejected: as in `run`.
+        UsageRejected: no version can be written.
+    """
+    models = chosen.paths.models
+    if not stores.is_uri(models) and not files.is_writable(Path(models)):
+        raise UsageRejected(f"{models} cannot be written; choose another --models")
+    with console.Stages()("read ratings and movies"):
+        catalogue, ratings, intake = _read(chosen)
+    would = {
+        "preset": chosen.training.preset,
+        "ratings": f"{ratings.num_rows:,}, {chosen.training.test_share:.0%} of them held out",
+        "movies": f"{catalogue.num_rows:,}",
+        "rows rejected": f"{intake.rejected().num_rows:,}",
+        "would be written below": models,
+    }
+    console.out.print(console.facts(would))
+    console.out.print("nothing was written: this was --dry-run")
 
 
 def _current(models: str) -> tuple[str, serving.Recommender, tuple[str, ...]] | None:

@@ -1,6 +1,10 @@
 """Movie recommendations: `data → model → artifact → scoring → tables → report`, one module each.
 
-Importing this package imports neither TensorFlow nor Spark; the modules that need them do.
+Importing this package imports neither TensorFlow nor Spark; the modules that need them do, and `train`, `score` and
+`load` when they are called.
 """
 
-__version__ = "0.1.0"
+from recmodel.api import load, score, train
+
+__all__ = ["load", "score", "train"]
+__version__ = "0.2.0"

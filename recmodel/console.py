@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from pathlib import Path
@@ -83,7 +83,7 @@ def run(command: click.Command, *, unexpected: int = 1) -> None:
     except Exception as error:
         log.exception("failed unexpectedly")
         first_line = (str(error).strip().splitlines() or ["no message"])[0][:300]
-        _say("Unexpected error", f"{type(error).__name__}: {first_line}{_where_the_trace_is()}")
+        _say("Unexpected error", f"{type(error).__name__}: {first_line}{where_the_trace_is()}")
         sys.exit(unexpected)
 
 
@@ -99,7 +99,8 @@ def _say(kind: str, sentence: str) -> None:
     err.print(sentence, markup=False, soft_wrap=True)
 
 
-def _where_the_trace_is() -> str:
+def where_the_trace_is() -> str:
+    """The end of a sentence about a failure; empty where nothing is logged."""
     files = [
         handler.baseFilename for handler in logging.getLogger().handlers if isinstance(handler, logging.FileHandler)
     ]
@@ -116,7 +117,7 @@ def table(title: str | None, left: Sequence[str], right: Sequence[str] = ()) -> 
     return made
 
 
-def facts(rows: dict[str, object]) -> Table:
+def facts(rows: Mapping[str, object]) -> Table:
     """Names and values in two columns."""
     made = table(None, ["", ""])
     made.show_header = False

@@ -1,8 +1,9 @@
-"""Checksums of files."""
+"""Checksums of files, and whether a folder can be written."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 
@@ -18,3 +19,9 @@ def sha256(path: Path) -> str:
         while chunk := opened.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def is_writable(folder: Path) -> bool:
+    """Whether files can be made in `folder`, or it can be made itself. Makes nothing."""
+    nearest = next(path for path in (folder, *folder.parents) if path.exists())
+    return nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)

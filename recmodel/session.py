@@ -11,6 +11,7 @@ from pyspark import SparkConf, SparkContext, SparkFiles
 from pyspark.sql import SparkSession
 
 import recmodel
+from recmodel import launch
 
 
 def start(name: str, *, ship_package: bool = False) -> SparkSession:
@@ -19,6 +20,8 @@ def start(name: str, *, ship_package: bool = False) -> SparkSession:
     Args:
         ship_package: whether executors elsewhere get this package.
     """
+    if "PYSPARK_GATEWAY_PORT" not in os.environ:  # else spark-submit has started the JVM
+        launch.prepare_environment()
     SparkContext._ensure_initialized()  # only then does SparkConf know what spark-submit was told
     conf = SparkConf().setAppName(name)
     conf.setIfMissing("spark.master", "local[*]")

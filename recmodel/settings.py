@@ -1,22 +1,34 @@
 """Settings: `conf/*.yaml`, overridden by environment variables, overridden by flags.
 
-Takes the conf folder and the flags that were given; gives a validated, frozen `Settings`.
+Takes the conf folder and the flags that were given; gives a validated, frozen `Settings`, and where each value is from.
 """
 
 from __future__ import annotations
 
+import difflib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    YamlConfigSettingsSource,
+)
 
 from recmodel import stores
 from recmodel.errors import UsageRejected
 
 SAMPLE = "sample"
+_PACKAGE = Path(__file__).resolve().parent
+_SHIPPED = _PACKAGE / "conf"  # in a checkout a link to the project's
+_PREFIX = "RECMODEL_"
+_NO_SETTINGS = {"RECMODEL_CONF", "RECMODEL_SPARK_LOG", "RECMODEL_EXIT_CODE", "RECMODEL_LOGS"}
 
 RankBy = Literal["retrieval", "rating", "two-stage"]
 PredictedRatings = Literal["top-n", "all"]
@@ -150,7 +162,7 @@ class Settings(BaseSettings):
     """All settings of a run. Build it with `load`."""
 
     model_config = SettingsConfigDict(
-        env_prefix="RECMODEL_", env_nested_delimiter="__", nested_model_default_partial_update=True, frozen=True
+        env_prefix=_PREFIX, env_nested_delimiter="__", nested_model_default_partial_update=True, frozen=True
     )
 
     paths: Paths
@@ -167,19 +179,32 @@ class Settings(BaseSettings):
         env_settings: PydanticBaseSettingsSource, dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:  # fmt: skip
-        return init_settings, env_settings, YamlConfigSettingsSource(settings_cls, conf_dir() / "settings.yaml")
+        files = [folder / "settings.yaml" for folder in (conf_dir(), _SHIPPED)]
+        return init_settings, env_settings, *(YamlConfigSettingsSource(settings_cls, file) for file in files)
 
 
 def conf_dir() -> Path:
-    """The folder of settings: $RECMODEL_CONF, else `conf` beside the package.
+    """The folder of settings: $RECMODEL_CONF, else the one that comes with the package.
 
     Raises:
-        UsageRejected: neither is there.
+        UsageRejected: it has no settings.yaml.
     """
-    chosen = Path(os.environ.get("RECMODEL_CONF") or Path(__file__).resolve().parent.parent / "conf")
+    chosen = Path(os.environ.get("RECMODEL_CONF") or _SHIPPED)
     if not (chosen / "settings.yaml").is_file():
-        raise UsageRejected(f"no settings.yaml in {chosen}; set RECMODEL_CONF to the folder `conf` of the project")
+        raise UsageRejected(f"no settings.yaml in {chosen}; set RECMODEL_CONF to a folder like `conf` of the project")
     return chosen.resolve()
+
+
+def conf_file(name: str) -> Path:
+    """A file of `conf_dir`, or for want of it the one that comes with the package."""
+    own = conf_dir() / name
+    return own if own.exists() else _SHIPPED / name
+
+
+def root() -> Path:
+    """Where relative paths start: above `conf_dir`, or in the working directory if that is inside the package."""
+    above = conf_dir().parent
+    return Path.cwd() if above == _PACKAGE else above
 
 
 def load(**flags: Any) -> Settings:
@@ -190,8 +215,15 @@ def load(**flags: Any) -> Settings:
             a value of None means that the flag was not given.
 
     Raises:
-        UsageRejected: a value that is missing, unknown or out of its range; names the setting.
+        UsageRejected: a value that is missing, unknown or out of its range, or an environment variable that looks
+            like a setting and is none; names it.
     """
+    known = [*_variables(Settings, _PREFIX)]
+    for name in os.environ:
+        if name.upper().startswith(_PREFIX) and name.upper() not in {*known, *_NO_SETTINGS}:
+            near = difflib.get_close_matches(name.upper(), known, n=1)
+            hint = f"did you mean {near[0]}?" if near else "unset it"
+            raise UsageRejected(f"the environment variable {name} sets nothing; {hint}")
     given: dict[str, Any] = {
         section: {k: v for k, v in values.items() if v is not None} for section, values in flags.items()
     }
@@ -201,7 +233,23 @@ def load(**flags: Any) -> Settings:
         raise UsageRejected(f"setting {_first(error)}; see conf/settings.yaml") from None
     for location in settings.paths.model_dump().values():
         stores.refuse_credentials(location)
-    return settings.model_copy(update={"paths": _anchored(settings.paths, conf_dir().parent)})
+    return settings.model_copy(update={"paths": _anchored(settings.paths, root())})
+
+
+def origins() -> dict[str, str]:
+    """Where the settings come from that are not the package's defaults: by dotted name, the source and the default."""
+    defaults, own = (
+        _flat(YamlConfigSettingsSource(Settings, folder / "settings.yaml")()) for folder in (_SHIPPED, conf_dir())
+    )
+    variables = _flat(EnvSettingsSource(Settings)())
+    found = {}
+    for name in {**own, **variables}:
+        default = f"the default is {defaults.get(name)}"
+        if name in variables:
+            found[name] = f"environment variable {_PREFIX}{name.upper().replace('.', '__')}; {default}"
+        elif own[name] != defaults.get(name):
+            found[name] = f"{conf_dir() / 'settings.yaml'}; {default}"
+    return found
 
 
 def preset(name: str, **flags: Any) -> Preset:
@@ -210,8 +258,7 @@ def preset(name: str, **flags: Any) -> Preset:
     Raises:
         UsageRejected: no preset has that name, or a field is missing, unknown or out of its range; names it.
     """
-    path = conf_dir() / "presets.yaml"
-    known = yaml.safe_load(path.read_text(encoding="utf-8"))
+    known = yaml.safe_load(conf_file("presets.yaml").read_text(encoding="utf-8"))
     if name not in known:
         raise UsageRejected(f"no preset is called {name!r}; conf/presets.yaml has {', '.join(known)}")
     given = {key: value for key, value in flags.items() if value is not None}
@@ -225,6 +272,22 @@ def preset(name: str, **flags: Any) -> Preset:
 def _first(error: ValidationError) -> str:
     first = error.errors()[0]
     return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']} (got {first['input']!r})"
+
+
+def _variables(model: type[BaseModel], prefix: str) -> Iterator[str]:
+    """The environment variables that set a field of the model, or a whole section of it as JSON."""
+    for name, field in model.model_fields.items():
+        yield f"{prefix}{name.upper()}"
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _variables(field.annotation, f"{prefix}{name.upper()}__")
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested sections as one dictionary of dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return flat
 
 
 def _anchored(paths: Paths, root: Path) -> Paths:

@@ -41,6 +41,7 @@ from filelock import FileLock, Timeout
 from recmodel import columns as c
 from recmodel import stores
 from recmodel.errors import AnotherRun, ScoringFailed, UsageRejected
+from recmodel.files import is_writable
 from recmodel.stores import Location
 
 _TABLES = (c.RECOMMENDATIONS_TABLE, c.PREDICTED_RATINGS_TABLE, c.REJECTS_TABLE, c.RUNS_TABLE)
@@ -143,7 +144,7 @@ def staged(output: Location, run_date: date, key: str) -> Staged:
     Raises:
         ScoringFailed: it cannot be made.
     """
-    staging, name = stores.below(output, ".store", "staging"), f"{run_date:%Y-%m-%d}-{key}"
+    staging, name = _staging(output, run_date, key)
     try:
         for other in stores.names(staging):
             if other != name:
@@ -165,6 +166,25 @@ def kept_dates(published: list[date], run_date: date, keep: int) -> list[date]:
     """The dates that stay published beside a new run, ascending: that run's and the newest others, `keep` in all."""
     others = [day for day in reversed(published) if day != run_date]
     return sorted([run_date, *others[: keep - 1]])
+
+
+def resumable(output: Location, run_date: date, key: str) -> bool:
+    """Whether a run of that key was interrupted, so that the next one goes on from there."""
+    staging, name = _staging(output, run_date, key)
+    return name in stores.names(staging)
+
+
+def ready(output: Location, what: str = "lock") -> None:
+    """Whether a run could start and publish, without making anything.
+
+    Raises:
+        AnotherRun, ScoringFailed: see `locked`.
+    """
+    if stores.is_uri(output) or _store(Path(output)).is_dir():
+        with locked(output, what):
+            return
+    if not is_writable(Path(output)):
+        raise ScoringFailed(f"cannot write below {output}; choose another --output")
 
 
 @contextmanager
@@ -194,6 +214,11 @@ def locked(output: Location, what: str = "lock") -> Iterator[None]:
 
 def _store(output: Path) -> Path:
     return output / ".store"
+
+
+def _staging(output: Location, run_date: date, key: str) -> tuple[str, str]:
+    """The folder of the runs under way, and the name of that run's in it."""
+    return stores.below(output, ".store", "staging"), f"{run_date:%Y-%m-%d}-{key}"
 
 
 def _current(output: Path) -> Path | None:

@@ -1,0 +1,73 @@
+"""The command `recmodel`: every job by its name.
+
+`recmodel score …` is handed to spark-submit, together with the flags that are spark-submit's; the others run here.
+A job is imported when it is called for, so that the quick ones stay quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+import recmodel
+from recmodel import console, options
+from recmodel.errors import RecmodelError
+
+_JOBS = {  # name: module of recmodel.jobs, and the command in it
+    "train": ("train", "train"),
+    "score": ("score_all", "score"),
+    "nightly": ("nightly", "nightly"),
+    "models": ("models", "models"),
+    "report": ("report", "write_report"),
+    "show": ("show", "show"),
+    "predict": ("predict", "predict"),
+    "evaluate": ("evaluate", "evaluate"),
+    "settings": ("settings", "show_settings"),
+}
+
+
+class _Jobs(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_JOBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _JOBS:
+            return None
+        module, command = _JOBS[cmd_name]
+        found: click.Command = getattr(importlib.import_module(f"recmodel.jobs.{module}"), command)
+        return found
+
+
+@click.command(
+    cls=_Jobs,
+    context_settings=options.CONTEXT,
+    epilog="Examples: recmodel train --data ml-latest-small; recmodel score --data ml-latest-small --master local[8]; "
+    "recmodel show 42",
+)
+@click.version_option(recmodel.__version__, prog_name="recmodel")
+def jobs(**_: Any) -> None:
+    """Movie recommendations for every user, every night.
+
+    Each command explains itself: recmodel score --help.
+    """
+
+
+def main() -> None:
+    """What `recmodel` and `python -m recmodel` run."""
+    arguments = sys.argv[1:]
+    if arguments[:1] == ["score"] and not {"-h", "--help"} & {*arguments}:
+        from recmodel import launch
+
+        try:
+            launch.spark_submit(Path(__file__).with_name("jobs") / "score_all.py", arguments[1:])
+        except RecmodelError as error:
+            sys.exit(console.complain(error))
+    console.run(jobs)
+
+
+if __name__ == "__main__":
+    main()
