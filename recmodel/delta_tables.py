@@ -128,8 +128,8 @@ def dataset(output: str, name: str, run_date: date) -> ds.Dataset:
 def _statistics(footer: pq.FileMetaData) -> dict[str, Any]:
     """Of one file, as Delta has them: the number of rows, and for each column its nulls and the range of its values.
 
-    Readers skip files by the ranges. They are of all columns or of none, since deltalake's PyArrow datasets take one that
-    is missing for an empty one.
+    Readers skip files by the ranges. They are of all columns or of none, since deltalake's PyArrow datasets take one
+    that is missing for an empty one.
     """
     lowest: dict[str, Any] = {}
     highest: dict[str, Any] = {}

@@ -36,6 +36,7 @@ def start(name: str, *, ship_package: bool = False) -> SparkSession:
     conf.set("spark.sql.session.timeZone", "UTC")
     conf.set("spark.sql.parquet.outputTimestampType", "TIMESTAMP_MICROS")  # INT96 has no statistics
     conf.set("spark.sql.parquet.compression.codec", "zstd")
+    conf.setIfMissing("spark.hadoop.parquet.block.size", str(4 << 20))  # a query for a user reads one such row group
     conf.setIfMissing("spark.sql.execution.arrow.maxRecordsPerBatch", "2048")  # users, with their histories
     spark = SparkSession.builder.config(conf=conf).getOrCreate()
     spark.sparkContext.setLogLevel("WARN")

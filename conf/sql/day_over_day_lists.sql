@@ -1,4 +1,4 @@
--- What entered and left each user's list between the run before and the newest one; rank is that of the run it was in.
+-- What entered and what left each user's list between the run before and the newest one, with its rank in the list.
 WITH today AS (
     SELECT user_id, movie_id, title, rank FROM recommendations
     WHERE run_date = (SELECT max(run_date) FROM recommendations)

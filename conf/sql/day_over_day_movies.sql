@@ -1,4 +1,4 @@
--- The movies whose audience changed most between the run before and the newest one.
+-- The hundred movies that entered or left most lists, on balance, between the run before and the newest one.
 WITH today AS (
     SELECT movie_id, max(title) AS title, count(*) AS lists FROM recommendations
     WHERE run_date = (SELECT max(run_date) FROM recommendations)
@@ -14,8 +14,8 @@ yesterday AS (
 SELECT
     coalesce(t.movie_id, y.movie_id) AS movie_id,
     coalesce(t.title, y.title) AS title,
-    coalesce(y.lists, 0) AS lists_before,
-    coalesce(t.lists, 0) AS lists_now
+    coalesce(t.lists, 0) AS lists,
+    coalesce(y.lists, 0) AS lists_before
 FROM today t FULL OUTER JOIN yesterday y ON t.movie_id = y.movie_id
 ORDER BY abs(coalesce(t.lists, 0) - coalesce(y.lists, 0)) DESC, 1
 LIMIT 100;

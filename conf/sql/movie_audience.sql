@@ -1,5 +1,5 @@
--- Who is recommended a movie in the newest run, and how high: movie 1196.
+-- Who is recommended one movie, 1196, in the newest run, and how high.
 SELECT user_id, rank, retrieval_score, predicted_rating
-FROM recommendations
-WHERE run_date = (SELECT max(run_date) FROM recommendations) AND movie_id = 1196
+FROM latest_recommendations
+WHERE movie_id = 1196
 ORDER BY rank, user_id;

@@ -1,5 +1,5 @@
--- One user's list in the newest run: user 42.
+-- The list of one user, 42, in the newest run.
 SELECT rank, movie_id, title, retrieval_score, predicted_rating, source
-FROM recommendations
-WHERE run_date = (SELECT max(run_date) FROM recommendations) AND user_id = 42
+FROM latest_recommendations
+WHERE user_id = 42
 ORDER BY rank;
