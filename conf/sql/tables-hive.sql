@@ -14,7 +14,8 @@ CREATE EXTERNAL TABLE IF NOT EXISTS rejects (
 )
 PARTITIONED BY (run_date DATE) STORED AS PARQUET LOCATION '/data/output/rejects';
 
--- The newest run alone, without the column run_date; nothing has to be repeated for these.
+-- The newest run alone, without the column run_date. Nothing has to be repeated for these, but in a Spark session that
+-- has read one before: REFRESH TABLE.
 CREATE EXTERNAL TABLE IF NOT EXISTS latest_recommendations (
     user_id BIGINT, rank INT, movie_id BIGINT, title STRING, retrieval_score FLOAT, predicted_rating FLOAT,
     source STRING, model_version STRING, scored_at TIMESTAMP
