@@ -29,6 +29,7 @@ from recmodel import stores, tables
 SQL = ROOT / "conf/sql"
 QUERIES = sorted(path.stem for path in SQL.glob("*.sql") if not path.stem.startswith(("tables-", "pruning")))
 OF_TABLES = [name for name in QUERIES if name != "runs"]
+TABLES = (c.RECOMMENDATIONS_TABLE, c.PREDICTED_RATINGS_TABLE, c.REJECTS_TABLE, c.USERS_TABLE)
 DAYS = [date(2026, 1, 29), date(2026, 1, 30), date(2026, 2, 1)]
 SCHEMA = pa.schema(
     [
@@ -75,11 +76,13 @@ def publish(output, numbers=range(3)) -> None:
             {c.USER_ID: [1], c.MOVIE_ID: [2], c.PREDICTED_RATING: pa.array([3.5], pa.float32()), c.MODEL_VERSION: ["v"]}
         )
         rejects = pa.Table.from_pylist([{"file": "f", "row": 1, "column": "c", "value": "v", "reason": "r"}], c.REJECTS)
+        users = pa.table({name: pa.array([number], pa.int64()) for name in c.USER})
         staged = tables.staged(output, DAYS[number], "key")
         for table, parts in (
             (c.RECOMMENDATIONS_TABLE, lists),
             (c.PREDICTED_RATINGS_TABLE, [predicted]),
             (c.REJECTS_TABLE, [rejects]),
+            (c.USERS_TABLE, [users]),
         ):
             for part, content in enumerate(parts):
                 with stores.create(stores.below(staged.table(table), f"part-{part:05d}-x.parquet")) as sink:
@@ -245,7 +248,7 @@ def on_trino(output):
             (parsed,) = sqlglot.parse(statement, dialect="trino")
             if not isinstance(parsed, sqlglot.exp.Command):  # CALL, which sqlglot takes as it is
                 connection.execute(parsed.sql("duckdb"))
-        for name in (c.RECOMMENDATIONS_TABLE, c.PREDICTED_RATINGS_TABLE, c.REJECTS_TABLE):
+        for name in TABLES:
             for table, folder in ((name, f"{name}/*"), (f"latest_{name}", f"latest/{name}")):
                 files = f"'{output}/{folder}/*.parquet', hive_partitioning = {'*' in folder}, union_by_name = true"
                 connection.execute(f"insert into {table} by name select * from read_parquet({files})")
@@ -258,7 +261,7 @@ def on_delta(tmp_path_factory):
     output = (tmp_path_factory.mktemp("delta") / "output").as_uri()
     publish(output)
     with duckdb.connect() as connection:
-        for name in (c.RECOMMENDATIONS_TABLE, c.PREDICTED_RATINGS_TABLE, c.REJECTS_TABLE):
+        for name in TABLES:
             connection.register(name, deltalake.DeltaTable(f"{output}/{name}").to_pyarrow_dataset())
         connection.execute(query("tables-delta"))
         yield lambda query: connection.execute(query).fetchall()
@@ -341,6 +344,8 @@ OTHER_TABLES = {
     "SELECT count(*) FROM latest_recommendations WHERE retrieval_score IS NULL": (
         sum(row[c.RETRIEVAL_SCORE] is None for row in NOW),
     ),
+    "SELECT count(*), max(ratings) FROM users": (3, 2),
+    "SELECT ratings, movies, fingerprint FROM latest_users": (2, 2, 2),
     "SELECT count(*) FROM latest_predicted_ratings CROSS JOIN latest_rejects": (1,),
 }
 
@@ -360,7 +365,8 @@ def test_the_columns_written_down_are_those_of_the_tables(name):
             found = [column.name for column in statement.this.expressions]
             written[statement.this.this.name] = [column for column in found if column != c.RUN_DATE]
     predicted = [c.USER_ID, c.MOVIE_ID, c.PREDICTED_RATING, c.MODEL_VERSION]
-    right = {"recommendations": [*c.RECOMMENDATION], "predicted_ratings": predicted, "rejects": c.REJECTS.names}
+    columns = ([*c.RECOMMENDATION], predicted, c.REJECTS.names, [*c.USER])
+    right = dict(zip(TABLES, columns, strict=True))
     assert written == right | {f"latest_{table}": columns for table, columns in right.items()}
 
 

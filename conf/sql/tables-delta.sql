@@ -1,5 +1,5 @@
 -- An --output that is a URI holds Delta tables. First give them their names, each engine in its way, here of
--- s3://lake/tables; likewise predicted_ratings and rejects:
+-- s3://lake/tables; likewise predicted_ratings, rejects and users:
 --   DuckDB   CREATE VIEW recommendations AS SELECT * FROM delta_scan('s3://lake/tables/recommendations')
 --   DuckDB in Python, without its extension:
 --            table = deltalake.DeltaTable("s3://lake/tables/recommendations")
@@ -13,3 +13,5 @@ CREATE OR REPLACE VIEW latest_predicted_ratings AS
 SELECT * FROM predicted_ratings WHERE run_date = (SELECT max(run_date) FROM predicted_ratings);
 CREATE OR REPLACE VIEW latest_rejects AS
 SELECT * FROM rejects WHERE run_date = (SELECT max(run_date) FROM rejects);
+CREATE OR REPLACE VIEW latest_users AS
+SELECT * FROM users WHERE run_date = (SELECT max(run_date) FROM users);

@@ -6,6 +6,8 @@ CREATE OR REPLACE TEMPORARY VIEW predicted_ratings AS
 SELECT * FROM parquet.`var/output/predicted_ratings` WITH (mergeSchema = 'true');
 CREATE OR REPLACE TEMPORARY VIEW rejects AS
 SELECT * FROM parquet.`var/output/rejects` WITH (mergeSchema = 'true');
+CREATE OR REPLACE TEMPORARY VIEW users AS
+SELECT * FROM parquet.`var/output/users` WITH (mergeSchema = 'true');
 CREATE OR REPLACE TEMPORARY VIEW runs AS
 SELECT * FROM json.`var/output/runs` WITH (multiLine = 'true');
 
@@ -15,5 +17,6 @@ SELECT * FROM parquet.`var/output/latest/recommendations`;
 CREATE OR REPLACE TEMPORARY VIEW latest_predicted_ratings AS
 SELECT * FROM parquet.`var/output/latest/predicted_ratings`;
 CREATE OR REPLACE TEMPORARY VIEW latest_rejects AS SELECT * FROM parquet.`var/output/latest/rejects`;
+CREATE OR REPLACE TEMPORARY VIEW latest_users AS SELECT * FROM parquet.`var/output/latest/users`;
 CREATE OR REPLACE TEMPORARY VIEW latest_runs AS
 SELECT * FROM json.`var/output/latest/runs` WITH (multiLine = 'true');

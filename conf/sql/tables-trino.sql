@@ -1,5 +1,5 @@
 -- Trino, for a catalogue `hive` of its Hive connector whose metastore does not have the tables of tables-hive.sql yet
--- (else they are there already). Put the path of your --output for /data/output. Repeat the last three lines after each
+-- (else they are there already). Put the path of your --output for /data/output. Repeat the last four lines after each
 -- night: they add and drop dates.
 CREATE SCHEMA IF NOT EXISTS hive.recmodel;
 USE hive.recmodel;
@@ -17,6 +17,8 @@ CREATE TABLE IF NOT EXISTS rejects (
     "file" VARCHAR, "row" BIGINT, "column" VARCHAR, "value" VARCHAR, reason VARCHAR, run_date DATE
 )
 WITH (format = 'PARQUET', external_location = 'file:///data/output/rejects', partitioned_by = ARRAY['run_date']);
+CREATE TABLE IF NOT EXISTS users (user_id BIGINT, ratings BIGINT, movies BIGINT, fingerprint BIGINT, run_date DATE)
+WITH (format = 'PARQUET', external_location = 'file:///data/output/users', partitioned_by = ARRAY['run_date']);
 
 -- The newest run alone, without the column run_date; nothing has to be repeated for these.
 CREATE TABLE IF NOT EXISTS latest_recommendations (
@@ -32,7 +34,10 @@ CREATE TABLE IF NOT EXISTS latest_rejects (
     "file" VARCHAR, "row" BIGINT, "column" VARCHAR, "value" VARCHAR, reason VARCHAR
 )
 WITH (format = 'PARQUET', external_location = 'file:///data/output/latest/rejects');
+CREATE TABLE IF NOT EXISTS latest_users (user_id BIGINT, ratings BIGINT, movies BIGINT, fingerprint BIGINT)
+WITH (format = 'PARQUET', external_location = 'file:///data/output/latest/users');
 
 CALL hive.system.sync_partition_metadata('recmodel', 'recommendations', 'FULL');
 CALL hive.system.sync_partition_metadata('recmodel', 'predicted_ratings', 'FULL');
 CALL hive.system.sync_partition_metadata('recmodel', 'rejects', 'FULL');
+CALL hive.system.sync_partition_metadata('recmodel', 'users', 'FULL');
