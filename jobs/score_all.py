@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 import recmodel
-from recmodel import artifact, console, data, drift, files, options, settings, stores, tables
+from recmodel import artifact, console, data, drift, files, launch, options, settings, stores, tables
 from recmodel import columns as c
 from recmodel.errors import InputRejected, RecmodelError, ScoringFailed, UsageRejected
 
@@ -55,6 +56,7 @@ INTAKE, PLAN = "intake.json", "plan.json"
     help="What the table predicted_ratings holds: the recommended pairs, or the whole matrix.",
 )
 @click.option("--min-history", type=int, help="Users with fewer ratings are served from popularity.")
+@options.spark
 @options.dry_run
 def score(**flags: Any) -> None:
     """Score every user against the whole catalogue and publish the top N as Parquet.
@@ -71,6 +73,7 @@ def score(**flags: Any) -> None:
         },
     )
     run_date = flags["run_date"].date() if flags["run_date"] else date.today()
+    launch.prepare(options.for_spark())
     console.start_log(chosen.paths.logs, "score", as_json=chosen.monitoring.json_logs)
     what = {"model_version": flags["model_version"], "users_file": flags["users"] and Path(flags["users"])}
     if flags["dry_run"]:
@@ -96,11 +99,7 @@ def run(
     output = chosen.paths.output
 
     with tables.locked(output):
-        with stage("check the model"):
-            version = artifact.open_version(chosen.paths.models, model_version)
-            rank_by = _rank_by(chosen.scoring, version)
-            catalogue = version.catalogue()
-
+        version, rank_by, catalogue = _check_model(chosen, model_version, stage)
         with stage("read and check the input"):
             folder = data.data_dir(chosen.paths.data, chosen.paths.sample)
             key = _key(chosen, rank_by, version, folder, users_file)
@@ -136,7 +135,7 @@ def run(
             staged.discard()
             raise
         except Exception as error:  # what is finished stays staged: the same command goes on from there
-            raise ScoringFailed(f"scoring failed: {_cause(error)}{console.where_the_trace_is()}") from error
+            raise ScoringFailed(f"scoring failed: {session.cause(error)}{console.where_the_trace_is()}") from error
         finally:
             spark.stop()
 
@@ -161,7 +160,7 @@ def run(
 
 
 def _foresee(chosen: settings.Settings, run_date: date, *, model_version: str | None, users_file: Path | None) -> None:
-    """All that `run` does before it scores, in a place that is gone afterwards; says what it would do then.
+    """Checks what `run` would, in a place that is gone afterwards, as far as Spark's start; says what it would do.
 
     Raises:
         RecmodelError: what `run` would raise.
@@ -169,40 +168,50 @@ def _foresee(chosen: settings.Settings, run_date: date, *, model_version: str | 
     stage = console.Stages()
     output = chosen.paths.output
     tables.ready(output)
-    with stage("check the model"):
-        version = artifact.open_version(chosen.paths.models, model_version)
-        rank_by = _rank_by(chosen.scoring, version)
-        catalogue = version.catalogue()
+    version, rank_by, catalogue = _check_model(chosen, model_version, stage)
     with tempfile.TemporaryDirectory() as aside:
-        staged = tables.LinkedRun(output, aside, run_date)
+        staged = tables.LinkedRun(output, stores.below(aside, "run"), run_date)
         with stage("read and check the input"):
-            folder = data.data_dir(chosen.paths.data, chosen.paths.sample)
+            folder = data.data_dir(chosen.paths.data, aside)
             key = _key(chosen, rank_by, version, folder, users_file)
             intake = _stage_input(chosen, folder, users_file, catalogue, staged)
-        with stage("start Spark"):
-            from recmodel import histories, session
+            rows = pq.read_table(staged.scratch(RATINGS if users_file is None else USERS), columns=[c.USER_ID])
+            users = pc.count_distinct(rows.column(c.USER_ID)).as_py()
+    with stage("start Spark"):
+        from recmodel import session
 
-            spark = session.start("recmodel score --dry-run")
-        try:
-            with stage("divide the users", own_progress=True):
-                by_user = histories.ratings_by_user(*_staged_input(spark, staged, users_file is not None))
-                plan = _plan(by_user, chosen.scoring.users_per_task, spark.sparkContext.defaultParallelism, staged)
-        finally:
-            spark.stop()
+        spark = session.start("recmodel score --dry-run")
+    try:
+        session.check_reach(spark, output)
+    finally:
+        spark.stop()
+    published = tables.run_dates(output)
     facts = {
-        "run date": f"{run_date}{', published already: it would be replaced' * (run_date in tables.run_dates(output))}",
+        "run date": f"{run_date}, published already: it would be replaced" if run_date in published else run_date,
         "model version": version.name,
         "ranked by": rank_by,
-        "users to score": f"{plan['users']:,}",
+        "users to score": f"{users:,}",
         "movies in the catalogue": f"{catalogue.num_rows:,}",
-        "partitions": f"{len(plan['starts']) + 1:,}",
-        "recommendations": f"up to {plan['users'] * chosen.scoring.top_n:,} rows",
+        "recommendations": f"up to {users * chosen.scoring.top_n:,} rows",
         "rows rejected": f"{intake['rows_rejected']:,}",
         "interrupted run": "it would go on" if tables.resumable(output, run_date, key) else "none of this kind",
         "would be published in": output,
     }
     console.out.print(console.facts(facts))
-    console.out.print("nothing was written: this was --dry-run")
+    console.out.print(console.DRY)
+
+
+def _check_model(
+    chosen: settings.Settings, model_version: str | None, stage: console.Stages
+) -> tuple[artifact.ModelVersion, str, pa.Table]:
+    """(the version, the ranking policy, `columns.CATALOGUE`).
+
+    Raises:
+        ModelRejected, UsageRejected: see `artifact.open_version` and `_rank_by`.
+    """
+    with stage("check the model"):
+        version = artifact.open_version(chosen.paths.models, model_version)
+        return version, _rank_by(chosen.scoring, version), version.catalogue()
 
 
 def _key(
@@ -280,7 +289,7 @@ def _score(
 
     ratings, asked = _staged_input(spark, staged, only_some)
     by_user = histories.ratings_by_user(ratings, asked)
-    with stage("divide the users", own_progress=True):
+    with stage("divide the users"):
         plan = _plan(by_user, chosen.scoring.users_per_task, spark.sparkContext.defaultParallelism, staged)
 
     broadcast = spark.sparkContext.broadcast(payload)
@@ -291,28 +300,34 @@ def _score(
         by_part = rows.write.mode("append").option("mapreduce.fileoutputcommitter.algorithm.version", "2")
         by_part.parquet(spark_path(staged.table(table)))
 
-    with stage("score and write recommendations", own_progress=True):
+    def left(done: set[int]) -> int:
+        return round(plan["users"] * (1 - len(done) / (len(plan["starts"]) + 1)))  # partitions are of about equal size
+
+    with stage("score and write recommendations") as progress:
         done = staged.finished_parts(c.RECOMMENDATIONS_TABLE)
         users = histories.histories(ratings, asked, plan["starts"], done)
         scored = scoring.recommend(users, broadcast, request, stats)
         titles = spark.createDataFrame(catalogue.select([c.MOVIE_ID, c.TITLE]))
         scored_at = datetime.fromisoformat(plan["started_at"])
-        write(scoring.publishable(scored, titles, payload.model_version, scored_at), c.RECOMMENDATIONS_TABLE)
+        rows = scoring.publishable(scored, titles, payload.model_version, scored_at)
+        with scoring.watched(stats, left(done), progress):
+            write(rows, c.RECOMMENDATIONS_TABLE)
 
-    with stage("write predicted ratings", own_progress=True):
+    with stage("write predicted ratings") as progress:
         written = spark.read.parquet(spark_path(staged.table(c.RECOMMENDATIONS_TABLE)))
         made_by = f.lit(payload.model_version).alias(c.MODEL_VERSION)
         if chosen.scoring.predicted_ratings == "all":
             done_too = staged.finished_parts(c.PREDICTED_RATINGS_TABLE)
             users = histories.histories(ratings, asked, plan["starts"], done_too)
             predicted = scoring.predict_all(users, broadcast, request, stats).select("*", made_by)
-            write(predicted, c.PREDICTED_RATINGS_TABLE)
+            with scoring.watched(stats, left(done_too), progress):
+                write(predicted, c.PREDICTED_RATINGS_TABLE)
         else:
             by_model = (f.col(c.SOURCE) == c.SOURCE_MODEL) & f.col(c.PREDICTED_RATING).isNotNull()
             predicted = written.where(by_model).select(c.USER_ID, c.MOVIE_ID, c.PREDICTED_RATING, made_by)
             predicted.write.mode("overwrite").parquet(spark_path(staged.table(c.PREDICTED_RATINGS_TABLE)))
 
-    with stage("check what was written", own_progress=True):
+    with stage("check what was written"):
         promised = checks.Promised(
             top_n=request.n,
             movies=catalogue.num_rows,
@@ -393,18 +408,6 @@ def _rank_by(scoring: settings.Scoring, version: artifact.ModelVersion) -> str:
             f"choose another --rank-by or --predicted-ratings, or train the preset default"
         )
     return rank_by
-
-
-def _cause(error: Exception) -> str:
-    """The line of a Spark error that says most: the end of a Python worker's trace, Java's last cause, or the first."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    in_worker = [i for i, line in enumerate(lines) if line.startswith("Traceback (most recent call last)")]
-    if in_worker:
-        for line in lines[in_worker[-1] + 1 :]:
-            if not line.startswith("File ") and ": " in line and line.split(": ")[0].replace(".", "").isidentifier():
-                return line[:300]
-    causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
-    return (causes[-1:] or lines or [type(error).__name__])[0][:300]
 
 
 def _summary(output: str, run_date: date, preview_users: int = 2, preview_rows: int = 3) -> None:
