@@ -16,6 +16,7 @@ from recmodel import console, data, options, settings
 
 
 @click.command(
+    short_help="Print how good a preset is beside baselines.",
     epilog="Example: recmodel evaluate --data ml-latest-small --split time --seeds 5",
     context_settings=options.CONTEXT,
 )

@@ -19,6 +19,7 @@ MODEL_REJECTED = ModelRejected.exit_code
 
 
 @click.command(
+    short_help="Train when it is due, score, publish, report, clean up.",
     epilog="Example, in a crontab: 15 3 * * * /opt/recmodel/submit.sh nightly --data /data/ratings --master local[8]",
     context_settings={**options.CONTEXT, "ignore_unknown_options": True, "allow_extra_args": True},
 )

@@ -33,6 +33,7 @@ INTAKE, PLAN = "intake.json", "plan.json"
 
 
 @click.command(
+    short_help="Score every user and publish the top N.",
     epilog="Example: recmodel score --data ml-latest-small --rank-by two-stage --top-n 20",
     context_settings=options.CONTEXT,
 )
@@ -410,9 +411,9 @@ def _rank_by(scoring: settings.Scoring, version: artifact.ModelVersion) -> str:
     return rank_by
 
 
-def _summary(output: str, run_date: date, preview_users: int = 2, preview_rows: int = 3) -> None:
+def _summary(output: str, run_date: date, preview_users: int = 1, preview_rows: int = 3) -> None:
     run = tables.read_run(output, run_date)
-    made = run["recommendations"]
+    made, peak = run["recommendations"], run["peak_mib"]
     facts = {
         "run date": run["run_date"],
         "model version": run["model_version"],
@@ -422,9 +423,7 @@ def _summary(output: str, run_date: date, preview_users: int = 2, preview_rows: 
         "recommendations": f"{made['rows']:,} rows, {made['distinct_movies']:,} different movies",
         "predicted ratings": f"{run['predicted_ratings']['rows']:,} rows",
         "rows rejected": f"{run['rows_rejected']:,}",
-        "peak memory": ", ".join(
-            f"{process.replace('_', ' ')} {mib:,} MiB" for process, mib in run["peak_mib"].items()
-        ),
+        "peak memory": f"driver {peak['driver_python'] + peak['driver_jvm']:,} MiB, worker {peak['largest_worker']:,} MiB",
         "published in": output,
     }
     console.out.print(console.facts(facts))

@@ -8,7 +8,11 @@ from recmodel import console, options, settings, tables
 from recmodel.errors import UsageRejected
 
 
-@click.command(epilog="Example: recmodel show 42 --top-n 5", context_settings=options.CONTEXT)
+@click.command(
+    short_help="Print what a user is recommended.",
+    epilog="Example: recmodel show 42 --top-n 5",
+    context_settings=options.CONTEXT,
+)
 @click.argument("user_id", type=int)
 @options.output
 @click.option("--run-date", type=click.DateTime(["%Y-%m-%d"]), help="A run other than the newest.")

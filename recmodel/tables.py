@@ -288,7 +288,7 @@ def published(output: Location, run_date: date | None) -> date:
     """
     dates = run_dates(output)
     if not dates:
-        raise UsageRejected(f"{output} holds no published run; run ./submit.sh score first, or give --output")
+        raise UsageRejected(f"{output} holds no published run; score first, or give another --output")
     chosen = run_date or dates[-1]
     if chosen not in dates:
         nearest = min(dates, key=lambda day: abs(day - chosen))
