@@ -13,7 +13,9 @@ def models() -> None:
     """List model versions, and choose the one in use."""
 
 
-@models.command("list", epilog="Example: recmodel models list --models var/models")
+@models.command(
+    "list", short_help="Print all versions, oldest first.", epilog="Example: recmodel models list --models var/models"
+)
 @options.models
 def list_versions(models: str | None) -> None:
     """Print all versions, oldest first, with how good they were and why one was not let in."""

@@ -414,6 +414,7 @@ def _rank_by(scoring: settings.Scoring, version: artifact.ModelVersion) -> str:
 def _summary(output: str, run_date: date, preview_users: int = 1, preview_rows: int = 3) -> None:
     run = tables.read_run(output, run_date)
     made, peak = run["recommendations"], run["peak_mib"]
+    driver = peak["driver_python"] + peak["driver_jvm"]
     facts = {
         "run date": run["run_date"],
         "model version": run["model_version"],
@@ -423,7 +424,7 @@ def _summary(output: str, run_date: date, preview_users: int = 1, preview_rows: 
         "recommendations": f"{made['rows']:,} rows, {made['distinct_movies']:,} different movies",
         "predicted ratings": f"{run['predicted_ratings']['rows']:,} rows",
         "rows rejected": f"{run['rows_rejected']:,}",
-        "peak memory": f"driver {peak['driver_python'] + peak['driver_jvm']:,} MiB, worker {peak['largest_worker']:,} MiB",
+        "peak memory": f"driver {driver:,} MiB, largest worker {peak['largest_worker']:,} MiB",
         "published in": output,
     }
     console.out.print(console.facts(facts))

@@ -65,7 +65,7 @@ def check_reach(spark: SparkSession, location: str) -> None:
         path.getFileSystem(spark.sparkContext._jsc.hadoopConfiguration())
     except Exception as error:
         raise ScoringFailed(
-            f"Spark cannot write to {location}: {cause(error)}; give it a connector: --packages"
+            f"Spark cannot write to {location}: {cause(error)}; give it a connector with --packages"
         ) from error
 
 
