@@ -63,9 +63,7 @@ def test_a_wheel_holds_everything_that_a_checkout_runs_with(installed):
     assert "recmodel = recmodel.__main__:main" in entry_points.read_text()
 
 
-def test_the_wheel_works_anywhere_and_its_settings_are_a_settings_file(
-    recmodel_command, run_python, installed, tmp_path
-):
+def test_the_wheel_works_anywhere_and_prints_a_settings_file(recmodel_command, run_python, installed, tmp_path):
     where = run_python("-c", "import recmodel; print(recmodel.__file__, recmodel.__version__)").stdout
     assert where.startswith(f"{installed}/recmodel/__init__.py ")
     assert recmodel_command("--version").stdout.split()[-1] == where.split()[-1]
@@ -110,11 +108,10 @@ def test_what_goes_to_a_pipe_is_short(from_python):
 
 @pytest.mark.parametrize("arguments", [["--help"], ["settings"], ["show", "1"], ["report"], ["models", "list"]])
 def test_quick_commands_load_neither_tensorflow_nor_spark(run_python, from_python, arguments):
-    paths = {
-        "RECMODEL_PATHS__OUTPUT": from_python.folder / "output",
-        "RECMODEL_PATHS__MODELS": from_python.folder / "models",
-    }
-    answer = run_python("-X", "importtime", "-m", "recmodel", *arguments, **{k: str(v) for k, v in paths.items()})
+    answer = run_python(
+        "-X", "importtime", "-m", "recmodel", *arguments, RECMODEL_PATHS__OUTPUT=str(from_python.folder / "output"),
+        RECMODEL_PATHS__MODELS=str(from_python.folder / "models"),
+    )  # fmt: skip
     assert answer.returncode == 0, answer.stderr[-1000:]
     imported = set(re.findall(r"\| +([\w.]+)$", answer.stderr, flags=re.MULTILINE))
     assert "click" in imported
@@ -191,8 +188,11 @@ def test_the_shell_completes(run_python, words, offered):
     assert {line.split(",")[1] for line in answer.stdout.splitlines()} == offered
 
 
-@pytest.mark.parametrize("command", ["", "train", "score", "nightly", "models", "models list", "models promote",
-                                     "models rollback", "report", "show", "predict", "evaluate", "settings"])  # fmt: skip
+@pytest.mark.parametrize(
+    "command",
+    ["", "train", "score", "nightly", "models", "models list", "models promote", "models rollback", "report", "show",
+     "predict", "evaluate", "settings"],
+)  # fmt: skip
 def test_help_has_an_example_and_fits_a_terminal(command):
     from click.testing import CliRunner
 
@@ -267,14 +267,8 @@ def test_a_flag_that_spark_refuses_is_a_sentence(recmodel_command, toy, toy_mode
     ("said", "reason"),
     [
         ("WARNING: modules\nError: Invalid argument to --conf: x\n\nUsage: …", "Invalid argument to --conf: x"),
-        (
-            'Exception in thread "main" org.apache.spark.SparkException: No such master\n\tat a.b(C.scala)',
-            "No such master",
-        ),
-        (
-            "Error occurred during initialization of VM\nNo space\n",
-            "Error occurred during initialization of VM; No space",
-        ),
+        ('Exception in thread "main" org.apache.spark.SparkException: No master\n\tat a.b(C.scala)', "No master"),
+        ("Error occurred during initialization\nNo space\n", "Error occurred during initialization; No space"),
         ("", "Java ended at once"),
     ],
 )
@@ -290,8 +284,6 @@ def test_a_driver_on_the_cluster_is_left_to_spark_submit(recmodel_command, tmp_p
     given = ["--master=yarn", "--deploy-mode", "cluster", "--top-n", "5"]
     handed = recmodel_command("score", *given, SPARK_HOME=str(tmp_path)).stdout.split()
     job = next(i for i, word in enumerate(handed) if word.endswith("jobs/score_all.py"))
-    assert set(zip(handed[:job:2], handed[1:job:2], strict=True)) == {
-        ("--master", "yarn"),
-        ("--deploy-mode", "cluster"),
-    }
+    flags = dict(zip(handed[:job:2], handed[1:job:2], strict=True))
+    assert flags == {"--master": "yarn", "--deploy-mode": "cluster"}
     assert handed[job + 1 :] == given
