@@ -117,7 +117,7 @@ def watched(
         last = False
         while not last:
             last = ended.wait(seconds)
-            progress(stats.value.users - before, users, "users")
+            progress(min(stats.value.users - before, users), users, "users")  # a task that is run again counts again
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
