@@ -222,7 +222,7 @@ def _key(
     chosen: settings.Settings, conditions: str, before: dict[str, Any] | None, folder: Path, users: Path | None
 ) -> str:
     """Names all that decides the rows of a run: an interrupted run goes on only where none of it has changed."""
-    inputs = [data.find(folder, "ratings"), data.find(folder, "movies"), users]
+    inputs = [data.find(folder, "ratings"), data.find(folder, "movies"), users and data.find_users(users)]
     decides = {
         "conditions": conditions,
         "input": [files.sha256(path) for path in inputs if path],

@@ -37,9 +37,11 @@ def prepare(flags: Sequence[str] = ()) -> None:
     """
     if _is_submitted():
         return
-    if not (os.environ.get("JAVA_HOME") or shutil.which("java")):
+    home = os.environ.get("JAVA_HOME")
+    if not shutil.which(str(Path(home, "bin/java")) if home else "java"):
         raise UsageRejected(
-            "no Java found; install Java 17 or newer (Debian: openjdk-17-jre-headless) or set JAVA_HOME"
+            f"no Java found{f' in JAVA_HOME, {home}' if home else ''}; install Java 17 or newer "
+            "(Debian: openjdk-17-jre-headless), or set JAVA_HOME to where it is"
         )
     if "SPARK_HOME" not in os.environ:  # else that Spark has a configuration of its own
         os.environ.setdefault("SPARK_CONF_DIR", str(settings.conf_file("spark-defaults.conf").parent))

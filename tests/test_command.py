@@ -246,6 +246,9 @@ def test_a_dry_run_fails_as_the_run_would(recmodel_command, toy, toy_models, tmp
     assert not output.exists()
     with tables.locked(output):
         assert dry("--data", toy, "--output", output)[0] == 75
+    code, said = dry("--data", toy, "--output", output, "--users", tmp_path / "nobody.csv")
+    assert code == 3
+    assert "nobody.csv does not exist; --users takes" in said
     code, said = dry("--data", toy, "--output", "s3://bucket/tables")
     assert code == 5
     assert "S3AFileSystem not found; give it a connector with --packages" in said
@@ -261,6 +264,12 @@ def test_a_flag_that_spark_refuses_is_a_sentence(recmodel_command, toy, toy_mode
     assert answer.returncode == 2
     (sentence,) = answer.stderr.splitlines()
     assert sentence.startswith("Error: Spark does not start: Executor memory must be a positive number")
+
+
+@pytest.mark.parametrize(("home", "where"), [("", ""), ("/nowhere", " in JAVA_HOME, /nowhere")])
+def test_a_missing_java_is_said_at_once(recmodel_command, home, where):
+    answer = recmodel_command("score", PATH="/nowhere", JAVA_HOME=home)
+    assert (answer.returncode, f"Error: no Java found{where}; install Java 17 or newer" in answer.stderr) == (2, True)
 
 
 @pytest.mark.parametrize(
