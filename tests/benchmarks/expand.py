@@ -4,11 +4,11 @@
         --output var/ml25m
 
 Source: Belletti, Lakshmanan, Krichene, Chen, Anderson, "Scalable Realistic Recommendation Datasets through Fractal
-Expansions" (2019), which MLPerf used for MovieLens. The expanded matrix is the Kronecker product of a small one and the
-real one: a grid of copies of the real matrix, of which the copy at (i, j) keeps a share of its ratings, drawn at
-random, that follows entry (i, j) of the small matrix. The small matrix is the real one shrunk: how many ratings users of
-one group gave to movies of one group. The paper shrinks it by its singular vectors, here its counts are pooled, which
-needs no decomposition; and its entries are tempered (`_SHARPNESS`), or the tails of the two would multiply.
+Expansions" (2019), which MLPerf used for MovieLens. The expanded matrix is the Kronecker product of a small one and
+the real one: a grid of copies of the real matrix, of which the copy at (i, j) keeps a share of its ratings, drawn at
+random, that follows entry (i, j) of the small matrix. The small matrix is the real one shrunk: how many ratings the
+users of one group gave to the movies of one group. The paper shrinks it by its singular vectors; here its counts are
+pooled, which needs no decomposition, and tempered (`_SHARPNESS`), or the tails of the two would multiply.
 
 Users and movies of a copy are numbered after those of the one before, so movie k + 1 is a copy of real movie
 k mod (real movies), by ascending id. Where the sizes are no multiples, the last copies are the first users and movies
@@ -78,8 +78,8 @@ def expanded(real: Real, users: int, movies: int, ratings: int, seed: int) -> It
     everybody[-1] = users - (down - 1) * real.users
     if movies < real.movies or not users <= ratings <= room.sum():
         raise ValueError(
-            f"{users:,} users and {movies:,} movies can be drawn from {real.users:,} and {real.movies:,} real ones with "
-            f"{users:,} to {room.sum():,} ratings and not fewer movies than there are"
+            f"{users:,} users and {movies:,} movies can be drawn from {real.users:,} and {real.movies:,} real ones "
+            f"with {users:,} to {room.sum():,} ratings, and with as many movies at least"
         )
     small = _pooled(real, down, across) ** _SHARPNESS
     wanted = _whole(_filled(room * small, room, ratings), room, ratings)
@@ -132,7 +132,7 @@ def _room(real: Real, users: int, movies: int) -> np.ndarray:
 
 
 def _pooled(real: Real, down: int, across: int) -> np.ndarray:
-    """[down, across] the real counts, shrunk to so many groups of neighbours; a group may be part of a user or movie."""
+    """[down, across] the real counts, shrunk to so many groups of neighbours; a group may be a part of a user."""
 
     def pooling(count: int, groups: int) -> np.ndarray:
         """[groups, count] which share of each row is in each group."""
@@ -148,7 +148,7 @@ def _pooled(real: Real, down: int, across: int) -> np.ndarray:
 
 
 def _filled(shares: np.ndarray, room: np.ndarray, total: int) -> np.ndarray:
-    """Numbers in proportion to `shares` that add up to `total`, none above its `room`; what overflows goes to others."""
+    """Numbers in proportion to `shares` with the sum `total`, none above its `room`; what overflows goes to others."""
     full = np.zeros(shares.shape, bool)
     while True:
         left = total - room[full].sum()
