@@ -51,21 +51,22 @@ class Source:
     def enlarged(self, movies: int, seed: int = 0) -> HistoryWeights:
         """The model with `movies` movies, whose ids are 0, 1, 2, …"""
         random = np.random.default_rng(seed)
-        of = np.arange(movies) % len(self.weights.movie_ids)
-
-        def copies(vectors: np.ndarray) -> np.ndarray:
-            noise = random.standard_normal((movies, vectors.shape[1]), np.float32) / np.sqrt(vectors.shape[1])
-            length = np.linalg.norm(vectors, axis=1, keepdims=True)
-            return (vectors[of] + NOISE * length[of] * noise).astype(np.float32)
-
         return replace(
             self.weights,
             movie_ids=np.arange(movies),
-            seen_vectors=copies(self.weights.seen_vectors),
-            movie_vectors=copies(self.weights.movie_vectors),
-            traits=copies(self.weights.traits),
-            movie_bias=self.weights.movie_bias[of],
+            seen_vectors=copies(self.weights.seen_vectors, movies, random),
+            movie_vectors=copies(self.weights.movie_vectors, movies, random),
+            traits=copies(self.weights.traits, movies, random),
+            movie_bias=np.resize(self.weights.movie_bias, movies),
         )
+
+
+def copies(vectors: np.ndarray, count: int, random: np.random.Generator) -> np.ndarray:
+    """[count, d] noisy copies of the vectors, in turns."""
+    of = np.arange(count) % len(vectors)
+    noise = random.standard_normal((count, vectors.shape[1]), np.float32) / np.sqrt(vectors.shape[1])
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return (vectors[of] + NOISE * length[of] * noise).astype(np.float32)
 
 
 def source(data_dir: str, **dims: int) -> Source:
