@@ -108,14 +108,16 @@ def run(
             intake = _stage_input(chosen, folder, users_file, catalogue, staged)
 
         with stage("start Spark"):
-            from recmodel import scoring, serving, session
+            from recmodel import resources, scoring, serving, session
 
-            spark = session.start("recmodel score", ship_package=True)
+            packed = serving.pack(version.saved_model)
+            needs = resources.needs(len(packed), catalogue.num_rows, chosen.scoring.block_mib << 20)
+            spark = session.start("recmodel score", ship_package=True, needs=needs)
 
         popular = np.load(io.BytesIO(stores.read(staged.scratch(POPULAR)) or b""))
         payload = scoring.Payload(
             model_version=version.name,
-            saved_model=serving.pack(version.saved_model),
+            saved_model=packed,
             tasks=version.tasks,
             movie_id=catalogue.column(c.MOVIE_ID).to_numpy(),
             popular=popular["row"],
@@ -128,7 +130,7 @@ def run(
             include_seen=chosen.scoring.include_seen,
             min_history=chosen.scoring.min_history,
             block_bytes=chosen.scoring.block_mib << 20,
-            threads=int(spark.sparkContext.getConf().get("spark.task.cpus", "1")),
+            threads=resources.threads(dict(spark.sparkContext.getConf().getAll())),
         )
         try:
             outcome = _score(spark, staged, catalogue, payload, request, chosen, users_file is not None, stage)
@@ -186,7 +188,7 @@ def _foresee(chosen: settings.Settings, run_date: date, *, model_version: str | 
         try:
             with stage("divide the users", own_progress=True):
                 by_user = histories.ratings_by_user(*_staged_input(spark, staged, users_file is not None))
-                plan = _plan(by_user, chosen.scoring.users_per_task, spark.sparkContext.defaultParallelism, staged)
+                plan = _plan(by_user, chosen.scoring.users_per_task, spark, staged)
         finally:
             spark.stop()
     facts = {
@@ -281,7 +283,7 @@ def _score(
     ratings, asked = _staged_input(spark, staged, only_some)
     by_user = histories.ratings_by_user(ratings, asked)
     with stage("divide the users", own_progress=True):
-        plan = _plan(by_user, chosen.scoring.users_per_task, spark.sparkContext.defaultParallelism, staged)
+        plan = _plan(by_user, chosen.scoring.users_per_task, spark, staged)
 
     broadcast = spark.sparkContext.broadcast(payload)
     stats = spark.sparkContext.accumulator(scoring.WorkerStats(), scoring.MergeWorkerStats())
@@ -342,15 +344,18 @@ def _staged_input(spark: SparkSession, staged: tables.Staged, only_some: bool) -
     return spark.read.parquet(ratings), spark.read.parquet(users) if only_some else None
 
 
-def _plan(by_user: DataFrame, users_per_task: int, slots: int, staged: tables.Staged) -> dict[str, Any]:
+def _plan(by_user: DataFrame, users_per_task: int, spark: SparkSession, staged: tables.Staged) -> dict[str, Any]:
     """How many users there are, where each partition of them starts, and when; the same when a run is resumed."""
-    from recmodel import histories
+    from recmodel import histories, resources, session
 
     known = staged.remembered(PLAN)
     if known is not None:
         return known
-    users = by_user.count()
-    partitions = max(slots, -(-users // users_per_task))
+    users = by_user.count()  # by the end of it executors have come
+    warning = resources.too_many_partitions(users, users_per_task)
+    if warning:
+        console.warn(warning)
+    partitions = resources.partitions(users, users_per_task, session.slots(spark))
     plan = {
         "started_at": datetime.now(timezone.utc).isoformat(),
         "users": users,

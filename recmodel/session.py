@@ -11,14 +11,16 @@ from pyspark import SparkConf, SparkContext, SparkFiles
 from pyspark.sql import SparkSession
 
 import recmodel
-from recmodel import launch
+from recmodel import console, launch, resources
 
 
-def start(name: str, *, ship_package: bool = False) -> SparkSession:
+def start(name: str, *, ship_package: bool = False, needs: resources.Needs | None = None) -> SparkSession:
     """A session with what this project relies on, over whatever spark-submit was told.
 
     Args:
         ship_package: whether executors elsewhere get this package.
+        needs: what the job needs: executors get room for it where nobody said how much, and settings that
+            contradict it are warned of.
     """
     if "PYSPARK_GATEWAY_PORT" not in os.environ:  # else spark-submit has started the JVM
         launch.prepare_environment()
@@ -37,11 +39,28 @@ def start(name: str, *, ship_package: bool = False) -> SparkSession:
     conf.set("spark.sql.parquet.outputTimestampType", "TIMESTAMP_MICROS")  # INT96 has no statistics
     conf.set("spark.sql.parquet.compression.codec", "zstd")
     conf.setIfMissing("spark.sql.execution.arrow.maxRecordsPerBatch", "2048")  # users, with their histories
+    if needs is not None:
+        _make_room(conf, needs)
     spark = SparkSession.builder.config(conf=conf).getOrCreate()
     spark.sparkContext.setLogLevel("WARN")
     if ship_package and master.split("[")[0] != "local":
         _ship_package(spark)
     return spark
+
+
+def slots(spark: SparkSession) -> int:
+    """Tasks that run at a time."""
+    context = spark.sparkContext
+    return resources.slots(dict(context.getConf().getAll()), context.defaultParallelism)
+
+
+def _make_room(conf: SparkConf, needs: resources.Needs) -> None:
+    told = dict(conf.getAll())
+    if resources.derives_overhead(told):
+        conf.set("spark.executor.memoryOverhead", f"{resources.memory_overhead(told, needs) >> 20}m")
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for sentence in resources.contradictions(dict(conf.getAll()), needs, machine):
+        console.warn(sentence)
 
 
 def driver_peak_mib(spark: SparkSession) -> dict[str, int]:
