@@ -36,7 +36,7 @@ import workload
 from rich.console import Console
 from rich.table import Table
 
-from recmodel import artifact, console, data, export, serving, settings
+from recmodel import artifact, capacity, console, data, export, serving, settings
 from recmodel import columns as c
 from recmodel.embedding_model import EmbeddingWeights
 from recmodel.history_model import HistoryWeights
@@ -303,7 +303,7 @@ def _factors(work: Work, users: int, movies: int) -> EmbeddingWeights:
             model = serving.Recommender(scratch)
             few = source.histories(len(np.unique(source.ratings[c.USER_ID])), movies).to_pandas()
             real = model.user_embedding(few[c.USER_ID], list(few[c.SEEN_MOVIE_IDS]), list(few[c.SEEN_RATINGS]))
-        u, v = workload.copies(real, users, random), weights.movie_vectors
+        u, v = capacity.copies(real, users, random), weights.movie_vectors
     kernel = np.zeros((20, 1), np.float32), np.zeros(1, np.float32)  # there is no rating task
     return EmbeddingWeights(np.arange(1, users + 1), u, np.arange(1, movies + 1), v, [kernel], (0.5, 5.0))
 
@@ -335,7 +335,7 @@ def als_seconds(work: Work) -> float:
     users, movies = min(ALS_USERS, work.users(ML25M["users"])), ML25M["movies"]
     random = np.random.default_rng(0)
     spark = peers.start_spark()
-    factors = [workload.copies(source.weights.movie_vectors, count, random) for count in (users, movies)]
+    factors = [capacity.copies(source.weights.movie_vectors, count, random) for count in (users, movies)]
     als = peers.als_model(spark, *factors)
 
     def recommend(block_size: int) -> None:

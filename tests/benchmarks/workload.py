@@ -6,19 +6,17 @@ made them; each user is a real one whose seen movies are copies of what they rat
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from recmodel import capacity, data, export, settings, training
 from recmodel import columns as c
-from recmodel import data, export, settings, training
 from recmodel.embedding_model import EmbeddingWeights
 from recmodel.history_model import HistoryWeights
-
-NOISE = 0.3  # of a copied vector, beside its length
 
 
 @dataclass(frozen=True)
@@ -48,25 +46,9 @@ class Source:
             c.SEEN_RATINGS: pa.ListArray.from_arrays(splits, pa.array(rating, pa.float32())),
         })  # fmt: skip
 
-    def enlarged(self, movies: int, seed: int = 0) -> HistoryWeights:
+    def enlarged(self, movies: int) -> HistoryWeights:
         """The model with `movies` movies, whose ids are 0, 1, 2, …"""
-        random = np.random.default_rng(seed)
-        return replace(
-            self.weights,
-            movie_ids=np.arange(movies),
-            seen_vectors=copies(self.weights.seen_vectors, movies, random),
-            movie_vectors=copies(self.weights.movie_vectors, movies, random),
-            traits=copies(self.weights.traits, movies, random),
-            movie_bias=np.resize(self.weights.movie_bias, movies),
-        )
-
-
-def copies(vectors: np.ndarray, count: int, random: np.random.Generator) -> np.ndarray:
-    """[count, d] noisy copies of the vectors, in turns."""
-    of = np.arange(count) % len(vectors)
-    noise = random.standard_normal((count, vectors.shape[1]), np.float32) / np.sqrt(vectors.shape[1])
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return (vectors[of] + NOISE * length[of] * noise).astype(np.float32)
+        return capacity.enlarged(self.weights, movies)
 
 
 def source(data_dir: str, **dims: int) -> Source:
