@@ -396,10 +396,11 @@ def main(
     for heading in ("work", "reference", "measured", "goal", ""):
         table.add_column(heading)
     for row in rows:
-        table.add_row(row.work, row.reference, f"{row.measured:,.3g} {row.unit}", row.goal, row.verdict)
+        verdict = row.verdict if scale == 1 else ""  # what is fixed weighs too much in a quick look
+        table.add_row(row.work, row.reference, f"{row.measured:,.3g} {row.unit}", row.goal, verdict)
     Console(width=None if sys.stdout.isatty() else 160).print(table)
     if as_json:
-        as_json.write_text(json.dumps([{**asdict(row), "verdict": row.verdict} for row in rows], indent=2) + "\n")
+        as_json.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
 
 
 if __name__ == "__main__":
