@@ -117,7 +117,7 @@ def _training_is_due(chosen: settings.Settings) -> str | None:
     if age > timedelta(days=chosen.training.max_age_days):
         return f"the current version is {age.days} days old"
     metrics = version.metrics()
-    then = metrics["train_rows"] + metrics["test_rows"]
+    then = metrics["train_rows"] + metrics["test_rows"] + metrics.get("superseded_rows", 0)
     now = data.count_ratings(data.data_dir(chosen.paths.data, chosen.paths.sample))
     if now > then * (1 + chosen.training.max_growth):
         return f"there are {now:,} ratings, the current version has seen {then:,}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import tempfile
 import uuid
@@ -12,23 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-import recmodel
-from recmodel import artifact, console, data, drift, files, options, settings, stores, tables
+from recmodel import artifact, console, data, drift, files, incremental, options, settings, staging, tables
 from recmodel import columns as c
-from recmodel.errors import InputRejected, RecmodelError, ScoringFailed, UsageRejected
+from recmodel.errors import RecmodelError, ScoringFailed, UsageRejected
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
-
-    from recmodel import scoring
-
-# what a run stages for itself
-RATINGS, USERS, POPULAR = "ratings.parquet", "users.parquet", "popular.npz"
-INTAKE, PLAN = "intake.json", "plan.json"
 
 
 @click.command(
@@ -55,6 +44,11 @@ INTAKE, PLAN = "intake.json", "plan.json"
     help="What the table predicted_ratings holds: the recommended pairs, or the whole matrix.",
 )
 @click.option("--min-history", type=int, help="Users with fewer ratings are served from popularity.")
+@click.option(
+    "--incremental/--full",
+    default=None,
+    help="Score only users whose ratings have changed since the last run with this model and these settings.",
+)
 @options.dry_run
 def score(**flags: Any) -> None:
     """Score every user against the whole catalogue and publish the top N as Parquet.
@@ -65,10 +59,7 @@ def score(**flags: Any) -> None:
     """
     chosen = settings.load(
         paths={key: flags[key] for key in ("data", "models", "output")},
-        scoring={
-            key: flags[key]
-            for key in ("top_n", "rank_by", "candidates", "include_seen", "predicted_ratings", "min_history")
-        },
+        scoring={key: flags[key] for key in settings.Scoring.model_fields if key in flags},
     )
     run_date = flags["run_date"].date() if flags["run_date"] else date.today()
     console.start_log(chosen.paths.logs, "score", as_json=chosen.monitoring.json_logs)
@@ -99,41 +90,25 @@ def run(
         with stage("check the model"):
             version = artifact.open_version(chosen.paths.models, model_version)
             rank_by = _rank_by(chosen.scoring, version)
-            catalogue = version.catalogue()
+            conditions, before = _continues(chosen, rank_by, version, run_date, users_file)
 
         with stage("read and check the input"):
             folder = data.data_dir(chosen.paths.data, chosen.paths.sample)
-            key = _key(chosen, rank_by, version, folder, users_file)
-            staged = tables.staged(output, run_date, key)
-            intake = _stage_input(chosen, folder, users_file, catalogue, staged)
+            staged = tables.staged(output, run_date, _key(chosen, conditions, before, folder, users_file))
+            taken_in = staging.take_in(folder, users_file, version.catalogue(), chosen.input, staged)
 
         with stage("start Spark"):
-            from recmodel import resources, scoring, serving, session
+            from recmodel import resources, serving, session
 
-            packed = serving.pack(version.saved_model)
-            needs = resources.needs(len(packed), catalogue.num_rows, chosen.scoring.block_mib << 20)
+            model = serving.pack(version.saved_model)
+            movies = version.catalogue().num_rows
+            needs = resources.needs(len(model), movies, chosen.scoring.block_mib << 20)
             spark = session.start("recmodel score", ship_package=True, needs=needs)
 
-        popular = np.load(io.BytesIO(stores.read(staged.scratch(POPULAR)) or b""))
-        payload = scoring.Payload(
-            model_version=version.name,
-            saved_model=packed,
-            tasks=version.tasks,
-            movie_id=catalogue.column(c.MOVIE_ID).to_numpy(),
-            popular=popular["row"],
-            popular_rating=popular["rating"],
-        )
-        request = scoring.TopNRequest(
-            n=chosen.scoring.top_n,
-            rank_by=rank_by,
-            candidates=chosen.scoring.candidates,
-            include_seen=chosen.scoring.include_seen,
-            min_history=chosen.scoring.min_history,
-            block_bytes=chosen.scoring.block_mib << 20,
-            threads=resources.threads(dict(spark.sparkContext.getConf().getAll())),
-        )
         try:
-            outcome = _score(spark, staged, catalogue, payload, request, chosen, users_file is not None, stage)
+            outcome = _score(
+                spark, staged, version, model, rank_by, taken_in, before, chosen, users_file is not None, stage
+            )
         except RecmodelError:
             staged.discard()
             raise
@@ -151,8 +126,7 @@ def run(
                 "settings": chosen.model_dump(),
                 "rank_by": rank_by,
                 "all_users": users_file is None,
-                **intake,
-                "movies": catalogue.num_rows,
+                "conditions": conditions,
                 **outcome,
                 "seconds": stage.seconds,
             }
@@ -174,32 +148,36 @@ def _foresee(chosen: settings.Settings, run_date: date, *, model_version: str | 
     with stage("check the model"):
         version = artifact.open_version(chosen.paths.models, model_version)
         rank_by = _rank_by(chosen.scoring, version)
+        conditions, before = _continues(chosen, rank_by, version, run_date, users_file)
         catalogue = version.catalogue()
     with tempfile.TemporaryDirectory() as aside:
         staged = tables.LinkedRun(output, aside, run_date)
         with stage("read and check the input"):
             folder = data.data_dir(chosen.paths.data, chosen.paths.sample)
-            key = _key(chosen, rank_by, version, folder, users_file)
-            intake = _stage_input(chosen, folder, users_file, catalogue, staged)
+            key = _key(chosen, conditions, before, folder, users_file)
+            taken_in = staging.take_in(folder, users_file, catalogue, chosen.input, staged)
         with stage("start Spark"):
-            from recmodel import histories, session
+            from recmodel import session
 
             spark = session.start("recmodel score --dry-run")
         try:
+            with stage("count the ratings", own_progress=True):
+                counted = staging.count(spark, staged, taken_in, catalogue, fingerprint=before is not None)
+                by_user, scored = staging.users(spark, staged, before, only_some=users_file is not None)
             with stage("divide the users", own_progress=True):
-                by_user = histories.ratings_by_user(*_staged_input(spark, staged, users_file is not None))
-                plan = _plan(by_user, chosen.scoring.users_per_task, spark, staged)
+                plan = staging.plan(staged, by_user, chosen.scoring, session.slots(spark))
+                to_score = plan["users"] if scored is None else scored.count()
         finally:
             spark.stop()
     facts = {
         "run date": f"{run_date}{', published already: it would be replaced' * (run_date in tables.run_dates(output))}",
         "model version": version.name,
         "ranked by": rank_by,
-        "users to score": f"{plan['users']:,}",
+        "users to score": f"{to_score:,} of {plan['users']:,}",
         "movies in the catalogue": f"{catalogue.num_rows:,}",
         "partitions": f"{len(plan['starts']) + 1:,}",
         "recommendations": f"up to {plan['users'] * chosen.scoring.top_n:,} rows",
-        "rows rejected": f"{intake['rows_rejected']:,}",
+        "rows rejected": f"{counted['rows_rejected']:,}",
         "interrupted run": "it would go on" if tables.resumable(output, run_date, key) else "none of this kind",
         "would be published in": output,
     }
@@ -207,69 +185,39 @@ def _foresee(chosen: settings.Settings, run_date: date, *, model_version: str | 
     console.out.print("nothing was written: this was --dry-run")
 
 
+def _continues(
+    chosen: settings.Settings, rank_by: str, version: artifact.ModelVersion, run_date: date, users: Path | None
+) -> tuple[str, dict[str, Any] | None]:
+    """(the conditions of this run, the run.json of the earlier one whose rows it carries on, if it does)."""
+    conditions = incremental.conditions(chosen.scoring, rank_by, version)
+    if not chosen.scoring.incremental or users is not None:
+        return conditions, None
+    return conditions, incremental.earlier(chosen.paths.output, run_date, conditions)
+
+
 def _key(
-    chosen: settings.Settings, rank_by: str, version: artifact.ModelVersion, folder: Path, users: Path | None
+    chosen: settings.Settings, conditions: str, before: dict[str, Any] | None, folder: Path, users: Path | None
 ) -> str:
     """Names all that decides the rows of a run: an interrupted run goes on only where none of it has changed."""
     inputs = [data.find(folder, "ratings"), data.find(folder, "movies"), users]
     decides = {
-        "code": recmodel.__version__,
-        "model": version.manifest,
+        "conditions": conditions,
         "input": [files.sha256(path) for path in inputs if path],
-        "scoring": chosen.scoring.model_dump() | {"rank_by": rank_by},
         "accepts": chosen.input.model_dump(),
+        "incremental": chosen.scoring.incremental,
+        "before": before and before["run_id"],
     }
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def _stage_input(
-    chosen: settings.Settings, folder: Path, users: Path | None, catalogue: pa.Table, staged: tables.Staged
-) -> dict[str, Any]:
-    """Writes the usable ratings, the users asked for, what is popular and the rejects where the run can read them.
-
-    Returns:
-        What run.json says of the input. It is written last, and where it is there already the rest is too.
-    """
-    from recmodel.popularity import popularity
-
-    known = staged.remembered(INTAKE)
-    if known is not None:
-        return known
-    intake = data.Intake(chosen.input)
-    try:
-        batches = data.stream_ratings(folder, data.read_catalogue(folder, intake), intake)
-        movie_id = catalogue.column(c.MOVIE_ID).to_numpy()
-        with stores.create(staged.scratch(RATINGS)) as sink:
-            counts, sums = data.stage_ratings(batches, sink, movie_id)
-        if users is not None:
-            _write_parquet(data.read_users(users, intake), staged.scratch(USERS))
-    except InputRejected:
-        staged.discard()
-        raise
-    row, rating = popularity(movie_id, counts, sums)
-    popular = io.BytesIO()
-    np.savez(popular, row=row, rating=rating)
-    stores.write(staged.scratch(POPULAR), popular.getvalue())
-    _write_parquet(intake.rejected(), stores.below(staged.table(c.REJECTS_TABLE), "rejects.parquet"))
-    found = {
-        "started_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "rows_in": intake.rows,
-        "rows_rejected": intake.rejected().num_rows,
-    }
-    return staged.remember(INTAKE, found)
-
-
-def _write_parquet(rows: pa.Table, location: str) -> None:
-    with stores.create(location) as sink:
-        pq.write_table(rows, sink)
 
 
 def _score(
     spark: SparkSession,
     staged: tables.Staged,
-    catalogue: pa.Table,
-    payload: scoring.Payload,
-    request: scoring.TopNRequest,
+    version: artifact.ModelVersion,
+    model: bytes,
+    rank_by: str,
+    taken_in: dict[str, Any],
+    before: dict[str, Any] | None,
     chosen: settings.Settings,
     only_some: bool,
     stage: console.Stages,
@@ -277,14 +225,36 @@ def _score(
     """Scores the staged users into the staged tables, and checks them; returns what run.json says of it."""
     from pyspark.sql import functions as f
 
-    from recmodel import checks, histories, scoring, session
+    from recmodel import checks, histories, resources, scoring, session
     from recmodel.stores import spark_path
 
-    ratings, asked = _staged_input(spark, staged, only_some)
-    by_user = histories.ratings_by_user(ratings, asked)
-    with stage("divide the users", own_progress=True):
-        plan = _plan(by_user, chosen.scoring.users_per_task, spark, staged)
+    catalogue = version.catalogue()
+    with stage("count the ratings", own_progress=True):
+        counted = staging.count(spark, staged, taken_in, catalogue, fingerprint=chosen.scoring.incremental)
+        ratings = staging.ratings(spark, staged)
+        by_user, to_score = staging.users(spark, staged, before, only_some=only_some)
 
+    with stage("divide the users", own_progress=True):
+        plan = staging.plan(staged, by_user, chosen.scoring, session.slots(spark))
+
+    popular = staging.popular(staged)
+    payload = scoring.Payload(
+        model_version=version.name,
+        saved_model=model,
+        tasks=version.tasks,
+        movie_id=catalogue.column(c.MOVIE_ID).to_numpy(),
+        popular=popular["row"],
+        popular_rating=popular["rating"],
+    )
+    request = scoring.TopNRequest(
+        n=chosen.scoring.top_n,
+        rank_by=rank_by,
+        candidates=chosen.scoring.candidates,
+        include_seen=chosen.scoring.include_seen,
+        min_history=chosen.scoring.min_history,
+        block_bytes=chosen.scoring.block_mib << 20,
+        threads=resources.threads(dict(spark.sparkContext.getConf().getAll())),
+    )
     broadcast = spark.sparkContext.broadcast(payload)
     stats = spark.sparkContext.accumulator(scoring.WorkerStats(), scoring.MergeWorkerStats())
 
@@ -295,18 +265,22 @@ def _score(
 
     with stage("score and write recommendations", own_progress=True):
         done = staged.finished_parts(c.RECOMMENDATIONS_TABLE)
-        users = histories.histories(ratings, asked, plan["starts"], done)
+        users = histories.histories(ratings, to_score, plan["starts"], done)
         scored = scoring.recommend(users, broadcast, request, stats)
         titles = spark.createDataFrame(catalogue.select([c.MOVIE_ID, c.TITLE]))
         scored_at = datetime.fromisoformat(plan["started_at"])
-        write(scoring.publishable(scored, titles, payload.model_version, scored_at), c.RECOMMENDATIONS_TABLE)
+        rows = scoring.publishable(scored, titles, payload.model_version, scored_at)
+        if before is not None and to_score is not None:
+            rows = rows.unionByName(staging.carried(spark, staged, before, by_user, to_score))
+            rows = histories.in_parts(rows, plan["starts"], done).sortWithinPartitions(c.USER_ID, c.RANK)
+        write(rows.select(*c.RECOMMENDATION), c.RECOMMENDATIONS_TABLE)
 
     with stage("write predicted ratings", own_progress=True):
         written = spark.read.parquet(spark_path(staged.table(c.RECOMMENDATIONS_TABLE)))
         made_by = f.lit(payload.model_version).alias(c.MODEL_VERSION)
         if chosen.scoring.predicted_ratings == "all":
             done_too = staged.finished_parts(c.PREDICTED_RATINGS_TABLE)
-            users = histories.histories(ratings, asked, plan["starts"], done_too)
+            users = histories.histories(ratings, to_score, plan["starts"], done_too)
             predicted = scoring.predict_all(users, broadcast, request, stats).select("*", made_by)
             write(predicted, c.PREDICTED_RATINGS_TABLE)
         else:
@@ -327,7 +301,11 @@ def _score(
         peak_mib = session.driver_peak_mib(spark)
 
     return {
+        **counted,
+        "movies": catalogue.num_rows,
         "users": plan["users"],
+        "users_scored": plan["users"] if to_score is None else to_score.count(),
+        "carried_from": before and {key: before[key] for key in ("run_id", "run_date")},
         "partitions": len(plan["starts"]) + 1,
         "partitions_resumed": len(done),
         "recommendations": figures,
@@ -336,32 +314,6 @@ def _score(
         "slowest_model_load_seconds": round(stats.value.load_seconds, 2),
         "peak_mib": {**peak_mib, "largest_worker": stats.value.peak_bytes >> 20},
     }
-
-
-def _staged_input(spark: SparkSession, staged: tables.Staged, only_some: bool) -> tuple[DataFrame, DataFrame | None]:
-    """(ratings, the users asked for if only some are): what `_stage_input` wrote."""
-    ratings, users = (stores.spark_path(staged.scratch(name)) for name in (RATINGS, USERS))
-    return spark.read.parquet(ratings), spark.read.parquet(users) if only_some else None
-
-
-def _plan(by_user: DataFrame, users_per_task: int, spark: SparkSession, staged: tables.Staged) -> dict[str, Any]:
-    """How many users there are, where each partition of them starts, and when; the same when a run is resumed."""
-    from recmodel import histories, resources, session
-
-    known = staged.remembered(PLAN)
-    if known is not None:
-        return known
-    users = by_user.count()  # by the end of it executors have come
-    warning = resources.too_many_partitions(users, users_per_task)
-    if warning:
-        console.warn(warning)
-    partitions = resources.partitions(users, users_per_task, session.slots(spark))
-    plan = {
-        "started_at": datetime.now(timezone.utc).isoformat(),
-        "users": users,
-        "starts": histories.partition_starts(by_user, users, partitions),
-    }
-    return staged.remember(PLAN, plan)
 
 
 def _compare_with_last(record: dict[str, Any], output: str, limits: settings.Checks, staged: tables.Staged) -> None:
@@ -420,10 +372,11 @@ def _summary(output: str, run_date: date, preview_users: int = 2, preview_rows: 
         "model version": run["model_version"],
         "ranked by": run["rank_by"],
         "users": f"{run['users']:,} ({made['popular_users']:,} of them served from popularity)",
+        **_carried(run),
         "movies in the catalogue": f"{run['movies']:,}",
         "recommendations": f"{made['rows']:,} rows, {made['distinct_movies']:,} different movies",
         "predicted ratings": f"{run['predicted_ratings']['rows']:,} rows",
-        "rows rejected": f"{run['rows_rejected']:,}",
+        "rows rejected": f"{run['rows_rejected']:,} ({run['ratings_superseded']:,} of them ratings given anew later)",
         "peak memory": ", ".join(
             f"{process.replace('_', ' ')} {mib:,} MiB" for process, mib in run["peak_mib"].items()
         ),
@@ -433,6 +386,13 @@ def _summary(output: str, run_date: date, preview_users: int = 2, preview_rows: 
     for user_id in tables.first_users(output, run_date, preview_users):
         rows = tables.recommendations_of(output, run_date, [user_id]).slice(0, preview_rows).to_pylist()
         console.out.print(console.recommendations(f"\nThe first {len(rows)} for user {user_id}", rows))
+
+
+def _carried(run: dict[str, Any]) -> dict[str, str]:
+    if not run["carried_from"]:
+        return {}
+    day = run["carried_from"]["run_date"]
+    return {"users scored anew": f"{run['users_scored']:,}; the others keep their lists of {day}"}
 
 
 if __name__ == "__main__":

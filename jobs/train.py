@@ -77,6 +77,7 @@ def run(chosen: settings.Settings, preset: settings.Preset, *, gate: bool) -> ar
 
     with stage(f"train preset {chosen.training.preset}", own_progress=True):
         everything = training.latest_ratings(ratings)
+        superseded = ratings.num_rows - len(everything[c.RATING])
         user_ids = np.unique(everything[c.USER_ID])
         fitted, held_out = training.split_by_pair(everything, chosen.training.test_share, chosen.training.seed)
         del ratings, everything  # 28 bytes a rating, twice
@@ -98,6 +99,7 @@ def run(chosen: settings.Settings, preset: settings.Preset, *, gate: bool) -> ar
             split = evaluation.Split(fitted, held_out, catalogue.column(c.MOVIE_ID).to_numpy())
             model = serving.Recommender(saved_model)
             metrics: dict[str, Any] = trained.report() | evaluation.held_out_metrics(model, preset.tasks, split)
+            metrics["superseded_rows"] = superseded
             if metrics["test_rows"]:
                 metrics[c.BASELINES] = evaluation.baselines(split)
         if gate:
@@ -169,6 +171,7 @@ def _summary(version: artifact.ModelVersion, intake: data.Intake) -> None:
         "model version": version.name,
         **{f"rows of {file}": f"{rows:,}" for file, rows in intake.rows.items()},
         "rows rejected": f"{intake.rejected().num_rows:,}",
+        "ratings superseded": f"{metrics['superseded_rows']:,}",
         "ratings fitted / held out": f"{metrics['train_rows']:,} / {metrics['test_rows']:,}",
         "examples a second": f"{metrics['examples_per_second']:,}",
     }

@@ -42,7 +42,6 @@ ALONE = {"check the model", "read and check the input", "start Spark", "publish"
 FEW, MORE = 1_000, 30_000  # users of the two runs
 NOISE = 0.3  # of a copied vector, beside its length
 _DAY = "2000-01-01"
-_TABLES = (c.RECOMMENDATIONS_TABLE, c.PREDICTED_RATINGS_TABLE)
 
 
 @dataclass(frozen=True)
@@ -138,8 +137,8 @@ def measure(chosen: settings.Settings, ratings: pa.Table, version: artifact.Mode
             rated = _write_users(data, ratings, version.catalogue().column(c.MOVIE_ID).to_numpy(), ids, users)
             runs.append(_run(folder, data, cores, chosen.scoring.top_n))
         few, more = runs
-        written = [folder / f"output-{MORE}-users" / table / f"run_date={_DAY}" for table in _TABLES]
-        size = sum(path.stat().st_size for table in written for path in table.glob("*.parquet"))
+        written = (folder / f"output-{MORE}-users").glob(f"[a-z]*/run_date={_DAY}/*.parquet")
+        size = sum(path.stat().st_size for path in written)
         model = sum(path.stat().st_size for path in (folder / "models").rglob("saved_model/**/*") if path.is_file())
     fixed, per_user = lines(few, more)
     peak = more["peak_mib"]

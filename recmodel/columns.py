@@ -23,6 +23,9 @@ BY_MODEL = "by_model"  # in the workers; published as SOURCE
 MODEL_VERSION = "model_version"
 SCORED_AT = "scored_at"
 RUN_DATE = "run_date"
+RATINGS_COUNT = "ratings"
+MOVIES_COUNT = "movies"
+FINGERPRINT = "fingerprint"  # of a user's ratings: another when any of them is another
 BECAUSE_TITLE = "because_title"  # of the seen movie that speaks most for a recommendation; null where there is none
 
 # One user's history, as the scoring job hands it to the model: parallel arrays, ascending movie_id.
@@ -73,8 +76,12 @@ RECOMMENDATION = (
     USER_ID, RANK, MOVIE_ID, TITLE, RETRIEVAL_SCORE, PREDICTED_RATING, SOURCE, MODEL_VERSION, SCORED_AT,
 )  # fmt: skip
 
+# The published columns of a user who has rated; the fingerprint is null but for incremental runs.
+USER = (USER_ID, RATINGS_COUNT, MOVIES_COUNT, FINGERPRINT)
+
 # The published tables: folders below OUTPUT, each partitioned by run_date.
 RECOMMENDATIONS_TABLE = "recommendations"
 PREDICTED_RATINGS_TABLE = "predicted_ratings"
 REJECTS_TABLE = "rejects"
+USERS_TABLE = "users"
 RUNS_TABLE = "runs"

@@ -2,7 +2,7 @@
 
 Below an OUTPUT that is a URI, each table is a Delta table partitioned by run_date:
 
-OUTPUT/recommendations/_delta_log/…                     (and predicted_ratings, rejects)
+OUTPUT/recommendations/_delta_log/…                     (and predicted_ratings, rejects, users)
 OUTPUT/recommendations/run_date=YYYY-MM-DD/run-…/*.parquet
 OUTPUT/runs/run_date=YYYY-MM-DD/run.json
 OUTPUT/latest/runs/run.json                             that of the newest run
@@ -33,7 +33,7 @@ from recmodel import columns as c
 from recmodel import stores, tables
 from recmodel.errors import ScoringFailed
 
-_DATA = (c.RECOMMENDATIONS_TABLE, c.PREDICTED_RATINGS_TABLE, c.REJECTS_TABLE)
+_DATA = (c.RECOMMENDATIONS_TABLE, c.PREDICTED_RATINGS_TABLE, c.REJECTS_TABLE, c.USERS_TABLE)
 _KEY = c.USER_ID  # readers skip files by it
 
 
@@ -87,9 +87,11 @@ class DeltaRun(tables.Staged):
                 )
         if schema is None:
             raise ScoringFailed(f"{self.table(name)} has no files; run again")
+        # Nullable, all of them: Spark calls a column so or not by how it came about.
+        columns = [field.with_nullable(True).remove_metadata() for field in schema]
         table = deltalake.DeltaTable.create(
             stores.below(self.output, name),
-            schema=deltalake.Schema.from_arrow(schema.remove_metadata().append(pa.field(c.RUN_DATE, pa.date32()))),
+            schema=deltalake.Schema.from_arrow(pa.schema([*columns, pa.field(c.RUN_DATE, pa.date32())])),
             mode="ignore",
             partition_by=[c.RUN_DATE],
         )
@@ -124,6 +126,11 @@ def dataset(output: str, name: str, run_date: date) -> ds.Dataset:
     """A run's rows of a table, as they are now."""
     table = deltalake.DeltaTable(stores.below(output, name))
     return table.to_pyarrow_dataset(partitions=[(c.RUN_DATE, "=", f"{run_date:%Y-%m-%d}")])
+
+
+def files(output: str, name: str, run_date: date) -> list[str]:
+    """The URIs of a run's files of a table."""
+    return deltalake.DeltaTable(stores.below(output, name)).file_uris([(c.RUN_DATE, "=", f"{run_date:%Y-%m-%d}")])
 
 
 def _statistics(footer: pq.FileMetaData) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -84,8 +84,15 @@ class Scoring(_Section):
     include_seen: bool
     predicted_ratings: PredictedRatings
     min_history: int = Field(ge=0)
+    incremental: bool
     users_per_task: int = Field(ge=1)
     block_mib: int = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _carries_lists_only(self) -> Scoring:
+        if self.incremental and self.predicted_ratings == "all":
+            raise ValueError("incremental runs carry no matrix of ratings; choose one of incremental and all")
+        return self
 
 
 class Checks(_Section):

@@ -3,8 +3,9 @@
 OUTPUT/recommendations/run_date=YYYY-MM-DD/*.parquet
 OUTPUT/predicted_ratings/run_date=YYYY-MM-DD/*.parquet
 OUTPUT/rejects/run_date=YYYY-MM-DD/*.parquet
+OUTPUT/users/run_date=YYYY-MM-DD/*.parquet     how many ratings each user has
 OUTPUT/runs/run_date=YYYY-MM-DD/run.json
-OUTPUT/latest/…                                the same four of the newest run
+OUTPUT/latest/…                                the same of the newest run
 OUTPUT/.store/edition-000042/…                 all of the above, as it is seen: one edition for each publication
 OUTPUT/.store/current                          a link to the edition in use
 OUTPUT/.store/staging/…                        a run under way
@@ -44,7 +45,7 @@ from recmodel.errors import AnotherRun, ScoringFailed, UsageRejected
 from recmodel.files import is_writable
 from recmodel.stores import Location
 
-_TABLES = (c.RECOMMENDATIONS_TABLE, c.PREDICTED_RATINGS_TABLE, c.REJECTS_TABLE, c.RUNS_TABLE)
+_TABLES = (c.RECOMMENDATIONS_TABLE, c.PREDICTED_RATINGS_TABLE, c.REJECTS_TABLE, c.USERS_TABLE, c.RUNS_TABLE)
 LATEST = "latest"
 RUN_FILE = "run.json"
 _PART = re.compile(r"part-(\d+)-.*\.parquet")
@@ -323,6 +324,15 @@ def recommendations(output: Location, run_date: date) -> ds.Dataset:
 def rejects(output: Location, run_date: date) -> ds.Dataset:
     """The input rows that a published run refused (`columns.REJECTS`)."""
     return _dataset(output, c.REJECTS_TABLE, run_date)
+
+
+def files(output: Location, name: str, run_date: date) -> list[str]:
+    """The Parquet files of a published run in a table, as Spark reads them."""
+    if stores.is_uri(output):
+        from recmodel import delta_tables
+
+        return [stores.spark_path(file) for file in delta_tables.files(str(output), name, run_date)]
+    return [str(file) for file in sorted(_partition(Path(output, name), run_date).resolve().glob("*.parquet"))]
 
 
 def _dataset(output: Location, name: str, run_date: date) -> ds.Dataset:

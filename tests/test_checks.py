@@ -20,7 +20,7 @@ RATED = [(1, 30), (2, 10), (2, 20), (3, 10), (3, 20), (3, 30)]  # user 3 has see
 
 def check(spark, rows, promised=PROMISED):
     ratings = spark.createDataFrame(RATED, f"{c.USER_ID} BIGINT, {c.MOVIE_ID} BIGINT")
-    by_user = spark.createDataFrame([(1, 1), (2, 2), (3, 3)], f"{c.USER_ID} BIGINT, ratings BIGINT")
+    by_user = spark.createDataFrame([(1, 1), (2, 2), (3, 3)], f"{c.USER_ID} BIGINT, movies BIGINT")
     return checks.check(spark.createDataFrame(rows, SCHEMA), ratings, by_user, promised)
 
 

@@ -49,7 +49,13 @@ ML25M = {"users": 162_541, "movies": 62_423, "ratings": 25_000_095}
 NETFLIX = {"users": 480_189, "movies": 17_770}
 SLICE, BEYOND = 20, {"users": 3_290_000, "movies": 208_000}
 ALS_USERS = 8192  # that Spark's ALS recommends to, before its seconds are scaled up
-SCORING = ("divide the users", "score and write recommendations", "write predicted ratings", "check what was written")
+SCORING = (
+    "count the ratings",
+    "divide the users",
+    "score and write recommendations",
+    "write predicted ratings",
+    "check what was written",
+)
 
 
 @dataclass(frozen=True)
