@@ -112,12 +112,17 @@ def run(
             taken_in = staging.take_in(folder, users_file, version.catalogue(), chosen.input, staged)
 
         with stage("start Spark"):
-            from recmodel import session
+            from recmodel import resources, serving, session
 
-            spark = session.start("recmodel score", ship_package=True)
+            model = serving.pack(version.saved_model)
+            movies = version.catalogue().num_rows
+            needs = resources.needs(len(model), movies, chosen.scoring.block_mib << 20)
+            spark = session.start("recmodel score", ship_package=True, needs=needs)
 
         try:
-            outcome = _score(spark, staged, version, rank_by, taken_in, before, chosen, users_file is not None, stage)
+            outcome = _score(
+                spark, staged, version, model, rank_by, taken_in, before, chosen, users_file is not None, stage
+            )
         except RecmodelError:
             staged.discard()
             raise
@@ -174,7 +179,7 @@ def _foresee(chosen: settings.Settings, run_date: date, *, model_version: str | 
                 counted = staging.count(spark, staged, taken_in, catalogue, fingerprint=before is not None)
                 by_user, scored = staging.users(spark, staged, before, only_some=users_file is not None)
             with stage("divide the users"):
-                plan = staging.plan(staged, by_user, chosen.scoring, spark.sparkContext.defaultParallelism)
+                plan = staging.plan(staged, by_user, chosen.scoring, session.slots(spark))
                 to_score = plan["users"] if scored is None else scored.count()
         finally:
             spark.stop()
@@ -237,6 +242,7 @@ def _score(
     spark: SparkSession,
     staged: tables.Staged,
     version: artifact.ModelVersion,
+    model: bytes,
     rank_by: str,
     taken_in: dict[str, Any],
     before: dict[str, Any] | None,
@@ -247,7 +253,7 @@ def _score(
     """Scores the staged users into the staged tables, and checks them; returns what run.json says of it."""
     from pyspark.sql import functions as f
 
-    from recmodel import checks, histories, scoring, serving, session
+    from recmodel import checks, histories, resources, scoring, session
     from recmodel.stores import spark_path
 
     catalogue = version.catalogue()
@@ -257,13 +263,13 @@ def _score(
         by_user, to_score = staging.users(spark, staged, before, only_some=only_some)
 
     with stage("divide the users"):
-        plan = staging.plan(staged, by_user, chosen.scoring, spark.sparkContext.defaultParallelism)
+        plan = staging.plan(staged, by_user, chosen.scoring, session.slots(spark))
         users_scored = plan["users"] if to_score is None else to_score.count()
 
     popular = staging.popular(staged)
     payload = scoring.Payload(
         model_version=version.name,
-        saved_model=serving.pack(version.saved_model),
+        saved_model=model,
         tasks=version.tasks,
         movie_id=catalogue.column(c.MOVIE_ID).to_numpy(),
         popular=popular["row"],
@@ -276,7 +282,7 @@ def _score(
         include_seen=chosen.scoring.include_seen,
         min_history=chosen.scoring.min_history,
         block_bytes=chosen.scoring.block_mib << 20,
-        threads=int(spark.sparkContext.getConf().get("spark.task.cpus", "1")),
+        threads=resources.threads(dict(spark.sparkContext.getConf().getAll())),
     )
     broadcast = spark.sparkContext.broadcast(payload)
     stats = spark.sparkContext.accumulator(scoring.WorkerStats(), scoring.MergeWorkerStats())

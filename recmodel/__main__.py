@@ -24,6 +24,7 @@ _JOBS = {  # name: module of recmodel.jobs, and the command in it
     "show": ("show", "show"),
     "predict": ("predict", "predict"),
     "evaluate": ("evaluate", "evaluate"),
+    "capacity": ("capacity", "foretell"),
     "settings": ("settings", "show_settings"),
 }
 

@@ -114,6 +114,13 @@ def complain(error: RecmodelError) -> int:
     return error.exit_code
 
 
+def warn(sentence: str) -> None:
+    """Says what may go wrong, and goes on."""
+    log.warning("%s", sentence)
+    err.print("[bold yellow]Warning:[/]", end=" ")
+    err.print(sentence, markup=False, soft_wrap=True)
+
+
 def _say(kind: str, sentence: str) -> None:
     err.print(f"[bold red]{kind}:[/]", end=" ")
     err.print(sentence, markup=False, soft_wrap=True)

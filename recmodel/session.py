@@ -11,15 +11,17 @@ from pyspark import SparkConf, SparkContext, SparkFiles
 from pyspark.sql import SparkSession
 
 import recmodel
-from recmodel import console, launch, stores
+from recmodel import console, launch, resources, stores
 from recmodel.errors import ScoringFailed
 
 
-def start(name: str, *, ship_package: bool = False) -> SparkSession:
+def start(name: str, *, ship_package: bool = False, needs: resources.Needs | None = None) -> SparkSession:
     """A session with what this project relies on, over whatever spark-submit was told.
 
     Args:
         ship_package: whether executors elsewhere get this package.
+        needs: what the job needs: executors get room for it where nobody said how much, and settings that
+            contradict it are warned of.
 
     Raises:
         UsageRejected: see `launch`.
@@ -43,6 +45,8 @@ def start(name: str, *, ship_package: bool = False) -> SparkSession:
     conf.set("spark.sql.parquet.compression.codec", "zstd")
     conf.setIfMissing("spark.hadoop.parquet.block.size", str(4 << 20))  # a query for a user reads one such row group
     conf.setIfMissing("spark.sql.execution.arrow.maxRecordsPerBatch", "2048")  # users, with their histories
+    if needs is not None:
+        _make_room(conf, needs)
     try:
         spark = SparkSession.builder.config(conf=conf).getOrCreate()
     except Exception as error:
@@ -81,6 +85,21 @@ def cause(error: Exception) -> str:
     causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
     thrown = [line.removeprefix(": ") for line in lines if line.startswith(": ")]  # as py4j has it
     return (causes[-1:] or thrown or lines or [type(error).__name__])[0][:300]
+
+
+def slots(spark: SparkSession) -> int:
+    """Tasks that run at a time."""
+    context = spark.sparkContext
+    return resources.slots(dict(context.getConf().getAll()), context.defaultParallelism)
+
+
+def _make_room(conf: SparkConf, needs: resources.Needs) -> None:
+    told = dict(conf.getAll())
+    if resources.derives_overhead(told):
+        conf.set("spark.executor.memoryOverhead", f"{resources.memory_overhead(told, needs) >> 20}m")
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for sentence in resources.contradictions(dict(conf.getAll()), needs, machine):
+        console.warn(sentence)
 
 
 def driver_peak_mib(spark: SparkSession) -> dict[str, int]:

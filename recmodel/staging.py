@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recmodel import columns as c
-from recmodel import data, incremental, stores, tables
+from recmodel import console, data, incremental, stores, tables
 from recmodel.errors import InputRejected
 from recmodel.settings import Input, Scoring
 
@@ -115,15 +115,18 @@ def plan(staged: tables.Staged, by_user: DataFrame, scoring: Scoring, slots: int
 
     Args:
         by_user: see `users`.
-        slots: how many tasks Spark runs at a time; there are at least so many partitions.
+        slots: how many tasks Spark runs at a time; partitions fill whole rounds of them.
     """
-    from recmodel import histories
+    from recmodel import histories, resources
 
     known = staged.remembered(_PLAN)
     if known is not None:
         return known
     users = by_user.count()
-    partitions = max(slots, -(-users // scoring.users_per_task))
+    warning = resources.too_many_partitions(users, scoring.users_per_task)
+    if warning:
+        console.warn(warning)
+    partitions = resources.partitions(users, scoring.users_per_task, slots)
     found = {
         "started_at": datetime.now(timezone.utc).isoformat(),
         "users": users,
