@@ -139,7 +139,8 @@ def measure(chosen: settings.Settings, ratings: pa.Table, version: artifact.Mode
         few, more = runs
         written = (folder / f"output-{MORE}-users").glob(f"[a-z]*/run_date={_DAY}/*.parquet")
         size = sum(path.stat().st_size for path in written)
-        model = sum(path.stat().st_size for path in (folder / "models").rglob("saved_model/**/*") if path.is_file())
+        packed = artifact.open_version(str(folder / "models")).saved_model
+        model = sum(path.stat().st_size for path in packed.rglob("*") if path.is_file())
     fixed, per_user = lines(few, more)
     peak = more["peak_mib"]
     return Rates(

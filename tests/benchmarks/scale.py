@@ -6,6 +6,7 @@
     python tests/benchmarks/scale.py csv         25 million ratings from CSV, read and validated
     python tests/benchmarks/scale.py executors   two executors of a standalone cluster beside one
     python tests/benchmarks/scale.py memory      peak memory of all processes, at two numbers of users
+    python tests/benchmarks/scale.py forecasts   what `recmodel capacity` foretells beside runs of three sizes
 
 Each scores with the command itself (`recmodel score`), in processes of its own. Data come from `expand.py`, models from
 `workload.py`: trained on the real ratings, their vectors copied with noise. `--folder` keeps both for the next command;
@@ -169,6 +170,20 @@ def memory(work: Work) -> Iterator[Row]:
     yield Row("four times the users: memory", "", peaks[1] / peaks[0], "x", "<= 1.15")
 
 
+def forecasts(work: Work) -> Iterator[Row]:
+    """What `recmodel capacity` says beside runs of three sizes."""
+    models = _history_models(work)
+    chosen = settings.load(scoring={"top_n": 10})
+    version = artifact.open_version(str(models))
+    rates = capacity.measure(chosen, _real(work), version, ML25M["movies"])
+    for share in (0.25, 0.5, 1):
+        run = _score(work, "--data", _ratings(work, share), "--models", models)
+        foretold = capacity.forecast(rates, run.json["users"], rates.cores).total_seconds
+        taken = sum(run.json["seconds"].values())
+        what = f"recmodel capacity for {run.json['users']:,} users: {foretold:,.0f} s; off by"
+        yield Row(what, f"{taken:,.0f} s", 100 * abs(foretold / taken - 1), "%", "<= 20")
+
+
 def _others(run: Run) -> Iterator[Row]:
     """Where the time went."""
     yield Row("the whole command", "", run.wall, "s", "")
@@ -272,6 +287,12 @@ def _ratings(work: Work, share: float) -> Path:
 def _expand(work: Work, folder: Path, share: float, *, as_csv: bool = False) -> None:
     sizes = {name: ML25M[name] if name == "movies" else round(ML25M[name] * share) for name in ML25M}
     expand.write(expand.read(work.data), folder, **sizes, seed=0, as_csv=as_csv)
+
+
+def _real(work: Work) -> pa.Table:
+    """The first real users of `_ratings`, as `capacity` takes them."""
+    table = pq.ParquetFile(_ratings(work, 1) / "ratings.parquet").read_row_groups([0])
+    return table.rename_columns([c.MOVIELENS_NAMES.get(name, name) for name in table.column_names])
 
 
 def _history_models(work: Work) -> Path:
@@ -379,6 +400,7 @@ def _serve(function: str, given: str, result: str, *arguments: str) -> None:
 
 PARTS: dict[str, Callable[[Work], Iterator[Row]]] = {
     "netflix": netflix, "slice": slice_, "ml25m": ml25m, "csv": csv, "executors": executors, "memory": memory,
+    "forecasts": forecasts,
 }  # fmt: skip
 
 
