@@ -38,6 +38,7 @@ setup(
         "pydantic-settings[yaml]>=2.7",
         "pyspark>=4.1,<5",
         "rich>=13",
+        "scipy>=1.13",
         "tensorflow>=2.18,<2.22",
         "tensorflow-recommenders==0.7.7",
         "tf-keras>=2.18,<2.22",  # TensorFlow Recommenders needs Keras 2

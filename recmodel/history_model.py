@@ -21,8 +21,10 @@ from recmodel.settings import HistoryPreset
 
 import tensorflow_recommenders as tfrs  # isort: skip  (after quiet_tensorflow)
 
-_CELLS_IN_BATCH = 16_384  # users times the longest history among them
-_USERS_IN_BATCH = 128  # the softmax holds so many rows of the catalogue
+_CELLS_IN_BATCH = 16_384  # at least: users times the longest history among them
+_USERS_IN_BATCH = 128  # for so many cells; the softmax holds a row of candidates for each
+_BATCHES = 256  # about so many an epoch, where there are more ratings than fill smaller ones
+_MOST_RATED, _OTHERS = 8192, 4096  # candidates of the softmax of a larger catalogue; the others drawn for each batch
 
 Batch = dict[str, tf.Tensor]  # [B, L]: movie int32 (row of the catalogue), rating float32, present float32 (0 or 1)
 
@@ -44,17 +46,17 @@ class HistoryWeights:
     rating_range: tuple[float, float]  # stars
 
 
-class FullSoftmax(tfrs.tasks.Retrieval):
-    """A retrieval task whose candidates are the whole catalogue, not the other movies of a batch."""
+class CatalogueSoftmax(tfrs.tasks.Retrieval):
+    """A retrieval task whose candidates are those of the catalogue, not the other movies of a batch."""
 
-    def call(self, logits: tf.Tensor, movie: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
+    def call(self, logits: tf.Tensor, candidates: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
         """The mean negative log-likelihood of the targets.
 
         Args:
-            logits: [B, M], what the user has seen already at -inf or near it.
-            movie: [B, L] rows of the catalogue; target: [B, L] 1 for those to be found, else 0.
+            logits: [B, L] of each movie of the history; target: [B, L] 1 for those to be found, else 0.
+            candidates: [B, C] logits of the candidates, what the user has seen already at -inf or near it.
         """
-        log_likelihood = tf.gather(logits, movie, batch_dims=1) - tf.reduce_logsumexp(logits, axis=1, keepdims=True)
+        log_likelihood = logits - tf.reduce_logsumexp(candidates, axis=1, keepdims=True)
         targets = tf.reduce_sum(target, axis=1)
         by_user = -tf.reduce_sum(target * log_likelihood, axis=1)
         weight = tf.math.rsqrt(targets + 1)  # a user of a thousand ratings is not a thousand users
@@ -76,7 +78,8 @@ class HistoryModel(tfrs.models.Model):
         self.movie_delta = tf.Variable(tf.zeros_like(start.movie_vectors), name="movie_delta")
         self.trait_delta = tf.Variable(tf.zeros_like(start.traits), name="trait_delta")
         self.bias_delta = tf.Variable(tf.zeros_like(start.movie_bias), name="bias_delta")
-        self.retrieval_task = FullSoftmax()
+        self._by_count = tf.constant(np.argsort(-start.counts, kind="stable"), tf.int32)
+        self.retrieval_task = CatalogueSoftmax()
         self.rating_task = tfrs.tasks.Ranking(loss=tf.keras.losses.MeanSquaredError(reduction="sum"))
         self._loss_means = {task: tf.keras.metrics.Mean(f"{task}_loss") for task in ("rating", "retrieval")}
 
@@ -125,11 +128,35 @@ class HistoryModel(tfrs.models.Model):
         prior = self._preset.prior_weight
         summed = tf.linalg.matvec(tf.gather(self._seen, movie), weight, transpose_a=True) + prior * self._average
         user = summed * tf.math.rsqrt(count + prior)
-        vectors = self._start.movie_vectors + self._preset.retrieval_step * self.movie_delta
-        logits = tf.matmul(user, vectors, transpose_b=True)
+        candidate, correction = self._candidates()
+        candidates = tf.matmul(user, self._vectors(candidate), transpose_b=True) + correction
+        none = tf.fill([len(self._start.counts)], -1)
+        column = tf.tensor_scatter_nd_update(none, candidate[:, tf.newaxis], tf.range(tf.size(candidate)))
+        column = tf.gather(column, movie)  # of each movie of the history among the candidates
         users = tf.broadcast_to(tf.range(tf.shape(movie)[0])[:, tf.newaxis], tf.shape(movie))
-        logits = tf.tensor_scatter_nd_add(logits, tf.stack([users, movie], axis=-1), -1e9 * shown)
-        return self.retrieval_task(logits, movie, present - shown)
+        places = tf.stack([users, tf.maximum(column, 0)], axis=-1)
+        candidates = tf.tensor_scatter_nd_add(candidates, places, tf.where(column < 0, 0.0, -1e9 * shown))
+        logits = tf.linalg.matvec(self._vectors(movie), user)
+        return self.retrieval_task(logits, candidates, present - shown)
+
+    def _vectors(self, movie: tf.Tensor) -> tf.Tensor:
+        """The retrieval vectors of some rows of the catalogue, as trained so far."""
+        delta = self._preset.retrieval_step * tf.gather(self.movie_delta, movie)
+        return tf.gather(self._start.movie_vectors, movie) + delta
+
+    def _candidates(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """([C] rows of the catalogue, [C] what to add to their logits).
+
+        All movies; of a large catalogue the most rated and some of the others, each standing for as many as were not
+        drawn: the sum of the softmax is right on average (sampled softmax: Bengio and Senécal, "Adaptive Importance
+        Sampling to Accelerate Training of a Neural Probabilistic Language Model", 2008).
+        """
+        rest = len(self._start.counts) - _MOST_RATED
+        if rest <= _OTHERS:
+            return self._by_count, tf.zeros(len(self._start.counts))
+        drawn = tf.random.shuffle(self._by_count[_MOST_RATED:])[:_OTHERS]
+        correction = tf.concat([tf.zeros(_MOST_RATED), tf.fill([_OTHERS], float(np.log(rest / _OTHERS)))], axis=0)
+        return tf.concat([self._by_count[:_MOST_RATED], drawn], axis=0), correction
 
     def _rating_loss(
         self, movie: tf.Tensor, rating: tf.Tensor, present: tf.Tensor, ratings: tf.Tensor
@@ -186,8 +213,9 @@ class HistoryBatches(tf.keras.utils.Sequence):
         self._starts = np.concatenate([[0], np.cumsum(length)])
         by_length = np.argsort(-length, kind="stable")[: np.count_nonzero(length)]
         self._batches: list[np.ndarray] = []
+        larger = max(1, len(ratings.user) // (_BATCHES * _CELLS_IN_BATCH))
         while len(by_length):
-            size = max(1, min(_USERS_IN_BATCH, _CELLS_IN_BATCH // length[by_length[0]]))
+            size = max(1, larger * min(_USERS_IN_BATCH, _CELLS_IN_BATCH // length[by_length[0]]))
             self._batches.append(by_length[:size])
             by_length = by_length[size:]
         self._random = np.random.RandomState(seed)
