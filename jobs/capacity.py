@@ -15,6 +15,7 @@ _MOST_RATINGS = 1_000_000  # real ones that the users to measure with are made f
 
 
 @click.command(
+    short_help="Foretell time, memory and cost of a night.",
     epilog="Examples: recmodel capacity --users 10000000 --cores 64 --price-per-core-hour 0.04; "
     "recmodel capacity --users 100000000 --movies 1000000 --cores 512 --executor-cores 8 --save rates.json; "
     "recmodel capacity --users 50000000 --cores 128 --rates rates.json",

@@ -54,7 +54,7 @@ def recmodel_command(run_python):
 
 def test_a_wheel_holds_everything_that_a_checkout_runs_with(installed):
     inside = installed / "recmodel"
-    for folder, pattern in (("", "*.py"), ("jobs", "*.py"), ("templates", "*"), ("conf", "*.yaml")):
+    for folder, pattern in (("", "*.py"), ("jobs", "*.py"), ("templates", "*"), ("conf", "*.yaml"), ("conf/sql", "*")):
         in_checkout = {path.name for path in (ROOT / "recmodel" / folder).glob(pattern) if path.is_file()}
         assert {path.name for path in (inside / folder).glob(pattern) if path.is_file()} == in_checkout != set()
     for file in ("py.typed", "conf/spark-defaults.conf", "conf/log4j2.properties"):
@@ -191,7 +191,7 @@ def test_the_shell_completes(run_python, words, offered):
 @pytest.mark.parametrize(
     "command",
     ["", "train", "score", "nightly", "models", "models list", "models promote", "models rollback", "report", "show",
-     "predict", "evaluate", "settings"],
+     "predict", "evaluate", "capacity", "settings"],
 )  # fmt: skip
 def test_help_has_an_example_and_fits_a_terminal(command):
     from click.testing import CliRunner
