@@ -12,7 +12,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from recmodel import artifact, console, data, drift, files, incremental, options, settings, staging, tables
+from recmodel import (
+    artifact,
+    console,
+    data,
+    drift,
+    files,
+    incremental,
+    launch,
+    options,
+    settings,
+    staging,
+    stores,
+    tables,
+)
 from recmodel import columns as c
 from recmodel.errors import RecmodelError, ScoringFailed, UsageRejected
 
@@ -21,6 +34,7 @@ if TYPE_CHECKING:
 
 
 @click.command(
+    short_help="Score every user and publish the top N.",
     epilog="Example: recmodel score --data ml-latest-small --rank-by two-stage --top-n 20",
     context_settings=options.CONTEXT,
 )
@@ -49,6 +63,7 @@ if TYPE_CHECKING:
     default=None,
     help="Score only users whose ratings have changed since the last run with this model and these settings.",
 )
+@options.spark
 @options.dry_run
 def score(**flags: Any) -> None:
     """Score every user against the whole catalogue and publish the top N as Parquet.
@@ -62,6 +77,7 @@ def score(**flags: Any) -> None:
         scoring={key: flags[key] for key in settings.Scoring.model_fields if key in flags},
     )
     run_date = flags["run_date"].date() if flags["run_date"] else date.today()
+    launch.prepare(options.for_spark())
     console.start_log(chosen.paths.logs, "score", as_json=chosen.monitoring.json_logs)
     what = {"model_version": flags["model_version"], "users_file": flags["users"] and Path(flags["users"])}
     if flags["dry_run"]:
@@ -87,10 +103,8 @@ def run(
     output = chosen.paths.output
 
     with tables.locked(output):
-        with stage("check the model"):
-            version = artifact.open_version(chosen.paths.models, model_version)
-            rank_by = _rank_by(chosen.scoring, version)
-            conditions, before = _continues(chosen, rank_by, version, run_date, users_file)
+        version, rank_by = _check_model(chosen, model_version, stage)
+        conditions, before = _continues(chosen, rank_by, version, run_date, users_file)
 
         with stage("read and check the input"):
             folder = data.data_dir(chosen.paths.data, chosen.paths.sample)
@@ -113,7 +127,7 @@ def run(
             staged.discard()
             raise
         except Exception as error:  # what is finished stays staged: the same command goes on from there
-            raise ScoringFailed(f"scoring failed: {_cause(error)}{console.where_the_trace_is()}") from error
+            raise ScoringFailed(f"scoring failed: {session.cause(error)}{console.where_the_trace_is()}") from error
         finally:
             spark.stop()
 
@@ -145,15 +159,14 @@ def _foresee(chosen: settings.Settings, run_date: date, *, model_version: str | 
     stage = console.Stages()
     output = chosen.paths.output
     tables.ready(output)
-    with stage("check the model"):
-        version = artifact.open_version(chosen.paths.models, model_version)
-        rank_by = _rank_by(chosen.scoring, version)
-        conditions, before = _continues(chosen, rank_by, version, run_date, users_file)
-        catalogue = version.catalogue()
-    with tempfile.TemporaryDirectory() as aside:
-        staged = tables.LinkedRun(output, aside, run_date)
+    version, rank_by = _check_model(chosen, model_version, stage)
+    conditions, before = _continues(chosen, rank_by, version, run_date, users_file)
+    catalogue = version.catalogue()
+    near = None if stores.is_uri(output) else files.nearest_folder(Path(output))  # where the executors see it too
+    with tempfile.TemporaryDirectory(prefix=".dry-run-", dir=near) as aside:
+        staged = tables.LinkedRun(output, str(Path(aside, "run")), run_date)
         with stage("read and check the input"):
-            folder = data.data_dir(chosen.paths.data, chosen.paths.sample)
+            folder = data.data_dir(chosen.paths.data, aside)
             key = _key(chosen, conditions, before, folder, users_file)
             taken_in = staging.take_in(folder, users_file, catalogue, chosen.input, staged)
         with stage("start Spark"):
@@ -161,16 +174,18 @@ def _foresee(chosen: settings.Settings, run_date: date, *, model_version: str | 
 
             spark = session.start("recmodel score --dry-run")
         try:
-            with stage("count the ratings", own_progress=True):
+            session.check_reach(spark, output)
+            with stage("count the ratings"):
                 counted = staging.count(spark, staged, taken_in, catalogue, fingerprint=before is not None)
                 by_user, scored = staging.users(spark, staged, before, only_some=users_file is not None)
-            with stage("divide the users", own_progress=True):
+            with stage("divide the users"):
                 plan = staging.plan(staged, by_user, chosen.scoring, session.slots(spark))
                 to_score = plan["users"] if scored is None else scored.count()
         finally:
             spark.stop()
+    published = tables.run_dates(output)
     facts = {
-        "run date": f"{run_date}{', published already: it would be replaced' * (run_date in tables.run_dates(output))}",
+        "run date": f"{run_date}, published already: it would be replaced" if run_date in published else run_date,
         "model version": version.name,
         "ranked by": rank_by,
         "users to score": f"{to_score:,} of {plan['users']:,}",
@@ -182,7 +197,20 @@ def _foresee(chosen: settings.Settings, run_date: date, *, model_version: str | 
         "would be published in": output,
     }
     console.out.print(console.facts(facts))
-    console.out.print("nothing was written: this was --dry-run")
+    console.out.print(console.DRY)
+
+
+def _check_model(
+    chosen: settings.Settings, model_version: str | None, stage: console.Stages
+) -> tuple[artifact.ModelVersion, str]:
+    """(the version, the ranking policy).
+
+    Raises:
+        ModelRejected, UsageRejected: see `artifact.open_version` and `_rank_by`.
+    """
+    with stage("check the model"):
+        version = artifact.open_version(chosen.paths.models, model_version)
+        return version, _rank_by(chosen.scoring, version)
 
 
 def _continues(
@@ -199,7 +227,7 @@ def _key(
     chosen: settings.Settings, conditions: str, before: dict[str, Any] | None, folder: Path, users: Path | None
 ) -> str:
     """Names all that decides the rows of a run: an interrupted run goes on only where none of it has changed."""
-    inputs = [data.find(folder, "ratings"), data.find(folder, "movies"), users]
+    inputs = [data.find(folder, "ratings"), data.find(folder, "movies"), users and data.find_users(users)]
     decides = {
         "conditions": conditions,
         "input": [files.sha256(path) for path in inputs if path],
@@ -229,13 +257,14 @@ def _score(
     from recmodel.stores import spark_path
 
     catalogue = version.catalogue()
-    with stage("count the ratings", own_progress=True):
+    with stage("count the ratings"):
         counted = staging.count(spark, staged, taken_in, catalogue, fingerprint=chosen.scoring.incremental)
         ratings = staging.ratings(spark, staged)
         by_user, to_score = staging.users(spark, staged, before, only_some=only_some)
 
-    with stage("divide the users", own_progress=True):
+    with stage("divide the users"):
         plan = staging.plan(staged, by_user, chosen.scoring, session.slots(spark))
+        users_scored = plan["users"] if to_score is None else to_score.count()
 
     popular = staging.popular(staged)
     payload = scoring.Payload(
@@ -263,7 +292,10 @@ def _score(
         by_part = rows.write.mode("append").option("mapreduce.fileoutputcommitter.algorithm.version", "2")
         by_part.parquet(spark_path(staged.table(table)))
 
-    with stage("score and write recommendations", own_progress=True):
+    def left(done: set[int]) -> int:
+        return round(users_scored * (1 - len(done) / (len(plan["starts"]) + 1)))  # partitions are of about equal size
+
+    with stage("score and write recommendations") as progress:
         done = staged.finished_parts(c.RECOMMENDATIONS_TABLE)
         users = histories.histories(ratings, to_score, plan["starts"], done)
         scored = scoring.recommend(users, broadcast, request, stats)
@@ -273,22 +305,24 @@ def _score(
         if before is not None and to_score is not None:
             rows = rows.unionByName(staging.carried(spark, staged, before, by_user, to_score))
             rows = histories.in_parts(rows, plan["starts"], done).sortWithinPartitions(c.USER_ID, c.RANK)
-        write(rows.select(*c.RECOMMENDATION), c.RECOMMENDATIONS_TABLE)
+        with scoring.watched(stats, left(done), progress):
+            write(rows.select(*c.RECOMMENDATION), c.RECOMMENDATIONS_TABLE)
 
-    with stage("write predicted ratings", own_progress=True):
+    with stage("write predicted ratings") as progress:
         written = spark.read.parquet(spark_path(staged.table(c.RECOMMENDATIONS_TABLE)))
         made_by = f.lit(payload.model_version).alias(c.MODEL_VERSION)
         if chosen.scoring.predicted_ratings == "all":
             done_too = staged.finished_parts(c.PREDICTED_RATINGS_TABLE)
             users = histories.histories(ratings, to_score, plan["starts"], done_too)
             predicted = scoring.predict_all(users, broadcast, request, stats).select("*", made_by)
-            write(predicted, c.PREDICTED_RATINGS_TABLE)
+            with scoring.watched(stats, left(done_too), progress):
+                write(predicted, c.PREDICTED_RATINGS_TABLE)
         else:
             by_model = (f.col(c.SOURCE) == c.SOURCE_MODEL) & f.col(c.PREDICTED_RATING).isNotNull()
             predicted = written.where(by_model).select(c.USER_ID, c.MOVIE_ID, c.PREDICTED_RATING, made_by)
             predicted.write.mode("overwrite").parquet(spark_path(staged.table(c.PREDICTED_RATINGS_TABLE)))
 
-    with stage("check what was written", own_progress=True):
+    with stage("check what was written"):
         promised = checks.Promised(
             top_n=request.n,
             movies=catalogue.num_rows,
@@ -304,7 +338,7 @@ def _score(
         **counted,
         "movies": catalogue.num_rows,
         "users": plan["users"],
-        "users_scored": plan["users"] if to_score is None else to_score.count(),
+        "users_scored": users_scored,
         "carried_from": before and {key: before[key] for key in ("run_id", "run_date")},
         "partitions": len(plan["starts"]) + 1,
         "partitions_resumed": len(done),
@@ -352,21 +386,10 @@ def _rank_by(scoring: settings.Scoring, version: artifact.ModelVersion) -> str:
     return rank_by
 
 
-def _cause(error: Exception) -> str:
-    """The line of a Spark error that says most: the end of a Python worker's trace, Java's last cause, or the first."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    in_worker = [i for i, line in enumerate(lines) if line.startswith("Traceback (most recent call last)")]
-    if in_worker:
-        for line in lines[in_worker[-1] + 1 :]:
-            if not line.startswith("File ") and ": " in line and line.split(": ")[0].replace(".", "").isidentifier():
-                return line[:300]
-    causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
-    return (causes[-1:] or lines or [type(error).__name__])[0][:300]
-
-
-def _summary(output: str, run_date: date, preview_users: int = 2, preview_rows: int = 3) -> None:
+def _summary(output: str, run_date: date, preview_users: int = 1, preview_rows: int = 3) -> None:
     run = tables.read_run(output, run_date)
-    made = run["recommendations"]
+    made, peak = run["recommendations"], run["peak_mib"]
+    driver = peak["driver_python"] + peak["driver_jvm"]
     facts = {
         "run date": run["run_date"],
         "model version": run["model_version"],
@@ -377,9 +400,7 @@ def _summary(output: str, run_date: date, preview_users: int = 2, preview_rows: 
         "recommendations": f"{made['rows']:,} rows, {made['distinct_movies']:,} different movies",
         "predicted ratings": f"{run['predicted_ratings']['rows']:,} rows",
         "rows rejected": f"{run['rows_rejected']:,} ({run['ratings_superseded']:,} of them ratings given anew later)",
-        "peak memory": ", ".join(
-            f"{process.replace('_', ' ')} {mib:,} MiB" for process, mib in run["peak_mib"].items()
-        ),
+        "peak memory": f"driver {driver:,} MiB, largest worker {peak['largest_worker']:,} MiB",
         "published in": output,
     }
     console.out.print(console.facts(facts))

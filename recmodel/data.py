@@ -229,10 +229,16 @@ def read_users(path: Path, intake: Intake) -> pa.Table:
     Raises:
         InputRejected: see `Intake.accept`; also if the file does not exist.
     """
-    if not path.exists():
-        raise InputRejected(f"{path} does not exist; --users takes a CSV or Parquet file with a column userId")
+    find_users(path)
     users = pa.Table.from_batches(intake.accept(path, check(path, c.USERS, [])), schema=c.USERS)
     return users.group_by(c.USER_ID).aggregate([]).sort_by(c.USER_ID)
+
+
+def find_users(path: Path) -> Path:
+    """That path; InputRejected if nothing is there."""
+    if not path.exists():
+        raise InputRejected(f"{path} does not exist; --users takes a CSV or Parquet file with a column userId")
+    return path
 
 
 def fingerprint(ratings: pa.Table, catalogue: pa.Table) -> str:

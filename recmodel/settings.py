@@ -225,11 +225,12 @@ def load(**flags: Any) -> Settings:
         UsageRejected: a value that is missing, unknown or out of its range, or an environment variable that looks
             like a setting and is none; names it.
     """
-    known = [*_variables(Settings, _PREFIX)]
+    known = [*_variables(Settings)]
     for name in os.environ:
-        if name.upper().startswith(_PREFIX) and name.upper() not in {*known, *_NO_SETTINGS}:
-            near = difflib.get_close_matches(name.upper(), known, n=1)
-            hint = f"did you mean {near[0]}?" if near else "unset it"
+        given_name = name.upper().removeprefix(_PREFIX)
+        if name.upper().startswith(_PREFIX) and given_name not in known and name.upper() not in _NO_SETTINGS:
+            near = difflib.get_close_matches(given_name, known, n=1)
+            hint = f"did you mean {_PREFIX}{near[0]}?" if near else "unset it"
             raise UsageRejected(f"the environment variable {name} sets nothing; {hint}")
     given: dict[str, Any] = {
         section: {k: v for k, v in values.items() if v is not None} for section, values in flags.items()
@@ -281,8 +282,8 @@ def _first(error: ValidationError) -> str:
     return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']} (got {first['input']!r})"
 
 
-def _variables(model: type[BaseModel], prefix: str) -> Iterator[str]:
-    """The environment variables that set a field of the model, or a whole section of it as JSON."""
+def _variables(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """The environment variables, without RECMODEL_, that set a field of the model, or a section of it as JSON."""
     for name, field in model.model_fields.items():
         yield f"{prefix}{name.upper()}"
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):

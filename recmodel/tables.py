@@ -176,15 +176,15 @@ def resumable(output: Location, run_date: date, key: str) -> bool:
 
 
 def ready(output: Location, what: str = "lock") -> None:
-    """Whether a run could start and publish, without making anything.
+    """Whether a run could start, without making anything.
 
     Raises:
         AnotherRun, ScoringFailed: see `locked`.
     """
-    if stores.is_uri(output) or _store(Path(output)).is_dir():
+    if _lock_file(output, what).exists():  # else nobody has ever held it
         with locked(output, what):
-            return
-    if not is_writable(Path(output)):
+            pass
+    if not stores.is_uri(output) and not is_writable(_store(Path(output))):
         raise ScoringFailed(f"cannot write below {output}; choose another --output")
 
 
@@ -198,11 +198,8 @@ def locked(output: Location, what: str = "lock") -> Iterator[None]:
         AnotherRun: another process has it.
         ScoringFailed: nothing can be written there.
     """
+    file = _lock_file(output, what)
     try:
-        file = _store(Path(output)) / what
-        if stores.is_uri(output):
-            named = hashlib.sha256(f"{output} {what}".encode()).hexdigest()
-            file = Path(tempfile.gettempdir(), f"recmodel-{named[:16]}.lock")
         file.parent.mkdir(parents=True, exist_ok=True)
         held = FileLock(file, blocking=False).acquire()
     except Timeout:
@@ -211,6 +208,13 @@ def locked(output: Location, what: str = "lock") -> Iterator[None]:
         raise ScoringFailed(f"cannot write below {output} ({error}); choose another --output") from error
     with held:
         yield
+
+
+def _lock_file(output: Location, what: str) -> Path:
+    if not stores.is_uri(output):
+        return _store(Path(output)) / what
+    named = hashlib.sha256(f"{output} {what}".encode()).hexdigest()
+    return Path(tempfile.gettempdir(), f"recmodel-{named[:16]}.lock")
 
 
 def _store(output: Path) -> Path:
@@ -285,7 +289,7 @@ def published(output: Location, run_date: date | None) -> date:
     """
     dates = run_dates(output)
     if not dates:
-        raise UsageRejected(f"{output} holds no published run; run ./submit.sh score first, or give --output")
+        raise UsageRejected(f"{output} holds no published run; score first, or give another --output")
     chosen = run_date or dates[-1]
     if chosen not in dates:
         nearest = min(dates, key=lambda day: abs(day - chosen))

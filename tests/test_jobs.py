@@ -401,7 +401,7 @@ def test_a_failure_in_a_worker_ends_with_5_in_one_line(toy, toy_models, tmp_path
         (["score", "--top-n", "0"], "scoring.top_n"),
         (["score", "--rank-by", "best"], "'best' is not one of 'retrieval', 'rating', 'two-stage'"),
         (["score", "--run-date", "yesterday"], "does not match the format"),
-        (["score", "--master"], "--master needs a value"),
+        (["score", "--master"], "Option '--master' requires an argument"),
         (["nightly", "--run-date", "soon..later"], "is neither a date nor a range"),
         (["train", "--preset", "best"], "no preset is called 'best'"),
         (["train", "--nonsense"], "No such option"),

@@ -112,7 +112,7 @@ def test_an_interrupted_run_is_found_again_by_its_key_alone(tmp_path):
 
 @pytest.mark.parametrize("failing", range(11))
 def test_a_failure_while_publishing_leaves_the_last_run(tmp_path, monkeypatch, failing):
-    """Of eleven calls, each even one links a table's file, each odd one `latest`, and the last one shows the edition."""
+    """Of eleven calls, even ones link a table's file, odd ones `latest`, and the last one shows the edition."""
     run(tmp_path, "a")
     calls = []
 
