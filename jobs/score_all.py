@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from recmodel import scoring
 
 # what a run stages for itself
-RATINGS, USERS, POPULAR = "ratings.parquet", "users.parquet", "popular.npz"
+RATINGS, USERS, DENIED, MOVIES = "ratings.parquet", "users.parquet", "denied.parquet", "movies.npz"
 INTAKE, PLAN = "intake.json", "plan.json"
 
 
@@ -108,18 +108,20 @@ def run(
             intake = _stage_input(chosen, folder, users_file, catalogue, staged)
 
         with stage("start Spark"):
-            from recmodel import scoring, serving, session
+            from recmodel import rules, scoring, serving, session
 
             spark = session.start("recmodel score", ship_package=True)
 
-        popular = np.load(io.BytesIO(stores.read(staged.scratch(POPULAR)) or b""))
+        movies = np.load(io.BytesIO(stores.read(staged.scratch(MOVIES)) or b""))
         payload = scoring.Payload(
             model_version=version.name,
             saved_model=serving.pack(version.saved_model),
             tasks=version.tasks,
             movie_id=catalogue.column(c.MOVIE_ID).to_numpy(),
-            popular=popular["row"],
-            popular_rating=popular["rating"],
+            popular=movies["popular"],
+            popular_rating=movies["popular_rating"],
+            allowed=None if movies["allowed"].all() else movies["allowed"],
+            cap=rules.cap(catalogue, chosen.rules),
         )
         request = scoring.TopNRequest(
             n=chosen.scoring.top_n,
@@ -127,6 +129,7 @@ def run(
             candidates=chosen.scoring.candidates,
             include_seen=chosen.scoring.include_seen,
             min_history=chosen.scoring.min_history,
+            liked_from=(chosen.input.rating_min + chosen.input.rating_max) / 2,
             block_bytes=chosen.scoring.block_mib << 20,
             threads=int(spark.sparkContext.getConf().get("spark.task.cpus", "1")),
         )
@@ -151,6 +154,7 @@ def run(
                 "all_users": users_file is None,
                 **intake,
                 "movies": catalogue.num_rows,
+                "movies_allowed": int(movies["allowed"].sum()),
                 **outcome,
                 "seconds": stage.seconds,
             }
@@ -209,12 +213,14 @@ def _key(
     chosen: settings.Settings, rank_by: str, version: artifact.ModelVersion, folder: Path, users: Path | None
 ) -> str:
     """Names all that decides the rows of a run: an interrupted run goes on only where none of it has changed."""
-    inputs = [data.find(folder, "ratings"), data.find(folder, "movies"), users]
+    denied = Path(chosen.rules.deny_pairs) if chosen.rules.deny_pairs else None
+    inputs = [data.find(folder, "ratings"), data.find(folder, "movies"), users, denied]
     decides = {
         "code": recmodel.__version__,
         "model": version.manifest,
-        "input": [files.sha256(path) for path in inputs if path],
+        "input": [files.sha256(path) for path in inputs if path and path.exists()],
         "scoring": chosen.scoring.model_dump() | {"rank_by": rank_by},
+        "rules": chosen.rules.model_dump(),
         "accepts": chosen.input.model_dump(),
     }
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:12]
@@ -223,12 +229,14 @@ def _key(
 def _stage_input(
     chosen: settings.Settings, folder: Path, users: Path | None, catalogue: pa.Table, staged: tables.Staged
 ) -> dict[str, Any]:
-    """Writes the usable ratings, the users asked for, what is popular and the rejects where the run can read them.
+    """Writes the usable ratings, the users asked for, what is popular, what may be recommended and the rejects where
+    the run can read them.
 
     Returns:
         What run.json says of the input. It is written last, and where it is there already the rest is too.
     """
     from recmodel.popularity import popularity
+    from recmodel.rules import allowed
 
     known = staged.remembered(INTAKE)
     if known is not None:
@@ -240,14 +248,18 @@ def _stage_input(
         with stores.create(staged.scratch(RATINGS)) as sink:
             counts, sums = data.stage_ratings(batches, sink, movie_id)
         if users is not None:
-            _write_parquet(data.read_users(users, intake), staged.scratch(USERS))
-    except InputRejected:
+            _write_parquet(data.read_ids(users, c.USERS, "--users", intake), staged.scratch(USERS))
+        if chosen.rules.deny_pairs:
+            denied = data.read_ids(Path(chosen.rules.deny_pairs), c.PAIRS, "rules.deny_pairs", intake)
+            _write_parquet(denied, staged.scratch(DENIED))
+        may_be_recommended = allowed(catalogue, counts, chosen.rules)
+    except (InputRejected, UsageRejected):
         staged.discard()
         raise
-    row, rating = popularity(movie_id, counts, sums)
-    popular = io.BytesIO()
-    np.savez(popular, row=row, rating=rating)
-    stores.write(staged.scratch(POPULAR), popular.getvalue())
+    popular, rating = popularity(movie_id, counts, sums)
+    movies = io.BytesIO()
+    np.savez(movies, popular=popular, popular_rating=rating, allowed=may_be_recommended)
+    stores.write(staged.scratch(MOVIES), movies.getvalue())
     _write_parquet(intake.rejected(), stores.below(staged.table(c.REJECTS_TABLE), "rejects.parquet"))
     found = {
         "started_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -279,6 +291,7 @@ def _score(
     from recmodel.stores import spark_path
 
     ratings, asked = _staged_input(spark, staged, only_some)
+    denied = spark.read.parquet(spark_path(staged.scratch(DENIED))) if chosen.rules.deny_pairs else None
     by_user = histories.ratings_by_user(ratings, asked)
     with stage("divide the users", own_progress=True):
         plan = _plan(by_user, chosen.scoring.users_per_task, spark.sparkContext.defaultParallelism, staged)
@@ -293,7 +306,7 @@ def _score(
 
     with stage("score and write recommendations", own_progress=True):
         done = staged.finished_parts(c.RECOMMENDATIONS_TABLE)
-        users = histories.histories(ratings, asked, plan["starts"], done)
+        users = histories.histories(ratings, asked, plan["starts"], done, denied)
         scored = scoring.recommend(users, broadcast, request, stats)
         titles = spark.createDataFrame(catalogue.select([c.MOVIE_ID, c.TITLE]))
         scored_at = datetime.fromisoformat(plan["started_at"])
@@ -313,14 +326,18 @@ def _score(
             predicted.write.mode("overwrite").parquet(spark_path(staged.table(c.PREDICTED_RATINGS_TABLE)))
 
     with stage("check what was written", own_progress=True):
+        rules_hold = payload.allowed is not None or payload.cap is not None
+        left = catalogue if payload.allowed is None else catalogue.filter(pa.array(payload.allowed))
+        allowed = spark.createDataFrame(left.select([c.MOVIE_ID, c.GENRES])) if rules_hold else None
         promised = checks.Promised(
             top_n=request.n,
-            movies=catalogue.num_rows,
+            movies=left.num_rows,
             include_seen=request.include_seen,
             tasks=payload.tasks,
             rating_range=(chosen.input.rating_min, chosen.input.rating_max),
+            max_per_genre=chosen.rules.max_per_genre,
         )
-        figures = checks.check(written, ratings, by_user, promised)
+        figures = checks.check(written, ratings, by_user, promised, allowed, denied)
         predicted_rows = spark.read.parquet(spark_path(staged.table(c.PREDICTED_RATINGS_TABLE))).count()
         peak_mib = session.driver_peak_mib(spark)
 
@@ -410,12 +427,14 @@ def _cause(error: Exception) -> str:
 def _summary(output: str, run_date: date, preview_users: int = 2, preview_rows: int = 3) -> None:
     run = tables.read_run(output, run_date)
     made = run["recommendations"]
+    allowed = run["movies_allowed"]
+    restricted = f" ({allowed:,} of them may be recommended)" * (allowed < run["movies"])
     facts = {
         "run date": run["run_date"],
         "model version": run["model_version"],
         "ranked by": run["rank_by"],
         "users": f"{run['users']:,} ({made['popular_users']:,} of them served from popularity)",
-        "movies in the catalogue": f"{run['movies']:,}",
+        "movies in the catalogue": f"{run['movies']:,}{restricted}",
         "recommendations": f"{made['rows']:,} rows, {made['distinct_movies']:,} different movies",
         "predicted ratings": f"{run['predicted_ratings']['rows']:,} rows",
         "rows rejected": f"{run['rows_rejected']:,}",

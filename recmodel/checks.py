@@ -13,7 +13,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as f
 
 from recmodel import columns as c
-from recmodel import histories
+from recmodel import histories, lookup
 from recmodel.errors import ScoringFailed
 from recmodel.settings import Checks
 
@@ -23,26 +23,36 @@ class Promised:
     """What the run was asked for."""
 
     top_n: int
-    movies: int  # in the catalogue
+    movies: int  # that may be recommended
     include_seen: bool
     tasks: tuple[str, ...]  # that the model was trained for
     rating_range: tuple[float, float]
+    max_per_genre: int = 0  # 0: any number
 
 
-def check(rows: DataFrame, ratings: DataFrame, by_user: DataFrame, promised: Promised) -> dict[str, Any]:
+def check(
+    rows: DataFrame,
+    ratings: DataFrame,
+    by_user: DataFrame,
+    promised: Promised,
+    allowed: DataFrame | None = None,
+    denied: DataFrame | None = None,
+) -> dict[str, Any]:
     """Holds every row of the run against what was promised.
 
     Args:
         rows: `columns.RECOMMENDATION`, as written.
         ratings: `columns.RATINGS` that were used.
         by_user: `histories.ratings_by_user`.
+        allowed: `movie_id, genres` of what may be recommended; None: everything, and any number of a genre.
+        denied: `columns.PAIRS` of what may not be recommended to whom.
 
     Returns:
-        Users and rows by source, distinct movies, and the mean predicted rating.
+        Users and rows by source, rows with a reason, distinct movies, and the mean predicted rating.
 
     Raises:
-        ScoringFailed: a user is missing, a list is too long or has gaps or repeats, a movie was seen, or a number is
-            missing or off the scale.
+        ScoringFailed: a user is missing, a list is too long or has gaps or repeats, a movie was seen or is against the
+            rules, a reason was not seen, or a number is missing or off the scale.
     """
     figures, wrong = _figures(rows, promised)
     lists = rows.groupBy(c.USER_ID).agg(
@@ -59,13 +69,21 @@ def check(rows: DataFrame, ratings: DataFrame, by_user: DataFrame, promised: Pro
     ).collect()
     wrong["lists are too long, or their ranks are not 1, 2, 3, …"] = faulty["broken"]
     wrong["lists repeat a movie"] = faulty["repeats"]
-    may_be_empty = f.lit(False) if promised.include_seen else f.col(histories.RATINGS) >= promised.movies
-    served = rows.select(c.USER_ID).distinct()
-    missing = by_user.join(served, c.USER_ID, "left_anti").where(~may_be_empty)
-    wrong["users are missing"] = missing.count()
+    hidden = f.lit(0) if promised.include_seen else f.col(histories.RATINGS)
+    missing = by_user.join(rows.select(c.USER_ID).distinct(), c.USER_ID, "left_anti")
+    if denied is not None:
+        counts = denied.groupBy(c.USER_ID).agg(f.count("*").alias("denied"))
+        missing = missing.join(counts, c.USER_ID, "left").fillna(0, ["denied"])
+        hidden = hidden + f.col("denied")
+    wrong["users are missing"] = missing.where(hidden < promised.movies).count()
+    rated = _among(ratings, rows)
     if not promised.include_seen:
-        seen = rows.select(c.USER_ID, c.MOVIE_ID).join(ratings, [c.USER_ID, c.MOVIE_ID], "left_semi")
-        wrong["recommended movies have been rated by their user"] = seen.count()
+        wrong["recommended movies have been rated by their user"] = rated["recommended"]
+    wrong["reasons have not been rated by their user"] = figures["reasons"] - rated["reasons"]
+    if denied is not None:
+        wrong["recommended movies are denied to their user"] = _among(denied, rows)["recommended"]
+    if allowed is not None:
+        wrong |= _against_rules(rows, allowed, promised.max_per_genre)
     for what, count in wrong.items():
         if count:
             raise ScoringFailed(f"the run is not published: {count:,} {what}; the last one still stands")
@@ -93,6 +111,24 @@ def compare(figures: dict[str, Any], last: dict[str, Any], limits: Checks) -> No
             )
 
 
+def _among(pairs: DataFrame, rows: DataFrame) -> dict[str, int]:
+    """How many recommendations, and how many reasons, are among the pairs of a user and a movie."""
+    kinds = f"stack(2, 'recommended', {c.MOVIE_ID}, 'reasons', {c.BECAUSE_MOVIE_ID}) AS (kind, {c.MOVIE_ID})"
+    found = rows.selectExpr(c.USER_ID, kinds).join(pairs, [c.USER_ID, c.MOVIE_ID], "left_semi")
+    counts = [f.count_if(f.col("kind") == kind).alias(kind) for kind in ("recommended", "reasons")]
+    return found.agg(*counts).collect()[0].asDict()
+
+
+def _against_rules(rows: DataFrame, allowed: DataFrame, max_per_genre: int) -> dict[str, int]:
+    wrong = {"recommended movies are against the rules": rows.join(allowed, c.MOVIE_ID, "left_anti").count()}
+    if max_per_genre:
+        genre = f.explode(f.array_distinct(f.split(c.GENRES, r"\|"))).alias("genre")
+        of_genre = rows.join(allowed, c.MOVIE_ID).select(c.USER_ID, genre).where(~f.col("genre").isin(*lookup.NO_GENRE))
+        too_many = of_genre.groupBy(c.USER_ID, "genre").count().where(f.col("count") > max_per_genre)
+        wrong[f"times a list has more than {max_per_genre} movies of a genre"] = too_many.count()
+    return wrong
+
+
 def _figures(rows: DataFrame, promised: Promised) -> tuple[dict[str, Any], dict[str, int]]:
     """In one pass over the rows: figures, and how many rows lack a number or have a wrong one."""
     by_model = f.col(c.SOURCE) == c.SOURCE_MODEL
@@ -106,6 +142,7 @@ def _figures(rows: DataFrame, promised: Promised) -> tuple[dict[str, Any], dict[
         f.count("*").alias("rows"),
         f.count_distinct(c.USER_ID).alias("users"),
         f.count_distinct(c.MOVIE_ID).alias("distinct_movies"),
+        f.count(c.BECAUSE_MOVIE_ID).alias("reasons"),
         f.avg(c.PREDICTED_RATING).alias("mean_predicted_rating"),
         f.count_if(~by_model).alias("popular_rows"),
         f.count_distinct(f.when(~by_model, f.col(c.USER_ID))).alias("popular_users"),

@@ -8,17 +8,14 @@ U users, M movies, R ratings; d and k are the widths of the retrieval and the ra
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
-from recmodel import columns as c
+from recmodel import lookup
 from recmodel.quiet_tensorflow import tf
 from recmodel.settings import HistoryPreset
-
-_YEAR = re.compile(r"\((\d{4})\)\s*$")  # MovieLens ends a title with it
 
 
 @dataclass(frozen=True)
@@ -54,15 +51,10 @@ class Features:
 
 def features(catalogue: pa.Table) -> Features:
     """Genres and year of each movie of `columns.CATALOGUE`."""
-    lists = [(genres or "").split("|") for genres in catalogue.column(c.GENRES).to_pylist()]
-    position = {genre: i for i, genre in enumerate(sorted({genre for genres in lists for genre in genres}))}
-    one_hot = np.zeros((len(lists), len(position)))
-    for row, genres in enumerate(lists):
-        one_hot[row, [position[genre] for genre in genres]] = 1
-    found = [_YEAR.search(title) for title in catalogue.column(c.TITLE).to_pylist()]
-    year = np.array([float(match[1]) if match else np.nan for match in found])
+    _, has = lookup.genres(catalogue)
+    year = lookup.years(catalogue)
     median = 2000.0 if np.isnan(year).all() else np.nanmedian(year)
-    return Features(one_hot, np.where(np.isnan(year), median, year))
+    return Features(has.astype(np.float64), np.where(np.isnan(year), median, year))
 
 
 def start(ratings: Interactions, movie_features: Features, preset: HistoryPreset, seed: int) -> Start:

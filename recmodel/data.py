@@ -206,16 +206,21 @@ def stage_ratings(
     return counts, sums
 
 
-def read_users(path: Path, intake: Intake) -> pa.Table:
-    """The user ids of a CSV or Parquet file with a column `userId` or `user_id`, each once, ascending.
+def read_ids(path: Path, schema: pa.Schema, named_by: str, intake: Intake) -> pa.Table:
+    """The rows of a CSV or Parquet file of ids, each once, ascending.
+
+    Args:
+        schema: `columns.USERS` or `columns.PAIRS`.
+        named_by: the flag or the setting that names the file.
 
     Raises:
         InputRejected: see `Intake.accept`; also if the file does not exist.
     """
     if not path.exists():
-        raise InputRejected(f"{path} does not exist; --users takes a CSV or Parquet file with a column userId")
-    users = pa.Table.from_batches(intake.accept(path, check(path, c.USERS, [])), schema=c.USERS)
-    return users.group_by(c.USER_ID).aggregate([]).sort_by(c.USER_ID)
+        theirs = [theirs for theirs, ours in c.MOVIELENS_NAMES.items() if ours in schema.names]
+        raise InputRejected(f"{path} does not exist; {named_by} takes a CSV or Parquet file of {' and '.join(theirs)}")
+    rows = pa.Table.from_batches(intake.accept(path, check(path, schema, [])), schema=schema)
+    return rows.group_by(schema.names).aggregate([]).sort_by([(name, "ascending") for name in schema.names])
 
 
 def fingerprint(ratings: pa.Table, catalogue: pa.Table) -> str:

@@ -87,12 +87,13 @@ class DeltaRun(tables.Staged):
                 )
         if schema is None:
             raise ScoringFailed(f"{self.table(name)} has no files; run again")
+        written = deltalake.Schema.from_arrow(schema.remove_metadata().append(pa.field(c.RUN_DATE, pa.date32())))
         table = deltalake.DeltaTable.create(
-            stores.below(self.output, name),
-            schema=deltalake.Schema.from_arrow(schema.remove_metadata().append(pa.field(c.RUN_DATE, pa.date32()))),
-            mode="ignore",
-            partition_by=[c.RUN_DATE],
+            stores.below(self.output, name), schema=written, mode="ignore", partition_by=[c.RUN_DATE]
         )
+        known = {field.name for field in table.schema().fields}
+        if new := [field for field in written.fields if field.name not in known]:  # of a newer version of this program
+            table.alter.add_columns(new)
         table.create_write_transaction(
             actions,
             mode="overwrite",

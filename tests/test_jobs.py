@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import runpy
 import shutil
 import subprocess
 from types import SimpleNamespace
@@ -21,7 +22,8 @@ from recmodel import columns as c
 TABLE_COLUMNS = {
     "user_id": "BIGINT", "rank": "INTEGER", "movie_id": "BIGINT", "title": "VARCHAR", "retrieval_score": "FLOAT",
     "predicted_rating": "FLOAT", "source": "VARCHAR", "model_version": "VARCHAR",
-    "scored_at": "TIMESTAMP WITH TIME ZONE", "run_date": "DATE",
+    "scored_at": "TIMESTAMP WITH TIME ZONE",
+    "because_movie_id": "BIGINT", "because_title": "VARCHAR", "run_date": "DATE",
 }  # fmt: skip
 
 
@@ -193,7 +195,7 @@ def test_spark_sql_reads_the_tables(spark, nightly):
     assert types == {
         "user_id": "bigint", "rank": "int", "movie_id": "bigint", "title": "string", "retrieval_score": "float",
         "predicted_rating": "float", "source": "string", "model_version": "string", "scored_at": "timestamp",
-        "run_date": "date",
+        "because_movie_id": "bigint", "because_title": "string", "run_date": "date",
     }  # fmt: skip
     top = spark.sql(
         "select user_id, count(*) as n from recommendations where run_date = '2026-01-31' and rank <= 3 "
@@ -331,6 +333,63 @@ def test_only_the_users_asked_for_are_scored_and_new_ones_get_what_is_popular(to
     assert predicted.groupby(c.USER_ID)[c.MOVIE_ID].apply(list).to_dict() == {
         user: [1, 2, 3, 4, 10, 11] for user in (3, 5)
     }  # fmt: skip
+
+
+def test_rules_and_reasons_are_in_what_is_published(toy, toy_models, tmp_path):
+    users, denied = tmp_path / "users.csv", tmp_path / "denied.csv"
+    users.write_text("userId\n" + "".join(f"{user}\n" for user in [*range(1, 21), 12345]))
+    denied.write_text("userId,movieId\n1,2\n2,3\n12345,10\n12345,77777\n")
+    default = next(v for v in artifact.versions(toy_models) if "-default-" in v)
+    result = spark_submit(
+        ROOT / "jobs/score_all.py", "--data", toy, "--models", toy_models, "--model-version", default,
+        "--output", tmp_path / "output", "--run-date", "2026-01-31", "--users", users,
+        environment={
+            "RECMODEL_RULES__DENY__GENRES": '["Sci-Fi"]', "RECMODEL_RULES__MIN_RATINGS": "1",
+            "RECMODEL_RULES__MAX_PER_GENRE": "1", "RECMODEL_RULES__DENY_PAIRS": str(denied),
+        },
+    )  # fmt: skip
+    assert result.returncode == 0, said(result)
+    rows = published(tmp_path / "output", "2026-01-31")
+    rated: dict[int, set[int]] = {}
+    for user, movie, *_ in make_ratings():
+        rated.setdefault(user, set()).add(movie)
+    genres = {2: {"Comedy"}, 3: {"Drama"}, 4: {"Drama", "Romance"}, 10: {"Comedy", "Romance"}}
+    titles = {1: "Matrix, The (1999)", 2: 'Say "Hi" (2001)', 3: "Emma (1996)", 4: "Emma (1996)", 10: "Amélie (2001)"}
+    never = {1: {2}, 2: {3}, 12345: {10}}
+    for user, mine in rows.groupby(c.USER_ID):
+        listed, left = mine[c.MOVIE_ID].tolist(), set(genres) - rated.get(user, set()) - never.get(user, set())
+        assert set(listed) <= left
+        shown = [genre for movie in listed for genre in genres[movie]]
+        assert len(shown) == len(set(shown))
+        for movie in left - set(listed):
+            assert genres[movie] & set(shown)  # it does not fit
+    assert rows[c.USER_ID].nunique() == 1 + sum(
+        bool(set(genres) - rated[user] - never.get(user, set())) for user in range(1, 21)
+    )
+    because = rows.dropna(subset=c.BECAUSE_MOVIE_ID)
+    assert 0 < len(because) < len(rows)
+    for row in because.itertuples():
+        assert row.because_movie_id in rated[row.user_id]
+        assert row.because_title == titles[row.because_movie_id]
+    assert rows.loc[rows[c.SOURCE] == "popularity", c.BECAUSE_TITLE].isna().all()
+    run = json.loads((tmp_path / "output/runs/run_date=2026-01-31/run.json").read_text())
+    assert (run["movies_allowed"], run["settings"]["rules"]["deny"]["genres"]) == (4, ["Sci-Fi"])
+
+
+def test_a_run_goes_on_only_under_the_same_rules(toy, tmp_path):
+    job = runpy.run_path(str(ROOT / "jobs/score_all.py"))
+    denied = tmp_path / "denied.csv"
+    denied.write_text("userId,movieId\n1,2\n")
+
+    def key(**rules):
+        given = {"deny_pairs": str(denied)} | rules
+        return job["_key"](settings.load(rules=given), "retrieval", SimpleNamespace(manifest={}), toy, None)
+
+    first = key()
+    assert key() == first
+    assert key(max_per_genre=3) != first
+    denied.write_text("userId,movieId\n1,3\n")
+    assert key() != first
 
 
 def test_a_policy_needs_its_task(toy, toy_models, tmp_path):
