@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from test_training import MOVIES, train
 
 from recmodel import columns as c
-from recmodel import evaluation, export, reasons, serving, topn
+from recmodel import console, evaluation, export, reasons, serving, topn
 
 
 def oracle(row: int, seen: list[tuple[int, float]], term, *, not_itself: bool) -> int:
@@ -116,3 +116,46 @@ def test_no_reasons_are_looked_for_unless_asked(exported):
     case = exported[7]
     top = case.model.recommend(case.weights.user_ids[:1], [case.weights.movie_ids[:3]], [np.full(3, 5.0)])
     assert (top.because == -1).all()
+
+
+@pytest.mark.parametrize("preset", ["default", "joint"])
+def test_a_model_from_before_there_were_reasons_recommends_without(preset, exported, monkeypatch, tmp_path):
+    weights = exported[60].weights if preset == "joint" else train("default")[0].weights
+    seen, ratings = [weights.movie_ids[:5], weights.movie_ids[3:4]], [np.full(5, 4.0), np.full(1, 5.0)]
+
+    def saved(folder):
+        export.save(weights, folder)
+        return serving.Recommender(folder).recommend([3, 6], seen, ratings, liked_from=3.0)
+
+    now = saved(tmp_path / "now")
+    vectors, users = export.ServingModel._movie_vectors, export.ServingModel._user_vectors
+
+    def without(told: dict, name: str) -> dict:
+        return {key: value for key, value in told.items() if key != name}
+
+    monkeypatch.setattr(export.ServingModel, "_movie_vectors", lambda self: without(vectors(self), "seen"))
+    monkeypatch.setattr(
+        export.ServingModel, "_user_vectors",
+        lambda self, user_id, *seen: without(users(self, user_id, *seen), "seen_weight"),
+    )  # fmt: skip
+    then = saved(tmp_path / "then")
+    assert (then.row.tolist(), then.retrieval_score.tolist()) == (now.row.tolist(), now.retrieval_score.tolist())
+    assert (now.because >= 0).any()
+    assert (then.because == -1).all()
+
+
+def test_a_table_for_people_has_reasons_where_the_run_has_some():
+    row = {
+        c.RANK: 1, c.TITLE: "Heat (1995)", c.RETRIEVAL_SCORE: None, c.PREDICTED_RATING: 4.0, c.MOVIE_ID: 6,
+        c.SOURCE: c.SOURCE_POPULARITY,
+    }  # fmt: skip
+    shown = {}
+    for name, rows in {
+        "older": [row], "popular": [row | {c.BECAUSE_TITLE: None}], "some": [row | {c.BECAUSE_TITLE: "[Rec] (2007)"}]
+    }.items():  # fmt: skip
+        with console.out.capture() as captured:
+            console.out.print(console.recommendations("", rows))
+        shown[name] = captured.get()
+    assert "because you liked" not in shown["older"] + shown["popular"]
+    assert "because you liked" in shown["some"]
+    assert "[Rec] (2007)" in shown["some"]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from test_recommend import oracle_scores
 
 from recmodel import columns as c
-from recmodel import rules, scoring, serving, topn
+from recmodel import drift, rules, scoring, serving, topn
 from recmodel.errors import UsageRejected
 from recmodel.settings import Rules
 
@@ -184,3 +184,13 @@ def test_a_list_takes_no_more_rounds_than_there_are_genres_and_one():
     first = [0, 1, 4900, 4901, 9800, 9801, 14700, 14701, 19600, 19601]
     assert top.row.tolist() == [[*first, -1, -1]] * 3
     assert len(rounds) <= 6
+
+
+def test_runs_are_compared_under_the_same_rules_only():
+    def run(rules: Rules | None = None) -> dict:
+        return {"settings": {"scoring": {"top_n": 10}, **({"rules": rules.model_dump()} if rules else {})}}
+
+    assert drift.alike(run(make_rules()), run())  # of an older version, which had none
+    assert drift.alike(run(make_rules(min_ratings=3)), run(make_rules(min_ratings=3)))
+    assert not drift.alike(run(make_rules(min_ratings=3)), run())
+    assert not drift.alike(run(make_rules(deny={"genres": ["Horror"]})), run(make_rules()))
