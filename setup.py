@@ -54,7 +54,7 @@ setup(
             "mypy>=1.13",
             "pandas-stubs>=2.2,<3",
             "playwright>=1.49",  # looks at the report in Chromium
-            "polars>=1.17",
+            "polars>=1.31",
             "pytest>=8",
             "pytest-timeout>=2.3",
             "ruff>=0.8",

@@ -11,8 +11,9 @@
 #   ./submit.sh evaluate ...     a model's quality beside popularity and bias baselines
 #   ./submit.sh show USER ...    one user's recommendations
 #   ./submit.sh predict USER MOVIE ...
+#   ./submit.sh capacity ...     time, memory and cost for so many users, movies and cores
 #   ./submit.sh settings         the settings in force, and where they come from
-#   ./submit.sh benchmark ...    the scoring engine beside its peers, on this machine
+#   ./submit.sh benchmark ...    the scoring engine beside its peers, on this machine; benchmark scale ...: large sizes
 #
 # Each command explains itself: ./submit.sh train --help
 set -euo pipefail
@@ -139,13 +140,15 @@ case $command in
         prepare "$(extras_for "$@")"
         exec recmodel "$command" "$@"
         ;;
-    score | nightly | evaluate)
+    score | nightly | evaluate | capacity)
         prepare "$(extras_for "$@")" java
         exec recmodel "$command" "$@"
         ;;
     benchmark)
         prepare "[sample,test]" java
-        exec python "$root/tests/benchmarks/scoring.py" "$@"
+        script=scoring
+        if [ "${1:-}" = scale ]; then script=scale && shift; fi
+        exec python "$root/tests/benchmarks/$script.py" "$@"
         ;;
     -h | --help | help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}" ;;
     *) fail "there is no command $command; ./submit.sh --help lists them" ;;

@@ -16,6 +16,7 @@ from recmodel import console, data, options, settings
 
 
 @click.command(
+    short_help="Print how good a preset is beside baselines.",
     epilog="Example: recmodel evaluate --data ml-latest-small --split time --seeds 5",
     context_settings=options.CONTEXT,
 )
@@ -70,13 +71,13 @@ def evaluate(**flags: Any) -> None:
     for name in flags["presets"] or (chosen.training.preset,):
         preset = settings.preset(name)
         for seed in range(flags["seeds"]):
-            with stage(f"train and measure {name}, seed {seed}", own_progress=True):
-                model, trained = _train(split, everything, catalogue, preset, seed, chosen.input)
+            with stage(f"train and measure {name}, seed {seed}") as progress:
+                model, trained = _train(split, everything, catalogue, preset, seed, chosen.input, progress)
                 answers = evaluation.of_model(model, preset.tasks, split)
                 by_presets.append(answers)
                 measure(name, answers, seed, **{"train s": trained.seconds, "examples/s": trained.examples_per_second})
     if flags["baselines"]:
-        with stage("fit and measure the baselines", own_progress=True):
+        with stage("fit and measure the baselines"):
             measure(c.POPULARITY, evaluation.of_popularity(split))
             measure(c.BIASES, evaluation.of_biases(split))
             measure("ALS (Spark)", evaluation.of_als(spark, split))
@@ -92,7 +93,7 @@ def evaluate(**flags: Any) -> None:
 
     if flags["cold_start"]:
         preset = settings.preset((flags["presets"] or (chosen.training.preset,))[0])
-        with stage("measure cold start", own_progress=True):
+        with stage("measure cold start"):
             users, movies = _cold_start(spark, split, by_presets[0], everything, catalogue, preset, chosen)
         _print_rows(users, "\nA fifth of the users unknown in training, by how many of their ratings are shown")
         _print_rows(movies, "\nRMSE by how many ratings of the movie were fitted")
@@ -115,7 +116,13 @@ def _split(kind: str, everything: Any, catalogue: Any, chosen: settings.Training
 
 
 def _train(
-    split: Any, everything: Any, catalogue: Any, preset: settings.Preset, seed: int, limits: settings.Input
+    split: Any,
+    everything: Any,
+    catalogue: Any,
+    preset: settings.Preset,
+    seed: int,
+    limits: settings.Input,
+    progress: console.Progress | None = None,
 ) -> Any:
     """(Recommender, Trained): exported and loaded again, so that what is measured is what would be served."""
     from recmodel import export, serving, training
@@ -127,7 +134,7 @@ def _train(
         preset,
         seed=seed,
         rating_range=(limits.rating_min, limits.rating_max),
-        progress=console.out.is_terminal,
+        progress=progress,
     )
     with tempfile.TemporaryDirectory() as scratch:
         export.save(trained.weights, Path(scratch) / "saved_model")

@@ -13,14 +13,19 @@ def models() -> None:
     """List model versions, and choose the one in use."""
 
 
-@models.command("list", epilog="Example: recmodel models list --models var/models")
+@models.command(
+    "list", short_help="Print all versions, oldest first.", epilog="Example: recmodel models list --models var/models"
+)
 @options.models
 def list_versions(models: str | None) -> None:
     """Print all versions, oldest first, with how good they were and why one was not let in."""
     folder = settings.load(paths={"models": models}).paths.models
-    current = artifact.current(folder)
+    names, current = artifact.versions(folder), artifact.current(folder)
+    if not names:
+        console.out.print(f"{folder} has no version yet; the command train makes one")
+        return
     shown = console.table(None, ["", "version", "kept out because"], ["RMSE", "top-100 accuracy"])
-    for name in artifact.versions(folder):
+    for name in names:
         metrics = artifact.read_metrics(folder, name)
         accuracy = metrics.get(c.ACCURACY, {}).get("100")
         figures = (f"{value:.4f}" if value is not None else "–" for value in (metrics.get("rmse"), accuracy))

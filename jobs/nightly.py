@@ -13,11 +13,13 @@ import click
 
 from recmodel import artifact, console, data, monitoring, options, settings, tables
 from recmodel.errors import ModelRejected, RecmodelError, UsageRejected
+from recmodel.jobs.score_all import score
 
 MODEL_REJECTED = ModelRejected.exit_code
 
 
 @click.command(
+    short_help="Train when it is due, score, publish, report, clean up.",
     epilog="Example, in a crontab: 15 3 * * * /opt/recmodel/submit.sh nightly --data /data/ratings --master local[8]",
     context_settings={**options.CONTEXT, "ignore_unknown_options": True, "allow_extra_args": True},
 )
@@ -38,6 +40,7 @@ def nightly(
     """
     chosen = settings.load(paths=paths)
     folder = chosen.paths.output
+    score.make_context(context.command_path, list(context.args))  # wrong flags are said before hours of training
     if dry_run:
         sys.exit(_foresee(chosen, preset, _dates(run_date, folder), context.args))
     with tables.locked(folder, "nightly"):
@@ -84,24 +87,24 @@ def _foresee(chosen: settings.Settings, preset: str | None, dates: list[date], m
     """Each step with --dry-run, on the first of the dates; the exit code of the first that would fail for good."""
     shared = ["--data", chosen.paths.data, "--models", chosen.paths.models]
     output = chosen.paths.output
-    tables.ready(output, "nightly")
+    for what in ("nightly", "lock"):
+        tables.ready(output, what)
     reason = _training_is_due(chosen)
     console.out.print(f"training is due: {reason}" if reason else "training is not due")
     console.out.print(f"dates to score: {', '.join(map(str, dates)) or 'none'}")
     if reason:
-        code = _step("train", *shared, *(["--preset", preset] if preset else []), "--dry-run")
+        code = _step("train", *shared, "--gate", *(["--preset", preset] if preset else []), "--dry-run")
         if code:
             return code
-    tables.ready(output)
-    try:
-        artifact.open_version(chosen.paths.models)
-    except ModelRejected:
-        console.out.print("what scoring would do shows once there is a model")
-        return 0
+        try:
+            artifact.open_version(chosen.paths.models)
+        except ModelRejected:
+            console.out.print("what scoring would do shows once there is a model that can be used")
+            return 0
+        console.out.print("scoring is shown with the current version; the new one may take over before it")
     if not dates:
         return 0
-    run = [*shared, "--output", chosen.paths.output, "--run-date", f"{dates[0]:%Y-%m-%d}"]
-    return _step("score", *run, *more, "--dry-run")
+    return _step("score", *shared, "--output", output, "--run-date", f"{dates[0]:%Y-%m-%d}", *more, "--dry-run")
 
 
 def _training_is_due(chosen: settings.Settings) -> str | None:
@@ -117,7 +120,7 @@ def _training_is_due(chosen: settings.Settings) -> str | None:
     if age > timedelta(days=chosen.training.max_age_days):
         return f"the current version is {age.days} days old"
     metrics = version.metrics()
-    then = metrics["train_rows"] + metrics["test_rows"]
+    then = metrics["train_rows"] + metrics["test_rows"] + metrics.get("superseded_rows", 0)
     now = data.count_ratings(data.data_dir(chosen.paths.data, chosen.paths.sample))
     if now > then * (1 + chosen.training.max_growth):
         return f"there are {now:,} ratings, the current version has seen {then:,}"

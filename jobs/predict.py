@@ -10,6 +10,7 @@ from recmodel.errors import UsageRejected
 
 
 @click.command(
+    short_help="Predict how one user would rate some movies.",
     epilog='Example: recmodel predict 42 1196 "Heat (1995)"',
     context_settings=options.CONTEXT,
 )

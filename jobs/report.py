@@ -13,7 +13,9 @@ _LATEST = "latest.html"
 
 
 @click.command(
-    epilog="Example: python jobs/report.py --output var/output --run-date 2026-01-31", context_settings=options.CONTEXT
+    short_help="Write what a run did as one HTML page.",
+    epilog="Example: recmodel report --output var/output --run-date 2026-01-31",
+    context_settings=options.CONTEXT,
 )
 @options.data
 @options.models

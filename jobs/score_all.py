@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import tempfile
 import uuid
@@ -12,26 +11,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-import recmodel
-from recmodel import artifact, console, data, drift, files, options, settings, stores, tables
+from recmodel import (
+    artifact,
+    console,
+    data,
+    drift,
+    files,
+    incremental,
+    launch,
+    options,
+    settings,
+    staging,
+    stores,
+    tables,
+)
 from recmodel import columns as c
-from recmodel.errors import InputRejected, RecmodelError, ScoringFailed, UsageRejected
+from recmodel.errors import RecmodelError, ScoringFailed, UsageRejected
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-    from recmodel import scoring
-
-# what a run stages for itself
-RATINGS, USERS, DENIED, MOVIES = "ratings.parquet", "users.parquet", "denied.parquet", "movies.npz"
-INTAKE, PLAN = "intake.json", "plan.json"
-
 
 @click.command(
+    short_help="Score every user and publish the top N.",
     epilog="Example: recmodel score --data ml-latest-small --rank-by two-stage --top-n 20",
     context_settings=options.CONTEXT,
 )
@@ -55,6 +59,12 @@ INTAKE, PLAN = "intake.json", "plan.json"
     help="What the table predicted_ratings holds: the recommended pairs, or the whole matrix.",
 )
 @click.option("--min-history", type=int, help="Users with fewer ratings are served from popularity.")
+@click.option(
+    "--incremental/--full",
+    default=None,
+    help="Score only users whose ratings have changed since the last run with this model and these settings.",
+)
+@options.spark
 @options.dry_run
 def score(**flags: Any) -> None:
     """Score every user against the whole catalogue and publish the top N as Parquet.
@@ -65,12 +75,10 @@ def score(**flags: Any) -> None:
     """
     chosen = settings.load(
         paths={key: flags[key] for key in ("data", "models", "output")},
-        scoring={
-            key: flags[key]
-            for key in ("top_n", "rank_by", "candidates", "include_seen", "predicted_ratings", "min_history")
-        },
+        scoring={key: flags[key] for key in settings.Scoring.model_fields if key in flags},
     )
     run_date = flags["run_date"].date() if flags["run_date"] else date.today()
+    launch.prepare(options.for_spark())
     console.start_log(chosen.paths.logs, "score", as_json=chosen.monitoring.json_logs)
     what = {"model_version": flags["model_version"], "users_file": flags["users"] and Path(flags["users"])}
     if flags["dry_run"]:
@@ -96,50 +104,31 @@ def run(
     output = chosen.paths.output
 
     with tables.locked(output):
-        with stage("check the model"):
-            version = artifact.open_version(chosen.paths.models, model_version)
-            rank_by = _rank_by(chosen.scoring, version)
-            catalogue = version.catalogue()
+        version, rank_by = _check_model(chosen, model_version, stage)
+        conditions, before = _continues(chosen, rank_by, version, run_date, users_file)
 
         with stage("read and check the input"):
             folder = data.data_dir(chosen.paths.data, chosen.paths.sample)
-            key = _key(chosen, rank_by, version, folder, users_file)
-            staged = tables.staged(output, run_date, key)
-            intake = _stage_input(chosen, folder, users_file, catalogue, staged)
+            staged = tables.staged(output, run_date, _key(chosen, conditions, before, folder, users_file))
+            taken_in = staging.take_in(folder, users_file, version.catalogue(), chosen.input, chosen.rules, staged)
 
         with stage("start Spark"):
-            from recmodel import rules, scoring, serving, session
+            from recmodel import resources, serving, session
 
-            spark = session.start("recmodel score", ship_package=True)
+            model = serving.pack(version.saved_model)
+            movies = version.catalogue().num_rows
+            needs = resources.needs(len(model), movies, chosen.scoring.block_mib << 20)
+            spark = session.start("recmodel score", ship_package=True, needs=needs)
 
-        movies = np.load(io.BytesIO(stores.read(staged.scratch(MOVIES)) or b""))
-        payload = scoring.Payload(
-            model_version=version.name,
-            saved_model=serving.pack(version.saved_model),
-            tasks=version.tasks,
-            movie_id=catalogue.column(c.MOVIE_ID).to_numpy(),
-            popular=movies["popular"],
-            popular_rating=movies["popular_rating"],
-            allowed=None if movies["allowed"].all() else movies["allowed"],
-            cap=rules.cap(catalogue, chosen.rules),
-        )
-        request = scoring.TopNRequest(
-            n=chosen.scoring.top_n,
-            rank_by=rank_by,
-            candidates=chosen.scoring.candidates,
-            include_seen=chosen.scoring.include_seen,
-            min_history=chosen.scoring.min_history,
-            liked_from=(chosen.input.rating_min + chosen.input.rating_max) / 2,
-            block_bytes=chosen.scoring.block_mib << 20,
-            threads=int(spark.sparkContext.getConf().get("spark.task.cpus", "1")),
-        )
         try:
-            outcome = _score(spark, staged, catalogue, payload, request, chosen, users_file is not None, stage)
+            outcome = _score(
+                spark, staged, version, model, rank_by, taken_in, before, chosen, users_file is not None, stage
+            )
         except RecmodelError:
             staged.discard()
             raise
         except Exception as error:  # what is finished stays staged: the same command goes on from there
-            raise ScoringFailed(f"scoring failed: {_cause(error)}{console.where_the_trace_is()}") from error
+            raise ScoringFailed(f"scoring failed: {session.cause(error)}{console.where_the_trace_is()}") from error
         finally:
             spark.stop()
 
@@ -152,9 +141,7 @@ def run(
                 "settings": chosen.model_dump(),
                 "rank_by": rank_by,
                 "all_users": users_file is None,
-                **intake,
-                "movies": catalogue.num_rows,
-                "movies_allowed": int(movies["allowed"].sum()),
+                "conditions": conditions,
                 **outcome,
                 "seconds": stage.seconds,
             }
@@ -173,113 +160,100 @@ def _foresee(chosen: settings.Settings, run_date: date, *, model_version: str | 
     stage = console.Stages()
     output = chosen.paths.output
     tables.ready(output)
-    with stage("check the model"):
-        version = artifact.open_version(chosen.paths.models, model_version)
-        rank_by = _rank_by(chosen.scoring, version)
-        catalogue = version.catalogue()
-    with tempfile.TemporaryDirectory() as aside:
-        staged = tables.LinkedRun(output, aside, run_date)
+    version, rank_by = _check_model(chosen, model_version, stage)
+    conditions, before = _continues(chosen, rank_by, version, run_date, users_file)
+    catalogue = version.catalogue()
+    near = None if stores.is_uri(output) else files.nearest_folder(Path(output))  # where the executors see it too
+    with tempfile.TemporaryDirectory(prefix=".dry-run-", dir=near) as aside:
+        staged = tables.LinkedRun(output, str(Path(aside, "run")), run_date)
         with stage("read and check the input"):
-            folder = data.data_dir(chosen.paths.data, chosen.paths.sample)
-            key = _key(chosen, rank_by, version, folder, users_file)
-            intake = _stage_input(chosen, folder, users_file, catalogue, staged)
+            folder = data.data_dir(chosen.paths.data, aside)
+            key = _key(chosen, conditions, before, folder, users_file)
+            taken_in = staging.take_in(folder, users_file, catalogue, chosen.input, chosen.rules, staged)
         with stage("start Spark"):
-            from recmodel import histories, session
+            from recmodel import session
 
             spark = session.start("recmodel score --dry-run")
         try:
-            with stage("divide the users", own_progress=True):
-                by_user = histories.ratings_by_user(*_staged_input(spark, staged, users_file is not None))
-                plan = _plan(by_user, chosen.scoring.users_per_task, spark.sparkContext.defaultParallelism, staged)
+            session.check_reach(spark, output)
+            with stage("count the ratings"):
+                counted = staging.count(
+                    spark, staged, taken_in, catalogue, chosen.rules, fingerprint=before is not None
+                )
+                by_user, scored = staging.users(spark, staged, before, only_some=users_file is not None)
+            with stage("divide the users"):
+                plan = staging.plan(staged, by_user, chosen.scoring, session.slots(spark))
+                to_score = plan["users"] if scored is None else scored.count()
         finally:
             spark.stop()
+    published = tables.run_dates(output)
     facts = {
-        "run date": f"{run_date}{', published already: it would be replaced' * (run_date in tables.run_dates(output))}",
+        "run date": f"{run_date}, published already: it would be replaced" if run_date in published else run_date,
         "model version": version.name,
         "ranked by": rank_by,
-        "users to score": f"{plan['users']:,}",
-        "movies in the catalogue": f"{catalogue.num_rows:,}",
+        "users to score": f"{to_score:,} of {plan['users']:,}",
+        "movies in the catalogue": _movies(catalogue.num_rows, counted["movies_allowed"]),
         "partitions": f"{len(plan['starts']) + 1:,}",
         "recommendations": f"up to {plan['users'] * chosen.scoring.top_n:,} rows",
-        "rows rejected": f"{intake['rows_rejected']:,}",
+        "rows rejected": f"{counted['rows_rejected']:,}",
         "interrupted run": "it would go on" if tables.resumable(output, run_date, key) else "none of this kind",
         "would be published in": output,
     }
     console.out.print(console.facts(facts))
-    console.out.print("nothing was written: this was --dry-run")
+    console.out.print(console.DRY)
+
+
+def _check_model(
+    chosen: settings.Settings, model_version: str | None, stage: console.Stages
+) -> tuple[artifact.ModelVersion, str]:
+    """(the version, the ranking policy).
+
+    Raises:
+        ModelRejected, UsageRejected: see `artifact.open_version` and `_rank_by`.
+    """
+    with stage("check the model"):
+        version = artifact.open_version(chosen.paths.models, model_version)
+        return version, _rank_by(chosen.scoring, version)
+
+
+def _continues(
+    chosen: settings.Settings, rank_by: str, version: artifact.ModelVersion, run_date: date, users: Path | None
+) -> tuple[str, dict[str, Any] | None]:
+    """(the conditions of this run, the run.json of the earlier one whose rows it carries on, if it does)."""
+    if chosen.scoring.incremental and chosen.rules.min_ratings:
+        raise UsageRejected(
+            "incremental runs keep lists of a night when other movies had as many ratings; choose one of "
+            "scoring.incremental and rules.min_ratings"
+        )
+    conditions = incremental.conditions(chosen, rank_by, version)
+    if not chosen.scoring.incremental or users is not None:
+        return conditions, None
+    return conditions, incremental.earlier(chosen.paths.output, run_date, conditions)
 
 
 def _key(
-    chosen: settings.Settings, rank_by: str, version: artifact.ModelVersion, folder: Path, users: Path | None
+    chosen: settings.Settings, conditions: str, before: dict[str, Any] | None, folder: Path, users: Path | None
 ) -> str:
     """Names all that decides the rows of a run: an interrupted run goes on only where none of it has changed."""
-    denied = Path(chosen.rules.deny_pairs) if chosen.rules.deny_pairs else None
-    inputs = [data.find(folder, "ratings"), data.find(folder, "movies"), users, denied]
+    inputs = [data.find(folder, "ratings"), data.find(folder, "movies"), users and data.find_ids(users, c.USERS)]
     decides = {
-        "code": recmodel.__version__,
-        "model": version.manifest,
-        "input": [files.sha256(path) for path in inputs if path and path.exists()],
-        "scoring": chosen.scoring.model_dump() | {"rank_by": rank_by},
-        "rules": chosen.rules.model_dump(),
+        "conditions": conditions,
+        "input": [files.sha256(path) for path in inputs if path],
         "accepts": chosen.input.model_dump(),
+        "incremental": chosen.scoring.incremental,
+        "before": before and before["run_id"],
     }
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def _stage_input(
-    chosen: settings.Settings, folder: Path, users: Path | None, catalogue: pa.Table, staged: tables.Staged
-) -> dict[str, Any]:
-    """Writes the usable ratings, the users asked for, what is popular, what may be recommended and the rejects where
-    the run can read them.
-
-    Returns:
-        What run.json says of the input. It is written last, and where it is there already the rest is too.
-    """
-    from recmodel.popularity import popularity
-    from recmodel.rules import allowed
-
-    known = staged.remembered(INTAKE)
-    if known is not None:
-        return known
-    intake = data.Intake(chosen.input)
-    try:
-        batches = data.stream_ratings(folder, data.read_catalogue(folder, intake), intake)
-        movie_id = catalogue.column(c.MOVIE_ID).to_numpy()
-        with stores.create(staged.scratch(RATINGS)) as sink:
-            counts, sums = data.stage_ratings(batches, sink, movie_id)
-        if users is not None:
-            _write_parquet(data.read_ids(users, c.USERS, "--users", intake), staged.scratch(USERS))
-        if chosen.rules.deny_pairs:
-            denied = data.read_ids(Path(chosen.rules.deny_pairs), c.PAIRS, "rules.deny_pairs", intake)
-            _write_parquet(denied, staged.scratch(DENIED))
-        may_be_recommended = allowed(catalogue, counts, chosen.rules)
-    except (InputRejected, UsageRejected):
-        staged.discard()
-        raise
-    popular, rating = popularity(movie_id, counts, sums)
-    movies = io.BytesIO()
-    np.savez(movies, popular=popular, popular_rating=rating, allowed=may_be_recommended)
-    stores.write(staged.scratch(MOVIES), movies.getvalue())
-    _write_parquet(intake.rejected(), stores.below(staged.table(c.REJECTS_TABLE), "rejects.parquet"))
-    found = {
-        "started_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "rows_in": intake.rows,
-        "rows_rejected": intake.rejected().num_rows,
-    }
-    return staged.remember(INTAKE, found)
-
-
-def _write_parquet(rows: pa.Table, location: str) -> None:
-    with stores.create(location) as sink:
-        pq.write_table(rows, sink)
 
 
 def _score(
     spark: SparkSession,
     staged: tables.Staged,
-    catalogue: pa.Table,
-    payload: scoring.Payload,
-    request: scoring.TopNRequest,
+    version: artifact.ModelVersion,
+    model: bytes,
+    rank_by: str,
+    taken_in: dict[str, Any],
+    before: dict[str, Any] | None,
     chosen: settings.Settings,
     only_some: bool,
     stage: console.Stages,
@@ -287,15 +261,42 @@ def _score(
     """Scores the staged users into the staged tables, and checks them; returns what run.json says of it."""
     from pyspark.sql import functions as f
 
-    from recmodel import checks, histories, scoring, session
+    from recmodel import checks, histories, resources, rules, scoring, session
     from recmodel.stores import spark_path
 
-    ratings, asked = _staged_input(spark, staged, only_some)
-    denied = spark.read.parquet(spark_path(staged.scratch(DENIED))) if chosen.rules.deny_pairs else None
-    by_user = histories.ratings_by_user(ratings, asked)
-    with stage("divide the users", own_progress=True):
-        plan = _plan(by_user, chosen.scoring.users_per_task, spark.sparkContext.defaultParallelism, staged)
+    catalogue = version.catalogue()
+    with stage("count the ratings"):
+        counted = staging.count(
+            spark, staged, taken_in, catalogue, chosen.rules, fingerprint=chosen.scoring.incremental
+        )
+        ratings = staging.ratings(spark, staged)
+        by_user, to_score = staging.users(spark, staged, before, only_some=only_some)
 
+    with stage("divide the users"):
+        plan = staging.plan(staged, by_user, chosen.scoring, session.slots(spark))
+        users_scored = plan["users"] if to_score is None else to_score.count()
+
+    movies, denied = staging.movies(staged), staging.denied(spark, staged, chosen.rules)
+    payload = scoring.Payload(
+        model_version=version.name,
+        saved_model=model,
+        tasks=version.tasks,
+        movie_id=catalogue.column(c.MOVIE_ID).to_numpy(),
+        popular=movies["popular"],
+        popular_rating=movies["popular_rating"],
+        allowed=None if movies["allowed"].all() else movies["allowed"],
+        cap=rules.cap(catalogue, chosen.rules),
+    )
+    request = scoring.TopNRequest(
+        n=chosen.scoring.top_n,
+        rank_by=rank_by,
+        candidates=chosen.scoring.candidates,
+        include_seen=chosen.scoring.include_seen,
+        min_history=chosen.scoring.min_history,
+        liked_from=chosen.input.liked_from,
+        block_bytes=chosen.scoring.block_mib << 20,
+        threads=resources.threads(dict(spark.sparkContext.getConf().getAll())),
+    )
     broadcast = spark.sparkContext.broadcast(payload)
     stats = spark.sparkContext.accumulator(scoring.WorkerStats(), scoring.MergeWorkerStats())
 
@@ -304,45 +305,59 @@ def _score(
         by_part = rows.write.mode("append").option("mapreduce.fileoutputcommitter.algorithm.version", "2")
         by_part.parquet(spark_path(staged.table(table)))
 
-    with stage("score and write recommendations", own_progress=True):
+    def left(done: set[int]) -> int:
+        return round(users_scored * (1 - len(done) / (len(plan["starts"]) + 1)))  # partitions are of about equal size
+
+    with stage("score and write recommendations") as progress:
         done = staged.finished_parts(c.RECOMMENDATIONS_TABLE)
-        users = histories.histories(ratings, asked, plan["starts"], done, denied)
+        users = histories.histories(ratings, to_score, plan["starts"], done, denied)
         scored = scoring.recommend(users, broadcast, request, stats)
         titles = spark.createDataFrame(catalogue.select([c.MOVIE_ID, c.TITLE]))
         scored_at = datetime.fromisoformat(plan["started_at"])
-        write(scoring.publishable(scored, titles, payload.model_version, scored_at), c.RECOMMENDATIONS_TABLE)
+        rows = scoring.publishable(scored, titles, payload.model_version, scored_at)
+        if before is not None and to_score is not None:
+            rows = rows.unionByName(staging.carried(spark, staged, before, by_user, to_score))
+            rows = histories.in_parts(rows, plan["starts"], done).sortWithinPartitions(c.USER_ID, c.RANK)
+        with scoring.watched(stats, left(done), progress):
+            write(rows.select(*c.RECOMMENDATION), c.RECOMMENDATIONS_TABLE)
 
-    with stage("write predicted ratings", own_progress=True):
+    with stage("write predicted ratings") as progress:
         written = spark.read.parquet(spark_path(staged.table(c.RECOMMENDATIONS_TABLE)))
         made_by = f.lit(payload.model_version).alias(c.MODEL_VERSION)
         if chosen.scoring.predicted_ratings == "all":
             done_too = staged.finished_parts(c.PREDICTED_RATINGS_TABLE)
-            users = histories.histories(ratings, asked, plan["starts"], done_too)
+            users = histories.histories(ratings, to_score, plan["starts"], done_too)
             predicted = scoring.predict_all(users, broadcast, request, stats).select("*", made_by)
-            write(predicted, c.PREDICTED_RATINGS_TABLE)
+            with scoring.watched(stats, left(done_too), progress):
+                write(predicted, c.PREDICTED_RATINGS_TABLE)
         else:
             by_model = (f.col(c.SOURCE) == c.SOURCE_MODEL) & f.col(c.PREDICTED_RATING).isNotNull()
             predicted = written.where(by_model).select(c.USER_ID, c.MOVIE_ID, c.PREDICTED_RATING, made_by)
             predicted.write.mode("overwrite").parquet(spark_path(staged.table(c.PREDICTED_RATINGS_TABLE)))
 
-    with stage("check what was written", own_progress=True):
-        rules_hold = payload.allowed is not None or payload.cap is not None
-        left = catalogue if payload.allowed is None else catalogue.filter(pa.array(payload.allowed))
-        allowed = spark.createDataFrame(left.select([c.MOVIE_ID, c.GENRES])) if rules_hold else None
+    with stage("check what was written"):
         promised = checks.Promised(
             top_n=request.n,
-            movies=left.num_rows,
+            movies=counted["movies_allowed"],
             include_seen=request.include_seen,
             tasks=payload.tasks,
             rating_range=(chosen.input.rating_min, chosen.input.rating_max),
             max_per_genre=chosen.rules.max_per_genre,
         )
+        allowed = None
+        if payload.allowed is not None or payload.cap is not None:
+            genres = catalogue.select([c.MOVIE_ID, c.GENRES])
+            allowed = spark.createDataFrame(genres.filter(pa.array(movies["allowed"])))
         figures = checks.check(written, ratings, by_user, promised, allowed, denied)
         predicted_rows = spark.read.parquet(spark_path(staged.table(c.PREDICTED_RATINGS_TABLE))).count()
         peak_mib = session.driver_peak_mib(spark)
 
     return {
+        **counted,
+        "movies": catalogue.num_rows,
         "users": plan["users"],
+        "users_scored": users_scored,
+        "carried_from": before and {key: before[key] for key in ("run_id", "run_date")},
         "partitions": len(plan["starts"]) + 1,
         "partitions_resumed": len(done),
         "recommendations": figures,
@@ -351,29 +366,6 @@ def _score(
         "slowest_model_load_seconds": round(stats.value.load_seconds, 2),
         "peak_mib": {**peak_mib, "largest_worker": stats.value.peak_bytes >> 20},
     }
-
-
-def _staged_input(spark: SparkSession, staged: tables.Staged, only_some: bool) -> tuple[DataFrame, DataFrame | None]:
-    """(ratings, the users asked for if only some are): what `_stage_input` wrote."""
-    ratings, users = (stores.spark_path(staged.scratch(name)) for name in (RATINGS, USERS))
-    return spark.read.parquet(ratings), spark.read.parquet(users) if only_some else None
-
-
-def _plan(by_user: DataFrame, users_per_task: int, slots: int, staged: tables.Staged) -> dict[str, Any]:
-    """How many users there are, where each partition of them starts, and when; the same when a run is resumed."""
-    from recmodel import histories
-
-    known = staged.remembered(PLAN)
-    if known is not None:
-        return known
-    users = by_user.count()
-    partitions = max(slots, -(-users // users_per_task))
-    plan = {
-        "started_at": datetime.now(timezone.utc).isoformat(),
-        "users": users,
-        "starts": histories.partition_starts(by_user, users, partitions),
-    }
-    return staged.remember(PLAN, plan)
 
 
 def _compare_with_last(record: dict[str, Any], output: str, limits: settings.Checks, staged: tables.Staged) -> None:
@@ -412,41 +404,38 @@ def _rank_by(scoring: settings.Scoring, version: artifact.ModelVersion) -> str:
     return rank_by
 
 
-def _cause(error: Exception) -> str:
-    """The line of a Spark error that says most: the end of a Python worker's trace, Java's last cause, or the first."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    in_worker = [i for i, line in enumerate(lines) if line.startswith("Traceback (most recent call last)")]
-    if in_worker:
-        for line in lines[in_worker[-1] + 1 :]:
-            if not line.startswith("File ") and ": " in line and line.split(": ")[0].replace(".", "").isidentifier():
-                return line[:300]
-    causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
-    return (causes[-1:] or lines or [type(error).__name__])[0][:300]
-
-
-def _summary(output: str, run_date: date, preview_users: int = 2, preview_rows: int = 3) -> None:
+def _summary(output: str, run_date: date, preview_users: int = 1, preview_rows: int = 3) -> None:
     run = tables.read_run(output, run_date)
-    made = run["recommendations"]
-    allowed = run["movies_allowed"]
-    restricted = f" ({allowed:,} of them may be recommended)" * (allowed < run["movies"])
+    made, peak = run["recommendations"], run["peak_mib"]
+    driver = peak["driver_python"] + peak["driver_jvm"]
     facts = {
         "run date": run["run_date"],
         "model version": run["model_version"],
         "ranked by": run["rank_by"],
         "users": f"{run['users']:,} ({made['popular_users']:,} of them served from popularity)",
-        "movies in the catalogue": f"{run['movies']:,}{restricted}",
+        **_carried(run),
+        "movies in the catalogue": _movies(run["movies"], run["movies_allowed"]),
         "recommendations": f"{made['rows']:,} rows, {made['distinct_movies']:,} different movies",
         "predicted ratings": f"{run['predicted_ratings']['rows']:,} rows",
-        "rows rejected": f"{run['rows_rejected']:,}",
-        "peak memory": ", ".join(
-            f"{process.replace('_', ' ')} {mib:,} MiB" for process, mib in run["peak_mib"].items()
-        ),
+        "rows rejected": f"{run['rows_rejected']:,} ({run['ratings_superseded']:,} of them ratings given anew later)",
+        "peak memory": f"driver {driver:,} MiB, largest worker {peak['largest_worker']:,} MiB",
         "published in": output,
     }
     console.out.print(console.facts(facts))
     for user_id in tables.first_users(output, run_date, preview_users):
         rows = tables.recommendations_of(output, run_date, [user_id]).slice(0, preview_rows).to_pylist()
         console.out.print(console.recommendations(f"\nThe first {len(rows)} for user {user_id}", rows))
+
+
+def _movies(catalogue: int, allowed: int) -> str:
+    return f"{catalogue:,}" if allowed == catalogue else f"{catalogue:,}, of which {allowed:,} may be recommended"
+
+
+def _carried(run: dict[str, Any]) -> dict[str, str]:
+    if not run["carried_from"]:
+        return {}
+    day = run["carried_from"]["run_date"]
+    return {"users scored anew": f"{run['users_scored']:,}; the others keep their lists of {day}"}
 
 
 if __name__ == "__main__":

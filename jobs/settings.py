@@ -12,7 +12,9 @@ from recmodel import console, options, settings
 
 
 @click.command(
-    epilog="Example: RECMODEL_SCORING__TOP_N=20 recmodel settings > settings.yaml", context_settings=options.CONTEXT
+    short_help="Check all settings and print them.",
+    epilog="Example: RECMODEL_SCORING__TOP_N=20 recmodel settings > settings.yaml",
+    context_settings=options.CONTEXT,
 )
 def show_settings() -> None:
     """Check all settings and print them, as YAML that conf/settings.yaml could be.

@@ -8,11 +8,15 @@ from recmodel import console, options, settings, tables
 from recmodel.errors import UsageRejected
 
 
-@click.command(epilog="Example: recmodel show 42 --top-n 5", context_settings=options.CONTEXT)
+@click.command(
+    short_help="Print what a user is recommended.",
+    epilog="Example: recmodel show 42 --top-n 5",
+    context_settings=options.CONTEXT,
+)
 @click.argument("user_id", type=int)
 @options.output
 @click.option("--run-date", type=click.DateTime(["%Y-%m-%d"]), help="A run other than the newest.")
-@click.option("--top-n", type=int, help="Show only the first so many.")
+@click.option("--top-n", type=click.IntRange(min=1), help="Show only the first so many.")
 def show(user_id: int, output: str | None, run_date: datetime | None, top_n: int | None) -> None:
     """Print what user USER_ID is recommended, from the published tables."""
     folder = settings.load(paths={"output": output}).paths.output

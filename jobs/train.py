@@ -69,14 +69,15 @@ def run(chosen: settings.Settings, preset: settings.Preset, *, gate: bool) -> ar
     stage = console.Stages()
 
     with stage("read ratings and movies"):
-        catalogue, ratings, intake = _read(chosen)
+        catalogue, ratings, intake = _read(chosen, chosen.paths.sample)
         fingerprint = data.fingerprint(ratings, catalogue)
 
     with stage("start TensorFlow"):
         from recmodel import evaluation, export, serving, training
 
-    with stage(f"train preset {chosen.training.preset}", own_progress=True):
+    with stage(f"train preset {chosen.training.preset}") as progress:
         everything = training.latest_ratings(ratings)
+        superseded = ratings.num_rows - len(everything[c.RATING])
         user_ids = np.unique(everything[c.USER_ID])
         fitted, held_out = training.split_by_pair(everything, chosen.training.test_share, chosen.training.seed)
         del ratings, everything  # 28 bytes a rating, twice
@@ -87,7 +88,7 @@ def run(chosen: settings.Settings, preset: settings.Preset, *, gate: bool) -> ar
             preset,
             seed=chosen.training.seed,
             rating_range=(chosen.input.rating_min, chosen.input.rating_max),
-            progress=console.out.is_terminal,
+            progress=progress,
         )
 
     with tempfile.TemporaryDirectory() as scratch:
@@ -98,6 +99,7 @@ def run(chosen: settings.Settings, preset: settings.Preset, *, gate: bool) -> ar
             split = evaluation.Split(fitted, held_out, catalogue.column(c.MOVIE_ID).to_numpy())
             model = serving.Recommender(saved_model)
             metrics: dict[str, Any] = trained.report() | evaluation.held_out_metrics(model, preset.tasks, split)
+            metrics["superseded_rows"] = superseded
             if metrics["test_rows"]:
                 metrics[c.BASELINES] = evaluation.baselines(split)
         if gate:
@@ -121,10 +123,10 @@ def run(chosen: settings.Settings, preset: settings.Preset, *, gate: bool) -> ar
     return version
 
 
-def _read(chosen: settings.Settings) -> tuple[pa.Table, pa.Table, data.Intake]:
+def _read(chosen: settings.Settings, sample: str) -> tuple[pa.Table, pa.Table, data.Intake]:
     """(`columns.CATALOGUE`, `columns.RATINGS`, what was refused)."""
     intake = data.Intake(chosen.input)
-    folder = data.data_dir(chosen.paths.data, chosen.paths.sample)
+    folder = data.data_dir(chosen.paths.data, sample)
     catalogue = data.read_catalogue(folder, intake)
     return catalogue, data.read_ratings(folder, catalogue, intake), intake
 
@@ -139,17 +141,18 @@ def _foresee(chosen: settings.Settings) -> None:
     models = chosen.paths.models
     if not stores.is_uri(models) and not files.is_writable(Path(models)):
         raise UsageRejected(f"{models} cannot be written; choose another --models")
-    with console.Stages()("read ratings and movies"):
-        catalogue, ratings, intake = _read(chosen)
+    with console.Stages()("read ratings and movies"), tempfile.TemporaryDirectory() as aside:
+        catalogue, ratings, intake = _read(chosen, aside)
     would = {
         "preset": chosen.training.preset,
         "ratings": f"{ratings.num_rows:,}, {chosen.training.test_share:.0%} of them held out",
         "movies": f"{catalogue.num_rows:,}",
         "rows rejected": f"{intake.rejected().num_rows:,}",
+        "current version": artifact.current(models) or "none",
         "would be written below": models,
     }
     console.out.print(console.facts(would))
-    console.out.print("nothing was written: this was --dry-run")
+    console.out.print(console.DRY)
 
 
 def _current(models: str) -> tuple[str, serving.Recommender, tuple[str, ...]] | None:
@@ -169,6 +172,7 @@ def _summary(version: artifact.ModelVersion, intake: data.Intake) -> None:
         "model version": version.name,
         **{f"rows of {file}": f"{rows:,}" for file, rows in intake.rows.items()},
         "rows rejected": f"{intake.rejected().num_rows:,}",
+        "ratings superseded": f"{metrics['superseded_rows']:,}",
         "ratings fitted / held out": f"{metrics['train_rows']:,} / {metrics['test_rows']:,}",
         "examples a second": f"{metrics['examples_per_second']:,}",
     }

@@ -1,6 +1,5 @@
 """The command `recmodel`: every job by its name.
 
-`recmodel score …` is handed to spark-submit, together with the flags that are spark-submit's; the others run here.
 A job is imported when it is called for, so that the quick ones stay quick.
 """
 
@@ -8,14 +7,13 @@ from __future__ import annotations
 
 import importlib
 import sys
-from pathlib import Path
 from typing import Any
 
 import click
 
 import recmodel
 from recmodel import console, options
-from recmodel.errors import RecmodelError
+from recmodel.errors import ScoringFailed
 
 _JOBS = {  # name: module of recmodel.jobs, and the command in it
     "train": ("train", "train"),
@@ -26,6 +24,7 @@ _JOBS = {  # name: module of recmodel.jobs, and the command in it
     "show": ("show", "show"),
     "predict": ("predict", "predict"),
     "evaluate": ("evaluate", "evaluate"),
+    "capacity": ("capacity", "foretell"),
     "settings": ("settings", "show_settings"),
 }
 
@@ -58,15 +57,8 @@ def jobs(**_: Any) -> None:
 
 def main() -> None:
     """What `recmodel` and `python -m recmodel` run."""
-    arguments = sys.argv[1:]
-    if arguments[:1] == ["score"] and not {"-h", "--help"} & {*arguments}:
-        from recmodel import launch
-
-        try:
-            launch.spark_submit(Path(__file__).with_name("jobs") / "score_all.py", arguments[1:])
-        except RecmodelError as error:
-            sys.exit(console.complain(error))
-    console.run(jobs)
+    unexpected = ScoringFailed.exit_code if sys.argv[1:2] == ["score"] else 1
+    console.run(jobs, name="recmodel", unexpected=unexpected)
 
 
 if __name__ == "__main__":

@@ -140,8 +140,9 @@ def rollback(models: Location) -> str:
     """
     history = _history(models)
     if len(history) < 2:
-        names = ", ".join(versions(models)) or "none"
-        raise ModelRejected(f"{models} has no earlier version to go back to; promote one of its versions: {names}")
+        names = versions(models)
+        hint = f"promote one of its versions: {', '.join(names)}" if names else "train one first"
+        raise ModelRejected(f"{models} has no earlier version to go back to; {hint}")
     open_version(models, history[-2])
     _write_lines(models, _HISTORY, history[:-1])
     _write_lines(models, _CURRENT, [history[-2]])

@@ -13,7 +13,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as f
 
 from recmodel import columns as c
-from recmodel import histories, lookup
+from recmodel import lookup
 from recmodel.errors import ScoringFailed
 from recmodel.settings import Checks
 
@@ -43,16 +43,16 @@ def check(
     Args:
         rows: `columns.RECOMMENDATION`, as written.
         ratings: `columns.RATINGS` that were used.
-        by_user: `histories.ratings_by_user`.
+        by_user: `histories.ratings_by_user` of the users to be scored.
         allowed: `movie_id, genres` of what may be recommended; None: everything, and any number of a genre.
         denied: `columns.PAIRS` of what may not be recommended to whom.
 
     Returns:
-        Users and rows by source, rows with a reason, distinct movies, and the mean predicted rating.
+        Users and rows by source, distinct movies, and the mean predicted rating.
 
     Raises:
         ScoringFailed: a user is missing, a list is too long or has gaps or repeats, a movie was seen or is against the
-            rules, a reason was not seen, or a number is missing or off the scale.
+            rules, or a number is missing or off the scale.
     """
     figures, wrong = _figures(rows, promised)
     lists = rows.groupBy(c.USER_ID).agg(
@@ -69,19 +69,20 @@ def check(
     ).collect()
     wrong["lists are too long, or their ranks are not 1, 2, 3, …"] = faulty["broken"]
     wrong["lists repeat a movie"] = faulty["repeats"]
-    hidden = f.lit(0) if promised.include_seen else f.col(histories.RATINGS)
+    hidden = f.lit(0) if promised.include_seen else f.col(c.MOVIES_COUNT)
     missing = by_user.join(rows.select(c.USER_ID).distinct(), c.USER_ID, "left_anti")
     if denied is not None:
         counts = denied.groupBy(c.USER_ID).agg(f.count("*").alias("denied"))
         missing = missing.join(counts, c.USER_ID, "left").fillna(0, ["denied"])
         hidden = hidden + f.col("denied")
+        against = rows.join(denied, [c.USER_ID, c.MOVIE_ID], "left_semi")
+        wrong["recommended movies are denied to their user"] = against.count()
     wrong["users are missing"] = missing.where(hidden < promised.movies).count()
-    rated = _among(ratings, rows)
     if not promised.include_seen:
-        wrong["recommended movies have been rated by their user"] = rated["recommended"]
-    wrong["reasons have not been rated by their user"] = figures["reasons"] - rated["reasons"]
-    if denied is not None:
-        wrong["recommended movies are denied to their user"] = _among(denied, rows)["recommended"]
+        # The rows are hashed, being fewer than the ratings: a third of the time it takes to sort both.
+        pair = [c.USER_ID, c.MOVIE_ID]
+        seen = ratings.select(pair).join(rows.select(pair).hint("shuffle_hash"), pair, "left_semi").distinct()
+        wrong["recommended movies have been rated by their user"] = seen.count()
     if allowed is not None:
         wrong |= _against_rules(rows, allowed, promised.max_per_genre)
     for what, count in wrong.items():
@@ -111,14 +112,6 @@ def compare(figures: dict[str, Any], last: dict[str, Any], limits: Checks) -> No
             )
 
 
-def _among(pairs: DataFrame, rows: DataFrame) -> dict[str, int]:
-    """How many recommendations, and how many reasons, are among the pairs of a user and a movie."""
-    kinds = f"stack(2, 'recommended', {c.MOVIE_ID}, 'reasons', {c.BECAUSE_MOVIE_ID}) AS (kind, {c.MOVIE_ID})"
-    found = rows.selectExpr(c.USER_ID, kinds).join(pairs, [c.USER_ID, c.MOVIE_ID], "left_semi")
-    counts = [f.count_if(f.col("kind") == kind).alias(kind) for kind in ("recommended", "reasons")]
-    return found.agg(*counts).collect()[0].asDict()
-
-
 def _against_rules(rows: DataFrame, allowed: DataFrame, max_per_genre: int) -> dict[str, int]:
     wrong = {"recommended movies are against the rules": rows.join(allowed, c.MOVIE_ID, "left_anti").count()}
     if max_per_genre:
@@ -142,7 +135,6 @@ def _figures(rows: DataFrame, promised: Promised) -> tuple[dict[str, Any], dict[
         f.count("*").alias("rows"),
         f.count_distinct(c.USER_ID).alias("users"),
         f.count_distinct(c.MOVIE_ID).alias("distinct_movies"),
-        f.count(c.BECAUSE_MOVIE_ID).alias("reasons"),
         f.avg(c.PREDICTED_RATING).alias("mean_predicted_rating"),
         f.count_if(~by_model).alias("popular_rows"),
         f.count_distinct(f.when(~by_model, f.col(c.USER_ID))).alias("popular_users"),

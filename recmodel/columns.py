@@ -25,6 +25,9 @@ SCORED_AT = "scored_at"
 BECAUSE_MOVIE_ID = "because_movie_id"  # the liked movie that speaks most for a recommendation; null where there is none
 BECAUSE_TITLE = "because_title"  # runs of older versions have neither
 RUN_DATE = "run_date"
+RATINGS_COUNT = "ratings"
+MOVIES_COUNT = "movies"
+FINGERPRINT = "fingerprint"  # of a user's ratings: another when any of them is another
 
 # One user's history, as the scoring job hands it to the model: parallel arrays, ascending movie_id.
 SEEN_MOVIE_IDS = "seen_movie_ids"
@@ -77,8 +80,12 @@ RECOMMENDATION = (
     BECAUSE_MOVIE_ID, BECAUSE_TITLE,
 )  # fmt: skip
 
+# The published columns of a user who has rated; the fingerprint is null but for incremental runs.
+USER = (USER_ID, RATINGS_COUNT, MOVIES_COUNT, FINGERPRINT)
+
 # The published tables: folders below OUTPUT, each partitioned by run_date.
 RECOMMENDATIONS_TABLE = "recommendations"
 PREDICTED_RATINGS_TABLE = "predicted_ratings"
 REJECTS_TABLE = "rejects"
+USERS_TABLE = "users"
 RUNS_TABLE = "runs"

@@ -8,8 +8,8 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from recmodel import columns as c
+from recmodel import wording
 from recmodel.errors import RecmodelError
 
 out = Console(highlight=False)
@@ -31,22 +32,38 @@ log = logging.getLogger("recmodel")
 log.addHandler(logging.NullHandler())  # before `start_log` nothing is logged, least of all to the terminal
 
 
+DRY = "this was --dry-run: nothing was written, but for a log"
+Progress = Callable[[int, int, str], None]  # told what is done, of how much, and what is counted
+
+
 class Stages:
-    """Times the stages of a job, and says on the terminal which one is under way and what the last one took."""
+    """Times the stages of a job. Says what each took, and on a terminal how far the one under way is."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
 
     @contextmanager
-    def __call__(self, name: str, *, own_progress: bool = False) -> Iterator[None]:
-        """One stage. `own_progress`: what runs inside draws a progress bar, so no spinner here."""
+    def __call__(self, name: str) -> Iterator[Progress]:
+        """One stage; what runs inside may say how far it is."""
         log.info("%s started", name)
         started = time.monotonic()
-        with nullcontext() if own_progress else out.status(f"{name} …"):
-            yield
+        with err.status(f"{name} …") as status:  # draws nothing where stderr is no terminal
+
+            def progress(done: int, total: int, unit: str) -> None:
+                status.update(f"{name} … {how_far(done, total, unit, time.monotonic() - started)}")
+
+            yield progress
         self.seconds[name] = round(time.monotonic() - started, 3)
         log.info("%s took %.3f s", name, self.seconds[name])
         out.print(f"[green]✓[/] {name} [dim]{self.seconds[name]:.1f} s[/]")
+
+
+def how_far(done: int, total: int, unit: str, seconds: float) -> str:
+    """What is done, how fast, and how long the rest takes at the average speed so far."""
+    shown = f"{done:,} of {total:,} {unit}"
+    if not done:
+        return shown
+    return f"{shown}, {done / seconds:,.0f} {unit}/s, {wording.seconds(seconds / done * (total - done))} left"
 
 
 def start_log(folder: str, job: str, *, as_json: bool = False) -> Path:
@@ -63,17 +80,20 @@ def start_log(folder: str, job: str, *, as_json: bool = False) -> Path:
     return path
 
 
-def run(command: click.Command, *, unexpected: int = 1) -> None:
+def run(command: click.Command, *, name: str | None = None, unexpected: int = 1) -> None:
     """Runs a job's command and leaves the process with its exit code.
 
     An expected failure prints its sentence; any other prints one line. The trace goes to the log.
 
     Args:
+        name: what the command is called; None: the file that was started.
         unexpected: the exit code for a failure that nobody foresaw.
     """
     try:
-        command(standalone_mode=False)
+        command(prog_name=name, standalone_mode=False)
     except click.exceptions.Abort:
+        log.error("interrupted")
+        err.print("Interrupted")
         sys.exit(130)
     except click.ClickException as error:
         error.show()
@@ -92,6 +112,13 @@ def complain(error: RecmodelError) -> int:
     log.error("failed with exit code %d", error.exit_code, exc_info=error)
     _say("Error", str(error))
     return error.exit_code
+
+
+def warn(sentence: str) -> None:
+    """Says what may go wrong, and goes on."""
+    log.warning("%s", sentence)
+    err.print("[bold yellow]Warning:[/]", end=" ")
+    err.print(sentence, markup=False, soft_wrap=True)
 
 
 def _say(kind: str, sentence: str) -> None:

@@ -35,7 +35,8 @@ class Intake:
     """Counts what is read and keeps what is refused, over all files of a run."""
 
     limits: Input
-    rows: dict[str, int] = field(default_factory=dict)
+    rows: dict[str, int] = field(default_factory=dict)  # by file
+    used: dict[str, int] = field(default_factory=dict)
     rejects: list[pa.RecordBatch] = field(default_factory=list)
 
     def accept(self, path: Path, blocks: Iterable[Checked]) -> Iterator[pa.RecordBatch]:
@@ -55,7 +56,8 @@ class Intake:
             if count > _MOST_REJECTS:
                 break
             yield block.accepted
-        self.rows[path.name] = total
+        self.rows[path.name] = self.rows.get(path.name, 0) + total  # files of several folders may have one name
+        self.used[path.name] = self.used.get(path.name, 0) + total - count
         self.rejects += refused
         if count > min(_MOST_REJECTS, self.limits.max_rejected_share * total):
             first = refused[0].slice(0, 1).to_pylist()[0]
@@ -178,49 +180,69 @@ def history_of(user_id: int, batches: Iterable[pa.RecordBatch]) -> tuple[np.ndar
     return np.array([*latest], np.int64), np.array([*latest.values()], np.float32)
 
 
+@dataclass
+class StagedRatings:
+    """What is known of ratings once they have been written. M movies, in the order of the ids given."""
+
+    counts: np.ndarray  # [M] float64: number of ratings of each movie
+    sums: np.ndarray  # [M] float64: their sum
+    may_repeat: bool  # False where they ascend strictly by user and movie, so that no pair of these comes twice
+
+
 def stage_ratings(
     batches: Iterable[pa.RecordBatch], sink: Path | pa.NativeFile, movie_ids: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+) -> StagedRatings:
     """Writes ratings to one Parquet file for Spark to read, and counts them by movie on the way.
+
+    Memory depends on the movies, not on the ratings.
 
     Args:
         movie_ids: [M] int64, ascending. Ratings of other movies are written but not counted.
 
-    Returns:
-        [M] number and [M] sum of the ratings of each movie, float64. Memory depends on M, not on the ratings.
-
     Raises:
         InputRejected: there is not one rating.
     """
-    counts, sums, written = np.zeros(len(movie_ids)), np.zeros(len(movie_ids)), 0
+    staged = StagedRatings(np.zeros(len(movie_ids)), np.zeros(len(movie_ids)), may_repeat=False)
+    written = 0
+    last: np.ndarray = np.empty((2, 0), np.int64)  # user and movie of the last row so far
     with pyarrow.parquet.ParquetWriter(sink, c.RATINGS) as writer:
         for batch in batches:
             writer.write_batch(batch)
             movie_id = batch.column(c.MOVIE_ID).to_numpy()
+            pairs = np.concatenate([last, [batch.column(c.USER_ID).to_numpy(), movie_id]], axis=1)
+            (user, movie), (next_user, next_movie) = pairs[:, :-1], pairs[:, 1:]
+            ascends = (next_user > user) | ((next_user == user) & (next_movie > movie))
+            staged.may_repeat |= not ascends.all()
+            last = pairs[:, -1:]
             row, known = lookup.rows(movie_ids, movie_id)
-            counts += np.bincount(row[known], minlength=len(movie_ids))
-            sums += np.bincount(row[known], batch.column(c.RATING).to_numpy()[known], len(movie_ids))
+            staged.counts += np.bincount(row[known], minlength=len(movie_ids))
+            staged.sums += np.bincount(row[known], batch.column(c.RATING).to_numpy()[known], len(movie_ids))
             written += batch.num_rows
     if not written:
         raise InputRejected("the file of ratings holds none that can be used; export it again")
-    return counts, sums
+    return staged
 
 
-def read_ids(path: Path, schema: pa.Schema, named_by: str, intake: Intake) -> pa.Table:
-    """The rows of a CSV or Parquet file of ids, each once, ascending.
-
-    Args:
-        schema: `columns.USERS` or `columns.PAIRS`.
-        named_by: the flag or the setting that names the file.
+def read_ids(path: Path, schema: pa.Schema, intake: Intake) -> pa.Table:
+    """The rows of a CSV or Parquet file of ids (`columns.USERS` or `columns.PAIRS`), each once, ascending.
 
     Raises:
-        InputRejected: see `Intake.accept`; also if the file does not exist.
+        InputRejected: see `Intake.accept` and `find_ids`.
     """
-    if not path.exists():
-        theirs = [theirs for theirs, ours in c.MOVIELENS_NAMES.items() if ours in schema.names]
-        raise InputRejected(f"{path} does not exist; {named_by} takes a CSV or Parquet file of {' and '.join(theirs)}")
-    rows = pa.Table.from_batches(intake.accept(path, check(path, schema, [])), schema=schema)
+    blocks = check(find_ids(path, schema), schema, [])
+    rows = pa.Table.from_batches(intake.accept(path, blocks), schema=schema)
     return rows.group_by(schema.names).aggregate([]).sort_by([(name, "ascending") for name in schema.names])
+
+
+def find_ids(path: Path, schema: pa.Schema) -> Path:
+    """That path; InputRejected if nothing is there."""
+    if not path.exists():
+        wanted = {
+            c.USERS: "--users takes a CSV or Parquet file with a column userId",
+            c.PAIRS: "rules.deny_pairs takes a CSV or Parquet file with columns userId and movieId",
+        }
+        raise InputRejected(f"{path} does not exist; {wanted[schema]}")
+    return path
 
 
 def fingerprint(ratings: pa.Table, catalogue: pa.Table) -> str:

@@ -2,7 +2,7 @@
 
 Below an OUTPUT that is a URI, each table is a Delta table partitioned by run_date:
 
-OUTPUT/recommendations/_delta_log/…                     (and predicted_ratings, rejects)
+OUTPUT/recommendations/_delta_log/…                     (and predicted_ratings, rejects, users)
 OUTPUT/recommendations/run_date=YYYY-MM-DD/run-…/*.parquet
 OUTPUT/runs/run_date=YYYY-MM-DD/run.json
 OUTPUT/latest/runs/run.json                             that of the newest run
@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 import uuid
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 import deltalake
@@ -33,8 +33,7 @@ from recmodel import columns as c
 from recmodel import stores, tables
 from recmodel.errors import ScoringFailed
 
-_DATA = (c.RECOMMENDATIONS_TABLE, c.PREDICTED_RATINGS_TABLE, c.REJECTS_TABLE)
-_KEY = c.USER_ID  # readers skip files by it
+_DATA = (c.RECOMMENDATIONS_TABLE, c.PREDICTED_RATINGS_TABLE, c.REJECTS_TABLE, c.USERS_TABLE)
 
 
 @dataclass(frozen=True)
@@ -87,17 +86,18 @@ class DeltaRun(tables.Staged):
                 )
         if schema is None:
             raise ScoringFailed(f"{self.table(name)} has no files; run again")
-        written = deltalake.Schema.from_arrow(schema.remove_metadata().append(pa.field(c.RUN_DATE, pa.date32())))
+        # Nullable, all of them: Spark calls a column so or not by how it came about.
+        columns = [field.with_nullable(True).remove_metadata() for field in schema]
+        written = deltalake.Schema.from_arrow(pa.schema([*columns, pa.field(c.RUN_DATE, pa.date32())]))
         table = deltalake.DeltaTable.create(
             stores.below(self.output, name), schema=written, mode="ignore", partition_by=[c.RUN_DATE]
         )
-        known = {field.name for field in table.schema().fields}
-        if new := [field for field in written.fields if field.name not in known]:  # of a newer version of this program
-            table.alter.add_columns(new)
+        known = {field.name: field for field in table.schema().fields}
+        added = [field for field in written.fields if field.name not in known]
         table.create_write_transaction(
             actions,
             mode="overwrite",
-            schema=table.schema(),
+            schema=deltalake.Schema([*known.values(), *added]),
             partition_by=[c.RUN_DATE],
             partition_filters=[(c.RUN_DATE, "=", day)],
         )
@@ -127,13 +127,34 @@ def dataset(output: str, name: str, run_date: date) -> ds.Dataset:
     return table.to_pyarrow_dataset(partitions=[(c.RUN_DATE, "=", f"{run_date:%Y-%m-%d}")])
 
 
+def files(output: str, name: str, run_date: date) -> list[str]:
+    """The URIs of a run's files of a table."""
+    return deltalake.DeltaTable(stores.below(output, name)).file_uris([(c.RUN_DATE, "=", f"{run_date:%Y-%m-%d}")])
+
+
 def _statistics(footer: pq.FileMetaData) -> dict[str, Any]:
-    """Of one file, as Delta has them: the number of rows, and the range of users by which readers skip it."""
-    found: dict[str, Any] = {"numRecords": footer.num_rows}
-    if footer.num_rows and _KEY in footer.schema.names:
-        column = footer.schema.names.index(_KEY)
+    """Of one file, as Delta has them: the number of rows, and for each column its nulls and the range of its values.
+
+    Readers skip files by the ranges. They are of all columns or of none, since deltalake's PyArrow datasets take one
+    that is missing for an empty one.
+    """
+    lowest: dict[str, Any] = {}
+    highest: dict[str, Any] = {}
+    nulls: dict[str, int] = {}
+    for column, name in enumerate(footer.schema.names):
         groups = [footer.row_group(i).column(column).statistics for i in range(footer.num_row_groups)]
-        if all(group is not None and group.has_min_max for group in groups):
-            low, high = min(group.min for group in groups), max(group.max for group in groups)
-            found |= {"minValues": {_KEY: low}, "maxValues": {_KEY: high}, "nullCount": {_KEY: 0}}
-    return found
+        if not all(group is not None and group.has_null_count for group in groups):
+            return {"numRecords": footer.num_rows}
+        nulls[name] = sum(group.null_count for group in groups)
+        if nulls[name] < footer.num_rows:
+            ranges = [group for group in groups if group.num_values]
+            if not all(group.has_min_max for group in ranges):
+                return {"numRecords": footer.num_rows}
+            lowest[name] = _as_json(min(group.min for group in ranges))
+            highest[name] = _as_json(max(group.max for group in ranges))
+    return {"numRecords": footer.num_rows, "minValues": lowest, "maxValues": highest, "nullCount": nulls}
+
+
+def _as_json(value: Any) -> Any:
+    """Delta has times in milliseconds, rounded down."""
+    return value.isoformat(timespec="milliseconds") if isinstance(value, datetime) else value

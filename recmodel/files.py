@@ -23,5 +23,10 @@ def sha256(path: Path) -> str:
 
 def is_writable(folder: Path) -> bool:
     """Whether files can be made in `folder`, or it can be made itself. Makes nothing."""
-    nearest = next(path for path in (folder, *folder.parents) if path.exists())
+    nearest = nearest_folder(folder)
     return nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
+
+
+def nearest_folder(folder: Path) -> Path:
+    """`folder`, or for want of it the nearest of those above it that is there."""
+    return next(path for path in (folder, *folder.parents) if path.exists())

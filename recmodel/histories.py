@@ -15,27 +15,46 @@ from pyspark.sql import functions as f
 
 from recmodel import columns as c
 
-RATINGS, _PART = "ratings", "part"
+_PART = "part"
 _SAMPLE = 100_000  # users that partitions are measured by; with fewer, the measure is exact
 # Scoring a user against tens of thousands of movies takes some 200 microseconds, and one for each rating of theirs.
 _WORK_OF_A_RATING = 0.005
 
 
-def ratings_by_user(ratings: DataFrame, asked: DataFrame | None) -> DataFrame:
-    """`user_id, ratings`: each user to be scored and how many ratings there are of theirs.
+def ratings_by_user(ratings: DataFrame, *, may_repeat: bool = True, fingerprint: bool = False) -> DataFrame:
+    """`columns.USER`: how many ratings there are of each user, of how many movies, and a fingerprint of them.
 
     Args:
-        asked: a column `user_id`: only these users, also those who have rated nothing. None: all who have rated.
+        may_repeat: False if it is known that no user has rated a movie twice; that spares collecting the movies.
+        fingerprint: False: leave it null, which spares a pass of hashing.
     """
-    counted = ratings.groupBy(c.USER_ID).agg(f.count("*").alias(RATINGS))
-    return counted if asked is None else asked.distinct().join(counted, c.USER_ID, "left").fillna(0, [RATINGS])
+    # Several times as fast as to count distinct ones, or groups of user and movie.
+    distinct = f.size(f.array_distinct(f.collect_list(c.MOVIE_ID))).cast("long")
+    movies = distinct if may_repeat else f.count("*")
+    # Sums, as rows come in any order; of halves, so that they do not overflow. To an XOR two equal rows would be none.
+    row = f.xxhash64(c.MOVIE_ID, c.RATING, c.TIMESTAMP)
+    of_all = f.xxhash64(f.sum(row.bitwiseAND(0xFFFFFFFF)), f.sum(f.shiftrightunsigned(row, 32)))
+    of_all = of_all if fingerprint else f.lit(None).cast("long")
+    return ratings.groupBy(c.USER_ID).agg(
+        f.count("*").alias(c.RATINGS_COUNT), movies.alias(c.MOVIES_COUNT), of_all.alias(c.FINGERPRINT)
+    )
+
+
+def of_asked(by_user: DataFrame, asked: DataFrame | None) -> DataFrame:
+    """The rows of `ratings_by_user` for the users to be scored.
+
+    Args:
+        asked: a column `user_id`, each once: only these users, also those who have rated nothing. None: all who have
+            rated.
+    """
+    return by_user if asked is None else asked.join(by_user, c.USER_ID, "left").fillna(0)
 
 
 def partition_starts(by_user: DataFrame, users: int, partitions: int) -> list[int]:
     """The first user_id of each partition but the first: ranges of users that take about the same time to score."""
     hashed = f.pmod(f.xxhash64(c.USER_ID), f.lit(max(1, users // _SAMPLE)))
     sample = by_user.where(hashed == 0).toPandas().sort_values(c.USER_ID)
-    work = (1 + _WORK_OF_A_RATING * sample[RATINGS].to_numpy()).cumsum()
+    work = (1 + _WORK_OF_A_RATING * sample[c.RATINGS_COUNT].to_numpy()).cumsum()
     return equal_shares(sample[c.USER_ID].to_numpy(), work, partitions)
 
 
@@ -58,21 +77,19 @@ def histories(
     """One row a user, with the movies they rated (ascending id) and their latest rating of each.
 
     The partitions whose numbers are in `done` stay empty. With `denied` (`columns.PAIRS`) there is a column more, the
-    movies that are denied to the user, null where none is; the lists are broadcast.
+    movies that are denied to the user, null where none is; these lists are broadcast.
 
     The one shuffle is by the ranges of user_id that `starts` begins, so that published files cover ranges that do not
     overlap and a query for a user opens one of them; the two aggregations after it find all of a user in one partition.
     """
     rows = ratings.select(c.USER_ID, c.MOVIE_ID, c.RATING, c.TIMESTAMP)
     if asked is not None:
-        rows = rows.join(f.broadcast(asked), c.USER_ID, "left_semi").unionByName(asked, allowMissingColumns=True)
+        rows = rows.join(asked, c.USER_ID, "left_semi").unionByName(asked, allowMissingColumns=True)
     latest = f.max_by(c.RATING, f.struct(c.TIMESTAMP, c.RATING))  # among equal times the higher, as in training
     rated = f.when(f.col(c.MOVIE_ID).isNotNull(), f.struct(c.MOVIE_ID, c.RATING))
     history = f.array_sort(f.collect_list(rated))
     users = (
-        _with_part(rows, starts)
-        .where(~f.col(_PART).isin(*done))
-        .repartitionById(len(starts) + 1, _PART)
+        in_parts(rows, starts, done)
         .groupBy(_PART, c.USER_ID, c.MOVIE_ID)
         .agg(latest.alias(c.RATING))
         .groupBy(_PART, c.USER_ID)
@@ -87,6 +104,11 @@ def histories(
         lists = denied.groupBy(c.USER_ID).agg(f.collect_list(c.MOVIE_ID).alias(c.DENIED_MOVIE_IDS))
         users = users.join(f.broadcast(lists), c.USER_ID, "left")
     return users.sortWithinPartitions(c.USER_ID)
+
+
+def in_parts(rows: DataFrame, starts: list[int], done: Collection[int]) -> DataFrame:
+    """The rows in partitions of the ranges of user_id that `starts` begins; those numbered in `done` stay empty."""
+    return _with_part(rows, starts).where(~f.col(_PART).isin(*done)).repartitionById(len(starts) + 1, _PART)
 
 
 def _with_part(rows: DataFrame, starts: list[int]) -> DataFrame:

@@ -31,7 +31,9 @@ def write_textfile(path: Path, exit_code: int, run: dict[str, Any] | None) -> No
         gauge("last_published_timestamp_seconds", "When the newest published run was finished.", published)
         gauge("users", "Users of the newest published run.", run["users"])
         gauge("recommendation_rows", "Rows of the newest published run.", run["recommendations"]["rows"])
-        gauge("rejected_rows", "Input rows that the newest published run refused.", run["rows_rejected"])
+        superseded = run.get("ratings_superseded", 0)
+        gauge("rejected_rows", "Input rows that the newest run refused.", run["rows_rejected"] - superseded)
+        gauge("superseded_ratings", "Ratings that a later one of the same user and movie replaced.", superseded)
         stages = Gauge("recmodel_stage_seconds", "Time of each stage.", ["stage"], registry=registry)
         for stage, seconds in run["seconds"].items():
             stages.labels(stage).set(seconds)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -20,6 +22,38 @@ def _data(_context: click.Context, _parameter: click.Parameter, value: str | Non
 def path(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
     """Click callback: a path from where the command is typed, not from where it runs."""
     return None if value is None else absolute(value)
+
+
+_SPARK_SWITCHES = ("--supervise", "--verbose")
+_SPARK_VALUES = (
+    "--deploy-mode", "--name", "--jars", "--packages", "--exclude-packages", "--repositories", "--py-files", "--files",
+    "--archives", "--conf", "--properties-file", "--driver-memory", "--driver-java-options", "--driver-library-path",
+    "--driver-class-path", "--driver-cores", "--executor-memory", "--executor-cores", "--num-executors",
+    "--total-executor-cores", "--queue", "--principal", "--keytab", "--proxy-user",
+)  # fmt: skip
+_FOR_SPARK = "flags of spark-submit"  # a key of click's context
+
+
+def spark(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds all flags of spark-submit to a command, which does not get them itself; see `for_spark`."""
+
+    def keep(context: click.Context, flag: click.Parameter, value: tuple[str, ...] | bool) -> None:
+        given = [flag.opts[0]] if value is True else [part for one in value or () for part in (flag.opts[0], one)]
+        context.meta.setdefault(_FOR_SPARK, []).extend(given)
+
+    for name in _SPARK_SWITCHES:
+        command = click.option(name, is_flag=True, hidden=True, expose_value=False, callback=keep)(command)
+    for name in _SPARK_VALUES:
+        command = click.option(name, multiple=True, hidden=True, expose_value=False, callback=keep)(command)
+    return click.option(
+        "--master", metavar="URL", multiple=True, expose_value=False, callback=keep,
+        help="Where Spark runs, such as local[8] or spark://host:7077. All flags of spark-submit are understood.",
+    )(command)  # fmt: skip
+
+
+def for_spark() -> list[str]:
+    """The flags of spark-submit that the command under way was given, each followed by its value."""
+    return list(click.get_current_context().meta.get(_FOR_SPARK, ()))
 
 
 def absolute(given: str) -> str:

@@ -10,8 +10,10 @@ The functions that run in Spark's Python workers need TensorFlow, NumPy and pand
 from __future__ import annotations
 
 import resource
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property, partial
@@ -95,23 +97,47 @@ def publishable(scored: DataFrame, titles: DataFrame, model_version: str, scored
 class WorkerStats:
     """What the Python workers of a run report."""
 
+    users: int = 0  # scored, in partitions that are finished
     model_loads: int = 0
     load_seconds: float = 0.0  # of the slowest: importing TensorFlow and loading the model
     peak_bytes: int = 0  # resident memory of the largest worker
 
 
 class MergeWorkerStats(AccumulatorParam[WorkerStats]):
-    """Adds up loads and keeps the largest of the rest: the rule of the accumulator `stats` above."""
+    """Adds up users and loads, and keeps the largest of the rest: the rule of the accumulator `stats` above."""
 
     def zero(self, value: WorkerStats) -> WorkerStats:
         return WorkerStats()
 
     def addInPlace(self, left: WorkerStats, right: WorkerStats) -> WorkerStats:  # noqa: N802 - Spark's name
         return WorkerStats(
+            left.users + right.users,
             left.model_loads + right.model_loads,
             max(left.load_seconds, right.load_seconds),
             max(left.peak_bytes, right.peak_bytes),
         )
+
+
+@contextmanager
+def watched(
+    stats: Accumulator[WorkerStats], users: int, progress: Callable[[int, int, str], None], seconds: float = 0.5
+) -> Iterator[None]:
+    """Tells `progress`, so often and at the end, how many of the users were scored inside this context."""
+    before, ended = stats.value.users, threading.Event()
+
+    def watch() -> None:
+        last = False
+        while not last:
+            last = ended.wait(seconds)
+            progress(min(stats.value.users - before, users), users, "users")  # a task that is run again counts again
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 # -- in the workers ----------------------------------------------------------------------------------------------
@@ -149,7 +175,7 @@ def _score_partition(
             memory = _memory(score_block, model, payload, request)
             for block in blocks(frame, *memory, request.block_bytes):
                 yield score_block(model, block, payload, request)
-        stats.add(WorkerStats(peak_bytes=_peak_bytes()))
+        stats.add(WorkerStats(users=len(frame), peak_bytes=_peak_bytes()))
 
 
 def _memory(

@@ -11,18 +11,25 @@ from pyspark import SparkConf, SparkContext, SparkFiles
 from pyspark.sql import SparkSession
 
 import recmodel
-from recmodel import launch
+from recmodel import console, launch, resources, stores
+from recmodel.errors import ScoringFailed
 
 
-def start(name: str, *, ship_package: bool = False) -> SparkSession:
+def start(name: str, *, ship_package: bool = False, needs: resources.Needs | None = None) -> SparkSession:
     """A session with what this project relies on, over whatever spark-submit was told.
 
     Args:
         ship_package: whether executors elsewhere get this package.
+        needs: what the job needs: executors get room for it where nobody said how much, and settings that
+            contradict it are warned of.
+
+    Raises:
+        UsageRejected: see `launch`.
+        ScoringFailed: Spark does not start; gives its reason.
     """
-    if "PYSPARK_GATEWAY_PORT" not in os.environ:  # else spark-submit has started the JVM
-        launch.prepare_environment()
-    SparkContext._ensure_initialized()  # only then does SparkConf know what spark-submit was told
+    if SparkContext._gateway is None:  # only with a JVM does SparkConf know what spark-submit was told
+        launch.prepare()
+        SparkContext._ensure_initialized(gateway=launch.gateway())
     conf = SparkConf().setAppName(name)
     conf.setIfMissing("spark.master", "local[*]")
     master = conf.get("spark.master")
@@ -36,12 +43,63 @@ def start(name: str, *, ship_package: bool = False) -> SparkSession:
     conf.set("spark.sql.session.timeZone", "UTC")
     conf.set("spark.sql.parquet.outputTimestampType", "TIMESTAMP_MICROS")  # INT96 has no statistics
     conf.set("spark.sql.parquet.compression.codec", "zstd")
+    conf.setIfMissing("spark.hadoop.parquet.block.size", str(4 << 20))  # a query for a user reads one such row group
     conf.setIfMissing("spark.sql.execution.arrow.maxRecordsPerBatch", "2048")  # users, with their histories
-    spark = SparkSession.builder.config(conf=conf).getOrCreate()
+    if needs is not None:
+        _make_room(conf, needs)
+    try:
+        spark = SparkSession.builder.config(conf=conf).getOrCreate()
+    except Exception as error:
+        raise ScoringFailed(f"Spark does not start: {cause(error)}{console.where_the_trace_is()}") from error
     spark.sparkContext.setLogLevel("WARN")
     if ship_package and master.split("[")[0] != "local":
         _ship_package(spark)
     return spark
+
+
+def check_reach(spark: SparkSession, location: str) -> None:
+    """Whether Spark has a file system for that path or URI.
+
+    Raises:
+        ScoringFailed: it lacks the connector.
+    """
+    jvm = spark.sparkContext._jvm
+    assert jvm is not None
+    try:
+        path = jvm.org.apache.hadoop.fs.Path(stores.spark_path(location))
+        path.getFileSystem(spark.sparkContext._jsc.hadoopConfiguration())
+    except Exception as error:
+        raise ScoringFailed(
+            f"Spark cannot write to {location}: {cause(error)}; give it a connector with --packages"
+        ) from error
+
+
+def cause(error: Exception) -> str:
+    """The line of a Spark error that says most: the end of a Python worker's trace, Java's last cause, or the first."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    in_worker = [i for i, line in enumerate(lines) if line.startswith("Traceback (most recent call last)")]
+    if in_worker:
+        for line in lines[in_worker[-1] + 1 :]:
+            if not line.startswith("File ") and ": " in line and line.split(": ")[0].replace(".", "").isidentifier():
+                return line[:300]
+    causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
+    thrown = [line.removeprefix(": ") for line in lines if line.startswith(": ")]  # as py4j has it
+    return (causes[-1:] or thrown or lines or [type(error).__name__])[0][:300]
+
+
+def slots(spark: SparkSession) -> int:
+    """Tasks that run at a time."""
+    context = spark.sparkContext
+    return resources.slots(dict(context.getConf().getAll()), context.defaultParallelism)
+
+
+def _make_room(conf: SparkConf, needs: resources.Needs) -> None:
+    told = dict(conf.getAll())
+    if resources.derives_overhead(told):
+        conf.set("spark.executor.memoryOverhead", f"{resources.memory_overhead(told, needs) >> 20}m")
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for sentence in resources.contradictions(dict(conf.getAll()), needs, machine):
+        console.warn(sentence)
 
 
 def driver_peak_mib(spark: SparkSession) -> dict[str, int]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -65,6 +65,11 @@ class Input(_Section):
     rating_max: float
     max_rejected_share: float = Field(ge=0, le=1)
 
+    @property
+    def liked_from(self) -> float:
+        """The middle of the scale, in stars: no rating below it is praise; see `reasons.liked`."""
+        return (self.rating_min + self.rating_max) / 2
+
 
 class Gate(_Section):
     """By how much a new model may be worse than the current one."""
@@ -93,8 +98,15 @@ class Scoring(_Section):
     include_seen: bool
     predicted_ratings: PredictedRatings
     min_history: int = Field(ge=0)
+    incremental: bool
     users_per_task: int = Field(ge=1)
     block_mib: int = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _carries_lists_only(self) -> Scoring:
+        if self.incremental and self.predicted_ratings == "all":
+            raise ValueError("incremental runs carry no matrix of ratings; choose one of incremental and all")
+        return self
 
 
 # A year, or a range such as 1990..1999; either end may be left out.
@@ -250,11 +262,12 @@ def load(**flags: Any) -> Settings:
         UsageRejected: a value that is missing, unknown or out of its range, or an environment variable that looks
             like a setting and is none; names it.
     """
-    known = [*_variables(Settings, _PREFIX)]
+    known = [*_variables(Settings)]
     for name in os.environ:
-        if name.upper().startswith(_PREFIX) and name.upper() not in {*known, *_NO_SETTINGS}:
-            near = difflib.get_close_matches(name.upper(), known, n=1)
-            hint = f"did you mean {near[0]}?" if near else "unset it"
+        given_name = name.upper().removeprefix(_PREFIX)
+        if name.upper().startswith(_PREFIX) and given_name not in known and name.upper() not in _NO_SETTINGS:
+            near = difflib.get_close_matches(given_name, known, n=1)
+            hint = f"did you mean {_PREFIX}{near[0]}?" if near else "unset it"
             raise UsageRejected(f"the environment variable {name} sets nothing; {hint}")
     given: dict[str, Any] = {
         section: {k: v for k, v in values.items() if v is not None} for section, values in flags.items()
@@ -303,8 +316,8 @@ def _first(error: ValidationError) -> str:
     return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']} (got {first['input']!r})"
 
 
-def _variables(model: type[BaseModel], prefix: str) -> Iterator[str]:
-    """The environment variables that set a field of the model, or a whole section of it as JSON."""
+def _variables(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """The environment variables, without RECMODEL_, that set a field of the model, or a section of it as JSON."""
     for name, field in model.model_fields.items():
         yield f"{prefix}{name.upper()}"
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):

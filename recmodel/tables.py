@@ -3,8 +3,9 @@
 OUTPUT/recommendations/run_date=YYYY-MM-DD/*.parquet
 OUTPUT/predicted_ratings/run_date=YYYY-MM-DD/*.parquet
 OUTPUT/rejects/run_date=YYYY-MM-DD/*.parquet
+OUTPUT/users/run_date=YYYY-MM-DD/*.parquet     how many ratings each user has
 OUTPUT/runs/run_date=YYYY-MM-DD/run.json
-OUTPUT/latest/…                                the same four of the newest run
+OUTPUT/latest/…                                the same of the newest run
 OUTPUT/.store/edition-000042/…                 all of the above, as it is seen: one edition for each publication
 OUTPUT/.store/current                          a link to the edition in use
 OUTPUT/.store/staging/…                        a run under way
@@ -44,7 +45,7 @@ from recmodel.errors import AnotherRun, ScoringFailed, UsageRejected
 from recmodel.files import is_writable
 from recmodel.stores import Location
 
-_TABLES = (c.RECOMMENDATIONS_TABLE, c.PREDICTED_RATINGS_TABLE, c.REJECTS_TABLE, c.RUNS_TABLE)
+_TABLES = (c.RECOMMENDATIONS_TABLE, c.PREDICTED_RATINGS_TABLE, c.REJECTS_TABLE, c.USERS_TABLE, c.RUNS_TABLE)
 LATEST = "latest"
 RUN_FILE = "run.json"
 _PART = re.compile(r"part-(\d+)-.*\.parquet")
@@ -175,15 +176,15 @@ def resumable(output: Location, run_date: date, key: str) -> bool:
 
 
 def ready(output: Location, what: str = "lock") -> None:
-    """Whether a run could start and publish, without making anything.
+    """Whether a run could start, without making anything.
 
     Raises:
         AnotherRun, ScoringFailed: see `locked`.
     """
-    if stores.is_uri(output) or _store(Path(output)).is_dir():
+    if _lock_file(output, what).exists():  # else nobody has ever held it
         with locked(output, what):
-            return
-    if not is_writable(Path(output)):
+            pass
+    if not stores.is_uri(output) and not is_writable(_store(Path(output))):
         raise ScoringFailed(f"cannot write below {output}; choose another --output")
 
 
@@ -197,11 +198,8 @@ def locked(output: Location, what: str = "lock") -> Iterator[None]:
         AnotherRun: another process has it.
         ScoringFailed: nothing can be written there.
     """
+    file = _lock_file(output, what)
     try:
-        file = _store(Path(output)) / what
-        if stores.is_uri(output):
-            named = hashlib.sha256(f"{output} {what}".encode()).hexdigest()
-            file = Path(tempfile.gettempdir(), f"recmodel-{named[:16]}.lock")
         file.parent.mkdir(parents=True, exist_ok=True)
         held = FileLock(file, blocking=False).acquire()
     except Timeout:
@@ -210,6 +208,13 @@ def locked(output: Location, what: str = "lock") -> Iterator[None]:
         raise ScoringFailed(f"cannot write below {output} ({error}); choose another --output") from error
     with held:
         yield
+
+
+def _lock_file(output: Location, what: str) -> Path:
+    if not stores.is_uri(output):
+        return _store(Path(output)) / what
+    named = hashlib.sha256(f"{output} {what}".encode()).hexdigest()
+    return Path(tempfile.gettempdir(), f"recmodel-{named[:16]}.lock")
 
 
 def _store(output: Path) -> Path:
@@ -284,7 +289,7 @@ def published(output: Location, run_date: date | None) -> date:
     """
     dates = run_dates(output)
     if not dates:
-        raise UsageRejected(f"{output} holds no published run; run ./submit.sh score first, or give --output")
+        raise UsageRejected(f"{output} holds no published run; score first, or give another --output")
     chosen = run_date or dates[-1]
     if chosen not in dates:
         nearest = min(dates, key=lambda day: abs(day - chosen))
@@ -323,6 +328,15 @@ def recommendations(output: Location, run_date: date) -> ds.Dataset:
 def rejects(output: Location, run_date: date) -> ds.Dataset:
     """The input rows that a published run refused (`columns.REJECTS`)."""
     return _dataset(output, c.REJECTS_TABLE, run_date)
+
+
+def files(output: Location, name: str, run_date: date) -> list[str]:
+    """The Parquet files of a published run in a table, as Spark reads them."""
+    if stores.is_uri(output):
+        from recmodel import delta_tables
+
+        return [stores.spark_path(file) for file in delta_tables.files(str(output), name, run_date)]
+    return [str(file) for file in sorted(_partition(Path(output, name), run_date).resolve().glob("*.parquet"))]
 
 
 def _dataset(output: Location, name: str, run_date: date) -> ds.Dataset:

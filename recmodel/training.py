@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,7 @@ from recmodel.settings import EmbeddingPreset, Preset
 
 Arrays = dict[str, np.ndarray]  # the columns of ratings, by name
 Weights = EmbeddingWeights | HistoryWeights
+TellProgress = Callable[[int, int, str], None]  # what is done, of how much, and what is counted
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ def train(
     *,
     seed: int,
     rating_range: tuple[float, float],
-    progress: bool = False,
+    progress: TellProgress | None = None,
 ) -> Trained:
     """Fits a model. The same arguments give the same model.
 
@@ -121,21 +123,23 @@ def train(
         fitted: the ratings to fit, one a (user, movie).
         user_ids: int64, ascending; who gets an embedding, where the preset has embeddings of users.
         catalogue: `columns.CATALOGUE`, ascending by movie_id.
-        progress: draw a bar that moves, for a terminal; else a line an epoch.
+        progress: told after each step how many ratings were seen, of how many in all epochs.
 
     Raises:
         InputRejected: there is nothing to train on.
         ModelRejected: a loss is no longer a finite number.
     """
-    if not len(fitted[c.RATING]):
+    examples = len(fitted[c.RATING])
+    if not examples:
         raise InputRejected("there are no ratings to train on; check the ratings file and training.test_share")
     tf.keras.utils.set_random_seed(seed)
     movie_ids = catalogue.column(c.MOVIE_ID).to_numpy()
+    clock = _Clock(examples, progress)
     started = time.monotonic()
     if isinstance(preset, EmbeddingPreset):
         embeddings = EmbeddingModel(user_ids, movie_ids, preset, rating_range)
         embeddings.compile(optimizer=tf.keras.optimizers.Adagrad(preset.learning_rate))
-        losses, seconds = _fit(embeddings, _Batches(fitted, preset.batch_size, seed), preset, progress)
+        losses = _fit(embeddings, _Batches(fitted, preset.batch_size, seed), preset, clock)
         weights: Weights = embeddings.weights_as_arrays()
         start_seconds = 0.0
     else:
@@ -147,32 +151,40 @@ def train(
         start_seconds = time.monotonic() - started
         histories = HistoryModel(start, preset)
         histories.compile(optimizer=tf.keras.optimizers.Adam(preset.learning_rate))
-        losses, seconds = _fit(histories, HistoryBatches(ratings, seed), preset, progress)
+        losses = _fit(histories, HistoryBatches(ratings, seed), preset, clock)
         weights = histories.weights_as_arrays(movie_ids, rating_range)
-    return Trained(weights, losses, start_seconds, seconds, len(fitted[c.RATING]))
+    return Trained(weights, losses, start_seconds, clock.seconds, examples)
 
 
 def _fit(
-    model: tf.keras.Model, batches: tf.keras.utils.Sequence, preset: Preset, progress: bool
-) -> tuple[dict[str, list[float]], list[float]]:
-    """(mean losses of each epoch, seconds of each epoch)."""
+    model: tf.keras.Model, batches: tf.keras.utils.Sequence, preset: Preset, clock: _Clock
+) -> dict[str, list[float]]:
+    """The mean losses of each epoch."""
     if not preset.epochs:
-        return {}, []
-    clock = _Clock()
-    history = model.fit(batches, epochs=preset.epochs, verbose=1 if progress else 2, callbacks=[clock]).history
+        return {}
+    history = model.fit(batches, epochs=preset.epochs, verbose=0, callbacks=[clock]).history
     losses = {name: [float(loss) for loss in history.get(name, [])] for name in ("rating_loss", "retrieval_loss")}
     if not np.isfinite(list(losses.values())).all():
         raise ModelRejected(f"training diverged ({losses}); lower the preset's learning_rate")
-    return losses, clock.seconds
+    return losses
 
 
 class _Clock(tf.keras.callbacks.Callback):
-    def __init__(self) -> None:
+    """Times the epochs, and tells `progress` of each step."""
+
+    def __init__(self, examples: int, progress: TellProgress | None) -> None:
         super().__init__()
         self.seconds: list[float] = []
+        self._examples = examples
+        self._progress = progress
 
     def on_epoch_begin(self, epoch: int, logs: object = None) -> None:
         self._started = time.monotonic()
+
+    def on_train_batch_end(self, batch: int, logs: object = None) -> None:
+        if self._progress is not None:
+            epochs = len(self.seconds) + (batch + 1) / self.params["steps"]
+            self._progress(round(epochs * self._examples), self.params["epochs"] * self._examples, "ratings")
 
     def on_epoch_end(self, epoch: int, logs: object = None) -> None:
         self.seconds.append(time.monotonic() - self._started)

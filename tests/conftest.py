@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -88,6 +88,19 @@ def spark():
     assert spark.sparkContext.master == "local[*]"
     yield spark
     spark.stop()
+
+
+@pytest.fixture
+def score_here(spark, monkeypatch) -> Callable:
+    """jobs/score_all.py as a function: in this process, and in the tests' Spark session, which it may not end."""
+    from recmodel.jobs import score_all
+
+    monkeypatch.setattr(type(spark), "stop", lambda self: None)
+
+    def score(*arguments: object) -> None:
+        score_all.score([str(argument) for argument in arguments], standalone_mode=False)
+
+    return score
 
 
 def exact_weights(users: int, movies: int, dim: int = 3, seed: int = 0):

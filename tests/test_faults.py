@@ -4,13 +4,13 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import time
 from pathlib import Path
 
 import pyarrow.dataset as ds
 import pytest
+from cluster import standalone
 from conftest import ROOT
 
 from recmodel import columns as c
@@ -93,38 +93,10 @@ def rows_are_absent(output: Path) -> bool:
 # -- a cluster of several processes ---------------------------------------------------------------------------------
 
 
-def _free_port() -> int:
-    with contextlib.closing(socket.socket()) as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
-
-
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
-    """A standalone master and two workers of one core each, on loopback."""
-    base = tmp_path_factory.mktemp("cluster")
-    port = _free_port()
-    environment = {**os.environ, "SPARK_LOCAL_IP": "127.0.0.1", "SPARK_LOG_DIR": str(base)}
-    processes = []
-
-    def start(kind: str, *arguments: str) -> None:
-        with (base / f"{kind}-{len(processes)}.log").open("w") as log:
-            processes.append(subprocess.Popen(
-                ["spark-class", f"org.apache.spark.deploy.{kind.lower()}.{kind}", "--host", "127.0.0.1",
-                 "--webui-port", str(_free_port()), *arguments],
-                stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True,
-            ))  # fmt: skip
-
-    start("Master", "--port", str(port))
-    for worker in ("one", "other"):
-        start(
-            "Worker", "--cores", "1", "--memory", "1500m", "--work-dir", str(base / worker), f"spark://127.0.0.1:{port}"
-        )
-    yield {"master": f"spark://127.0.0.1:{port}", "workers": [process.pid for process in processes[1:]]}
-    for process in processes:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    with standalone(tmp_path_factory.mktemp("cluster")) as found:
+        yield found
 
 
 def processes_of(word: str, ancestor: int) -> list[int]:

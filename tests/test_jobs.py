@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import runpy
 import shutil
 import subprocess
 from types import SimpleNamespace
@@ -335,63 +334,6 @@ def test_only_the_users_asked_for_are_scored_and_new_ones_get_what_is_popular(to
     }  # fmt: skip
 
 
-def test_rules_and_reasons_are_in_what_is_published(toy, toy_models, tmp_path):
-    users, denied = tmp_path / "users.csv", tmp_path / "denied.csv"
-    users.write_text("userId\n" + "".join(f"{user}\n" for user in [*range(1, 21), 12345]))
-    denied.write_text("userId,movieId\n1,2\n2,3\n12345,10\n12345,77777\n")
-    default = next(v for v in artifact.versions(toy_models) if "-default-" in v)
-    result = spark_submit(
-        ROOT / "jobs/score_all.py", "--data", toy, "--models", toy_models, "--model-version", default,
-        "--output", tmp_path / "output", "--run-date", "2026-01-31", "--users", users,
-        environment={
-            "RECMODEL_RULES__DENY__GENRES": '["Sci-Fi"]', "RECMODEL_RULES__MIN_RATINGS": "1",
-            "RECMODEL_RULES__MAX_PER_GENRE": "1", "RECMODEL_RULES__DENY_PAIRS": str(denied),
-        },
-    )  # fmt: skip
-    assert result.returncode == 0, said(result)
-    rows = published(tmp_path / "output", "2026-01-31")
-    rated: dict[int, set[int]] = {}
-    for user, movie, *_ in make_ratings():
-        rated.setdefault(user, set()).add(movie)
-    genres = {2: {"Comedy"}, 3: {"Drama"}, 4: {"Drama", "Romance"}, 10: {"Comedy", "Romance"}}
-    titles = {1: "Matrix, The (1999)", 2: 'Say "Hi" (2001)', 3: "Emma (1996)", 4: "Emma (1996)", 10: "Amélie (2001)"}
-    never = {1: {2}, 2: {3}, 12345: {10}}
-    for user, mine in rows.groupby(c.USER_ID):
-        listed, left = mine[c.MOVIE_ID].tolist(), set(genres) - rated.get(user, set()) - never.get(user, set())
-        assert set(listed) <= left
-        shown = [genre for movie in listed for genre in genres[movie]]
-        assert len(shown) == len(set(shown))
-        for movie in left - set(listed):
-            assert genres[movie] & set(shown)  # it does not fit
-    assert rows[c.USER_ID].nunique() == 1 + sum(
-        bool(set(genres) - rated[user] - never.get(user, set())) for user in range(1, 21)
-    )
-    because = rows.dropna(subset=c.BECAUSE_MOVIE_ID)
-    assert 0 < len(because) < len(rows)
-    for row in because.itertuples():
-        assert row.because_movie_id in rated[row.user_id]
-        assert row.because_title == titles[row.because_movie_id]
-    assert rows.loc[rows[c.SOURCE] == "popularity", c.BECAUSE_TITLE].isna().all()
-    run = json.loads((tmp_path / "output/runs/run_date=2026-01-31/run.json").read_text())
-    assert (run["movies_allowed"], run["settings"]["rules"]["deny"]["genres"]) == (4, ["Sci-Fi"])
-
-
-def test_a_run_goes_on_only_under_the_same_rules(toy, tmp_path):
-    job = runpy.run_path(str(ROOT / "jobs/score_all.py"))
-    denied = tmp_path / "denied.csv"
-    denied.write_text("userId,movieId\n1,2\n")
-
-    def key(**rules):
-        given = {"deny_pairs": str(denied)} | rules
-        return job["_key"](settings.load(rules=given), "retrieval", SimpleNamespace(manifest={}), toy, None)
-
-    first = key()
-    assert key() == first
-    assert key(max_per_genre=3) != first
-    denied.write_text("userId,movieId\n1,3\n")
-    assert key() != first
-
-
 def test_a_policy_needs_its_task(toy, toy_models, tmp_path):
     by_preset = {artifact.open_version(toy_models, v).manifest["preset"]: v for v in artifact.versions(toy_models)}
     for preset, rank_by, task in (("rating", "retrieval", "retrieval"), ("retrieval", "two-stage", "rating")):
@@ -460,7 +402,7 @@ def test_a_failure_in_a_worker_ends_with_5_in_one_line(toy, toy_models, tmp_path
         (["score", "--top-n", "0"], "scoring.top_n"),
         (["score", "--rank-by", "best"], "'best' is not one of 'retrieval', 'rating', 'two-stage'"),
         (["score", "--run-date", "yesterday"], "does not match the format"),
-        (["score", "--master"], "--master needs a value"),
+        (["score", "--master"], "Option '--master' requires an argument"),
         (["nightly", "--run-date", "soon..later"], "is neither a date nor a range"),
         (["train", "--preset", "best"], "no preset is called 'best'"),
         (["train", "--nonsense"], "No such option"),

@@ -1,17 +1,19 @@
 """Business rules: what is left of a catalogue, and lists that keep all of them, against Python going movie by movie."""
 
 import re
+from datetime import date
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from conftest import make_ratings
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_recommend import oracle_scores
 
+from recmodel import artifact, drift, rules, scoring, serving, tables, topn
 from recmodel import columns as c
-from recmodel import drift, rules, scoring, serving, topn
 from recmodel.errors import UsageRejected
 from recmodel.settings import Rules
 
@@ -194,3 +196,46 @@ def test_runs_are_compared_under_the_same_rules_only():
     assert drift.alike(run(make_rules(min_ratings=3)), run(make_rules(min_ratings=3)))
     assert not drift.alike(run(make_rules(min_ratings=3)), run())
     assert not drift.alike(run(make_rules(deny={"genres": ["Horror"]})), run(make_rules()))
+
+
+# -- the job ----------------------------------------------------------------------------------------------------------
+
+
+def test_rules_and_reasons_are_in_what_is_published(toy, toy_models, tmp_path, score_here, monkeypatch):
+    users, denied = tmp_path / "users.csv", tmp_path / "denied.csv"
+    users.write_text("userId\n" + "".join(f"{user}\n" for user in [*range(1, 21), 12345]))
+    denied.write_text("userId,movieId\n1,2\n2,3\n12345,10\n12345,77777\n")
+    default = next(v for v in artifact.versions(toy_models) if "-default-" in v)
+    for name, value in {
+        "DENY__GENRES": '["Sci-Fi"]', "MIN_RATINGS": "1", "MAX_PER_GENRE": "1", "DENY_PAIRS": str(denied),
+    }.items():  # fmt: skip
+        monkeypatch.setenv(f"RECMODEL_RULES__{name}", value)
+    score_here(
+        "--data", toy, "--models", toy_models, "--model-version", default, "--output", tmp_path / "output",
+        "--run-date", "2026-01-31", "--users", users,
+    )  # fmt: skip
+    rows = tables.recommendations(tmp_path / "output", date(2026, 1, 31)).to_table().to_pandas()
+    rated: dict[int, set[int]] = {}
+    for user, movie, *_ in make_ratings():
+        rated.setdefault(user, set()).add(movie)
+    genres = {2: {"Comedy"}, 3: {"Drama"}, 4: {"Drama", "Romance"}, 10: {"Comedy", "Romance"}}
+    titles = {1: "Matrix, The (1999)", 2: 'Say "Hi" (2001)', 3: "Emma (1996)", 4: "Emma (1996)", 10: "Amélie (2001)"}
+    never = {1: {2}, 2: {3}, 12345: {10}}
+    for user, mine in rows.groupby(c.USER_ID):
+        listed, left = mine[c.MOVIE_ID].tolist(), set(genres) - rated.get(user, set()) - never.get(user, set())
+        assert set(listed) <= left
+        shown = [genre for movie in listed for genre in genres[movie]]
+        assert len(shown) == len(set(shown))
+        for movie in left - set(listed):
+            assert genres[movie] & set(shown)  # it does not fit
+    assert rows[c.USER_ID].nunique() == 1 + sum(
+        bool(set(genres) - rated[user] - never.get(user, set())) for user in range(1, 21)
+    )
+    because = rows.dropna(subset=c.BECAUSE_MOVIE_ID)
+    assert 0 < len(because) < len(rows)
+    for row in because.itertuples():
+        assert row.because_movie_id in rated[row.user_id]
+        assert row.because_title == titles[row.because_movie_id]
+    assert rows.loc[rows[c.SOURCE] == "popularity", c.BECAUSE_TITLE].isna().all()
+    run = tables.read_run(tmp_path / "output", date(2026, 1, 31))
+    assert (run["movies_allowed"], run["settings"]["rules"]["deny"]["genres"]) == (4, ["Sci-Fi"])

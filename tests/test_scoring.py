@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_recommend import oracle_top
 
 from recmodel import columns as c
 from recmodel import data, scoring, serving
-from recmodel.histories import equal_shares, histories, partition_starts, ratings_by_user
+from recmodel.histories import equal_shares, histories, of_asked, partition_starts, ratings_by_user
 from recmodel.popularity import popularity
 
 REQUEST = scoring.TopNRequest(
@@ -221,7 +221,9 @@ def test_histories_are_one_row_a_user_with_the_latest_ratings(rated):
 def test_histories_of_users_asked_for_include_those_without_any(spark, rated):
     asked = spark.createDataFrame([(9,), (100,), (1,)], f"{c.USER_ID} BIGINT")
     assert collected(histories(rated, asked, [9])) == [(1, [], []), (9, [20], [0.5]), (100, [], [])]
-    assert sorted(map(tuple, ratings_by_user(rated, asked).collect())) == [(1, 0), (9, 1), (100, 0)]
+    by_user = ratings_by_user(rated)
+    assert sorted(map(tuple, by_user.collect())) == [(2, 4, 2, None), (7, 1, 1, None), (9, 1, 1, None)]
+    assert sorted(map(tuple, of_asked(by_user, asked).collect())) == [(1, 0, 0, 0), (9, 1, 1, 0), (100, 0, 0, 0)]
 
 
 def test_histories_carry_what_is_denied(spark, rated):
@@ -260,9 +262,24 @@ def test_histories_shuffle_once(rated):
 
 def test_staged_ratings_are_counted_by_movie(tmp_path):
     batch = data.pa.RecordBatch.from_arrays([[1, 1, 2], [20, 99, 20], [4.0, 1.0, 2.5], [0, 0, 0]], schema=c.RATINGS)
-    counts, sums = data.stage_ratings([batch, batch], tmp_path / "r.parquet", np.array([10, 20]))
-    assert (counts.tolist(), sums.tolist()) == ([0, 4], [0, 13.0])
+    rated = data.stage_ratings([batch, batch], tmp_path / "r.parquet", np.array([10, 20]))
+    assert (rated.counts.tolist(), rated.sums.tolist()) == ([0, 4], [0, 13.0])
     assert pq.read_table(tmp_path / "r.parquet").num_rows == 6
+
+
+@settings(deadline=None)
+@given(
+    pairs=st.lists(st.tuples(st.integers(1, 4), st.integers(1, 4)), min_size=1, max_size=12),
+    ascending=st.booleans(),
+    cut=st.integers(0, 12),
+)
+def test_only_ratings_that_ascend_cannot_repeat(pairs, ascending, cut):
+    if ascending:
+        pairs = sorted(set(pairs))
+    user, movie = zip(*pairs, strict=True)
+    whole = data.pa.RecordBatch.from_arrays([user, movie, [1.0] * len(user), [0] * len(user)], schema=c.RATINGS)
+    rated = data.stage_ratings([whole[:cut], whole[cut:]], io.BytesIO(), np.array([1]))
+    assert rated.may_repeat == (pairs != sorted(set(pairs)))
 
 
 def test_sparks_pages_listen_on_loopback_only(spark):

@@ -39,6 +39,33 @@ def test_a_bad_value_is_named(flags, sentence):
     assert sentence in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("RECMODEL_SCORING__TOPN", "did you mean RECMODEL_SCORING__TOP_N?"),
+        ("recmodel_training__sead", "did you mean RECMODEL_TRAINING__SEED?"),
+        ("RECMODEL_XYZ", "unset it"),
+    ],
+)
+def test_a_variable_that_sets_nothing_is_refused_with_the_near_name(monkeypatch, name, hint):
+    monkeypatch.setenv(name, "5")
+    with pytest.raises(UsageRejected) as caught:
+        settings.load()
+    assert str(caught.value) == f"the environment variable {name} sets nothing; {hint}"
+
+
+def test_a_settings_file_of_ones_own_holds_only_what_differs(monkeypatch, tmp_path):
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf/settings.yaml").write_text("scoring: {top_n: 3}\n")
+    before = settings.load()
+    monkeypatch.setenv("RECMODEL_CONF", str(tmp_path / "conf"))
+    assert settings.load().scoring == before.scoring.model_copy(update={"top_n": 3})
+    assert settings.load().paths.models == str(tmp_path / "var/models")
+    assert (
+        settings.origins()["scoring.top_n"] == f"{tmp_path}/conf/settings.yaml; the default is {before.scoring.top_n}"
+    )
+
+
 @pytest.mark.parametrize("years", [99, "1999-2000", "soon..", "1990..19999", 1999.5])
 def test_years_are_years_or_ranges_of_them(years):
     good = [1999, "..1959", "1990..1999", "2010.."]

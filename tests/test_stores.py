@@ -19,7 +19,7 @@ from recmodel import columns as c
 from recmodel.errors import InputRejected, ModelRejected, UsageRejected
 
 DAY = date(2026, 1, 31)
-DATA = ("recommendations", "predicted_ratings", "rejects")
+DATA = ("recommendations", "predicted_ratings", "rejects", "users")
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +133,7 @@ def test_a_run_on_s3_replaces_that_of_its_date_and_the_oldest_dates_go(s3):
     for label, day in (("a", DAY), ("b", DAY + timedelta(1)), ("c", DAY)):
         stage(output, label, day).publish({"label": label}, 90)
     assert tables.run_dates(output) == [DAY, DAY + timedelta(1)]
-    assert [labels(output, DAY, name) for name in DATA] == [["c"] * 4] * 3
+    assert [labels(output, DAY, name) for name in DATA] == [["c"] * 4] * len(DATA)
     assert (labels(output, DAY + timedelta(1)), tables.read_run(output, DAY)) == (["b"] * 4, {"label": "c"})
     assert b'"b"' in stores.read(f"{output}/latest/runs/run.json")
     assert tables.recommendations_of(output, DAY, [3, 1]).column(c.USER_ID).to_pylist() == [1, 3]

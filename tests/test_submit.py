@@ -32,14 +32,18 @@ def test_an_old_java_is_not_enough(bare_path):
     assert "no Java 17 or newer found; install one (Debian: apt install openjdk-17-jre-headless)" in result.stderr
 
 
-def test_java_home_counts_without_a_java_on_the_path(bare_path, tmp_path):
-    """Its java is asked for its version, and then handed to spark-submit."""
+def test_java_home_counts_without_a_java_on_the_path(bare_path, tmp_path, toy, toy_models):
+    """Its java is asked for its version, and then to run Spark; what it says instead is the reason."""
     java = tmp_path / "jdk/bin/java"
     java.parent.mkdir(parents=True)
     java.write_text('#!/bin/bash\necho \'openjdk version "21.0.1" 2023-10-17\' >&2\necho "asked: $*" >&2\nexit 9\n')
     java.chmod(0o755)
-    result = submit("score", environment={"PATH": str(bare_path), "JAVA_HOME": str(tmp_path / "jdk")})
-    assert "no Java" not in result.stderr
+    result = submit(
+        "score", "--data", toy, "--models", toy_models, "--output", tmp_path / "output",
+        environment={"PATH": str(bare_path), "JAVA_HOME": str(tmp_path / "jdk")},
+    )  # fmt: skip
+    assert result.returncode == 2
+    assert "Spark does not start: " in result.stderr
     assert "org.apache.spark" in result.stderr
 
 

@@ -232,14 +232,14 @@ def spark_jobs(size: Size) -> Iterable[Row]:
     folder = Path(size.folder) / "spark"
     histories = source.histories(size.users, size.movies)
     workload.write(folder, source.enlarged(size.movies), histories)
-    spark = _session()
+    spark = start_spark()
     model = serving.Recommender(folder / "saved_model")
     frame = histories.to_pandas()
     factors = model.user_embedding(frame[c.USER_ID], list(frame[c.SEEN_MOVIE_IDS]), list(frame[c.SEEN_RATINGS]))
     cores = spark.sparkContext.defaultParallelism
     users = _users(spark, folder, cores)
     score = _Scorer(spark, folder, size)
-    als = _als(spark, factors, model.movie_embedding(np.arange(size.movies)))
+    als = als_model(spark, factors, model.movie_embedding(np.arange(size.movies)))
 
     def by_als(block_size: int) -> DataFrame:
         als._java_obj.setBlockSize(block_size)
@@ -247,13 +247,13 @@ def spark_jobs(size: Size) -> Iterable[Row]:
 
     part = f"Spark job, {size.users:,} users, {cores} cores"
     started = time.perf_counter()
-    _write(score(users), folder / "out-cold")
+    write_parquet(score(users), folder / "out-cold")
     cold = time.perf_counter() - started
     _assert_same_as_als(folder / "out-cold", by_als(1024), frame, size.top)
     taken = medians(
         {
-            "ours": lambda: _write(score(users), folder / "out-ours"),
-            **{str(n): (lambda n=n: _write(by_als(n), folder / "out-als")) for n in (1024, 4096)},
+            "ours": lambda: write_parquet(score(users), folder / "out-ours"),
+            **{str(n): (lambda n=n: write_parquet(by_als(n), folder / "out-als")) for n in (1024, 4096)},
         },
         size.repeat,
     )
@@ -273,7 +273,10 @@ def spark_jobs(size: Size) -> Iterable[Row]:
     fewer = min(16, size.users)
     cross = _cross_join(spark, folder / "mlp" / "saved_model", fewer, size.movies)
     taken = medians(
-        {"loop": lambda: _write(loop(few), folder / "out-loop"), "udf": lambda: _write(cross, folder / "out-udf")},
+        {
+            "loop": lambda: write_parquet(loop(few), folder / "out-loop"),
+            "udf": lambda: write_parquet(cross, folder / "out-udf"),
+        },
         min(size.repeat, 2),
     )
     for contender, count, goal, compared in (
@@ -285,7 +288,7 @@ def spark_jobs(size: Size) -> Iterable[Row]:
     spark.stop()
 
 
-def _session() -> SparkSession:
+def start_spark() -> SparkSession:
     from recmodel import session
 
     os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
@@ -303,7 +306,7 @@ def _users(spark: SparkSession, folder: Path, partitions: int) -> DataFrame:
     return users
 
 
-def _write(frame: DataFrame, path: Path) -> None:
+def write_parquet(frame: DataFrame, path: Path) -> None:
     frame.write.mode("overwrite").parquet(str(path))
 
 
@@ -335,7 +338,9 @@ class _Scorer:
         return scoring.publishable(scored, self.titles, "benchmark", datetime.now(timezone.utc))
 
 
-def _als(spark: SparkSession, users: np.ndarray, movies: np.ndarray) -> Any:
+def als_model(spark: SparkSession, users: np.ndarray, movies: np.ndarray) -> Any:
+    """Spark's own model of two factor tables: users 1, 2, …, movies 0, 1, …"""
+
     from pyspark.ml.recommendation import ALSModel
 
     def factors(vectors: np.ndarray, first: int) -> DataFrame:
@@ -430,12 +435,12 @@ def reasons(size: Size) -> Iterable[Row]:
         source = workload.source(size.data, **dims)
         folder = Path(size.folder) / "reasons" / name.split()[0]
         workload.write(folder, source.enlarged(size.movies), source.histories(size.users, size.movies))
-        spark = _session()
+        spark = start_spark()
         users, score = _users(spark, folder, spark.sparkContext.defaultParallelism), _Scorer(spark, folder, size)
         taken = medians(
             {
-                "without": lambda: _write(score(users, liked_from=None), folder / "out-without"),  # noqa: B023
-                "with": lambda: _write(score(users), folder / "out-with"),  # noqa: B023
+                "without": lambda: write_parquet(score(users, liked_from=None), folder / "out-without"),  # noqa: B023
+                "with": lambda: write_parquet(score(users), folder / "out-with"),  # noqa: B023
             },
             size.repeat,
         )
@@ -475,10 +480,10 @@ def _growth_at(size: Size) -> dict[str, float]:
     source = workload.source(size.data, retrieval_dim=32, rating_dim=32)
     folder = Path(size.folder)
     workload.write(folder, source.enlarged(size.movies), source.histories(size.users, size.movies))
-    spark = _session()
+    spark = start_spark()
     users = _users(spark, folder, max(spark.sparkContext.defaultParallelism, size.users // 8192))
     score = _Scorer(spark, folder, size)
-    seconds = medians({"ours": lambda: _write(score(users), folder / "out")}, min(size.repeat, 3))["ours"]
+    seconds = medians({"ours": lambda: write_parquet(score(users), folder / "out")}, min(size.repeat, 3))["ours"]
     found = {"seconds": seconds, "peak_gib": score.stats.value.peak_bytes / 2**30}
     spark.stop()
     shutil.rmtree(folder)

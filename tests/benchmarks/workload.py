@@ -6,19 +6,17 @@ made them; each user is a real one whose seen movies are copies of what they rat
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from recmodel import capacity, data, export, settings, training
 from recmodel import columns as c
-from recmodel import data, export, settings, training
 from recmodel.embedding_model import EmbeddingWeights
 from recmodel.history_model import HistoryWeights
-
-NOISE = 0.3  # of a copied vector, beside its length
 
 
 @dataclass(frozen=True)
@@ -48,24 +46,9 @@ class Source:
             c.SEEN_RATINGS: pa.ListArray.from_arrays(splits, pa.array(rating, pa.float32())),
         })  # fmt: skip
 
-    def enlarged(self, movies: int, seed: int = 0) -> HistoryWeights:
+    def enlarged(self, movies: int) -> HistoryWeights:
         """The model with `movies` movies, whose ids are 0, 1, 2, …"""
-        random = np.random.default_rng(seed)
-        of = np.arange(movies) % len(self.weights.movie_ids)
-
-        def copies(vectors: np.ndarray) -> np.ndarray:
-            noise = random.standard_normal((movies, vectors.shape[1]), np.float32) / np.sqrt(vectors.shape[1])
-            length = np.linalg.norm(vectors, axis=1, keepdims=True)
-            return (vectors[of] + NOISE * length[of] * noise).astype(np.float32)
-
-        return replace(
-            self.weights,
-            movie_ids=np.arange(movies),
-            seen_vectors=copies(self.weights.seen_vectors),
-            movie_vectors=copies(self.weights.movie_vectors),
-            traits=copies(self.weights.traits),
-            movie_bias=self.weights.movie_bias[of],
-        )
+        return capacity.enlarged(self.weights, movies)
 
 
 def source(data_dir: str, **dims: int) -> Source:

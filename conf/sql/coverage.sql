@@ -1,0 +1,13 @@
+-- How many movies each run recommends, and which share of its recommendations its ten most recommended movies have.
+-- runs.sql has the share of the catalogue.
+WITH movies AS (
+    SELECT run_date, movie_id, count(*) AS lists FROM recommendations GROUP BY run_date, movie_id
+),
+placed AS (
+    SELECT run_date, lists, row_number() OVER (PARTITION BY run_date ORDER BY lists DESC) AS place FROM movies
+)
+SELECT run_date, count(*) AS movies, sum(lists) AS recommendations,
+    CAST(sum(CASE WHEN place <= 10 THEN lists END) AS DOUBLE) / CAST(sum(lists) AS DOUBLE) AS share_of_ten
+FROM placed
+GROUP BY run_date
+ORDER BY run_date;

@@ -1,0 +1,23 @@
+-- The newest run beside the one before, in one row: users and recommendations that entered, left and stayed; the mean
+-- predicted rating of both runs, and by how many stars it changed for the recommendations that stayed.
+WITH today AS (
+    SELECT user_id, movie_id, CAST(predicted_rating AS DOUBLE) AS rating FROM recommendations
+    WHERE run_date = (SELECT max(run_date) FROM recommendations)
+),
+yesterday AS (
+    SELECT user_id, movie_id, CAST(predicted_rating AS DOUBLE) AS rating FROM recommendations
+    WHERE run_date = (
+        SELECT max(run_date) FROM recommendations WHERE run_date < (SELECT max(run_date) FROM recommendations)
+    )
+)
+SELECT
+    count(DISTINCT t.user_id) AS users,
+    count(DISTINCT coalesce(t.user_id, y.user_id)) - count(DISTINCT y.user_id) AS users_entered,
+    count(DISTINCT coalesce(t.user_id, y.user_id)) - count(DISTINCT t.user_id) AS users_left,
+    count(t.user_id) AS recommendations,
+    count(*) - count(y.user_id) AS recommendations_entered,
+    count(*) - count(t.user_id) AS recommendations_left,
+    avg(t.rating) AS mean_rating,
+    avg(y.rating) AS mean_rating_before,
+    avg(t.rating - y.rating) AS mean_change_of_stayed
+FROM today t FULL OUTER JOIN yesterday y ON t.user_id = y.user_id AND t.movie_id = y.movie_id;

@@ -1,0 +1,175 @@
+"""Resources: what a run needs of memory and partitions, from its users, its catalogue and Spark's settings.
+
+Takes sizes in bytes and counts, and Spark's settings as strings; gives numbers for Spark, and sentences about settings
+that contradict them. Nothing here asks a cluster.
+
+What grows with what, in bytes:
+
+- a Python worker (one a task slot, outside the JVM's heap): `WORKER_BASE` + the block of users it scores at a time
+  (scoring.block_mib) + 3.2 times the packed model, whose parts it holds as the archive, as TensorFlow's variables and
+  in the order of the search. Measured from 9,000 to 500,000 movies, at 32 and at 128 + 64 dimensions.
+- the packed model of the default preset (retrieval_dim d, rating_dim k): 4 (2 d + k + 1) + 8 a movie, 1,292 as shipped.
+  It is broadcast once: the driver and each executor hold it, packed.
+- the driver's heap: `DRIVER_BASE` + two packed models + `TITLE` a movie, the table that titles are joined from.
+- nothing with the users: they pass by. A partition takes 8 bytes in the plan of the run.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from recmodel.errors import UsageRejected
+
+MIB = 1 << 20
+WORKER_BASE = 850 * MIB  # Python, TensorFlow, NumPy, pandas, PyArrow and batches of Arrow
+WORKER_MODELS = 3.2  # packed models that a worker holds, in one form or another
+DRIVER_BASE = 900 * MIB
+TITLE = 300  # bytes a movie
+_LEAST_USERS, _MANY_PARTITIONS = 1024, 10_000  # scheduling a task takes some 10 ms of the driver
+_UNITS = {"b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a run needs, in bytes; see above."""
+
+    model: int  # packed, as it is broadcast
+    worker: int
+    driver_heap: int
+
+
+def needs(model: int, movies: int, block: int) -> Needs:
+    """Of a packed model of so many bytes, a catalogue of so many movies, and blocks of users of so many bytes."""
+    return Needs(
+        model=model,
+        worker=WORKER_BASE + block + math.ceil(WORKER_MODELS * model),
+        driver_heap=DRIVER_BASE + 2 * model + TITLE * movies,
+    )
+
+
+def threads(conf: Mapping[str, str]) -> int:
+    """Of TensorFlow and NumPy in a worker: as many as Spark gives a task, so that slots do not compete for cores."""
+    return int(conf.get("spark.task.cpus", "1"))
+
+
+def slots_of_executor(conf: Mapping[str, str]) -> int:
+    """Tasks, and so Python workers, that run in an executor at a time."""
+    return max(1, int(conf.get("spark.executor.cores", "1")) // threads(conf))
+
+
+def slots(conf: Mapping[str, str], registered: int) -> int:
+    """Tasks that run at a time in the whole cluster.
+
+    Args:
+        registered: cores of the executors that are there already, which may be a part of those asked for.
+    """
+    asked = int(conf.get("spark.executor.instances", "0")) * slots_of_executor(conf)
+    limit = int(conf.get("spark.cores.max", "0")) // threads(conf)
+    return max(1, asked, limit, registered // threads(conf))
+
+
+def partitions(users: int, users_per_task: int, slots: int) -> int:
+    """Of users that take about equal time, as many as fill whole rounds of all slots."""
+    return -(-users // (users_per_task * slots)) * slots or slots
+
+
+def memory_overhead(conf: Mapping[str, str], needs: Needs) -> int:
+    """Bytes of an executor's container outside its heap: its Python workers, and what the JVM itself takes."""
+    own = max(384 * MIB, size(conf.get("spark.executor.memory", "1g")) // 10)
+    return own + slots_of_executor(conf) * needs.worker
+
+
+def contradictions(conf: Mapping[str, str], needs: Needs, machine: int) -> list[str]:
+    """One sentence, with a remedy, for each setting that this run contradicts.
+
+    Args:
+        conf: Spark's settings, as the run will have them.
+        machine: bytes of this machine's memory.
+    """
+    master = conf.get("spark.master", "local[*]")
+    found = []
+    if master.startswith("local"):
+        wanted = _local_slots(conf) * needs.worker + size(conf.get("spark.driver.memory", "1g")) + needs.model
+        if wanted > machine:
+            found.append(
+                f"{_local_slots(conf)} workers of {_mib(needs.worker)} beside the driver need {_mib(wanted)}, more "
+                f"than the {_mib(machine)} of this machine; take fewer with --master local[N]"
+            )
+    elif _containers(master):
+        wanted, given = memory_overhead(conf, needs), _given_overhead(conf)
+        if given is not None and given < wanted:
+            found.append(
+                f"spark.executor.memoryOverhead gives {_mib(given)} but {slots_of_executor(conf)} Python workers of an "
+                f"executor need {_mib(wanted)} with this catalogue; raise it, or leave it out to have it derived"
+            )
+    heap = size(conf.get("spark.driver.memory", "1g"))
+    if heap < needs.driver_heap:
+        found.append(
+            f"spark.driver.memory is {_mib(heap)} but a model of {_mib(needs.model)} and its titles need "
+            f"{_mib(needs.driver_heap)}; raise it with --driver-memory"
+        )
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        given_threads = conf.get(f"spark.executorEnv.{variable}")
+        if given_threads is not None and int(given_threads) > threads(conf):
+            found.append(
+                f"spark.executorEnv.{variable} is {given_threads} but a task has {threads(conf)} of the executor's "
+                "cores; leave it out, or raise spark.task.cpus"
+            )
+    return found
+
+
+def too_many_partitions(users: int, users_per_task: int) -> str | None:
+    """The sentence about a setting that cuts the users too small; None where it does not."""
+    count = -(-users // users_per_task)
+    if count <= _MANY_PARTITIONS or users_per_task >= _LEAST_USERS:
+        return None
+    return (
+        f"scoring.users_per_task is {users_per_task}, which makes {count:,} partitions and as many files; "
+        f"raise it to {_LEAST_USERS} or more"
+    )
+
+
+def size(text: str) -> int:
+    """Bytes of a Spark setting such as 4g or 512m; a number alone is MiB, as Spark has it for memory.
+
+    Raises:
+        UsageRejected: it is none.
+    """
+    parsed = re.fullmatch(r"([0-9.]+) *([bkmgt]?)b?", text.strip().lower())
+    if parsed is None:
+        raise UsageRejected(f"{text!r} is not a size that Spark reads, such as 4g or 512m; correct it")
+    return int(float(parsed[1]) * _UNITS[parsed[2] or "m"])
+
+
+def _containers(master: str) -> bool:
+    """Whether executors are killed that take more memory than they asked for."""
+    return master.startswith(("yarn", "k8s"))
+
+
+def derives_overhead(conf: Mapping[str, str]) -> bool:
+    """Whether nobody has said what an executor needs outside its heap."""
+    return _containers(conf.get("spark.master", "local[*]")) and _given_overhead(conf) is None
+
+
+def _given_overhead(conf: Mapping[str, str]) -> int | None:
+    if "spark.executor.memoryOverhead" in conf:
+        return size(conf["spark.executor.memoryOverhead"])
+    if "spark.executor.memoryOverheadFactor" in conf:
+        heap = size(conf.get("spark.executor.memory", "1g"))
+        return max(384 * MIB, int(float(conf["spark.executor.memoryOverheadFactor"]) * heap))
+    return None
+
+
+def _local_slots(conf: Mapping[str, str]) -> int:
+    """Of local, local[8] or local[*]."""
+    inside = re.search(r"\[(\d+)", conf.get("spark.master", "local[*]"))
+    cores = (os.cpu_count() or 1) if "[*" in conf.get("spark.master", "local[*]") else 1
+    return max(1, (int(inside[1]) if inside else cores) // threads(conf))
+
+
+def _mib(count: float) -> str:
+    return f"{count / MIB:,.0f} MiB"

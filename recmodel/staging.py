@@ -1,0 +1,234 @@
+"""Staging: what a run scores, read, checked and counted once, and found again when the run is resumed.
+
+Takes a MovieLens directory and the catalogue of the model; gives, in the run's own folder, the usable ratings, how many
+of them each user has, what is popular, what may be recommended, and the rows that are not used; and figures for
+run.json.
+"""
+
+from __future__ import annotations
+
+import io
+from datetime import date, datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from recmodel import columns as c
+from recmodel import console, data, incremental, stores, tables
+from recmodel.errors import InputRejected
+from recmodel.settings import Input, Rules, Scoring
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+_RATINGS, _ASKED, _RATED, _REJECTS = "ratings.parquet", "asked.parquet", "rated.npz", "rejects.parquet"
+_SUPERSEDED, _CHANGED, _MOVIES = "superseded.parquet", "changed.parquet", "movies.npz"
+_DENIED = "denied.parquet"
+_TAKEN_IN, _COUNTED, _PLAN = "taken_in.json", "counted.json", "plan.json"  # each written last of its step
+
+
+def take_in(
+    folder: Path, users: Path | None, catalogue: pa.Table, limits: Input, rules: Rules, staged: tables.Staged
+) -> dict[str, Any]:
+    """Stages the usable ratings, counted by movie, the users asked for, what is denied to whom, and the rejects.
+
+    Needs no Spark.
+
+    Args:
+        users: a file of the users to be scored; None: all who have rated.
+
+    Returns:
+        When the run started, and rows in, used and rejected by file.
+
+    Raises:
+        InputRejected: see `data`; then nothing stays staged.
+    """
+    known = staged.remembered(_TAKEN_IN)
+    if known is not None:
+        return known
+    intake = data.Intake(limits)
+    try:
+        batches = data.stream_ratings(folder, data.read_catalogue(folder, intake), intake)
+        with stores.create(staged.scratch(_RATINGS)) as sink:
+            rated = data.stage_ratings(batches, sink, catalogue.column(c.MOVIE_ID).to_numpy())
+        if users is not None:
+            _write_parquet(staged.scratch(_ASKED), data.read_ids(users, c.USERS, intake))
+        if rules.deny_pairs:
+            _write_parquet(staged.scratch(_DENIED), data.read_ids(Path(rules.deny_pairs), c.PAIRS, intake))
+    except InputRejected:
+        staged.discard()
+        raise
+    _write_arrays(staged.scratch(_RATED), **vars(rated))
+    _write_parquet(staged.scratch(_REJECTS), intake.rejected())
+    found = {
+        "started_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "ratings_file": data.find(folder, "ratings").name,
+        "rows_in": intake.rows,
+        "rows_used": intake.used,
+        "rows_rejected": intake.rejected().num_rows,
+    }
+    return staged.remember(_TAKEN_IN, found)
+
+
+def count(
+    spark: SparkSession,
+    staged: tables.Staged,
+    taken_in: dict[str, Any],
+    catalogue: pa.Table,
+    rules: Rules,
+    *,
+    fingerprint: bool,
+) -> dict[str, Any]:
+    """Counts the ratings by user, finds those that do not count, and with that what is popular and may be recommended.
+
+    Writes the rejects.
+
+    Args:
+        taken_in: what `take_in` returned.
+        fingerprint: with fingerprints of the users' ratings, by which a later run sees which have changed.
+
+    Returns:
+        `taken_in`, with the superseded ratings among the rejects, and how many movies may be recommended.
+
+    Raises:
+        UsageRejected: see `rules.allowed`.
+    """
+    from recmodel import histories, superseded
+    from recmodel.popularity import popularity
+    from recmodel.rules import allowed
+
+    known = staged.remembered(_COUNTED)
+    if known is not None:
+        return known
+    rows = ratings(spark, staged)
+    movie_id = catalogue.column(c.MOVIE_ID).to_numpy()
+    rated = _read_arrays(staged.scratch(_RATED))
+    counts, sums = rated["counts"], rated["sums"]
+    by_user = histories.ratings_by_user(rows, may_repeat=bool(rated["may_repeat"]), fingerprint=fingerprint)
+    by_user = _kept(by_user, staged.table(c.USERS_TABLE))
+    found = superseded.count(by_user)
+    rejects = _read(spark, staged.scratch(_REJECTS))
+    if found:
+        others = _kept(superseded.superseded(rows, by_user), staged.scratch(_SUPERSEDED))
+        rejects = rejects.union(superseded.as_rejects(others, taken_in["ratings_file"]))
+        counts, sums = np.subtract((counts, sums), superseded.by_movie(others, movie_id))
+    rejects.write.mode("overwrite").parquet(stores.spark_path(staged.table(c.REJECTS_TABLE)))
+    popular, rating = popularity(movie_id, counts, sums)
+    may_be_recommended = allowed(catalogue, counts, rules)
+    _write_arrays(staged.scratch(_MOVIES), popular=popular, popular_rating=rating, allowed=may_be_recommended)
+    used = taken_in["rows_used"]
+    counted = {
+        **taken_in,
+        "rows_used": used | {taken_in["ratings_file"]: used[taken_in["ratings_file"]] - found},
+        "rows_rejected": taken_in["rows_rejected"] + found,
+        "ratings_superseded": found,
+        "movies_allowed": int(may_be_recommended.sum()),
+    }
+    return staged.remember(_COUNTED, counted)
+
+
+def plan(staged: tables.Staged, by_user: DataFrame, scoring: Scoring, slots: int) -> dict[str, Any]:
+    """How many users there are, where each partition of them starts, and when; the same when a run is resumed.
+
+    Args:
+        by_user: see `users`.
+        slots: how many tasks Spark runs at a time; partitions fill whole rounds of them.
+    """
+    from recmodel import histories, resources
+
+    known = staged.remembered(_PLAN)
+    if known is not None:
+        return known
+    users = by_user.count()
+    warning = resources.too_many_partitions(users, scoring.users_per_task)
+    if warning:
+        console.warn(warning)
+    partitions = resources.partitions(users, scoring.users_per_task, slots)
+    found = {
+        "started_at": datetime.now(timezone.utc).isoformat(),
+        "users": users,
+        "starts": histories.partition_starts(by_user, users, partitions),
+    }
+    return staged.remember(_PLAN, found)
+
+
+def ratings(spark: SparkSession, staged: tables.Staged) -> DataFrame:
+    """The usable ratings (`columns.RATINGS`)."""
+    return _read(spark, staged.scratch(_RATINGS))
+
+
+def users(
+    spark: SparkSession, staged: tables.Staged, before: dict[str, Any] | None, *, only_some: bool
+) -> tuple[DataFrame, DataFrame | None]:
+    """Who is in the run.
+
+    Args:
+        before: run.json of the run whose rows are carried on, if any.
+        only_some: the users asked for; else all who have rated.
+
+    Returns:
+        (`histories.ratings_by_user` of the run's users, `user_id` of those to be scored; None: all of them)
+    """
+    from recmodel import histories
+
+    by_user = _read(spark, staged.table(c.USERS_TABLE))
+    if only_some:
+        asked = _read(spark, staged.scratch(_ASKED))
+        return histories.of_asked(by_user, asked), asked
+    if before is None:
+        return by_user, None
+    changed = incremental.changed(by_user, *_tables(spark, staged, before, c.USERS_TABLE, c.RECOMMENDATIONS_TABLE))
+    return by_user, _kept(changed, staged.scratch(_CHANGED))
+
+
+def carried(
+    spark: SparkSession, staged: tables.Staged, before: dict[str, Any], by_user: DataFrame, to_score: DataFrame
+) -> DataFrame:
+    """See `incremental.carried`."""
+    (rows,) = _tables(spark, staged, before, c.RECOMMENDATIONS_TABLE)
+    return incremental.carried(rows, by_user, to_score)
+
+
+def _tables(spark: SparkSession, staged: tables.Staged, run: dict[str, Any], *names: str) -> list[DataFrame]:
+    """Those tables of a published run."""
+    day = date.fromisoformat(run["run_date"])
+    return [spark.read.parquet(*tables.files(staged.output, name, day)) for name in names]
+
+
+def movies(staged: tables.Staged) -> dict[str, np.ndarray]:
+    """`popular` and `popular_rating`, see `popularity.popularity`; and `allowed`, see `rules.allowed`."""
+    return _read_arrays(staged.scratch(_MOVIES))
+
+
+def denied(spark: SparkSession, staged: tables.Staged, rules: Rules) -> DataFrame | None:
+    """`columns.PAIRS` of what may not be recommended to whom; None where nothing is denied to anybody."""
+    return _read(spark, staged.scratch(_DENIED)) if rules.deny_pairs else None
+
+
+def _kept(rows: DataFrame, location: str) -> DataFrame:
+    """The rows, computed once."""
+    rows.write.mode("overwrite").parquet(stores.spark_path(location))
+    return _read(rows.sparkSession, location)
+
+
+def _read(spark: SparkSession, location: str) -> DataFrame:
+    return spark.read.parquet(stores.spark_path(location))
+
+
+def _write_parquet(location: str, rows: pa.Table) -> None:
+    with stores.create(location) as sink:
+        pq.write_table(rows, sink)
+
+
+def _write_arrays(location: str, **arrays: np.ndarray) -> None:
+    packed = io.BytesIO()
+    np.savez(packed, **arrays)  # type: ignore[arg-type]
+    stores.write(location, packed.getvalue())
+
+
+def _read_arrays(location: str) -> dict[str, np.ndarray]:
+    with np.load(io.BytesIO(stores.read(location) or b"")) as arrays:
+        return dict(arrays)

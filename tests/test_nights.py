@@ -1,0 +1,224 @@
+"""One night after another: the job in this process, on data and settings that change in between."""
+
+import json
+from collections import Counter
+from datetime import date
+from itertools import pairwise
+from types import SimpleNamespace
+
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import pytest
+from conftest import make_ratings, write_movielens
+
+from recmodel import artifact, incremental, monitoring, settings, tables
+from recmodel import columns as c
+from recmodel.errors import InputRejected, UsageRejected
+from recmodel.histories import ratings_by_user
+from recmodel.jobs import nightly, train
+
+DAY = "2026-02-01"
+
+
+def table(output, name="recommendations", day=DAY):
+    rows = ds.dataset(output / name / f"run_date={day}", format="parquet").to_table()
+    order = [column for column in (c.USER_ID, c.RANK, c.MOVIE_ID, "value") if column in rows.schema.names]
+    return rows.sort_by([(column, "ascending") for column in order])
+
+
+def run_json(output, day=DAY):
+    return json.loads((output / f"runs/run_date={day}/run.json").read_text())
+
+
+def rows_but_for_the_time(output, day=DAY):
+    return table(output, day=day).drop_columns([c.SCORED_AT])
+
+
+# -- several ratings of one movie by one user ------------------------------------------------------------------------
+
+REPEATS = [(1, 1, 0.5, 5), (1, 1, 1.0, 5), (2, 4, 5.0, 5), (3, 1, 2.0, 5), (3, 1, 2.0, 5)]  # all older than the rest
+
+
+@pytest.fixture
+def with_repeats(tmp_path):
+    """(data with repeated ratings, the same without): user 1 has rated movie 1 already, and so on; and users to ask."""
+    once = [*make_ratings(), (1, 1, 4.0, 2_000_000), (2, 4, 1.0, 2_000_000), (3, 1, 4.0, 2_000_000)]
+    of_pair = {row[:2]: row for row in once}  # the last of each
+    (tmp_path / "users.csv").write_text("userId\n1\n2\n3\n4\n12345\n")
+    once = sorted(of_pair.values())
+    return write_movielens(tmp_path / "twice", [*once, *REPEATS]), write_movielens(tmp_path / "once", once)
+
+
+def test_superseded_ratings_are_rejects_that_change_nothing(
+    with_repeats, toy_models, tmp_path, score_here, monkeypatch
+):
+    """Neither the lists nor what is popular for a new user; and any number of them is no reason to stop."""
+    monkeypatch.setenv("RECMODEL_INPUT__MAX_REJECTED_SHARE", "0")
+    arguments = ("--models", toy_models, "--users", tmp_path / "users.csv", "--run-date", DAY)
+    for data, output in zip(with_repeats, (tmp_path / "a", tmp_path / "b"), strict=True):
+        score_here("--data", data, "--output", output, *arguments)
+    assert rows_but_for_the_time(tmp_path / "a").equals(rows_but_for_the_time(tmp_path / "b"))
+    assert set(table(tmp_path / "a")[c.SOURCE].to_pylist()) == {"model", "popularity"}
+    rejects = table(tmp_path / "a", "rejects").to_pylist()
+    assert Counter(row["value"] for row in rejects) == Counter(
+        f"user_id {user}, movie_id {movie}, rating {rating}, timestamp {timestamp}"
+        for user, movie, rating, timestamp in REPEATS
+    )
+    assert {row["file"] for row in rejects} == {"ratings.csv"}
+    for output, superseded in ((tmp_path / "a", 5), (tmp_path / "b", 0)):
+        run = run_json(output)
+        assert run["ratings_superseded"] == run["rows_rejected"] == table(output, "rejects").num_rows == superseded
+        assert sum(run["rows_in"].values()) == sum(run["rows_used"].values()) + run["rows_rejected"]
+        assert run["rows_in"]["ratings.csv"] == run["rows_used"]["ratings.csv"] + superseded
+
+
+def test_rows_in_are_rows_used_and_rows_rejected(toy_models, tmp_path, score_here, monkeypatch):
+    """With every kind of reject, and users in a file that has the name of another."""
+    monkeypatch.setenv("RECMODEL_INPUT__MAX_REJECTED_SHARE", "0.5")
+    bad = [(1, 99, 3.0, 5), (2, 1, 9.0, 5), (3, 1, 3.0, 10**11), ("x", 1, 3.0, 5), (1, 1, 3.0)]
+    data = write_movielens(tmp_path / "data", [*make_ratings(), *bad, *REPEATS, *REPEATS])
+    (tmp_path / "ratings.csv").write_text("userId\n1\n2\n2\nx\n")
+    score_here(
+        "--data", data, "--output", tmp_path / "o", "--models", toy_models, "--users", tmp_path / "ratings.csv",
+        "--run-date", DAY,
+    )  # fmt: skip
+    run = run_json(tmp_path / "o")
+    of_pair = {row[:2] for row in [*make_ratings(), *REPEATS]}
+    assert run["rows_in"] == {"movies.csv": 6, "ratings.csv": len(make_ratings()) + 5 + 10 + 4}
+    assert run["rows_used"] == {"movies.csv": 6, "ratings.csv": len(of_pair) + 3}
+    assert run["ratings_superseded"] == len(make_ratings()) + 10 - len(of_pair)
+    assert run["rows_rejected"] == run["ratings_superseded"] + 6 == table(tmp_path / "o", "rejects").num_rows
+    monitoring.write_textfile(tmp_path / "metrics.prom", 0, run)
+    assert "recmodel_rejected_rows 6.0" in (tmp_path / "metrics.prom").read_text()
+
+
+def test_superseded_ratings_are_counted_in_training_and_are_no_growth(with_repeats, tmp_path):
+    data, _ = with_repeats
+    arguments = ["--data", str(data), "--models", str(tmp_path / "models"), "--preset", "rating", "--epochs", "1"]
+    train.train(arguments, standalone_mode=False)
+    assert artifact.open_version(tmp_path / "models").metrics()["superseded_rows"] == 5
+    paths = {"data": str(data), "models": str(tmp_path / "models")}
+    chosen = settings.load(paths=paths, training={"max_growth": 0})
+    assert nightly._training_is_due(chosen) is None
+
+
+# -- incremental nights ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def default_model(toy_models):
+    """Recommends by all of a user's ratings."""
+    (version,) = toy_models.glob("*-default-*")
+    return "--models", toy_models, "--model-version", version.name
+
+
+@pytest.fixture(scope="module")
+def two_nights(tmp_path_factory):
+    """The data of two nights; who is another in the second; and someone with too few ratings for the model."""
+    first = [*make_ratings(), (90, 1, 3.0, 5), (91, 1, 3.0, 5), (91, 2, 3.0, 5)]
+    second = [row for row in first if row[0] != 3]  # user 3 has left,
+    second += [(4, 11, 5.0, 2_000_000)]  # user 4 has rated one more,
+    second += [(5, *next(row for row in first if row[0] == 5)[1:3], 9)]  # 5 has rated a movie again as before,
+    place = next(i for i, row in enumerate(second) if row[0] == 6)
+    second[place] = (6, second[place][1], 5.5 - second[place][2], second[place][3])  # 6 has changed a rating,
+    second += [(100, 1, 5.0, 5), (100, 4, 4.0, 5)]  # and 100 is new.
+    base = tmp_path_factory.mktemp("two-nights")
+    nights = write_movielens(base / "first", first), write_movielens(base / "second", second[::-1])
+    return SimpleNamespace(nights=nights, others={4, 5, 6, 100}, few=90)
+
+
+def test_an_incremental_night_gives_what_a_full_one_gives(two_nights, default_model, tmp_path, score_here, monkeypatch):
+    monkeypatch.setenv("RECMODEL_SCORING__MIN_HISTORY", "2")
+    monkeypatch.setenv("RECMODEL_SCORING__USERS_PER_TASK", "10")
+    for mode, output in (("--incremental", tmp_path / "a"), ("--full", tmp_path / "b")):
+        for day, data in zip(("2026-02-01", "2026-02-02"), two_nights.nights, strict=True):
+            score_here("--data", data, "--output", output, "--run-date", day, mode, *default_model)
+    carried, full = table(tmp_path / "a", day="2026-02-02"), table(tmp_path / "b", day="2026-02-02")
+    assert carried.drop_columns([c.SCORED_AT]).to_pydict() == full.drop_columns([c.SCORED_AT]).to_pydict()
+    ratings = [table(output, "predicted_ratings", "2026-02-02") for output in (tmp_path / "a", tmp_path / "b")]
+    assert ratings[0].to_pydict() == ratings[1].to_pydict()
+    first, second, whole = (run_json(*which) for which in (
+        (tmp_path / "a", "2026-02-01"), (tmp_path / "a", "2026-02-02"), (tmp_path / "b", "2026-02-02")
+    ))  # fmt: skip
+    assert second["carried_from"] == {"run_id": first["run_id"], "run_date": "2026-02-01"}
+    assert first["carried_from"] is whole["carried_from"] is None
+    until = pc.max(table(tmp_path / "a", day="2026-02-01")[c.SCORED_AT])
+    anew = {*carried.filter(pc.greater(carried[c.SCORED_AT], until))[c.USER_ID].to_pylist()}
+    assert anew == two_nights.others | {two_nights.few}
+    assert second["users_scored"] == len(anew)
+    assert first["users_scored"] == first["users"]
+    assert whole["users_scored"] == whole["users"] == second["users"]
+    files = sorted((tmp_path / "a/recommendations/run_date=2026-02-02").resolve().glob("*.parquet"))
+    users = [pq.read_table(file)[c.USER_ID].to_pylist() for file in files]
+    assert all(ids == sorted(ids) for ids in users)
+    assert all(left[-1] < right[0] for left, right in pairwise(sorted(users)))
+
+
+def test_rows_are_carried_only_where_nothing_but_ratings_has_changed(tmp_path):
+    """Of the newest run, of that date or before, of all users, that was incremental too and has the same conditions."""
+    version = SimpleNamespace(manifest={"files": {"a": "1"}})
+    denied = tmp_path / "denied.csv"
+    denied.write_text("userId,movieId\n1,2\n")
+
+    def conditions_of(rank_by="retrieval", version=version, **changed):
+        rules = {"deny_pairs": str(denied), **changed.pop("rules", {})}
+        return incremental.conditions(settings.load(rules=rules, **changed), rank_by, version)
+
+    conditions = conditions_of()
+    runs = {
+        "2026-02-01": {},
+        "2026-02-02": {"conditions": "others"},
+        "2026-02-03": {"all_users": False},
+        "2026-02-04": {"settings": {"scoring": {"incremental": False}}},
+        "2026-02-06": {},
+    }
+    alike = {"conditions": conditions, "all_users": True, "settings": {"scoring": {"incremental": True}}}
+    for day, differs in runs.items():
+        tables.write_json(tables.run_file(tmp_path, date.fromisoformat(day)), {"run_date": day} | alike | differs)
+    found = {day: incremental.earlier(tmp_path, date(2026, 2, day), conditions) for day in (1, 5, 6, 7)}
+    assert {day: run["run_date"][-2:] for day, run in found.items()} == {1: "01", 5: "01", 6: "06", 7: "06"}
+    assert incremental.earlier(tmp_path, date(2026, 1, 31), conditions) is None
+    assert conditions_of(scoring={"incremental": True}) == conditions
+    denied.write_text("userId,movieId\n1,3\n")
+    others = [
+        conditions_of(),
+        conditions_of(scoring={"top_n": 11}),
+        conditions_of(rules={"max_per_genre": 3}),
+        conditions_of(rules={"deny": {"genres": ["Horror"]}}),
+        conditions_of(input={"rating_max": 10}),
+        conditions_of("rating"),
+        conditions_of(version=SimpleNamespace(manifest={"files": {"a": "2"}})),
+    ]
+    assert len({conditions, *others}) == 1 + len(others)
+    denied.unlink()
+    with pytest.raises(InputRejected, match="denied.csv does not exist; rules.deny_pairs takes .* userId and movieId"):
+        conditions_of()
+
+
+def test_lists_are_not_carried_where_other_movies_may_be_recommended_every_night(
+    toy, toy_models, tmp_path, score_here, monkeypatch
+):
+    monkeypatch.setenv("RECMODEL_RULES__MIN_RATINGS", "2")
+    with pytest.raises(UsageRejected, match=r"choose one of scoring\.incremental and rules\.min_ratings"):
+        score_here("--data", toy, "--models", toy_models, "--output", tmp_path / "o", "--incremental")
+
+
+def test_a_fingerprint_is_another_when_any_rating_is_another(spark):
+    rated = [(1, 10, 3.0, 5), (1, 20, 4.0, 6), (1, 20, 4.0, 6)]
+    others = [
+        rated[:2],  # one of two equal rows
+        [*rated, rated[1], rated[1]],
+        [rated[0], (1, 30, 4.0, 6), (1, 30, 4.0, 6)],  # both of two equal rows
+        [(1, 11, 3.0, 5), *rated[1:]],
+        [(1, 10, 3.5, 5), *rated[1:]],
+        [(1, 10, 3.0, 7), *rated[1:]],
+        [(1, 10, 4.0, 5), (1, 20, 3.0, 6), (1, 20, 4.0, 6)],  # exchanged
+    ]
+    users = [rated, rated[::-1], [rated[1], rated[0], rated[2]], *others]
+    rows = [(user, *row[1:]) for user, of_user in enumerate(users) for row in of_user]
+    schema = f"{c.USER_ID} BIGINT, {c.MOVIE_ID} BIGINT, {c.RATING} FLOAT, {c.TIMESTAMP} BIGINT"
+    found = ratings_by_user(spark.createDataFrame(rows, schema).repartition(3), fingerprint=True).toPandas()
+    prints = found.set_index(c.USER_ID)[c.FINGERPRINT].sort_index().tolist()
+    assert prints[0] == prints[1] == prints[2]
+    assert len({*prints}) == 1 + len(others)
