@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import pyarrow as pa
 
 from recmodel import (
     artifact,
@@ -109,7 +110,7 @@ def run(
         with stage("read and check the input"):
             folder = data.data_dir(chosen.paths.data, chosen.paths.sample)
             staged = tables.staged(output, run_date, _key(chosen, conditions, before, folder, users_file))
-            taken_in = staging.take_in(folder, users_file, version.catalogue(), chosen.input, staged)
+            taken_in = staging.take_in(folder, users_file, version.catalogue(), chosen.input, chosen.rules, staged)
 
         with stage("start Spark"):
             from recmodel import resources, serving, session
@@ -168,7 +169,7 @@ def _foresee(chosen: settings.Settings, run_date: date, *, model_version: str | 
         with stage("read and check the input"):
             folder = data.data_dir(chosen.paths.data, aside)
             key = _key(chosen, conditions, before, folder, users_file)
-            taken_in = staging.take_in(folder, users_file, catalogue, chosen.input, staged)
+            taken_in = staging.take_in(folder, users_file, catalogue, chosen.input, chosen.rules, staged)
         with stage("start Spark"):
             from recmodel import session
 
@@ -176,7 +177,9 @@ def _foresee(chosen: settings.Settings, run_date: date, *, model_version: str | 
         try:
             session.check_reach(spark, output)
             with stage("count the ratings"):
-                counted = staging.count(spark, staged, taken_in, catalogue, fingerprint=before is not None)
+                counted = staging.count(
+                    spark, staged, taken_in, catalogue, chosen.rules, fingerprint=before is not None
+                )
                 by_user, scored = staging.users(spark, staged, before, only_some=users_file is not None)
             with stage("divide the users"):
                 plan = staging.plan(staged, by_user, chosen.scoring, session.slots(spark))
@@ -189,7 +192,7 @@ def _foresee(chosen: settings.Settings, run_date: date, *, model_version: str | 
         "model version": version.name,
         "ranked by": rank_by,
         "users to score": f"{to_score:,} of {plan['users']:,}",
-        "movies in the catalogue": f"{catalogue.num_rows:,}",
+        "movies in the catalogue": _movies(catalogue.num_rows, counted["movies_allowed"]),
         "partitions": f"{len(plan['starts']) + 1:,}",
         "recommendations": f"up to {plan['users'] * chosen.scoring.top_n:,} rows",
         "rows rejected": f"{counted['rows_rejected']:,}",
@@ -217,7 +220,12 @@ def _continues(
     chosen: settings.Settings, rank_by: str, version: artifact.ModelVersion, run_date: date, users: Path | None
 ) -> tuple[str, dict[str, Any] | None]:
     """(the conditions of this run, the run.json of the earlier one whose rows it carries on, if it does)."""
-    conditions = incremental.conditions(chosen.scoring, rank_by, version)
+    if chosen.scoring.incremental and chosen.rules.min_ratings:
+        raise UsageRejected(
+            "incremental runs keep lists of a night when other movies had as many ratings; choose one of "
+            "scoring.incremental and rules.min_ratings"
+        )
+    conditions = incremental.conditions(chosen, rank_by, version)
     if not chosen.scoring.incremental or users is not None:
         return conditions, None
     return conditions, incremental.earlier(chosen.paths.output, run_date, conditions)
@@ -227,7 +235,7 @@ def _key(
     chosen: settings.Settings, conditions: str, before: dict[str, Any] | None, folder: Path, users: Path | None
 ) -> str:
     """Names all that decides the rows of a run: an interrupted run goes on only where none of it has changed."""
-    inputs = [data.find(folder, "ratings"), data.find(folder, "movies"), users and data.find_users(users)]
+    inputs = [data.find(folder, "ratings"), data.find(folder, "movies"), users and data.find_ids(users, c.USERS)]
     decides = {
         "conditions": conditions,
         "input": [files.sha256(path) for path in inputs if path],
@@ -253,12 +261,14 @@ def _score(
     """Scores the staged users into the staged tables, and checks them; returns what run.json says of it."""
     from pyspark.sql import functions as f
 
-    from recmodel import checks, histories, resources, scoring, session
+    from recmodel import checks, histories, resources, rules, scoring, session
     from recmodel.stores import spark_path
 
     catalogue = version.catalogue()
     with stage("count the ratings"):
-        counted = staging.count(spark, staged, taken_in, catalogue, fingerprint=chosen.scoring.incremental)
+        counted = staging.count(
+            spark, staged, taken_in, catalogue, chosen.rules, fingerprint=chosen.scoring.incremental
+        )
         ratings = staging.ratings(spark, staged)
         by_user, to_score = staging.users(spark, staged, before, only_some=only_some)
 
@@ -266,14 +276,16 @@ def _score(
         plan = staging.plan(staged, by_user, chosen.scoring, session.slots(spark))
         users_scored = plan["users"] if to_score is None else to_score.count()
 
-    popular = staging.popular(staged)
+    movies, denied = staging.movies(staged), staging.denied(spark, staged, chosen.rules)
     payload = scoring.Payload(
         model_version=version.name,
         saved_model=model,
         tasks=version.tasks,
         movie_id=catalogue.column(c.MOVIE_ID).to_numpy(),
-        popular=popular["row"],
-        popular_rating=popular["rating"],
+        popular=movies["popular"],
+        popular_rating=movies["popular_rating"],
+        allowed=None if movies["allowed"].all() else movies["allowed"],
+        cap=rules.cap(catalogue, chosen.rules),
     )
     request = scoring.TopNRequest(
         n=chosen.scoring.top_n,
@@ -281,6 +293,7 @@ def _score(
         candidates=chosen.scoring.candidates,
         include_seen=chosen.scoring.include_seen,
         min_history=chosen.scoring.min_history,
+        liked_from=chosen.input.liked_from,
         block_bytes=chosen.scoring.block_mib << 20,
         threads=resources.threads(dict(spark.sparkContext.getConf().getAll())),
     )
@@ -297,7 +310,7 @@ def _score(
 
     with stage("score and write recommendations") as progress:
         done = staged.finished_parts(c.RECOMMENDATIONS_TABLE)
-        users = histories.histories(ratings, to_score, plan["starts"], done)
+        users = histories.histories(ratings, to_score, plan["starts"], done, denied)
         scored = scoring.recommend(users, broadcast, request, stats)
         titles = spark.createDataFrame(catalogue.select([c.MOVIE_ID, c.TITLE]))
         scored_at = datetime.fromisoformat(plan["started_at"])
@@ -325,12 +338,17 @@ def _score(
     with stage("check what was written"):
         promised = checks.Promised(
             top_n=request.n,
-            movies=catalogue.num_rows,
+            movies=counted["movies_allowed"],
             include_seen=request.include_seen,
             tasks=payload.tasks,
             rating_range=(chosen.input.rating_min, chosen.input.rating_max),
+            max_per_genre=chosen.rules.max_per_genre,
         )
-        figures = checks.check(written, ratings, by_user, promised)
+        allowed = None
+        if payload.allowed is not None or payload.cap is not None:
+            genres = catalogue.select([c.MOVIE_ID, c.GENRES])
+            allowed = spark.createDataFrame(genres.filter(pa.array(movies["allowed"])))
+        figures = checks.check(written, ratings, by_user, promised, allowed, denied)
         predicted_rows = spark.read.parquet(spark_path(staged.table(c.PREDICTED_RATINGS_TABLE))).count()
         peak_mib = session.driver_peak_mib(spark)
 
@@ -396,7 +414,7 @@ def _summary(output: str, run_date: date, preview_users: int = 1, preview_rows: 
         "ranked by": run["rank_by"],
         "users": f"{run['users']:,} ({made['popular_users']:,} of them served from popularity)",
         **_carried(run),
-        "movies in the catalogue": f"{run['movies']:,}",
+        "movies in the catalogue": _movies(run["movies"], run["movies_allowed"]),
         "recommendations": f"{made['rows']:,} rows, {made['distinct_movies']:,} different movies",
         "predicted ratings": f"{run['predicted_ratings']['rows']:,} rows",
         "rows rejected": f"{run['rows_rejected']:,} ({run['ratings_superseded']:,} of them ratings given anew later)",
@@ -407,6 +425,10 @@ def _summary(output: str, run_date: date, preview_users: int = 1, preview_rows: 
     for user_id in tables.first_users(output, run_date, preview_users):
         rows = tables.recommendations_of(output, run_date, [user_id]).slice(0, preview_rows).to_pylist()
         console.out.print(console.recommendations(f"\nThe first {len(rows)} for user {user_id}", rows))
+
+
+def _movies(catalogue: int, allowed: int) -> str:
+    return f"{catalogue:,}" if allowed == catalogue else f"{catalogue:,}, of which {allowed:,} may be recommended"
 
 
 def _carried(run: dict[str, Any]) -> dict[str, str]:

@@ -13,6 +13,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as f
 
 from recmodel import columns as c
+from recmodel import lookup
 from recmodel.errors import ScoringFailed
 from recmodel.settings import Checks
 
@@ -22,26 +23,36 @@ class Promised:
     """What the run was asked for."""
 
     top_n: int
-    movies: int  # in the catalogue
+    movies: int  # that may be recommended
     include_seen: bool
     tasks: tuple[str, ...]  # that the model was trained for
     rating_range: tuple[float, float]
+    max_per_genre: int = 0  # 0: any number
 
 
-def check(rows: DataFrame, ratings: DataFrame, by_user: DataFrame, promised: Promised) -> dict[str, Any]:
+def check(
+    rows: DataFrame,
+    ratings: DataFrame,
+    by_user: DataFrame,
+    promised: Promised,
+    allowed: DataFrame | None = None,
+    denied: DataFrame | None = None,
+) -> dict[str, Any]:
     """Holds every row of the run against what was promised.
 
     Args:
         rows: `columns.RECOMMENDATION`, as written.
         ratings: `columns.RATINGS` that were used.
         by_user: `histories.ratings_by_user` of the users to be scored.
+        allowed: `movie_id, genres` of what may be recommended; None: everything, and any number of a genre.
+        denied: `columns.PAIRS` of what may not be recommended to whom.
 
     Returns:
         Users and rows by source, distinct movies, and the mean predicted rating.
 
     Raises:
-        ScoringFailed: a user is missing, a list is too long or has gaps or repeats, a movie was seen, or a number is
-            missing or off the scale.
+        ScoringFailed: a user is missing, a list is too long or has gaps or repeats, a movie was seen or is against the
+            rules, or a number is missing or off the scale.
     """
     figures, wrong = _figures(rows, promised)
     lists = rows.groupBy(c.USER_ID).agg(
@@ -58,15 +69,22 @@ def check(rows: DataFrame, ratings: DataFrame, by_user: DataFrame, promised: Pro
     ).collect()
     wrong["lists are too long, or their ranks are not 1, 2, 3, …"] = faulty["broken"]
     wrong["lists repeat a movie"] = faulty["repeats"]
-    may_be_empty = f.lit(False) if promised.include_seen else f.col(c.MOVIES_COUNT) >= promised.movies
-    served = rows.select(c.USER_ID).distinct()
-    missing = by_user.join(served, c.USER_ID, "left_anti").where(~may_be_empty)
-    wrong["users are missing"] = missing.count()
+    hidden = f.lit(0) if promised.include_seen else f.col(c.MOVIES_COUNT)
+    missing = by_user.join(rows.select(c.USER_ID).distinct(), c.USER_ID, "left_anti")
+    if denied is not None:
+        counts = denied.groupBy(c.USER_ID).agg(f.count("*").alias("denied"))
+        missing = missing.join(counts, c.USER_ID, "left").fillna(0, ["denied"])
+        hidden = hidden + f.col("denied")
+        against = rows.join(denied, [c.USER_ID, c.MOVIE_ID], "left_semi")
+        wrong["recommended movies are denied to their user"] = against.count()
+    wrong["users are missing"] = missing.where(hidden < promised.movies).count()
     if not promised.include_seen:
         # The rows are hashed, being fewer than the ratings: a third of the time it takes to sort both.
         pair = [c.USER_ID, c.MOVIE_ID]
         seen = ratings.select(pair).join(rows.select(pair).hint("shuffle_hash"), pair, "left_semi").distinct()
         wrong["recommended movies have been rated by their user"] = seen.count()
+    if allowed is not None:
+        wrong |= _against_rules(rows, allowed, promised.max_per_genre)
     for what, count in wrong.items():
         if count:
             raise ScoringFailed(f"the run is not published: {count:,} {what}; the last one still stands")
@@ -92,6 +110,16 @@ def compare(figures: dict[str, Any], last: dict[str, Any], limits: Checks) -> No
                 f"the run is not published: {what} changed by {change:.3f} since the last run, {limit:g} is allowed; "
                 "look at the input, or raise the limit below `checks` in conf/settings.yaml"
             )
+
+
+def _against_rules(rows: DataFrame, allowed: DataFrame, max_per_genre: int) -> dict[str, int]:
+    wrong = {"recommended movies are against the rules": rows.join(allowed, c.MOVIE_ID, "left_anti").count()}
+    if max_per_genre:
+        genre = f.explode(f.array_distinct(f.split(c.GENRES, r"\|"))).alias("genre")
+        of_genre = rows.join(allowed, c.MOVIE_ID).select(c.USER_ID, genre).where(~f.col("genre").isin(*lookup.NO_GENRE))
+        too_many = of_genre.groupBy(c.USER_ID, "genre").count().where(f.col("count") > max_per_genre)
+        wrong[f"times a list has more than {max_per_genre} movies of a genre"] = too_many.count()
+    return wrong
 
 
 def _figures(rows: DataFrame, promised: Promised) -> tuple[dict[str, Any], dict[str, int]]:

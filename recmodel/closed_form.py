@@ -8,7 +8,6 @@ U users, M movies, R ratings; d and k are the widths of the retrieval and the ra
 
 from __future__ import annotations
 
-import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,11 +16,10 @@ import numpy as np
 import pyarrow as pa
 import scipy.sparse
 
-from recmodel import columns as c
+from recmodel import lookup
 from recmodel.settings import HistoryPreset
 
 _SLICES = 8  # of the users, in products with the sparse matrix
-_YEAR = re.compile(r"\((\d{4})\)\s*$")  # MovieLens ends a title with it
 
 
 @dataclass(frozen=True)
@@ -57,15 +55,10 @@ class Features:
 
 def features(catalogue: pa.Table) -> Features:
     """Genres and year of each movie of `columns.CATALOGUE`."""
-    lists = [(genres or "").split("|") for genres in catalogue.column(c.GENRES).to_pylist()]
-    position = {genre: i for i, genre in enumerate(sorted({genre for genres in lists for genre in genres}))}
-    one_hot = np.zeros((len(lists), len(position)))
-    for row, genres in enumerate(lists):
-        one_hot[row, [position[genre] for genre in genres]] = 1
-    found = [_YEAR.search(title) for title in catalogue.column(c.TITLE).to_pylist()]
-    year = np.array([float(match[1]) if match else np.nan for match in found])
+    _, has = lookup.genres(catalogue)
+    year = lookup.years(catalogue)
     median = 2000.0 if np.isnan(year).all() else np.nanmedian(year)
-    return Features(one_hot, np.where(np.isnan(year), median, year))
+    return Features(has.astype(np.float64), np.where(np.isnan(year), median, year))
 
 
 def start(ratings: Interactions, movie_features: Features, preset: HistoryPreset, seed: int) -> Start:

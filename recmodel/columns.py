@@ -22,15 +22,17 @@ SOURCE = "source"
 BY_MODEL = "by_model"  # in the workers; published as SOURCE
 MODEL_VERSION = "model_version"
 SCORED_AT = "scored_at"
+BECAUSE_MOVIE_ID = "because_movie_id"  # the liked movie that speaks most for a recommendation; null where there is none
+BECAUSE_TITLE = "because_title"  # runs of older versions have neither
 RUN_DATE = "run_date"
 RATINGS_COUNT = "ratings"
 MOVIES_COUNT = "movies"
 FINGERPRINT = "fingerprint"  # of a user's ratings: another when any of them is another
-BECAUSE_TITLE = "because_title"  # of the seen movie that speaks most for a recommendation; null where there is none
 
 # One user's history, as the scoring job hands it to the model: parallel arrays, ascending movie_id.
 SEEN_MOVIE_IDS = "seen_movie_ids"
 SEEN_RATINGS = "seen_ratings"
+DENIED_MOVIE_IDS = "denied_movie_ids"  # only where the rules name a table of them; null for a user without any
 
 SOURCE_MODEL = "model"
 SOURCE_POPULARITY = "popularity"
@@ -52,6 +54,7 @@ RATINGS = pa.schema([(USER_ID, pa.int64()), (MOVIE_ID, pa.int64()), (RATING, pa.
 MOVIES = pa.schema([(MOVIE_ID, pa.int64()), (TITLE, pa.string()), (GENRES, pa.string())])
 LINKS = pa.schema([(MOVIE_ID, pa.int64()), (IMDB_ID, pa.string()), (TMDB_ID, pa.int64())])
 USERS = pa.schema([(USER_ID, pa.int64())])
+PAIRS = pa.schema([(USER_ID, pa.int64()), (MOVIE_ID, pa.int64())])
 CATALOGUE = pa.schema([*MOVIES, LINKS.field(IMDB_ID), LINKS.field(TMDB_ID)])
 
 REJECTS = pa.schema(
@@ -67,13 +70,14 @@ REJECTS = pa.schema(
 # What a scoring worker yields (Spark DDL): numbers only. Titles and constants are added after it.
 SCORED = (
     f"{USER_ID} BIGINT, {RANK} INT, {MOVIE_ID} BIGINT, "
-    f"{RETRIEVAL_SCORE} FLOAT, {PREDICTED_RATING} FLOAT, {BY_MODEL} BOOLEAN"
+    f"{RETRIEVAL_SCORE} FLOAT, {PREDICTED_RATING} FLOAT, {BY_MODEL} BOOLEAN, {BECAUSE_MOVIE_ID} BIGINT"
 )
 PREDICTED = f"{USER_ID} BIGINT, {MOVIE_ID} BIGINT, {PREDICTED_RATING} FLOAT"
 
 # The published columns of a recommendation, in this order; run_date is the folder.
 RECOMMENDATION = (
     USER_ID, RANK, MOVIE_ID, TITLE, RETRIEVAL_SCORE, PREDICTED_RATING, SOURCE, MODEL_VERSION, SCORED_AT,
+    BECAUSE_MOVIE_ID, BECAUSE_TITLE,
 )  # fmt: skip
 
 # The published columns of a user who has rated; the fingerprint is null but for incremental runs.

@@ -154,13 +154,15 @@ def facts(rows: Mapping[str, object]) -> Table:
 
 
 def recommendations(title: str, rows: list[dict[str, Any]]) -> Table:
-    """Rows of the table recommendations, for people."""
-    made = table(title, ["rank", "title", "predicted rating"], ["score", "movie id"])
+    """Rows of the table recommendations, for people; those of popularity and of older versions have no reasons."""
+    reasons = ["because you liked"] * any(row.get(c.BECAUSE_TITLE) for row in rows)
+    made = table(title, ["rank", "title", *reasons, "predicted rating"], ["score", "movie id"])
     for row in rows:
         score = row[c.RETRIEVAL_SCORE]
         made.add_row(
             str(row[c.RANK]),
             escape(row[c.TITLE]),
+            *(escape(row[c.BECAUSE_TITLE] or "–") for _ in reasons),
             stars(row[c.PREDICTED_RATING]),
             "popular" if row[c.SOURCE] == c.SOURCE_POPULARITY else "–" if score is None else f"{score:.4f}",
             str(row[c.MOVIE_ID]),

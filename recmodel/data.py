@@ -223,21 +223,25 @@ def stage_ratings(
     return staged
 
 
-def read_users(path: Path, intake: Intake) -> pa.Table:
-    """The user ids of a CSV or Parquet file with a column `userId` or `user_id`, each once, ascending.
+def read_ids(path: Path, schema: pa.Schema, intake: Intake) -> pa.Table:
+    """The rows of a CSV or Parquet file of ids (`columns.USERS` or `columns.PAIRS`), each once, ascending.
 
     Raises:
-        InputRejected: see `Intake.accept`; also if the file does not exist.
+        InputRejected: see `Intake.accept` and `find_ids`.
     """
-    find_users(path)
-    users = pa.Table.from_batches(intake.accept(path, check(path, c.USERS, [])), schema=c.USERS)
-    return users.group_by(c.USER_ID).aggregate([]).sort_by(c.USER_ID)
+    blocks = check(find_ids(path, schema), schema, [])
+    rows = pa.Table.from_batches(intake.accept(path, blocks), schema=schema)
+    return rows.group_by(schema.names).aggregate([]).sort_by([(name, "ascending") for name in schema.names])
 
 
-def find_users(path: Path) -> Path:
+def find_ids(path: Path, schema: pa.Schema) -> Path:
     """That path; InputRejected if nothing is there."""
     if not path.exists():
-        raise InputRejected(f"{path} does not exist; --users takes a CSV or Parquet file with a column userId")
+        wanted = {
+            c.USERS: "--users takes a CSV or Parquet file with a column userId",
+            c.PAIRS: "rules.deny_pairs takes a CSV or Parquet file with columns userId and movieId",
+        }
+        raise InputRejected(f"{path} does not exist; {wanted[schema]}")
     return path
 
 

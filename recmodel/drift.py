@@ -29,7 +29,14 @@ class Night:
 def alike(run: dict[str, Any], other: dict[str, Any]) -> bool:
     """Whether two run.json are of runs made in the same way, so that their figures can be compared."""
     same = all(run.get(key) == other.get(key) for key in ("all_users", "rank_by"))
-    return same and run["settings"]["scoring"]["top_n"] == other["settings"]["scoring"]["top_n"]
+    same = same and run["settings"]["scoring"]["top_n"] == other["settings"]["scoring"]["top_n"]
+    return same and _rules(run) == _rules(other)
+
+
+def _rules(run: dict[str, Any]) -> dict[str, Any]:
+    """Those that say something; runs of older versions have none."""
+    rules = run["settings"].get("rules", {})
+    return {name: rule for name, rule in rules.items() if (any(rule.values()) if isinstance(rule, dict) else rule)}
 
 
 def nights(output: Location, run_date: date, most: int) -> list[Night]:

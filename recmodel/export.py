@@ -172,17 +172,25 @@ class ServingModel(tf.Module):
         }
 
     def _user_vectors(self, user_id: tf.Tensor, *seen: tf.Tensor) -> Tensors:
-        """What a user is to the rest: `retrieval [B, d]` and `rating [B, k]` vectors, and `known_user [B]`."""
+        """What a user is to the rest: `retrieval [B, d]` and `rating [B, k]` vectors, and `known_user [B]`.
+
+        Where users are known by what they have seen, also how much each of it weighs in `retrieval`: `seen_weight [S]`,
+        0 for a movie outside the catalogue.
+        """
         users = self._towers.users(user_id, seen)
-        return {"retrieval": users.retrieval, "rating": users.rating, "known_user": users.known}
+        vectors = {"retrieval": users.retrieval, "rating": users.rating, "known_user": users.known}
+        return vectors if users.seen_weight is None else {**vectors, "seen_weight": users.seen_weight}
 
     def _movie_vectors(self) -> Tensors:
         """What a movie is to the rest, ascending id: `movie_id [M]`, `retrieval [M, d]`.
 
-        Where ratings are ordered as a product is, also its vectors `rating [M, k]` and `rating_offset [M]`.
+        `seen [M, d]` is what it says of who has seen it: its product with the `retrieval` of another movie is how much
+        it speaks for that one; see `reasons`. Where ratings are ordered as a product is, also its vectors
+        `rating [M, k]` and `rating_offset [M]`.
         """
-        vectors = {c.MOVIE_ID: self._movies.ids, "retrieval": self._towers.movie_vectors}
-        return tf.nest.map_structure(tf.identity, {**vectors, **self._towers.linear_rating()})
+        towers = self._towers
+        vectors = {c.MOVIE_ID: self._movies.ids, "retrieval": towers.movie_vectors, "seen": towers.seen_vectors}
+        return tf.nest.map_structure(tf.identity, {**vectors, **towers.linear_rating()})
 
     def _rate_lists(self, rating_vector: tf.Tensor, row: tf.Tensor) -> Tensors:
         """`predicted_rating [B, n]` of a list of movies for each user: rows of the catalogue, the user's vector."""
@@ -215,6 +223,7 @@ class _Users(NamedTuple):
     retrieval: tf.Tensor  # [B, d]
     rating: tf.Tensor  # [B, k]: all that the rating task knows of a user
     known: tf.Tensor  # [B]
+    seen_weight: tf.Tensor | None = None  # [S]; see `_user_vectors`
 
 
 class _IdTowers(tf.Module):
@@ -241,6 +250,11 @@ class _IdTowers(tf.Module):
         del seen  # a user is known by id alone
         row, known = self._users.rows(user_id)
         return _Users(tf.gather(self._user_vectors, row), tf.gather(self._user_half, row), known)
+
+    @property
+    def seen_vectors(self) -> tf.Tensor:
+        """Of length 1: users are no sums of what they have seen, so what speaks for a movie is what is like it."""
+        return tf.math.l2_normalize(self.movie_vectors, axis=1)
 
     def linear_rating(self) -> Tensors:
         return {}
@@ -303,7 +317,7 @@ class _HistoryTowers(tf.Module):
     def __init__(self, weights: HistoryWeights, movies: _SortedIds) -> None:
         super().__init__()
         self._movies = movies
-        self._seen_vectors = _frozen(weights.seen_vectors)
+        self.seen_vectors = _frozen(weights.seen_vectors)
         self._prior = _frozen(weights.prior_weight * weights.average_seen)
         self.movie_vectors = _frozen(weights.movie_vectors)
         self._traits = _frozen(_padded(weights.traits, rows=1))  # the last row is no movie's: it fills up histories
@@ -324,10 +338,11 @@ class _HistoryTowers(tf.Module):
         own_mean = self._mean_rating + above_mean / (count + 5)
         weight = 1 + self._liking * (rating - tf.gather(own_mean, user))
         pieces = _pieces(tf.cast(count, tf.int32))
-        summed = pieces.sums_of(weight, tf.gather(self._seen_vectors, pieces.of(movie))) + self._prior
+        summed = pieces.sums_of(weight, tf.gather(self.seen_vectors, pieces.of(movie))) + self._prior
         retrieval = summed * tf.math.rsqrt(count + self._prior_weight)[:, tf.newaxis]
         residual = rating - tf.gather(self._movie_bias, movie)
-        return _Users(retrieval, self._tastes(movie, residual, pieces), count > 0)
+        weights = tf.scatter_nd(tf.where(known), weight, tf.shape(known, tf.int64))
+        return _Users(retrieval, self._tastes(movie, residual, pieces), count > 0, weights)
 
     def _tastes(self, movie: tf.Tensor, residual: tf.Tensor, pieces: _Pieces) -> tf.Tensor:
         """[B, k] ridge regressions of residuals on traits, from normal equations added up over pieces."""

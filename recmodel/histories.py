@@ -1,7 +1,7 @@
 """Histories: every rating, once, becomes one row a user, ready for scoring.
 
-Takes the staged ratings (`columns.RATINGS`) and optionally the users asked for; gives a DataFrame of
-`user_id, seen_movie_ids, seen_ratings`, sorted by user, in partitions of equal work.
+Takes the staged ratings (`columns.RATINGS`) and optionally the users asked for and what is denied to whom; gives a
+DataFrame of `user_id, seen_movie_ids, seen_ratings[, denied_movie_ids]`, sorted by user, in partitions of equal work.
 """
 
 from __future__ import annotations
@@ -67,10 +67,17 @@ def equal_shares(user_id: np.ndarray, work: np.ndarray, shares: int) -> list[int
     return np.unique(user_id[first[(first > 0) & (first < len(user_id))]]).tolist()
 
 
-def histories(ratings: DataFrame, asked: DataFrame | None, starts: list[int], done: Collection[int] = ()) -> DataFrame:
+def histories(
+    ratings: DataFrame,
+    asked: DataFrame | None,
+    starts: list[int],
+    done: Collection[int] = (),
+    denied: DataFrame | None = None,
+) -> DataFrame:
     """One row a user, with the movies they rated (ascending id) and their latest rating of each.
 
-    The partitions whose numbers are in `done` stay empty.
+    The partitions whose numbers are in `done` stay empty. With `denied` (`columns.PAIRS`) there is a column more, the
+    movies that are denied to the user, null where none is; these lists are broadcast.
 
     The one shuffle is by the ranges of user_id that `starts` begins, so that published files cover ranges that do not
     overlap and a query for a user opens one of them; the two aggregations after it find all of a user in one partition.
@@ -81,7 +88,7 @@ def histories(ratings: DataFrame, asked: DataFrame | None, starts: list[int], do
     latest = f.max_by(c.RATING, f.struct(c.TIMESTAMP, c.RATING))  # among equal times the higher, as in training
     rated = f.when(f.col(c.MOVIE_ID).isNotNull(), f.struct(c.MOVIE_ID, c.RATING))
     history = f.array_sort(f.collect_list(rated))
-    return (
+    users = (
         in_parts(rows, starts, done)
         .groupBy(_PART, c.USER_ID, c.MOVIE_ID)
         .agg(latest.alias(c.RATING))
@@ -92,8 +99,11 @@ def histories(ratings: DataFrame, asked: DataFrame | None, starts: list[int], do
             f.col(f"history.{c.MOVIE_ID}").alias(c.SEEN_MOVIE_IDS),
             f.col(f"history.{c.RATING}").alias(c.SEEN_RATINGS),
         )
-        .sortWithinPartitions(c.USER_ID)
     )
+    if denied is not None:
+        lists = denied.groupBy(c.USER_ID).agg(f.collect_list(c.MOVIE_ID).alias(c.DENIED_MOVIE_IDS))
+        users = users.join(f.broadcast(lists), c.USER_ID, "left")
+    return users.sortWithinPartitions(c.USER_ID)
 
 
 def in_parts(rows: DataFrame, starts: list[int], done: Collection[int]) -> DataFrame:

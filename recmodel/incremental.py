@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 from datetime import date
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import recmodel
-from recmodel import artifact, settings, tables
+from recmodel import artifact, data, files, settings, tables
 from recmodel import columns as c
 from recmodel.stores import Location
 
@@ -20,12 +21,20 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
 
-def conditions(scoring: settings.Scoring, rank_by: str, version: artifact.ModelVersion) -> str:
-    """Names all, beside their ratings, that decides what a user known to the model is recommended."""
+def conditions(chosen: settings.Settings, rank_by: str, version: artifact.ModelVersion) -> str:
+    """Names all, beside ratings, that decides what a user known to the model is recommended.
+
+    Raises:
+        InputRejected: the table of denied pairs does not exist.
+    """
+    denied = chosen.rules.deny_pairs
     decides = {
         "code": recmodel.__version__,
         "model": version.manifest,
-        "scoring": scoring.model_dump(exclude={"incremental"}) | {"rank_by": rank_by},
+        "scoring": chosen.scoring.model_dump(exclude={"incremental"}) | {"rank_by": rank_by},
+        "liked_from": chosen.input.liked_from,
+        "rules": chosen.rules.model_dump(),
+        "denied": denied and files.sha256(data.find_ids(Path(denied), c.PAIRS)),
     }
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 

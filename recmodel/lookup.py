@@ -1,4 +1,4 @@
-"""Looking movies up: what people type becomes a movie id of the catalogue, and ids become its rows."""
+"""Looking movies up in the catalogue: by what people type, by id, by genre and by year."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ import pyarrow as pa
 
 from recmodel import columns as c
 from recmodel.errors import UsageRejected
+
+NO_GENRE = ("", "(no genres listed)")  # what stands where a movie has none
+_YEAR = re.compile(r"\((\d{4})\)\s*$")  # MovieLens ends a title with it
 
 
 def movie_id(typed: str, catalogue: pa.Table) -> int:
@@ -34,6 +37,26 @@ def rows(ids: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Where each wanted id is among `ids` (ascending, at least one), and whether it is there; else the row is any."""
     row = np.searchsorted(ids, wanted).clip(max=len(ids) - 1)
     return row, ids[row] == wanted
+
+
+def genres(catalogue: pa.Table) -> tuple[list[str], np.ndarray]:
+    """The names of all genres, in alphabetical order, and [M, G] bool: which of them each movie of the catalogue has.
+
+    A movie without any has one of `NO_GENRE`.
+    """
+    lists = [(text or "").split("|") for text in catalogue.column(c.GENRES).to_pylist()]
+    names = sorted({genre for mine in lists for genre in mine})
+    position = {genre: i for i, genre in enumerate(names)}
+    has = np.zeros((len(lists), len(names)), bool)
+    for row, mine in enumerate(lists):
+        has[row, [position[genre] for genre in mine]] = True
+    return names, has
+
+
+def years(catalogue: pa.Table) -> np.ndarray:
+    """[M] float64, the year of each movie of the catalogue by the end of its title; NaN where it has none."""
+    found = [_YEAR.search(title) for title in catalogue.column(c.TITLE).to_pylist()]
+    return np.array([float(match[1]) if match else np.nan for match in found])
 
 
 def _near(typed: str, titles: list[str]) -> str:

@@ -1,7 +1,7 @@
 """Scoring: users with their histories, and a broadcast model, become rows of recommendations.
 
-Takes a Spark DataFrame of one row a user (`user_id, seen_movie_ids, seen_ratings`) and a `Payload`; gives DataFrames
-of `columns.SCORED` and `columns.PREDICTED`. A user's whole row of scores is computed in one place, so nothing is
+Takes a Spark DataFrame of one row a user (see `histories`) and a `Payload`; gives DataFrames of `columns.SCORED` and
+`columns.PREDICTED`. A user's whole row of scores is computed in one place, so nothing is
 shuffled after scoring, and rows leave in the order in which users came in.
 
 The functions that run in Spark's Python workers need TensorFlow, NumPy and pandas, but no settings and no files.
@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,7 +24,7 @@ import pandas as pd
 from pyspark.accumulators import Accumulator, AccumulatorParam
 
 from recmodel import columns as c
-from recmodel import serving, topn
+from recmodel import rules, serving, topn
 
 if TYPE_CHECKING:
     from pyspark import Broadcast
@@ -41,6 +41,15 @@ class Payload:
     movie_id: np.ndarray  # [M] int64, ascending
     popular: np.ndarray  # [M] rows of the catalogue, most rated first
     popular_rating: np.ndarray  # [M] float32: each movie's damped mean rating, in stars
+    allowed: np.ndarray | None = None  # [M] bool: what may be recommended, by the model or as popular; None: everything
+    cap: rules.Cap | None = None  # on the genres in a list
+
+    @cached_property
+    def by_popularity(self) -> topn.Vectors:
+        """The search for what is popular, which is the same for everybody: vectors of one dimension."""
+        falling = np.empty((len(self.popular), 1), np.float32)
+        falling[self.popular, 0] = np.arange(len(self.popular), 0, -1)
+        return topn.Vectors(falling, allowed=self.allowed)
 
 
 @dataclass(frozen=True)
@@ -52,6 +61,7 @@ class TopNRequest:
     candidates: int
     include_seen: bool
     min_history: int
+    liked_from: float | None  # stars, see `reasons.liked`; None: no reasons
     block_bytes: int  # memory of a worker for the users it scores at a time
     threads: int  # of TensorFlow in a worker
 
@@ -76,9 +86,11 @@ def publishable(scored: DataFrame, titles: DataFrame, model_version: str, scored
     """`columns.RECOMMENDATION` from `columns.SCORED`, in the same order: titles (`movie_id, title`) are broadcast."""
     from pyspark.sql import functions as f
 
+    reasons = titles.select(f.col(c.MOVIE_ID).alias(c.BECAUSE_MOVIE_ID), f.col(c.TITLE).alias(c.BECAUSE_TITLE))
     source = f.when(f.col(c.BY_MODEL), c.SOURCE_MODEL).otherwise(c.SOURCE_POPULARITY)
     made = {c.SOURCE: source, c.MODEL_VERSION: f.lit(model_version), c.SCORED_AT: f.lit(scored_at).cast("timestamp")}
-    return scored.join(f.broadcast(titles), c.MOVIE_ID).withColumns(made).select(*c.RECOMMENDATION)
+    named = scored.join(f.broadcast(titles), c.MOVIE_ID).join(f.broadcast(reasons), c.BECAUSE_MOVIE_ID, "left")
+    return named.withColumns(made).select(*c.RECOMMENDATION)
 
 
 @dataclass(frozen=True)
@@ -130,21 +142,23 @@ def watched(
 
 # -- in the workers ----------------------------------------------------------------------------------------------
 
-_loaded: dict[str, serving.Recommender] = {}  # lives as long as the Python worker, which Spark reuses
+# Lives as long as the Python worker, which Spark reuses; by the model's version and what it may recommend.
+_loaded: dict[tuple[str, bytes | None], serving.Recommender] = {}
 
 
 def _model(payload: Payload, request: TopNRequest, stats: Accumulator[WorkerStats]) -> serving.Recommender:
     """The broadcast model, unpacked and loaded once a worker, however many partitions and batches it meets."""
-    if payload.model_version not in _loaded:
+    key = payload.model_version, None if payload.allowed is None else payload.allowed.tobytes()
+    if key not in _loaded:
         started = time.perf_counter()
         from recmodel.quiet_tensorflow import tf
 
         tf.config.threading.set_intra_op_parallelism_threads(request.threads)
         tf.config.threading.set_inter_op_parallelism_threads(1)
         _loaded.clear()
-        _loaded[payload.model_version] = serving.unpack(payload.saved_model)
+        _loaded[key] = serving.unpack(payload.saved_model, payload.allowed)
         stats.add(WorkerStats(model_loads=1, load_seconds=time.perf_counter() - started))
-    return _loaded[payload.model_version]
+    return _loaded[key]
 
 
 def _score_partition(
@@ -203,7 +217,7 @@ def recommend_block(
     that the model was not trained for leaves its column null.
     """
     seen, ratings = _seen(users)
-    history = np.array([len(ids) for ids in seen])
+    denied = _denied(users)
     top = model.recommend(
         users[c.USER_ID].to_numpy(),
         seen,
@@ -212,32 +226,33 @@ def recommend_block(
         rank_by=request.rank_by,
         candidates=request.candidates,
         include_seen=request.include_seen,
+        denied=denied,
+        cap=payload.cap,
+        liked_from=request.liked_from,
     )
-    cold = ~top.known_user | (history < request.min_history)
-    score, rating, row, count = top.retrieval_score, top.predicted_rating, top.row, top.count
-    if "retrieval" not in payload.tasks:
-        score = np.full_like(score, np.nan)
-    if "rating" not in payload.tasks:
-        rating = np.full_like(rating, np.nan)
+    cold = ~top.known_user | (np.array([len(ids) for ids in seen]) < request.min_history)
+    row, because = top.row.copy(), np.where(cold[:, np.newaxis], -1, top.because)
+    score = top.retrieval_score.copy() if "retrieval" in payload.tasks else np.full_like(top.retrieval_score, np.nan)
+    rating = top.predicted_rating.copy() if "rating" in payload.tasks else np.full_like(top.predicted_rating, np.nan)
     if cold.any():
-        score, rating, row, count = (array.copy() for array in (score, rating, row, count))
-        for b in np.flatnonzero(cold):
-            popular = _popular(payload, np.empty(0, np.int64) if request.include_seen else seen[b], request.n)
-            count[b] = len(popular)
-            row[b, : count[b]] = popular
-            rating[b, : count[b]] = payload.popular_rating[popular]
-            score[b] = np.nan
-    taken = np.arange(row.shape[1]) < count[:, np.newaxis]
+        mine = np.flatnonzero(cold)
+        lists = ([ids[b] for b in mine] for ids in (None if request.include_seen else seen, denied) if ids is not None)
+        popular = _popular(payload, list(lists), len(mine), request.n)
+        row[cold] = -1
+        row[cold, : popular.shape[1]] = popular
+        score[cold], rating[cold] = np.nan, payload.popular_rating[row[cold]]
+    taken = row >= 0
     user, position = np.nonzero(taken)
-    movie = row[taken]
+    nobody = because[taken] < 0
     return pd.DataFrame(
         {
             c.USER_ID: users[c.USER_ID].to_numpy()[user],
             c.RANK: (position + 1).astype(np.int32),
-            c.MOVIE_ID: payload.movie_id[movie],
+            c.MOVIE_ID: payload.movie_id[row[taken]],
             c.RETRIEVAL_SCORE: score[taken],  # Spark turns NaN into null
             c.PREDICTED_RATING: rating[taken],
             c.BY_MODEL: ~cold[user],
+            c.BECAUSE_MOVIE_ID: pd.arrays.IntegerArray(payload.movie_id[because[taken]], nobody),
         }
     )
 
@@ -263,7 +278,20 @@ def _seen(users: pd.DataFrame) -> tuple[list[np.ndarray], list[np.ndarray]]:
     return seen, [np.asarray(ratings, np.float32) for ratings in users[c.SEEN_RATINGS]]
 
 
-def _popular(payload: Payload, seen: np.ndarray, n: int) -> np.ndarray:
-    """Rows of the catalogue: the n most rated movies that are not in `seen`."""
-    head = payload.popular[: n + len(seen)]  # no more than len(seen) of them can drop out
-    return head[~np.isin(payload.movie_id[head], seen)][:n]
+def _denied(users: pd.DataFrame) -> list[np.ndarray] | None:
+    """The movie ids that must not be recommended, one array a user; None where nothing is denied to anybody."""
+    if c.DENIED_MOVIE_IDS not in users:
+        return None
+    return [np.asarray(() if ids is None else ids, np.int64) for ids in users[c.DENIED_MOVIE_IDS]]
+
+
+def _popular(payload: Payload, hidden: list[list[np.ndarray]], users: int, n: int) -> np.ndarray:
+    """[B, n] rows of the catalogue: the n most rated movies without the `hidden` ids of each user; -1 if fewer."""
+    pairs = topn.NO_PAIRS
+    for lists in hidden:
+        pairs = pairs.and_also(topn.pairs(payload.movie_id, lists)[0])
+
+    def search(which: np.ndarray, n: int, hidden: topn.Pairs, closed: topn.Closed | None) -> topn.Top:
+        return payload.by_popularity.top(np.ones((len(which), 1), np.float32), n, hidden, closed)
+
+    return rules.lists(search, users, n, pairs, payload.cap).row

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from recmodel import columns as c
-from recmodel import lookup, topn
+from recmodel import reasons, rules, topn
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class TopN:
     movie_id: np.ndarray  # [B, n] int64
     retrieval_score: np.ndarray  # [B, n] float32
     predicted_rating: np.ndarray  # [B, n] float32, stars
+    because: np.ndarray  # [B, n] int64, row of the liked movie that speaks most for it; -1 where none does
     count: np.ndarray  # [B] int32
     known_user: np.ndarray  # [B] bool
 
@@ -51,12 +52,16 @@ class Recommender:
     Where a method takes what users have seen, `seen_movie_ids` and `seen_ratings` hold one array a user, of the movies
     they rated (each once, in any order) and their ratings in stars. A model that knows users by id alone may be asked
     without, except for recommendations.
+
+    Args:
+        allowed: [M] bool, the movies of the catalogue that may be recommended; all if it is not given.
     """
 
-    def __init__(self, directory: str | Path) -> None:
+    def __init__(self, directory: str | Path, allowed: np.ndarray | None = None) -> None:
         from recmodel.quiet_tensorflow import tf  # seconds; not before a model is needed
 
         self._tf = tf
+        self._allowed = allowed
         self._loaded = tf.saved_model.load(str(directory))
         signatures = self._loaded.signatures
         self._takes = {name: signatures[name].structured_input_signature[1] for name in signatures}
@@ -95,8 +100,17 @@ class Recommender:
         rank_by: str = "retrieval",
         candidates: int = 200,
         include_seen: bool = False,
+        denied: Lists | None = None,
+        cap: rules.Cap | None = None,
+        liked_from: float | None = None,
     ) -> TopN:
         """The exact top n of the catalogue for each user; like the signature `recommend`, but faster; see `topn`.
+
+        Args:
+            denied: movie ids that a user must not be recommended, whether seen or not.
+            cap: see `rules.lists`. With two-stage the candidates that were retrieved are ranked and taken within it;
+                where they do not fill a list, as many more are retrieved of what still fits.
+            liked_from: stars, see `reasons.liked`; no reasons are looked for if it is not given.
 
         Raises:
             TypeError: ids that are not integers.
@@ -108,30 +122,35 @@ class Recommender:
         if not len(user_ids):  # TensorFlow cannot map over nobody
             nothing = np.empty((0, n), np.float32)
             no_ids = nothing.astype(np.int64)
-            return TopN(no_ids, no_ids, nothing, nothing, np.empty(0, np.int32), np.empty(0, bool))
+            return TopN(no_ids, no_ids, nothing, nothing, no_ids, np.empty(0, np.int32), np.empty(0, bool))
         seen = _flat_lists(seen_movie_ids, seen_ratings, len(user_ids))
         users = self._call("user_vectors", {c.USER_ID: user_ids, **seen})
-        known = users["known_user"]
-        hidden = topn.NO_PAIRS if include_seen else self._pairs(seen["seen_movie_id"], seen["seen_row_splits"])
-        if rank_by == "rating":
-            top = self._top_by_rating(user_ids, users["rating"], n, hidden)
+        history, in_catalogue = topn.pairs(self._movies[c.MOVIE_ID], seen_movie_ids)
+        hidden = topn.NO_PAIRS if include_seen else history
+        if denied is not None:
+            hidden = hidden.and_also(topn.pairs(self._movies[c.MOVIE_ID], denied)[0])
+        search = self._search(user_ids, users, rank_by, candidates)
+        top = rules.lists(search, len(user_ids), n, hidden, cap)
+        row = np.where(users["known_user"][:, np.newaxis], top.row, -1)
+        score = rating = top.score
+        if rank_by == "retrieval":
+            rating = self._rate_lists(users["rating"], row)
         else:
-            top = self._by_retrieval.top(
-                users["retrieval"], n if rank_by == "retrieval" else max(n, candidates), hidden
-            )
-        row = np.where(known[:, np.newaxis], top.row, -1)
-        score, rating = top.score, self._rate_lists(users["rating"], row)
-        if rank_by != "retrieval":  # the order of what is told, to the last bit
-            row, rating = topn.ranked(row, rating, n)
             score = self._by_retrieval.scores(users["retrieval"], row)
+        because = np.full_like(row, -1)
+        if liked_from is not None and "seen" in self._movies:  # not in models of before there were reasons
+            liked = reasons.liked(history, seen["seen_rating"][in_catalogue], liked_from)
+            weight = users["seen_weight"][in_catalogue] if self.needs_history else np.ones(len(liked), np.float32)
+            because = self._because(row, history, weight * liked, not_itself=include_seen)
         none = row < 0
         return TopN(
             row=row,
             movie_id=np.where(none, -1, self._movies[c.MOVIE_ID][row]),
             retrieval_score=np.where(none, np.float32(np.nan), score),
             predicted_rating=np.where(none, np.float32(np.nan), rating),
+            because=because,
             count=(~none).sum(axis=1, dtype=np.int32),
-            known_user=known,
+            known_user=users["known_user"],
         )
 
     def memory(self, n: int, rank_by: str) -> tuple[int, int]:
@@ -168,28 +187,54 @@ class Recommender:
 
     @cached_property
     def _by_retrieval(self) -> topn.Vectors:
-        return topn.Vectors(self._movies["retrieval"])
+        return topn.Vectors(self._movies["retrieval"], allowed=self._allowed)
 
     @cached_property
     def _by_rating(self) -> topn.Vectors | None:
         """None where a rating is more than a product: then it takes the whole catalogue's ratings."""
-        linear = "rating" in self._movies
-        return topn.Vectors(self._movies["rating"], self._movies["rating_offset"]) if linear else None
+        if "rating" not in self._movies:
+            return None
+        return topn.Vectors(self._movies["rating"], self._movies["rating_offset"], self._allowed)
 
-    def _top_by_rating(self, user_ids: np.ndarray, vectors: np.ndarray, n: int, hidden: topn.Pairs) -> topn.Top:
-        if self._by_rating is not None:
-            return self._by_rating.top(vectors, n, hidden)
-        return topn.of_scores(self.rate_catalogue(user_ids)[0], n, hidden)
+    def _search(
+        self, user_ids: np.ndarray, users: dict[str, np.ndarray], rank_by: str, candidates: int
+    ) -> rules.Search:
+        """What finds the best movies for some of these users; scored and in order as the policy has it."""
+        rated = self._rated_allowed(user_ids) if rank_by == "rating" and self._by_rating is None else None
+
+        def best(which: np.ndarray, n: int, hidden: topn.Pairs, closed: topn.Closed | None) -> topn.Top:
+            if rated is not None:
+                # What is hidden or closed now is so in later rounds too: it may be overwritten in place.
+                top = topn.of_scores(rated if len(which) == len(rated) else rated[which], n, hidden, closed)
+            elif rank_by == "rating" and self._by_rating is not None:
+                top = self._by_rating.top(users["rating"][which], n, hidden, closed)
+            else:
+                depth = n if rank_by == "retrieval" else max(n, candidates)
+                top = self._by_retrieval.top(users["retrieval"][which], depth, hidden, closed)
+            if rank_by == "retrieval":
+                return top
+            # the order of what is told, to the last bit
+            return topn.ranked(top.row, self._rate_lists(users["rating"][which], top.row), top.row.shape[1])
+
+        return best
+
+    def _rated_allowed(self, user_ids: np.ndarray) -> np.ndarray:
+        """[B, M] ratings, at -inf where a movie may not be recommended."""
+        ratings, _ = self.rate_catalogue(user_ids)
+        if self._allowed is not None:
+            ratings[:, ~self._allowed] = -np.inf
+        return ratings
+
+    def _because(self, row: np.ndarray, history: topn.Pairs, weight: np.ndarray, *, not_itself: bool) -> np.ndarray:
+        """[B, n] rows of the catalogue; see `reasons`. What has no weight, or one against it, is no reason."""
+        some = weight > 0
+        liked = topn.Pairs(history.user[some], history.row[some])
+        movies, said = self._movies["retrieval"], self._movies["seen"]
+        return reasons.strongest(row, movies, said, liked, weight[some], not_itself=not_itself)
 
     def _rate_lists(self, vectors: np.ndarray, row: np.ndarray) -> np.ndarray:
         inputs = {"rating_vector": vectors, "row": np.maximum(row, 0).astype(np.int32)}
         return self._call("rate_lists", inputs)[c.PREDICTED_RATING]
-
-    def _pairs(self, movie_id: np.ndarray, row_splits: np.ndarray) -> topn.Pairs:
-        """The movies of each user that are in the catalogue, as rows of it."""
-        user = np.repeat(np.arange(len(row_splits) - 1), np.diff(row_splits))
-        row, known = lookup.rows(self._movies[c.MOVIE_ID], movie_id)
-        return topn.Pairs(user[known], row[known])
 
     def _history(self, users: int, seen_movie_ids: Lists | None, seen_ratings: Lists | None) -> dict[str, np.ndarray]:
         return _flat_lists(seen_movie_ids, seen_ratings, users) if self.needs_history else {}
@@ -210,12 +255,12 @@ def pack(directory: Path) -> bytes:
     return buffer.getvalue()
 
 
-def unpack(packed: bytes) -> Recommender:
-    """The model that `pack` packed. Its files are gone again when this returns."""
+def unpack(packed: bytes, allowed: np.ndarray | None = None) -> Recommender:
+    """The model that `pack` packed; see `Recommender`. Its files are gone again when this returns."""
     with tempfile.TemporaryDirectory(prefix="recmodel-") as scratch:
         with zipfile.ZipFile(io.BytesIO(packed)) as archive:
             archive.extractall(scratch)  # never outside: zipfile drops absolute paths and ".."
-        return Recommender(scratch)
+        return Recommender(scratch, allowed)
 
 
 def _int64(ids: object, name: str) -> np.ndarray:

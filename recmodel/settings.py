@@ -9,10 +9,10 @@ import difflib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -34,19 +34,28 @@ RankBy = Literal["retrieval", "rating", "two-stage"]
 PredictedRatings = Literal["top-n", "all"]
 
 
+def _anchored(place: str) -> str:
+    """A relative path starts at `root`, so that cron may call from anywhere."""
+    stores.refuse_credentials(place)
+    return place if place in ("", SAMPLE) or stores.is_uri(place) else str(root() / place)
+
+
+_Place = Annotated[str, AfterValidator(_anchored)]
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Paths(_Section):
-    """Where things are; absolute once `load` has returned."""
+    """Where things are; absolute, whatever was given."""
 
-    data: str
-    models: str
-    output: str
-    logs: str
-    evaluation: str
-    sample: str
+    data: _Place
+    models: _Place
+    output: _Place
+    logs: _Place
+    evaluation: _Place
+    sample: _Place
 
 
 class Input(_Section):
@@ -55,6 +64,11 @@ class Input(_Section):
     rating_min: float
     rating_max: float
     max_rejected_share: float = Field(ge=0, le=1)
+
+    @property
+    def liked_from(self) -> float:
+        """The middle of the scale, in stars: no rating below it is praise; see `reasons.liked`."""
+        return (self.rating_min + self.rating_max) / 2
 
 
 class Gate(_Section):
@@ -93,6 +107,28 @@ class Scoring(_Section):
         if self.incremental and self.predicted_ratings == "all":
             raise ValueError("incremental runs carry no matrix of ratings; choose one of incremental and all")
         return self
+
+
+# A year, or a range such as 1990..1999; either end may be left out.
+Years = Annotated[int, Field(ge=1000, le=9999)] | Annotated[str, Field(pattern=r"^(\d{4})?\.\.(\d{4})?$")]
+
+
+class Selection(_Section):
+    """Some of the catalogue, by lists; an empty one says nothing."""
+
+    genres: list[str]
+    years: list[Years]
+    movies: list[int]
+
+
+class Rules(_Section):
+    """What may be recommended, whatever its score."""
+
+    allow: Selection
+    deny: Selection
+    min_ratings: int = Field(ge=0)
+    max_per_genre: int = Field(ge=0)
+    deny_pairs: _Place
 
 
 class Checks(_Section):
@@ -176,6 +212,7 @@ class Settings(BaseSettings):
     input: Input
     training: Training
     scoring: Scoring
+    rules: Rules
     checks: Checks
     retention: Retention
     monitoring: Monitoring
@@ -236,12 +273,9 @@ def load(**flags: Any) -> Settings:
         section: {k: v for k, v in values.items() if v is not None} for section, values in flags.items()
     }
     try:
-        settings = Settings(**given)
+        return Settings(**given)
     except ValidationError as error:
         raise UsageRejected(f"setting {_first(error)}; see conf/settings.yaml") from None
-    for location in settings.paths.model_dump().values():
-        stores.refuse_credentials(location)
-    return settings.model_copy(update={"paths": _anchored(settings.paths, root())})
 
 
 def origins() -> dict[str, str]:
@@ -296,12 +330,3 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     for name, value in values.items():
         flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
     return flat
-
-
-def _anchored(paths: Paths, root: Path) -> Paths:
-    """Paths with relative ones starting at `root`, so that cron may call from anywhere."""
-
-    def anchor(path: str) -> str:
-        return path if path == SAMPLE or stores.is_uri(path) else str(root / path)
-
-    return Paths(**{name: anchor(path) for name, path in paths.model_dump().items()})

@@ -1,7 +1,8 @@
 """Staging: what a run scores, read, checked and counted once, and found again when the run is resumed.
 
 Takes a MovieLens directory and the catalogue of the model; gives, in the run's own folder, the usable ratings, how many
-of them each user has, what is popular, and the rows that are not used; and figures for run.json.
+of them each user has, what is popular, what may be recommended, and the rows that are not used; and figures for
+run.json.
 """
 
 from __future__ import annotations
@@ -18,20 +19,23 @@ import pyarrow.parquet as pq
 from recmodel import columns as c
 from recmodel import console, data, incremental, stores, tables
 from recmodel.errors import InputRejected
-from recmodel.settings import Input, Scoring
+from recmodel.settings import Input, Rules, Scoring
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 _RATINGS, _ASKED, _RATED, _REJECTS = "ratings.parquet", "asked.parquet", "rated.npz", "rejects.parquet"
-_SUPERSEDED, _CHANGED, _POPULAR = "superseded.parquet", "changed.parquet", "popular.npz"
+_SUPERSEDED, _CHANGED, _MOVIES = "superseded.parquet", "changed.parquet", "movies.npz"
+_DENIED = "denied.parquet"
 _TAKEN_IN, _COUNTED, _PLAN = "taken_in.json", "counted.json", "plan.json"  # each written last of its step
 
 
 def take_in(
-    folder: Path, users: Path | None, catalogue: pa.Table, limits: Input, staged: tables.Staged
+    folder: Path, users: Path | None, catalogue: pa.Table, limits: Input, rules: Rules, staged: tables.Staged
 ) -> dict[str, Any]:
-    """Stages the usable ratings, counted by movie, the users asked for, and the rejects. Needs no Spark.
+    """Stages the usable ratings, counted by movie, the users asked for, what is denied to whom, and the rejects.
+
+    Needs no Spark.
 
     Args:
         users: a file of the users to be scored; None: all who have rated.
@@ -51,7 +55,9 @@ def take_in(
         with stores.create(staged.scratch(_RATINGS)) as sink:
             rated = data.stage_ratings(batches, sink, catalogue.column(c.MOVIE_ID).to_numpy())
         if users is not None:
-            _write_parquet(staged.scratch(_ASKED), data.read_users(users, intake))
+            _write_parquet(staged.scratch(_ASKED), data.read_ids(users, c.USERS, intake))
+        if rules.deny_pairs:
+            _write_parquet(staged.scratch(_DENIED), data.read_ids(Path(rules.deny_pairs), c.PAIRS, intake))
     except InputRejected:
         staged.discard()
         raise
@@ -68,19 +74,31 @@ def take_in(
 
 
 def count(
-    spark: SparkSession, staged: tables.Staged, taken_in: dict[str, Any], catalogue: pa.Table, *, fingerprint: bool
+    spark: SparkSession,
+    staged: tables.Staged,
+    taken_in: dict[str, Any],
+    catalogue: pa.Table,
+    rules: Rules,
+    *,
+    fingerprint: bool,
 ) -> dict[str, Any]:
-    """Counts the ratings by user, finds those that do not count, and with that what is popular; writes the rejects.
+    """Counts the ratings by user, finds those that do not count, and with that what is popular and may be recommended.
+
+    Writes the rejects.
 
     Args:
         taken_in: what `take_in` returned.
         fingerprint: with fingerprints of the users' ratings, by which a later run sees which have changed.
 
     Returns:
-        `taken_in`, with the superseded ratings among the rejects.
+        `taken_in`, with the superseded ratings among the rejects, and how many movies may be recommended.
+
+    Raises:
+        UsageRejected: see `rules.allowed`.
     """
     from recmodel import histories, superseded
     from recmodel.popularity import popularity
+    from recmodel.rules import allowed
 
     known = staged.remembered(_COUNTED)
     if known is not None:
@@ -98,14 +116,16 @@ def count(
         rejects = rejects.union(superseded.as_rejects(others, taken_in["ratings_file"]))
         counts, sums = np.subtract((counts, sums), superseded.by_movie(others, movie_id))
     rejects.write.mode("overwrite").parquet(stores.spark_path(staged.table(c.REJECTS_TABLE)))
-    row, rating = popularity(movie_id, counts, sums)
-    _write_arrays(staged.scratch(_POPULAR), row=row, rating=rating)
+    popular, rating = popularity(movie_id, counts, sums)
+    may_be_recommended = allowed(catalogue, counts, rules)
+    _write_arrays(staged.scratch(_MOVIES), popular=popular, popular_rating=rating, allowed=may_be_recommended)
     used = taken_in["rows_used"]
     counted = {
         **taken_in,
         "rows_used": used | {taken_in["ratings_file"]: used[taken_in["ratings_file"]] - found},
         "rows_rejected": taken_in["rows_rejected"] + found,
         "ratings_superseded": found,
+        "movies_allowed": int(may_be_recommended.sum()),
     }
     return staged.remember(_COUNTED, counted)
 
@@ -178,9 +198,14 @@ def _tables(spark: SparkSession, staged: tables.Staged, run: dict[str, Any], *na
     return [spark.read.parquet(*tables.files(staged.output, name, day)) for name in names]
 
 
-def popular(staged: tables.Staged) -> dict[str, np.ndarray]:
-    """See `popularity.popularity`: `row` and `rating`, most popular first."""
-    return _read_arrays(staged.scratch(_POPULAR))
+def movies(staged: tables.Staged) -> dict[str, np.ndarray]:
+    """`popular` and `popular_rating`, see `popularity.popularity`; and `allowed`, see `rules.allowed`."""
+    return _read_arrays(staged.scratch(_MOVIES))
+
+
+def denied(spark: SparkSession, staged: tables.Staged, rules: Rules) -> DataFrame | None:
+    """`columns.PAIRS` of what may not be recommended to whom; None where nothing is denied to anybody."""
+    return _read(spark, staged.scratch(_DENIED)) if rules.deny_pairs else None
 
 
 def _kept(rows: DataFrame, location: str) -> DataFrame:

@@ -19,9 +19,12 @@ what reached the threshold, a tenth of the time: too little to earn a dependency
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+
+from recmodel import lookup
 
 USERS = 256  # a block: enough for the product to run at full speed
 TILE = 2048  # movies: 256 x 2048 scores are 2 MiB
@@ -36,8 +39,22 @@ class Pairs(NamedTuple):
     user: np.ndarray  # [S] int
     row: np.ndarray  # [S] int
 
+    def and_also(self, others: Pairs) -> Pairs:
+        return Pairs(np.concatenate([self.user, others.user]), np.concatenate([self.row, others.row]))
+
 
 NO_PAIRS = Pairs(np.empty(0, np.int64), np.empty(0, np.int64))
+
+
+class Closed(NamedTuple):
+    """Kinds of movies that are closed to users of the block: a movie of any such kind is hidden from that user."""
+
+    kinds: np.ndarray  # [M, K] float32: 1 where a movie is of a kind, else 0
+    user: np.ndarray  # [B, K] float32: 1 where a kind is closed to a user, else 0
+
+    def hides(self, row: np.ndarray) -> np.ndarray:
+        """[B, T] bool, of movies `row` [T]."""
+        return self.user @ self.kinds[row].T > 0
 
 
 class Top(NamedTuple):
@@ -47,15 +64,33 @@ class Top(NamedTuple):
     score: np.ndarray  # [B, n] float32
 
 
+def pairs(movie_id: np.ndarray, lists: Sequence[np.ndarray]) -> tuple[Pairs, np.ndarray]:
+    """The pairs of each user of the block and the movies in their list.
+
+    Args:
+        movie_id: [M] int64, ascending, the ids of the catalogue. lists: the ids of each user.
+
+    Returns:
+        The pairs, and for each id in turn whether the catalogue has it: the others make no pair.
+    """
+    user = np.repeat(np.arange(len(lists)), [len(ids) for ids in lists])
+    ids = np.concatenate([np.empty(0, np.int64), *lists])
+    row, known = lookup.rows(movie_id, ids)
+    return Pairs(user[known], row[known]), known
+
+
 class Vectors:
     """The movies' side of the product, laid out for the search. M movies.
 
     Args:
         vectors: [M, d] float32.
         offset: [M] float32, added to each movie's scores.
+        allowed: [M] bool, the movies that are searched; all if it is not given.
     """
 
-    def __init__(self, vectors: np.ndarray, offset: np.ndarray | None = None) -> None:
+    def __init__(
+        self, vectors: np.ndarray, offset: np.ndarray | None = None, allowed: np.ndarray | None = None
+    ) -> None:
         movies, d = vectors.shape
         length = np.linalg.norm(vectors, axis=1)
         self._has_offset = offset is not None  # as one more dimension, in which every user is 1
@@ -64,14 +99,16 @@ class Vectors:
         else:
             vectors = np.column_stack([vectors, offset])
         # What one user in a hundred with a vector of length 1 gives at least. Any order is exact; this one is fast.
-        self._row = np.argsort(-(offset + 2.3 / np.sqrt(d) * length), kind="stable")
-        self._place = np.argsort(self._row)
+        order = np.argsort(-(offset + 2.3 / np.sqrt(d) * length), kind="stable")
+        self._row = order if allowed is None else order[allowed[order]]
+        self._place = np.full(movies, -1)  # of each movie, in that order
+        self._place[self._row] = np.arange(len(self._row))
         self._vectors = vectors[self._row].astype(np.float32, copy=False)
         self._longest = _greatest_from_here_on(length[self._row])
         self._highest = _greatest_from_here_on(offset[self._row])
 
-    def top(self, users: np.ndarray, n: int, hidden: Pairs) -> Top:
-        """The n best of the catalogue for each user, without the hidden pairs.
+    def top(self, users: np.ndarray, n: int, hidden: Pairs, closed: Closed | None = None) -> Top:
+        """The n best of the catalogue for each user, without the hidden pairs and what is closed to them.
 
         Args:
             users: [B, d] float32, finite.
@@ -80,7 +117,7 @@ class Vectors:
         search = _Search(len(users), n)
         length = np.linalg.norm(users, axis=1)
         users = self._extended(users)
-        hidden, ends = _by_tile(Pairs(hidden.user, self._place[hidden.row]), len(self._row))
+        hidden, ends = _by_tile(self._places(hidden), len(self._row))
         scores = np.empty(len(users) * TILE, np.float32)
         for start, first, end in zip(range(0, len(self._row), TILE), ends, ends[1:], strict=False):
             if not search.is_open(self._best_to_come(length, start)):
@@ -89,6 +126,8 @@ class Vectors:
             block = scores[: len(users) * len(movies)].reshape(len(users), len(movies))
             np.matmul(users, movies.T, out=block)
             block[hidden.user[first:end], hidden.row[first:end] - start] = -np.inf
+            if closed is not None:
+                block[closed.hides(self._row[start : start + TILE])] = -np.inf
             search.offer(block, self._row[start : start + TILE])
         return search.result()
 
@@ -96,6 +135,13 @@ class Vectors:
         """[B, n] the scores of a list of movies for each user; of some movie where the row is -1."""
         movies = self._vectors[self._place[row]]
         return np.matmul(movies, self._extended(users)[:, :, np.newaxis])[:, :, 0]
+
+    def _places(self, pairs: Pairs) -> Pairs:
+        """The pairs with the place of each movie in the search, those that are searched."""
+        place = self._place[pairs.row]
+        if len(self._row) == len(self._place):
+            return Pairs(pairs.user, place)
+        return Pairs(pairs.user[place >= 0], place[place >= 0])
 
     def _extended(self, users: np.ndarray) -> np.ndarray:
         return np.column_stack([users, np.ones(len(users), np.float32)]) if self._has_offset else users
@@ -106,11 +152,13 @@ class Vectors:
         return product + offset + 2 * self._vectors.shape[1] * np.finfo(np.float32).eps * (product + abs(offset))
 
 
-def of_scores(scores: np.ndarray, n: int, hidden: Pairs) -> Top:
+def of_scores(scores: np.ndarray, n: int, hidden: Pairs, closed: Closed | None = None) -> Top:
     """The n best of each row of `scores` ([B, M] float32; overwritten where hidden). NaN is never among them."""
     n = min(n, scores.shape[1])
     search = _Search(len(scores), n)
     scores[hidden.user, hidden.row] = -np.inf
+    if closed is not None:
+        scores[closed.hides(np.arange(scores.shape[1]))] = -np.inf
     for start in range(0, scores.shape[1], TILE):
         tile = np.ascontiguousarray(scores[:, start : start + TILE])
         search.offer(tile, np.arange(start, start + tile.shape[1]))

@@ -1,5 +1,7 @@
 """What a run must be like before it is published, on a small one with one fault at a time."""
 
+from dataclasses import replace
+
 import pytest
 
 from recmodel import checks
@@ -18,10 +20,13 @@ GOOD = [(1, 1, 10, 0.9, 4.0, "model"), (1, 2, 20, 0.8, 3.0, "model"), (2, 1, 30,
 RATED = [(1, 30), (2, 10), (2, 20), (3, 10), (3, 20), (3, 30)]  # user 3 has seen everything
 
 
-def check(spark, rows, promised=PROMISED):
-    ratings = spark.createDataFrame(RATED, f"{c.USER_ID} BIGINT, {c.MOVIE_ID} BIGINT")
+PAIRS = f"{c.USER_ID} BIGINT, {c.MOVIE_ID} BIGINT"
+
+
+def check(spark, rows, promised=PROMISED, **rules):
     by_user = spark.createDataFrame([(1, 1), (2, 2), (3, 3)], f"{c.USER_ID} BIGINT, movies BIGINT")
-    return checks.check(spark.createDataFrame(rows, SCHEMA), ratings, by_user, promised)
+    rated = spark.createDataFrame(RATED, PAIRS)
+    return checks.check(spark.createDataFrame(rows, SCHEMA), rated, by_user, promised, **rules)
 
 
 def test_a_good_run_gives_its_figures(spark):
@@ -70,3 +75,34 @@ def test_a_run_far_from_the_last_is_not_published():
     ):
         with pytest.raises(ScoringFailed, match=f"{what} since the last run"):
             checks.compare(last | change, last, limits)
+
+
+@pytest.mark.parametrize(
+    ("most", "allowed", "denied", "sentence"),
+    [
+        (2, [(10, "Action|Crime"), (20, "Action"), (30, "(no genres listed)")], [(2, 10), (3, 10), (4, 20)], None),
+        (1, [(10, "(no genres listed)"), (20, "(no genres listed)"), (30, None)], [], None),
+        (0, [(10, "Action"), (30, "Drama")], [], "1 recommended movies are against the rules"),
+        (1, [(10, "Action|Crime"), (20, "Action"), (30, "Crime")], [], "1 times a list has more than 1 movies of a"),
+        (2, [(10, None), (20, None), (30, None)], [(1, 20), (2, 20)], "1 recommended movies are denied to their user"),
+    ],
+)
+def test_a_run_against_a_rule_is_not_published(spark, most, allowed, denied, sentence):
+    rules = {
+        "allowed": spark.createDataFrame(allowed, f"{c.MOVIE_ID} BIGINT, {c.GENRES} STRING"),
+        "denied": spark.createDataFrame(denied, PAIRS),
+    }
+    promised = replace(PROMISED, max_per_genre=most)
+    if sentence is None:
+        assert check(spark, GOOD, promised, **rules)["rows"] == len(GOOD)
+    else:
+        with pytest.raises(ScoringFailed, match=f"the run is not published: {sentence}"):
+            check(spark, GOOD, promised, **rules)
+
+
+def test_a_user_to_whom_the_rest_is_denied_may_be_missing(spark):
+    """User 2 has rated two of the three movies."""
+    others = GOOD[:2]
+    with pytest.raises(ScoringFailed, match="1 users are missing"):
+        check(spark, others)
+    check(spark, others, denied=spark.createDataFrame([(2, 30)], PAIRS))

@@ -21,7 +21,8 @@ from recmodel import columns as c
 TABLE_COLUMNS = {
     "user_id": "BIGINT", "rank": "INTEGER", "movie_id": "BIGINT", "title": "VARCHAR", "retrieval_score": "FLOAT",
     "predicted_rating": "FLOAT", "source": "VARCHAR", "model_version": "VARCHAR",
-    "scored_at": "TIMESTAMP WITH TIME ZONE", "run_date": "DATE",
+    "scored_at": "TIMESTAMP WITH TIME ZONE",
+    "because_movie_id": "BIGINT", "because_title": "VARCHAR", "run_date": "DATE",
 }  # fmt: skip
 
 
@@ -193,7 +194,7 @@ def test_spark_sql_reads_the_tables(spark, nightly):
     assert types == {
         "user_id": "bigint", "rank": "int", "movie_id": "bigint", "title": "string", "retrieval_score": "float",
         "predicted_rating": "float", "source": "string", "model_version": "string", "scored_at": "timestamp",
-        "run_date": "date",
+        "because_movie_id": "bigint", "because_title": "string", "run_date": "date",
     }  # fmt: skip
     top = spark.sql(
         "select user_id, count(*) as n from recommendations where run_date = '2026-01-31' and rank <= 3 "

@@ -14,6 +14,7 @@ from conftest import make_ratings, write_movielens
 
 from recmodel import artifact, incremental, monitoring, settings, tables
 from recmodel import columns as c
+from recmodel.errors import InputRejected, UsageRejected
 from recmodel.histories import ratings_by_user
 from recmodel.jobs import nightly, train
 
@@ -157,8 +158,14 @@ def test_an_incremental_night_gives_what_a_full_one_gives(two_nights, default_mo
 def test_rows_are_carried_only_where_nothing_but_ratings_has_changed(tmp_path):
     """Of the newest run, of that date or before, of all users, that was incremental too and has the same conditions."""
     version = SimpleNamespace(manifest={"files": {"a": "1"}})
-    chosen = settings.load().scoring
-    conditions = incremental.conditions(chosen, "retrieval", version)
+    denied = tmp_path / "denied.csv"
+    denied.write_text("userId,movieId\n1,2\n")
+
+    def conditions_of(rank_by="retrieval", version=version, **changed):
+        rules = {"deny_pairs": str(denied), **changed.pop("rules", {})}
+        return incremental.conditions(settings.load(rules=rules, **changed), rank_by, version)
+
+    conditions = conditions_of()
     runs = {
         "2026-02-01": {},
         "2026-02-02": {"conditions": "others"},
@@ -172,14 +179,29 @@ def test_rows_are_carried_only_where_nothing_but_ratings_has_changed(tmp_path):
     found = {day: incremental.earlier(tmp_path, date(2026, 2, day), conditions) for day in (1, 5, 6, 7)}
     assert {day: run["run_date"][-2:] for day, run in found.items()} == {1: "01", 5: "01", 6: "06", 7: "06"}
     assert incremental.earlier(tmp_path, date(2026, 1, 31), conditions) is None
-    same = incremental.conditions(chosen.model_copy(update={"incremental": True}), "retrieval", version)
-    others = (
-        incremental.conditions(chosen.model_copy(update={"top_n": 11}), "retrieval", version),
-        incremental.conditions(chosen, "rating", version),
-        incremental.conditions(chosen, "retrieval", SimpleNamespace(manifest={"files": {"a": "2"}})),
-    )
-    assert same == conditions
-    assert conditions not in others
+    assert conditions_of(scoring={"incremental": True}) == conditions
+    denied.write_text("userId,movieId\n1,3\n")
+    others = [
+        conditions_of(),
+        conditions_of(scoring={"top_n": 11}),
+        conditions_of(rules={"max_per_genre": 3}),
+        conditions_of(rules={"deny": {"genres": ["Horror"]}}),
+        conditions_of(input={"rating_max": 10}),
+        conditions_of("rating"),
+        conditions_of(version=SimpleNamespace(manifest={"files": {"a": "2"}})),
+    ]
+    assert len({conditions, *others}) == 1 + len(others)
+    denied.unlink()
+    with pytest.raises(InputRejected, match="denied.csv does not exist; rules.deny_pairs takes .* userId and movieId"):
+        conditions_of()
+
+
+def test_lists_are_not_carried_where_other_movies_may_be_recommended_every_night(
+    toy, toy_models, tmp_path, score_here, monkeypatch
+):
+    monkeypatch.setenv("RECMODEL_RULES__MIN_RATINGS", "2")
+    with pytest.raises(UsageRejected, match=r"choose one of scoring\.incremental and rules\.min_ratings"):
+        score_here("--data", toy, "--models", toy_models, "--output", tmp_path / "o", "--incremental")
 
 
 def test_a_fingerprint_is_another_when_any_rating_is_another(spark):

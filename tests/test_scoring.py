@@ -20,7 +20,14 @@ from recmodel.histories import equal_shares, histories, of_asked, partition_star
 from recmodel.popularity import popularity
 
 REQUEST = scoring.TopNRequest(
-    n=5, rank_by="retrieval", candidates=10, include_seen=False, min_history=1, block_bytes=1 << 20, threads=1
+    n=5,
+    rank_by="retrieval",
+    candidates=10,
+    include_seen=False,
+    min_history=1,
+    liked_from=2.75,
+    block_bytes=1 << 20,
+    threads=1,
 )
 
 
@@ -167,6 +174,7 @@ def test_spark_gives_the_same_rows_and_loads_the_model_once_a_worker(spark, case
         spark.createDataFrame([], schema).repartition(4)
     )  # fmt: skip
     frame = scoring.recommend(users, spark.sparkContext.broadcast(payload), REQUEST, stats).toPandas()
+    frame = frame.astype({c.BECAUSE_MOVIE_ID: "Int64"})  # which pandas has where there are nulls
     expected = scoring.recommend_block(case.model, everybody, payload, REQUEST)
     order = [c.USER_ID, c.RANK]
     pd.testing.assert_frame_equal(
@@ -216,6 +224,16 @@ def test_histories_of_users_asked_for_include_those_without_any(spark, rated):
     by_user = ratings_by_user(rated)
     assert sorted(map(tuple, by_user.collect())) == [(2, 4, 2, None), (7, 1, 1, None), (9, 1, 1, None)]
     assert sorted(map(tuple, of_asked(by_user, asked).collect())) == [(1, 0, 0, 0), (9, 1, 1, 0), (100, 0, 0, 0)]
+
+
+def test_histories_carry_what_is_denied(spark, rated):
+    """To users who have rated, null to the others; nobody becomes a user by being denied something."""
+    denied = spark.createDataFrame([(2, 99), (2, 30), (500, 1)], f"{c.USER_ID} BIGINT, {c.MOVIE_ID} BIGINT")
+    frame = histories(rated, None, [7], (), denied)
+    assert collected(frame) == collected(histories(rated, None, [7]))
+    assert [row[c.DENIED_MOVIE_IDS] and sorted(row[c.DENIED_MOVIE_IDS]) for row in frame.collect()] == [
+        [30, 99], None, None,
+    ]  # fmt: skip
 
 
 def test_partitions_are_of_equal_work(spark):

@@ -1,6 +1,7 @@
 """Settings: which source wins, and what is said of a bad value."""
 
 import pytest
+from conftest import ROOT
 
 from recmodel import settings
 from recmodel.errors import UsageRejected
@@ -20,6 +21,7 @@ def test_relative_paths_start_at_the_project_whatever_the_working_directory(monk
     monkeypatch.chdir(tmp_path)
     assert settings.load().paths == expected
     assert settings.load(paths={"data": settings.SAMPLE}).paths.data == settings.SAMPLE
+    assert settings.load(rules={"deny_pairs": "denied.csv"}).rules.deny_pairs == str(ROOT / "denied.csv")
 
 
 @pytest.mark.parametrize(
@@ -62,6 +64,14 @@ def test_a_settings_file_of_ones_own_holds_only_what_differs(monkeypatch, tmp_pa
     assert (
         settings.origins()["scoring.top_n"] == f"{tmp_path}/conf/settings.yaml; the default is {before.scoring.top_n}"
     )
+
+
+@pytest.mark.parametrize("years", [99, "1999-2000", "soon..", "1990..19999", 1999.5])
+def test_years_are_years_or_ranges_of_them(years):
+    good = [1999, "..1959", "1990..1999", "2010.."]
+    assert settings.load(rules={"deny": {"years": good}}).rules.deny.years == good
+    with pytest.raises(UsageRejected, match=r"rules\.deny\.years\.4"):
+        settings.load(rules={"deny": {"years": [*good, years]}})
 
 
 def test_the_notebooks_presets_are_its_own():

@@ -144,6 +144,22 @@ def test_a_run_on_s3_replaces_that_of_its_date_and_the_oldest_dates_go(s3):
     assert stores.names(f"{output}/.store/staging") == []
 
 
+def test_a_table_on_s3_gets_the_columns_of_a_newer_version(s3):
+    output = f"{s3}/columns"
+    stage(output, "a").publish({}, 90)
+    newer = stage(output, "b", DAY + timedelta(1))
+    for name in DATA:
+        rows = pa.table({c.USER_ID: pa.array([1], pa.int64()), "label": ["b"], c.BECAUSE_TITLE: ["Heat (1995)"]})
+        with stores.create(f"{newer.table(name)}/part-00000-x.zstd.parquet") as sink:
+            pq.write_table(rows, sink)
+    newer.publish({}, 90)
+    table = deltalake.DeltaTable(f"{output}/recommendations").to_pyarrow_dataset().to_table().to_pydict()
+    of = dict(zip(zip(table[c.RUN_DATE], table[c.USER_ID], strict=True), table[c.BECAUSE_TITLE], strict=True))
+    assert of == {(DAY, user): None for user in (1, 2, 3, 4)} | {
+        (DAY + timedelta(1), user): title for user, title in ((1, "Heat (1995)"), (3, None), (4, None))
+    }
+
+
 def test_a_reader_of_a_user_opens_one_file(s3):
     """By the statistics in the log, without reading the files' footers."""
     output = f"{s3}/skips"

@@ -2,7 +2,8 @@
 -- of your --output for /data/output. Repeat the last four lines after each night: they add and drop dates.
 CREATE EXTERNAL TABLE IF NOT EXISTS recommendations (
     user_id BIGINT, rank INT, movie_id BIGINT, title STRING, retrieval_score FLOAT, predicted_rating FLOAT,
-    source STRING, model_version STRING, scored_at TIMESTAMP
+    source STRING, model_version STRING, scored_at TIMESTAMP,
+    because_movie_id BIGINT, because_title STRING
 )
 PARTITIONED BY (run_date DATE) STORED AS PARQUET LOCATION '/data/output/recommendations';
 CREATE EXTERNAL TABLE IF NOT EXISTS predicted_ratings (
@@ -20,7 +21,8 @@ PARTITIONED BY (run_date DATE) STORED AS PARQUET LOCATION '/data/output/users';
 -- has read one before: REFRESH TABLE.
 CREATE EXTERNAL TABLE IF NOT EXISTS latest_recommendations (
     user_id BIGINT, rank INT, movie_id BIGINT, title STRING, retrieval_score FLOAT, predicted_rating FLOAT,
-    source STRING, model_version STRING, scored_at TIMESTAMP
+    source STRING, model_version STRING, scored_at TIMESTAMP,
+    because_movie_id BIGINT, because_title STRING
 )
 STORED AS PARQUET LOCATION '/data/output/latest/recommendations';
 CREATE EXTERNAL TABLE IF NOT EXISTS latest_predicted_ratings (

@@ -6,7 +6,8 @@ USE hive.recmodel;
 
 CREATE TABLE IF NOT EXISTS recommendations (
     user_id BIGINT, rank INTEGER, movie_id BIGINT, title VARCHAR, retrieval_score REAL, predicted_rating REAL,
-    source VARCHAR, model_version VARCHAR, scored_at TIMESTAMP, run_date DATE
+    source VARCHAR, model_version VARCHAR, scored_at TIMESTAMP,
+    because_movie_id BIGINT, because_title VARCHAR, run_date DATE
 )
 WITH (format = 'PARQUET', external_location = 'file:///data/output/recommendations', partitioned_by = ARRAY['run_date']);
 CREATE TABLE IF NOT EXISTS predicted_ratings (
@@ -23,7 +24,8 @@ WITH (format = 'PARQUET', external_location = 'file:///data/output/users', parti
 -- The newest run alone, without the column run_date; nothing has to be repeated for these.
 CREATE TABLE IF NOT EXISTS latest_recommendations (
     user_id BIGINT, rank INTEGER, movie_id BIGINT, title VARCHAR, retrieval_score REAL, predicted_rating REAL,
-    source VARCHAR, model_version VARCHAR, scored_at TIMESTAMP
+    source VARCHAR, model_version VARCHAR, scored_at TIMESTAMP,
+    because_movie_id BIGINT, because_title VARCHAR
 )
 WITH (format = 'PARQUET', external_location = 'file:///data/output/latest/recommendations');
 CREATE TABLE IF NOT EXISTS latest_predicted_ratings (
