@@ -210,12 +210,12 @@ def _weights(version: artifact.ModelVersion) -> HistoryWeights:
     def array(name: str) -> np.ndarray:
         return stored.get_tensor(f"{name}/.ATTRIBUTES/VARIABLE_VALUE")
 
-    if not stored.has_tensor("_towers/_seen_vectors/.ATTRIBUTES/VARIABLE_VALUE"):
+    if not stored.has_tensor("_towers/seen_vectors/.ATTRIBUTES/VARIABLE_VALUE"):
         raise UsageRejected(f"model {version.name} is of an architecture whose catalogue is fixed; leave out --movies")
     from recmodel.history_model import HistoryWeights
 
     return HistoryWeights(
-        movie_ids=array("_movies/ids"), seen_vectors=array("_towers/_seen_vectors"),
+        movie_ids=array("_movies/ids"), seen_vectors=array("_towers/seen_vectors"),
         average_seen=array("_towers/_prior"), movie_vectors=array("_towers/movie_vectors"),
         traits=array("_towers/_traits")[:-1], movie_bias=array("_towers/_movie_bias"),
         ridge=np.diag(array("_towers/_ridge")), mean_rating=3.5, liking=0.2, prior_weight=1.0, rating_range=(0.5, 5.0),
