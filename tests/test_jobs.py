@@ -318,7 +318,7 @@ def test_executors_in_other_processes_give_the_same_rows(toy_runs):
             if one[column].dtype == np.float32:
                 assert one[column].to_numpy() == pytest.approx(other[column].to_numpy(), abs=1e-6, nan_ok=True)
             else:
-                assert one[column].tolist() == other[column].tolist()
+                assert one[column].equals(other[column])  # nulls where nulls are
 
 
 def test_only_the_users_asked_for_are_scored_and_new_ones_get_what_is_popular(toy_runs, toy):
