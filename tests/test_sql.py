@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections import Counter
 from datetime import date, datetime, timezone
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from statistics import fmean
 
@@ -267,24 +267,12 @@ def on_delta(tmp_path_factory):
         yield lambda query: connection.execute(query).fetchall()
 
 
-@pytest.mark.parametrize("name", QUERIES)
-def test_duckdb(on_duckdb, name):
-    assert_same(on_duckdb(query(name)), name)
-
-
-@pytest.mark.parametrize("name", QUERIES)
-def test_spark_sql(on_spark, name):
-    assert_same(on_spark(query(name)), name)
-
-
-@pytest.mark.parametrize("name", OF_TABLES)
-def test_trinos_dialect(on_trino, name):
-    assert_same(on_trino(query(name)), name)
-
-
-@pytest.mark.parametrize("name", OF_TABLES)
-def test_delta_tables(on_delta, name):
-    assert_same(on_delta(query(name)), name)
+@pytest.mark.parametrize(
+    ("engine", "name"),
+    [*product(("on_duckdb", "on_spark"), QUERIES), *product(("on_trino", "on_delta"), OF_TABLES)],
+)
+def test_queries(request, engine, name):
+    assert_same(request.getfixturevalue(engine)(query(name)), name)
 
 
 @pytest.mark.parametrize("engine", ["pandas", "polars"])

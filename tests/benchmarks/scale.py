@@ -84,11 +84,7 @@ class Row:
 
     @property
     def verdict(self) -> str:
-        if not self.goal:
-            return ""
-        sign, limit = self.goal.split()
-        met = self.measured >= float(limit) if sign == ">=" else self.measured <= float(limit)
-        return "met" if met else "missed"
+        return workload.verdict(self.measured, self.goal)
 
 
 # -- rows -------------------------------------------------------------------------------------------------------------

@@ -70,10 +70,7 @@ class Row:
 
     @property
     def verdict(self) -> str:
-        if not self.goal:
-            return ""
-        sign, limit = self.goal.split()
-        return "met" if (self.ratio >= float(limit) if sign == ">=" else self.ratio <= float(limit)) else "missed"
+        return workload.verdict(self.ratio, self.goal)
 
 
 def medians(contenders: dict[str, Callable[[], Any]], repeat: int) -> dict[str, float]:

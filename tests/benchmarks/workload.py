@@ -19,6 +19,14 @@ from recmodel.embedding_model import EmbeddingWeights
 from recmodel.history_model import HistoryWeights
 
 
+def verdict(measured: float, goal: str) -> str:
+    """'met' or 'missed', for a goal such as '>= 20' or '<= 0.9'; empty where there is none."""
+    if not goal:
+        return ""
+    sign, limit = goal.split()
+    return "met" if (measured >= float(limit) if sign == ">=" else measured <= float(limit)) else "missed"
+
+
 @dataclass(frozen=True)
 class Source:
     """Real ratings and the model of histories fitted to them."""
