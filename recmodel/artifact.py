@@ -8,7 +8,6 @@ its manifest is written last, and without one it is no version. It never changes
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import shutil
@@ -26,7 +25,7 @@ from pyarrow import fs
 
 from recmodel import stores
 from recmodel.errors import ModelRejected
-from recmodel.files import sha256
+from recmodel.files import sha256, sha256_of
 from recmodel.settings import Preset
 from recmodel.stores import Location
 
@@ -110,8 +109,7 @@ def write_version(
             "git_commit": _git_commit(),
             "files": files,
         }
-        content = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
-        name = f"{created:%Y%m%dT%H%M%SZ}-{preset_name}-{content[:8]}"
+        name = f"{created:%Y%m%dT%H%M%SZ}-{preset_name}-{sha256_of(files)[:8]}"
         if remote:
             fs.copy_files(str(aside), name, fs.LocalFileSystem(), stores.file_system(models))
             _write_json(stores.below(models, name, _MANIFEST), manifest)

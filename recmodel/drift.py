@@ -28,9 +28,11 @@ class Night:
 
 def alike(run: dict[str, Any], other: dict[str, Any]) -> bool:
     """Whether two run.json are of runs made in the same way, so that their figures can be compared."""
-    same = all(run.get(key) == other.get(key) for key in ("all_users", "rank_by"))
-    same = same and run["settings"]["scoring"]["top_n"] == other["settings"]["scoring"]["top_n"]
-    return same and _rules(run) == _rules(other)
+    return _made_by(run) == _made_by(other)
+
+
+def _made_by(run: dict[str, Any]) -> tuple[Any, ...]:
+    return run.get("all_users"), run.get("rank_by"), run["settings"]["scoring"]["top_n"], _rules(run)
 
 
 def _rules(run: dict[str, Any]) -> dict[str, Any]:

@@ -1,8 +1,9 @@
-"""Checksums of files, and whether a folder can be written."""
+"""Checksums, of files and of values, and whether a folder can be written."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from pathlib import Path
 
@@ -19,6 +20,11 @@ def sha256(path: Path) -> str:
         while chunk := opened.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def sha256_of(value: object) -> str:
+    """Of what JSON can hold, whatever the order of keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def is_writable(folder: Path) -> bool:

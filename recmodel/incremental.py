@@ -6,8 +6,6 @@ the rows of the others. Together they are what scoring everybody would give, but
 
 from __future__ import annotations
 
-import hashlib
-import json
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,7 +34,7 @@ def conditions(chosen: settings.Settings, rank_by: str, version: artifact.ModelV
         "rules": chosen.rules.model_dump(),
         "denied": denied and files.sha256(data.find_ids(Path(denied), c.PAIRS)),
     }
-    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
+    return files.sha256_of(decides)
 
 
 def earlier(output: Location, run_date: date, same_conditions: str) -> dict[str, Any] | None:

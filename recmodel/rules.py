@@ -142,6 +142,5 @@ def _fitting(row: np.ndarray, of_genre: np.ndarray, room: np.ndarray, cap: Cap) 
 
 def _of(users: np.ndarray, pairs: Pairs) -> Pairs:
     """The pairs of these users (ascending), who are called by their place."""
-    place = np.searchsorted(users, pairs.user).clip(max=len(users) - 1)
-    theirs = users[place] == pairs.user
+    place, theirs = lookup.rows(users, pairs.user)
     return Pairs(place[theirs], pairs.row[theirs])

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from pyspark import Broadcast
     from pyspark.sql import DataFrame
 
+    from recmodel.console import Progress
+
 
 @dataclass(frozen=True)
 class Payload:
@@ -119,9 +121,7 @@ class MergeWorkerStats(AccumulatorParam[WorkerStats]):
 
 
 @contextmanager
-def watched(
-    stats: Accumulator[WorkerStats], users: int, progress: Callable[[int, int, str], None], seconds: float = 0.5
-) -> Iterator[None]:
+def watched(stats: Accumulator[WorkerStats], users: int, progress: Progress, seconds: float = 0.5) -> Iterator[None]:
     """Tells `progress`, so often and at the end, how many of the users were scored inside this context."""
     before, ended = stats.value.users, threading.Event()
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -17,9 +17,11 @@ from recmodel.history_model import HistoryBatches, HistoryModel, HistoryWeights
 from recmodel.quiet_tensorflow import tf
 from recmodel.settings import EmbeddingPreset, Preset
 
+if TYPE_CHECKING:
+    from recmodel.console import Progress
+
 Arrays = dict[str, np.ndarray]  # the columns of ratings, by name
 Weights = EmbeddingWeights | HistoryWeights
-TellProgress = Callable[[int, int, str], None]  # what is done, of how much, and what is counted
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ def train(
     *,
     seed: int,
     rating_range: tuple[float, float],
-    progress: TellProgress | None = None,
+    progress: Progress | None = None,
 ) -> Trained:
     """Fits a model. The same arguments give the same model.
 
@@ -172,7 +174,7 @@ def _fit(
 class _Clock(tf.keras.callbacks.Callback):
     """Times the epochs, and tells `progress` of each step."""
 
-    def __init__(self, examples: int, progress: TellProgress | None) -> None:
+    def __init__(self, examples: int, progress: Progress | None) -> None:
         super().__init__()
         self.seconds: list[float] = []
         self._examples = examples
