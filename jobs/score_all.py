@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import tempfile
 import uuid
 from datetime import date, datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 import pyarrow as pa
@@ -106,23 +104,23 @@ def run(
     with tables.locked(output):
         version, rank_by = _check_model(chosen, model_version, stage)
         conditions, before = _continues(chosen, rank_by, version, run_date, users_file)
+        catalogue = version.catalogue()
 
         with stage("read and check the input"):
             folder = data.data_dir(chosen.paths.data, chosen.paths.sample)
             staged = tables.staged(output, run_date, _key(chosen, conditions, before, folder, users_file))
-            taken_in = staging.take_in(folder, users_file, version.catalogue(), chosen.input, chosen.rules, staged)
+            staging.take_in(folder, users_file, catalogue, chosen.input, chosen.rules, staged)
 
         with stage("start Spark"):
             from recmodel import resources, serving, session
 
             model = serving.pack(version.saved_model)
-            movies = version.catalogue().num_rows
-            needs = resources.needs(len(model), movies, chosen.scoring.block_mib << 20)
+            needs = resources.needs(len(model), catalogue.num_rows, chosen.scoring.block_mib << 20)
             spark = session.start("recmodel score", ship_package=True, needs=needs)
 
         try:
             outcome = _score(
-                spark, staged, version, model, rank_by, taken_in, before, chosen, users_file is not None, stage
+                spark, staged, version, catalogue, model, rank_by, before, chosen, users_file is not None, stage
             )
         except RecmodelError:
             staged.discard()
@@ -169,29 +167,23 @@ def _foresee(chosen: settings.Settings, run_date: date, *, model_version: str | 
         with stage("read and check the input"):
             folder = data.data_dir(chosen.paths.data, aside)
             key = _key(chosen, conditions, before, folder, users_file)
-            taken_in = staging.take_in(folder, users_file, catalogue, chosen.input, chosen.rules, staged)
+            staging.take_in(folder, users_file, catalogue, chosen.input, chosen.rules, staged)
         with stage("start Spark"):
             from recmodel import session
 
             spark = session.start("recmodel score --dry-run")
         try:
             session.check_reach(spark, output)
-            with stage("count the ratings"):
-                counted = staging.count(
-                    spark, staged, taken_in, catalogue, chosen.rules, fingerprint=before is not None
-                )
-                by_user, scored = staging.users(spark, staged, before, only_some=users_file is not None)
-            with stage("divide the users"):
-                plan = staging.plan(staged, by_user, chosen.scoring, session.slots(spark))
-                to_score = plan["users"] if scored is None else scored.count()
+            work = _divide(spark, staged, catalogue, before, chosen, users_file is not None, stage)
         finally:
             spark.stop()
+    counted, plan = work.counted, work.plan
     published = tables.run_dates(output)
     facts = {
         "run date": f"{run_date}, published already: it would be replaced" if run_date in published else run_date,
         "model version": version.name,
         "ranked by": rank_by,
-        "users to score": f"{to_score:,} of {plan['users']:,}",
+        "users to score": f"{work.users_scored:,} of {plan['users']:,}",
         "movies in the catalogue": _movies(catalogue.num_rows, counted["movies_allowed"]),
         "partitions": f"{len(plan['starts']) + 1:,}",
         "recommendations": f"up to {plan['users'] * chosen.scoring.top_n:,} rows",
@@ -243,16 +235,47 @@ def _key(
         "incremental": chosen.scoring.incremental,
         "before": before and before["run_id"],
     }
-    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:12]
+    return files.sha256_of(decides)[:12]
+
+
+class _Work(NamedTuple):
+    """Who is in a run; see `staging`."""
+
+    counted: dict[str, Any]
+    by_user: DataFrame
+    to_score: DataFrame | None
+    plan: dict[str, Any]
+    users_scored: int
+
+
+def _divide(
+    spark: SparkSession,
+    staged: tables.Staged,
+    catalogue: pa.Table,
+    before: dict[str, Any] | None,
+    chosen: settings.Settings,
+    only_some: bool,
+    stage: console.Stages,
+) -> _Work:
+    """Counts what was taken in and divides the users, which is all that comes before they are scored."""
+    from recmodel import session
+
+    with stage("count the ratings"):
+        counted = staging.count(spark, staged, catalogue, chosen.rules, fingerprint=chosen.scoring.incremental)
+        by_user, to_score = staging.users(spark, staged, before, only_some=only_some)
+    with stage("divide the users"):
+        plan = staging.plan(staged, by_user, chosen.scoring, session.slots(spark))
+        users_scored = plan["users"] if to_score is None else to_score.count()
+    return _Work(counted, by_user, to_score, plan, users_scored)
 
 
 def _score(
     spark: SparkSession,
     staged: tables.Staged,
     version: artifact.ModelVersion,
+    catalogue: pa.Table,
     model: bytes,
     rank_by: str,
-    taken_in: dict[str, Any],
     before: dict[str, Any] | None,
     chosen: settings.Settings,
     only_some: bool,
@@ -264,18 +287,8 @@ def _score(
     from recmodel import checks, histories, resources, rules, scoring, session
     from recmodel.stores import spark_path
 
-    catalogue = version.catalogue()
-    with stage("count the ratings"):
-        counted = staging.count(
-            spark, staged, taken_in, catalogue, chosen.rules, fingerprint=chosen.scoring.incremental
-        )
-        ratings = staging.ratings(spark, staged)
-        by_user, to_score = staging.users(spark, staged, before, only_some=only_some)
-
-    with stage("divide the users"):
-        plan = staging.plan(staged, by_user, chosen.scoring, session.slots(spark))
-        users_scored = plan["users"] if to_score is None else to_score.count()
-
+    counted, by_user, to_score, plan, users_scored = _divide(spark, staged, catalogue, before, chosen, only_some, stage)
+    ratings = staging.ratings(spark, staged)
     movies, denied = staging.movies(staged), staging.denied(spark, staged, chosen.rules)
     payload = scoring.Payload(
         model_version=version.name,

@@ -76,7 +76,6 @@ def take_in(
 def count(
     spark: SparkSession,
     staged: tables.Staged,
-    taken_in: dict[str, Any],
     catalogue: pa.Table,
     rules: Rules,
     *,
@@ -87,11 +86,10 @@ def count(
     Writes the rejects.
 
     Args:
-        taken_in: what `take_in` returned.
         fingerprint: with fingerprints of the users' ratings, by which a later run sees which have changed.
 
     Returns:
-        `taken_in`, with the superseded ratings among the rejects, and how many movies may be recommended.
+        What `take_in` returned, with the superseded ratings among the rejects, and how many movies may be recommended.
 
     Raises:
         UsageRejected: see `rules.allowed`.
@@ -103,6 +101,8 @@ def count(
     known = staged.remembered(_COUNTED)
     if known is not None:
         return known
+    taken_in = staged.remembered(_TAKEN_IN)
+    assert taken_in is not None
     rows = ratings(spark, staged)
     movie_id = catalogue.column(c.MOVIE_ID).to_numpy()
     rated = _read_arrays(staged.scratch(_RATED))
