@@ -45,10 +45,7 @@ def evaluate(**flags: Any) -> None:
     folder = Path(flags["folder"] or chosen.paths.evaluation)
 
     with stage("read ratings and movies"):
-        intake = data.Intake(chosen.input)
-        source = data.data_dir(chosen.paths.data, chosen.paths.sample)
-        catalogue = data.read_catalogue(source, intake)
-        ratings = data.read_ratings(source, catalogue, intake)
+        catalogue, ratings, _ = data.read(chosen.paths.data, chosen.paths.sample, chosen.input)
 
     with stage("start TensorFlow and Spark"):
         from recmodel import evaluation, session, training

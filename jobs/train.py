@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
-import pyarrow as pa
 
 from recmodel import artifact, console, data, files, options, settings, stores
 from recmodel import columns as c
@@ -69,7 +68,7 @@ def run(chosen: settings.Settings, preset: settings.Preset, *, gate: bool) -> ar
     stage = console.Stages()
 
     with stage("read ratings and movies"):
-        catalogue, ratings, intake = _read(chosen, chosen.paths.sample)
+        catalogue, ratings, intake = data.read(chosen.paths.data, chosen.paths.sample, chosen.input)
         fingerprint = data.fingerprint(ratings, catalogue)
 
     with stage("start TensorFlow"):
@@ -123,14 +122,6 @@ def run(chosen: settings.Settings, preset: settings.Preset, *, gate: bool) -> ar
     return version
 
 
-def _read(chosen: settings.Settings, sample: str) -> tuple[pa.Table, pa.Table, data.Intake]:
-    """(`columns.CATALOGUE`, `columns.RATINGS`, what was refused)."""
-    intake = data.Intake(chosen.input)
-    folder = data.data_dir(chosen.paths.data, sample)
-    catalogue = data.read_catalogue(folder, intake)
-    return catalogue, data.read_ratings(folder, catalogue, intake), intake
-
-
 def _foresee(chosen: settings.Settings) -> None:
     """Reads the input and looks at the folder of models, as `run` would; says what it would train on.
 
@@ -142,7 +133,7 @@ def _foresee(chosen: settings.Settings) -> None:
     if not stores.is_uri(models) and not files.is_writable(Path(models)):
         raise UsageRejected(f"{models} cannot be written; choose another --models")
     with console.Stages()("read ratings and movies"), tempfile.TemporaryDirectory() as aside:
-        catalogue, ratings, intake = _read(chosen, aside)
+        catalogue, ratings, intake = data.read(chosen.paths.data, aside, chosen.input)
     would = {
         "preset": chosen.training.preset,
         "ratings": f"{ratings.num_rows:,}, {chosen.training.test_share:.0%} of them held out",

@@ -127,6 +127,6 @@ def _absolute(path: AnyPath) -> str:
 
 
 def _data(data: AnyPath) -> str:
-    from recmodel import settings
+    from recmodel import options
 
-    return settings.SAMPLE if data == settings.SAMPLE else _absolute(data)
+    return options.of_data(os.fspath(data))

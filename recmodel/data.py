@@ -172,6 +172,18 @@ def read_ratings(folder: Path, catalogue: pa.Table, intake: Intake) -> pa.Table:
     return pa.Table.from_batches(stream_ratings(folder, catalogue, intake), schema=c.RATINGS)
 
 
+def read(place: str, sample_cache: str, limits: Input) -> tuple[pa.Table, pa.Table, Intake]:
+    """(`columns.CATALOGUE`, `columns.RATINGS`, what was refused) of the directory that `--data` means.
+
+    Raises:
+        InputRejected, UsageRejected: see `data_dir`, `read_catalogue` and `read_ratings`.
+    """
+    intake = Intake(limits)
+    folder = data_dir(place, sample_cache)
+    catalogue = read_catalogue(folder, intake)
+    return catalogue, read_ratings(folder, catalogue, intake), intake
+
+
 def history_of(user_id: int, batches: Iterable[pa.RecordBatch]) -> tuple[np.ndarray, np.ndarray]:
     """The movie ids a user has rated and their latest ratings, from batches of `columns.RATINGS`."""
     mine = [batch.filter(pc.equal(batch.column(c.USER_ID), user_id)) for batch in batches]

@@ -16,7 +16,7 @@ CONTEXT = {"max_content_width": 100, "help_option_names": ["-h", "--help"]}
 
 
 def _data(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
-    return value if value in (None, SAMPLE) else absolute(value)
+    return None if value is None else of_data(value)
 
 
 def path(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
@@ -59,6 +59,11 @@ def for_spark() -> list[str]:
 def absolute(given: str) -> str:
     """A path from the root, or an address as it is."""
     return given if stores.is_uri(given) else os.path.abspath(Path(given).expanduser())
+
+
+def of_data(given: str) -> str:
+    """What `--data` takes: the word for the sample, or as `absolute`."""
+    return given if given == SAMPLE else absolute(given)
 
 
 data = click.option(
