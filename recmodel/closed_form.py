@@ -114,20 +114,20 @@ def _right_singular_vectors(
     starts = np.linspace(0, ratings.users, _SLICES + 1).astype(int)
     slices = [slice(*bounds) for bounds in pairwise(starts)]
     of_users = [matrix[rows] for rows in slices]
-    threads = ThreadPoolExecutor()
-
-    def times(vectors: np.ndarray) -> np.ndarray:
-        return np.vstack([*threads.map(lambda some: some @ vectors, of_users), content @ vectors])
-
-    def transposed_times(vectors: np.ndarray) -> np.ndarray:
-        rated = threads.map(lambda some, rows: some.T @ vectors[rows], of_users, slices)
-        return sum(rated, start=content.T @ vectors[ratings.users :])
-
     width = min(dim + 32, ratings.movies, ratings.users + len(content))
     basis = np.random.RandomState(seed).standard_normal((ratings.movies, width)).astype(np.float32)
-    for _ in range(4):
-        basis = _orthonormal(transposed_times(_orthonormal(times(basis))))
-    image = times(basis)
+    with ThreadPoolExecutor() as threads:
+
+        def times(vectors: np.ndarray) -> np.ndarray:
+            return np.vstack([*threads.map(lambda some: some @ vectors, of_users), content @ vectors])
+
+        def transposed_times(vectors: np.ndarray) -> np.ndarray:
+            rated = threads.map(lambda some, rows: some.T @ vectors[rows], of_users, slices)
+            return sum(rated, start=content.T @ vectors[ratings.users :])
+
+        for _ in range(4):
+            basis = _orthonormal(transposed_times(_orthonormal(times(basis))))
+        image = times(basis)
     squared, rotation = np.linalg.eigh((image.T @ image).astype(np.float64))
     largest = slice(None, -min(dim, width) - 1, -1)
     return basis @ rotation[:, largest].astype(np.float32), np.maximum(squared[largest], 1e-9)
