@@ -9,6 +9,7 @@ The functions that run in Spark's Python workers need TensorFlow, NumPy and pand
 
 from __future__ import annotations
 
+import os
 import resource
 import threading
 import time
@@ -151,6 +152,8 @@ def _model(payload: Payload, request: TopNRequest, stats: Accumulator[WorkerStat
     key = payload.model_version, None if payload.allowed is None else payload.allowed.tobytes()
     if key not in _loaded:
         started = time.perf_counter()
+        # oneDNN keeps a kernel for every shape it meets, and every block is of another: 3 KiB a user that never go.
+        os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
         from recmodel.quiet_tensorflow import tf
 
         tf.config.threading.set_intra_op_parallelism_threads(request.threads)
@@ -229,11 +232,12 @@ def recommend_block(
         denied=denied,
         cap=payload.cap,
         liked_from=request.liked_from,
+        rated="rating" in payload.tasks,
     )
     cold = ~top.known_user | (np.array([len(ids) for ids in seen]) < request.min_history)
     row, because = top.row.copy(), np.where(cold[:, np.newaxis], -1, top.because)
     score = top.retrieval_score.copy() if "retrieval" in payload.tasks else np.full_like(top.retrieval_score, np.nan)
-    rating = top.predicted_rating.copy() if "rating" in payload.tasks else np.full_like(top.predicted_rating, np.nan)
+    rating = top.predicted_rating.copy()
     if cold.any():
         mine = np.flatnonzero(cold)
         lists = ([ids[b] for b in mine] for ids in (None if request.include_seen else seen, denied) if ids is not None)

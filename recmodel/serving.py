@@ -103,6 +103,7 @@ class Recommender:
         denied: Lists | None = None,
         cap: rules.Cap | None = None,
         liked_from: float | None = None,
+        rated: bool = True,
     ) -> TopN:
         """The exact top n of the catalogue for each user; like the signature `recommend`, but faster; see `topn`.
 
@@ -111,6 +112,7 @@ class Recommender:
             cap: see `rules.lists`. With two-stage the candidates that were retrieved are ranked and taken within it;
                 where they do not fill a list, as many more are retrieved of what still fits.
             liked_from: stars, see `reasons.liked`; no reasons are looked for if it is not given.
+            rated: False spares a ranking by retrieval the predicted ratings, which are NaN then.
 
         Raises:
             TypeError: ids that are not integers.
@@ -134,7 +136,7 @@ class Recommender:
         row = np.where(users["known_user"][:, np.newaxis], top.row, -1)
         score = rating = top.score
         if rank_by == "retrieval":
-            rating = self._rate_lists(users["rating"], row)
+            rating = self._rate_lists(users["rating"], row) if rated else np.full_like(score, np.nan)
         else:
             score = self._by_retrieval.scores(users["retrieval"], row)
         because = np.full_like(row, -1)

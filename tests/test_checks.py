@@ -40,6 +40,7 @@ def test_a_good_run_gives_its_figures(spark):
     ("rows", "sentence"),
     [
         (GOOD[:2], "1 users are missing"),
+        ([*GOOD, (4, 1, 10, 0.9, 4.0, "model")], "1 users were not asked for"),
         ([GOOD[0], (1, 3, 20, 0.8, 3.0, "model"), GOOD[2]], "their ranks are not 1, 2, 3"),
         ([GOOD[0], (1, 1, 20, 0.8, 3.0, "model"), GOOD[2]], "their ranks are not 1, 2, 3"),
         ([(1, 2, 20, 0.8, 3.0, "model"), GOOD[2]], "their ranks are not 1, 2, 3"),
