@@ -10,7 +10,8 @@
 
 Each scores with the command itself (`recmodel score`), in processes of its own. Data come from `expand.py`, models from
 `workload.py`: trained on the real ratings, their vectors copied with noise. `--folder` keeps both for the next command;
-`--scale 0.05` is for a quick look. Figures of seconds are those that the run tells of itself in run.json.
+`--scale 0.05` is for a quick look; `--chart growth.svg` draws the growth that `forecasts` measures. Figures of seconds
+are those that the run tells of itself in run.json.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import altair as alt
 import click
 import expand
 import numpy as np
@@ -67,6 +69,7 @@ class Work:
     data: str
     scale: float
     random: bool
+    chart: str | None = None  # an image of the growth, by `forecasts`
 
     def users(self, count: int) -> int:
         return max(1, round(count * self.scale))
@@ -172,12 +175,40 @@ def forecasts(work: Work) -> Iterator[Row]:
     chosen = settings.load(scoring={"top_n": 10})
     version = artifact.open_version(str(models))
     rates = capacity.measure(chosen, _real(work), version, ML25M["movies"])
-    for share in (0.25, 0.5, 1):
-        run = _score(work, "--data", _ratings(work, share), "--models", models)
+    runs = [_score(work, "--data", _ratings(work, share), "--models", models) for share in (0.25, 0.5, 1)]
+    for run in runs:
         foretold = capacity.forecast(rates, run.json["users"], rates.cores).total_seconds
         taken = sum(run.json["seconds"].values())
         what = f"recmodel capacity for {run.json['users']:,} users: {foretold:,.0f} s; off by"
         yield Row(what, f"{taken:,.0f} s", 100 * abs(foretold / taken - 1), "%", "<= 20")
+    if work.chart:
+        _draw_growth(runs, rates, work.chart)
+
+
+def _draw_growth(runs: list[Run], rates: capacity.Rates, path: str) -> None:
+    """Seconds by stage and memory by process, as measured (points), beside the forecast (lines)."""
+    measured, foretold = [], []
+    for run in runs:
+        users, memory = run.json["users"], run.json["peak_mib"]
+        measured += [(users, "seconds", stage, seconds) for stage, seconds in run.json["seconds"].items()]
+        measured += [(users, "GiB", name.replace("_", " "), mib / 1024) for name, mib in memory.items()]
+    for users in np.linspace(0, measured[-1][0], 20):
+        seconds = capacity.forecast(rates, int(users), rates.cores).seconds
+        foretold += [(int(users), "seconds", stage, value) for stage, value in seconds.items()]
+    panels = []
+    for what in ("seconds", "GiB"):
+        marks = []
+        for values, mark in (
+            (measured, alt.MarkDef(type="point", filled=True, size=60)),
+            (foretold, alt.MarkDef("line")),
+        ):
+            rows = [{"users": u, what: value, "of": of} for u, panel, of, value in values if panel == what]
+            chart = alt.Chart(alt.Data(values=rows), mark=mark, width=340, height=260)
+            marks.append(
+                chart.encode(alt.X("users:Q").axis(format="~s"), alt.Y(f"{what}:Q"), alt.Color("of:N", title=None))
+            )
+        panels.append(alt.layer(*marks))
+    alt.hconcat(*panels).resolve_scale(color="independent").save(path)
 
 
 def _others(run: Run) -> Iterator[Row]:
@@ -375,8 +406,8 @@ def csv_seconds(work: Work, folder: str) -> tuple[float, int]:
     intake = data.Intake(limits)
     catalogue = data.read_catalogue(Path(folder), intake)
     batches = data.stream_ratings(Path(folder), catalogue, intake)
-    counts, _ = data.stage_ratings(batches, work.folder / "staged.parquet", catalogue.column(c.MOVIE_ID).to_numpy())
-    return time.perf_counter() - started, int(counts.sum())
+    rated = data.stage_ratings(batches, work.folder / "staged.parquet", catalogue.column(c.MOVIE_ID).to_numpy())
+    return time.perf_counter() - started, int(rated.counts.sum())
 
 
 def _in_a_process(function: str, work: Work, *arguments: str) -> str:
@@ -406,13 +437,20 @@ PARTS: dict[str, Callable[[Work], Iterator[Row]]] = {
 @click.option("--folder", type=click.Path(path_type=Path), help="Keep data and models here; else they are removed.")
 @click.option("--scale", default=1.0, show_default=True, help="Of the number of users and ratings.")
 @click.option("--random", is_flag=True, help="netflix and slice: Gaussian factors, the worst case for an early stop.")
+@click.option("--chart", type=click.Path(), help="forecasts: draw the growth into this file (.svg, .png).")
 @click.option("--json", "as_json", type=click.Path(path_type=Path), help="Also write the rows here.")
 def main(
-    parts: tuple[str, ...], data: str, folder: Path | None, scale: float, random: bool, as_json: Path | None
+    parts: tuple[str, ...],
+    data: str,
+    folder: Path | None,
+    scale: float,
+    random: bool,
+    chart: str | None,
+    as_json: Path | None,
 ) -> None:
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="recmodel-scale-") as scratch:
-        work = Work((folder or Path(scratch)).absolute(), data, scale, random)
+        work = Work((folder or Path(scratch)).absolute(), data, scale, random, chart)
         work.folder.mkdir(parents=True, exist_ok=True)
         for part in parts:
             rows += PARTS[part](work)
