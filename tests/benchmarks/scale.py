@@ -5,6 +5,7 @@
     python tests/benchmarks/scale.py ml25m       162,541 users x 62,423 movies, 25 million ratings; and Spark's ALS
     python tests/benchmarks/scale.py csv         25 million ratings from CSV, read and validated
     python tests/benchmarks/scale.py executors   two executors of a standalone cluster beside one
+    python tests/benchmarks/scale.py incremental a night on which a twentieth of the users have rated, beside all
     python tests/benchmarks/scale.py memory      peak memory of all processes, at two numbers of users
     python tests/benchmarks/scale.py forecasts   what `recmodel capacity` foretells beside runs of three sizes
 
@@ -47,7 +48,7 @@ from recmodel.history_model import HistoryWeights
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from cluster import standalone
 
-DAY = "2026-01-31"
+DAY, NEXT_DAY = "2026-01-31", "2026-02-01"
 ML25M = {"users": 162_541, "movies": 62_423, "ratings": 25_000_095}
 NETFLIX = {"users": 480_189, "movies": 17_770}
 SLICE, BEYOND = 20, {"users": 3_290_000, "movies": 208_000}
@@ -156,6 +157,22 @@ def executors(work: Work) -> Iterator[Row]:
     yield Row("with two", "", seconds[2], "s", "")
 
 
+def incremental(work: Work) -> Iterator[Row]:
+    """MovieLens-25M's size, the night after: one more rating of every twentieth user."""
+    models, folder, later = _history_models(work), _ratings(work, 1), work.folder / f"ratings-later-{work.scale:g}"
+    if not later.exists():
+        _write_later(folder, later)
+    _score(work, "--data", folder, "--models", models, "--incremental")
+    run = _score(work, "--data", later, "--models", models, "--incremental", day=NEXT_DAY)
+    full = _score(work, "--data", later, "--models", models, day=NEXT_DAY)
+    what = (
+        f"{run.json['users']:,} users, of whom {run.json['users_scored']:,} are scored anew, beside all: whole command"
+    )
+    yield Row(what, f"{full.wall:.1f} s", full.wall / run.wall, "x", "")
+    for stage, seconds in run.json["seconds"].items():
+        yield Row(f"- {stage}", f"{full.stage(stage):.3g} s", seconds, "s", "")
+
+
 def memory(work: Work) -> Iterator[Row]:
     """The same catalogue for a quarter of the users and for all."""
     models = _history_models(work)
@@ -246,10 +263,12 @@ class Run:
         return sum(self.stage(name) for name in SCORING)
 
 
-def _score(work: Work, *arguments: object) -> Run:
+def _score(work: Work, *arguments: object, day: str = DAY) -> Run:
+    """Another day than the first comes on top of what is published."""
     output = work.folder / "output"
-    shutil.rmtree(output, ignore_errors=True)
-    command = [sys.executable, "-m", "recmodel", "score", "--output", output, "--run-date", DAY, *arguments]
+    if day == DAY:
+        shutil.rmtree(output, ignore_errors=True)
+    command = [sys.executable, "-m", "recmodel", "score", "--output", output, "--run-date", day, *arguments]
     environment = {
         "RECMODEL_PATHS__LOGS": str(work.folder / "log"),
         "RECMODEL_SPARK_LOG": str(work.folder / "spark.log"),
@@ -265,8 +284,7 @@ def _score(work: Work, *arguments: object) -> Run:
     wall = time.perf_counter() - started
     if process.returncode:
         raise click.ClickException(f"recmodel score ended with exit code {process.returncode}; see {work.folder}/log")
-    run = json.loads((output / f"runs/run_date={DAY}/run.json").read_text())
-    shutil.rmtree(output)
+    run = json.loads((output / f"runs/run_date={day}/run.json").read_text())
     return Run(run, wall, watch.peak / 2**30, sum(watch.ticks.values()) / os.sysconf("SC_CLK_TCK"))
 
 
@@ -309,6 +327,17 @@ def _ratings(work: Work, share: float) -> Path:
     if not folder.exists():
         _expand(work, folder, share * work.scale)
     return folder
+
+
+def _write_later(folder: Path, later: Path) -> None:
+    """The same ratings, and one of the first movie by every twentieth user."""
+    shutil.copytree(folder, later)
+    ratings = pq.read_table(folder / "ratings.parquet")
+    users = np.unique(ratings.column("userId"))[::20]
+    fields = {"userId": users, "movieId": np.ones_like(users), "rating": np.full(len(users), 4.0)}
+    fields["timestamp"] = np.full(len(users), 1_700_000_000)
+    new = pa.table({name: fields[name] for name in ratings.column_names}).cast(ratings.schema)
+    pq.write_table(pa.concat_tables([ratings, new]), later / "ratings.parquet")
 
 
 def _expand(work: Work, folder: Path, share: float, *, as_csv: bool = False) -> None:
@@ -426,8 +455,8 @@ def _serve(function: str, given: str, result: str, *arguments: str) -> None:
 # -- the table --------------------------------------------------------------------------------------------------------
 
 PARTS: dict[str, Callable[[Work], Iterator[Row]]] = {
-    "netflix": netflix, "slice": slice_, "ml25m": ml25m, "csv": csv, "executors": executors, "memory": memory,
-    "forecasts": forecasts,
+    "netflix": netflix, "slice": slice_, "ml25m": ml25m, "csv": csv, "executors": executors,
+    "incremental": incremental, "memory": memory, "forecasts": forecasts,
 }  # fmt: skip
 
 
