@@ -289,6 +289,7 @@ def _score(
 
     counted, by_user, to_score, plan, users_scored = _divide(spark, staged, catalogue, before, chosen, only_some, stage)
     ratings = staging.ratings(spark, staged)
+    may_repeat = counted["ratings_superseded"] > 0
     movies, denied = staging.movies(staged), staging.denied(spark, staged, chosen.rules)
     payload = scoring.Payload(
         model_version=version.name,
@@ -323,7 +324,7 @@ def _score(
 
     with stage("score and write recommendations") as progress:
         done = staged.finished_parts(c.RECOMMENDATIONS_TABLE)
-        users = histories.histories(ratings, to_score, plan["starts"], done, denied)
+        users = histories.histories(ratings, to_score, plan["starts"], done, denied, may_repeat=may_repeat)
         scored = scoring.recommend(users, broadcast, request, stats)
         titles = spark.createDataFrame(catalogue.select([c.MOVIE_ID, c.TITLE]))
         scored_at = datetime.fromisoformat(plan["started_at"])
@@ -339,7 +340,7 @@ def _score(
         made_by = f.lit(payload.model_version).alias(c.MODEL_VERSION)
         if chosen.scoring.predicted_ratings == "all":
             done_too = staged.finished_parts(c.PREDICTED_RATINGS_TABLE)
-            users = histories.histories(ratings, to_score, plan["starts"], done_too)
+            users = histories.histories(ratings, to_score, plan["starts"], done_too, may_repeat=may_repeat)
             predicted = scoring.predict_all(users, broadcast, request, stats).select("*", made_by)
             with scoring.watched(stats, left(done_too), progress):
                 write(predicted, c.PREDICTED_RATINGS_TABLE)

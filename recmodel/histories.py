@@ -73,6 +73,8 @@ def histories(
     starts: list[int],
     done: Collection[int] = (),
     denied: DataFrame | None = None,
+    *,
+    may_repeat: bool = True,
 ) -> DataFrame:
     """One row a user, with the movies they rated (ascending id) and their latest rating of each.
 
@@ -80,19 +82,22 @@ def histories(
     movies that are denied to the user, null where none is; these lists are broadcast.
 
     The one shuffle is by the ranges of user_id that `starts` begins, so that published files cover ranges that do not
-    overlap and a query for a user opens one of them; the two aggregations after it find all of a user in one partition.
+    overlap and a query for a user opens one of them; the aggregations after it find all of a user in one partition.
+
+    Args:
+        may_repeat: False if it is known that no user has rated a movie twice; that spares looking for the latest.
     """
     rows = ratings.select(c.USER_ID, c.MOVIE_ID, c.RATING, c.TIMESTAMP)
     if asked is not None:
         rows = rows.join(asked, c.USER_ID, "left_semi").unionByName(asked, allowMissingColumns=True)
     latest = f.max_by(c.RATING, f.struct(c.TIMESTAMP, c.RATING))  # among equal times the higher, as in training
     rated = f.when(f.col(c.MOVIE_ID).isNotNull(), f.struct(c.MOVIE_ID, c.RATING))
-    history = f.array_sort(f.collect_list(rated))
+    history = f.sort_array(f.collect_list(rated))  # array_sort would interpret its comparison, for each pair
+    rows = in_parts(rows, starts, done)
+    if may_repeat:
+        rows = rows.groupBy(_PART, c.USER_ID, c.MOVIE_ID).agg(latest.alias(c.RATING))
     users = (
-        in_parts(rows, starts, done)
-        .groupBy(_PART, c.USER_ID, c.MOVIE_ID)
-        .agg(latest.alias(c.RATING))
-        .groupBy(_PART, c.USER_ID)
+        rows.groupBy(_PART, c.USER_ID)
         .agg(history.alias("history"))
         .select(
             c.USER_ID,

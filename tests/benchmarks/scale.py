@@ -142,11 +142,14 @@ def csv(work: Work) -> Iterator[Row]:
 
 
 def executors(work: Work) -> Iterator[Row]:
-    """One executor of one core, then two, on a standalone cluster; half the users of MovieLens-25M."""
+    """One executor of one core, then two, on a standalone cluster; half the users of MovieLens-25M.
+
+    Each keeps to a core of its own: the JVM and the Python of one executor work beside each other, and would use both.
+    """
     models, folder = _history_models(work), _ratings(work, 0.5)
     stage = "score and write recommendations"
     seconds = {}
-    with tempfile.TemporaryDirectory() as scratch, standalone(Path(scratch), memory="3g") as cluster:
+    with tempfile.TemporaryDirectory() as scratch, standalone(Path(scratch), memory="3g", pinned=True) as cluster:
         for count in (1, 2):
             cores = ("--total-executor-cores", str(count), "--executor-memory", "2g")
             run = _score(work, "--data", folder, "--models", models, "--master", cluster["master"], *cores)
