@@ -3,16 +3,17 @@
     python tests/benchmarks/scale.py netflix     480,189 users x 17,770 movies, factors of rank 10
     python tests/benchmarks/scale.py slice       a twentieth of 3,290,000 users x 208,000 movies, scaled up
     python tests/benchmarks/scale.py ml25m       162,541 users x 62,423 movies, 25 million ratings; and Spark's ALS
+    python tests/benchmarks/scale.py train       one epoch of the default model on 25 million ratings
     python tests/benchmarks/scale.py csv         25 million ratings from CSV, read and validated
     python tests/benchmarks/scale.py executors   two executors of a standalone cluster beside one
     python tests/benchmarks/scale.py incremental a night on which a twentieth of the users have rated, beside all
     python tests/benchmarks/scale.py memory      peak memory of all processes, at two numbers of users
     python tests/benchmarks/scale.py forecasts   what `recmodel capacity` foretells beside runs of three sizes
 
-Each scores with the command itself (`recmodel score`), in processes of its own. Data come from `expand.py`, models from
-`workload.py`: trained on the real ratings, their vectors copied with noise. `--folder` keeps both for the next command;
-`--scale 0.05` is for a quick look; `--chart growth.svg` draws the growth that `forecasts` measures. Figures of seconds
-are those that the run tells of itself in run.json.
+Each runs the command itself (`recmodel score`, `recmodel train`), in processes of its own. Data come from `expand.py`,
+models from `workload.py`: trained on the real ratings, their vectors copied with noise. `--folder` keeps both for the
+next command; `--scale 0.05` is for a quick look; `--chart growth.svg` draws the growth that `forecasts` measures. Seconds
+are those that a run tells of itself, in run.json or metrics.json, but those of a whole command.
 """
 
 from __future__ import annotations
@@ -132,6 +133,19 @@ def ml25m(work: Work) -> Iterator[Row]:
     yield from _others(run)
 
 
+def train(work: Work) -> Iterator[Row]:
+    """The default preset on all ratings, none held out: from the command typed to the version written."""
+    models = work.folder / "models-trained"
+    shutil.rmtree(models, ignore_errors=True)
+    run = _run(work, "train", "--data", _ratings(work, 1), "--models", models, "--epochs", 1, "--test-share", 0)
+    metrics = artifact.open_version(str(models)).metrics()
+    what = f"train `default` on {metrics['train_rows']:,} ratings, one epoch, the whole command"
+    yield Row(what, "the notebook: about 70 min at its speed", run.wall / 60, "min", "<= 4")
+    yield Row("- closed form", "", metrics["start_seconds"], "s", "")
+    yield Row("- the epoch, TensorFlow's tracing included", "", sum(metrics["epoch_seconds"]), "s", "")
+    yield Row("peak memory of it", "", run.peak_gib, "GiB", "<= 6")
+
+
 def csv(work: Work) -> Iterator[Row]:
     """Reading, validating and staging, as the job does it before Spark starts."""
     folder = work.folder / f"csv-{work.scale:g}"
@@ -224,11 +238,11 @@ def _draw_growth(runs: list[Run], rates: capacity.Rates, path: str) -> None:
         ):
             rows = [{"users": u, what: value, "of": of} for u, panel, of, value in values if panel == what]
             chart = alt.Chart(alt.Data(values=rows), mark=mark, width=340, height=260)
-            marks.append(
-                chart.encode(alt.X("users:Q").axis(format="~s"), alt.Y(f"{what}:Q"), alt.Color("of:N", title=None))
-            )
+            users = alt.X("users:Q").axis(format="~s", tickCount=5)
+            marks.append(chart.encode(users, alt.Y(f"{what}:Q"), alt.Color("of:N", title=None)))
         panels.append(alt.layer(*marks))
-    alt.hconcat(*panels).resolve_scale(color="independent").save(path)
+    whole = alt.hconcat(*panels, padding={"left": 5, "top": 5, "bottom": 5, "right": 30})  # fonts differ in width
+    whole.resolve_scale(color="independent").save(path)
 
 
 def _others(run: Run) -> Iterator[Row]:
@@ -250,13 +264,19 @@ def _processes(run: Run) -> Iterator[Row]:
 
 
 @dataclass(frozen=True)
-class Run:
+class Process:
+    """One command, with all processes below it."""
+
+    wall: float  # seconds
+    peak_gib: float  # proportional set size of all its processes together
+    core_seconds: float  # of all its processes
+
+
+@dataclass(frozen=True)
+class Run(Process):
     """One `recmodel score`."""
 
     json: dict[str, Any]
-    wall: float  # seconds of the whole command
-    peak_gib: float  # proportional set size of all its processes together
-    core_seconds: float  # of all its processes
 
     def stage(self, name: str) -> float:
         return self.json["seconds"][name]
@@ -271,24 +291,27 @@ def _score(work: Work, *arguments: object, day: str = DAY) -> Run:
     output = work.folder / "output"
     if day == DAY:
         shutil.rmtree(output, ignore_errors=True)
-    command = [sys.executable, "-m", "recmodel", "score", "--output", output, "--run-date", day, *arguments]
+    process = _run(work, "score", "--output", output, "--run-date", day, *arguments)
+    return Run(**vars(process), json=json.loads((output / f"runs/run_date={day}/run.json").read_text()))
+
+
+def _run(work: Work, *arguments: object) -> Process:
     environment = {
         "RECMODEL_PATHS__LOGS": str(work.folder / "log"),
         "RECMODEL_SPARK_LOG": str(work.folder / "spark.log"),
     }
+    command = [sys.executable, "-m", "recmodel", *map(str, arguments)]
     started = time.perf_counter()
-    process = subprocess.Popen(
-        [str(word) for word in command], env={**os.environ, **environment}, stdout=subprocess.DEVNULL
-    )
+    process = subprocess.Popen(command, env={**os.environ, **environment}, stdout=subprocess.DEVNULL)
     watch = _Watch(process.pid)
     while process.poll() is None:
         watch.look()
         time.sleep(0.5)
     wall = time.perf_counter() - started
     if process.returncode:
-        raise click.ClickException(f"recmodel score ended with exit code {process.returncode}; see {work.folder}/log")
-    run = json.loads((output / f"runs/run_date={day}/run.json").read_text())
-    return Run(run, wall, watch.peak / 2**30, sum(watch.ticks.values()) / os.sysconf("SC_CLK_TCK"))
+        said = f"recmodel {arguments[0]} ended with exit code {process.returncode}; see {work.folder}/log"
+        raise click.ClickException(said)
+    return Process(wall, watch.peak / 2**30, sum(watch.ticks.values()) / os.sysconf("SC_CLK_TCK"))
 
 
 class _Watch:
@@ -458,8 +481,8 @@ def _serve(function: str, given: str, result: str, *arguments: str) -> None:
 # -- the table --------------------------------------------------------------------------------------------------------
 
 PARTS: dict[str, Callable[[Work], Iterator[Row]]] = {
-    "netflix": netflix, "slice": slice_, "ml25m": ml25m, "csv": csv, "executors": executors,
-    "incremental": incremental, "memory": memory, "forecasts": forecasts,
+    "netflix": netflix, "slice": slice_, "ml25m": ml25m, "train": train, "csv": csv,
+    "executors": executors, "incremental": incremental, "memory": memory, "forecasts": forecasts,
 }  # fmt: skip
 
 
