@@ -12,8 +12,8 @@
 
 Each runs the command itself (`recmodel score`, `recmodel train`), in processes of its own. Data come from `expand.py`,
 models from `workload.py`: trained on the real ratings, their vectors copied with noise. `--folder` keeps both for the
-next command; `--scale 0.05` is for a quick look; `--chart growth.svg` draws the growth that `forecasts` measures. Seconds
-are those that a run tells of itself, in run.json or metrics.json, but those of a whole command.
+next command; `--scale 0.05` is for a quick look; `--chart growth.svg` draws the growth that `forecasts` measures.
+Seconds are those that a run tells of itself, in run.json or metrics.json, but those of a whole command.
 """
 
 from __future__ import annotations
