@@ -58,6 +58,7 @@ setup(
             "polars>=1.31",
             "pytest>=8",
             "pytest-timeout>=2.3",
+            "pytest-xdist>=3.6",
             "ruff>=0.8",
             "sqlglot>=25",
             "types-PyYAML",

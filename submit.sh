@@ -134,7 +134,7 @@ case $command in
         ruff check .
         ruff format --check .
         mypy
-        exec python -m pytest
+        exec python -m pytest -n 2 --dist loadfile # two: each has a Spark session and models of its own
         ;;
     train | show | predict | models | report | settings)
         prepare "$(extras_for "$@")"
