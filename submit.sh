@@ -134,7 +134,8 @@ case $command in
         ruff check .
         ruff format --check .
         mypy
-        exec python -m pytest -n 2 --dist loadfile # two: each has a Spark session and models of its own
+        # Two, as each has a Spark session and models of its own; in order, as the longest files would come last else.
+        exec python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
         ;;
     train | show | predict | models | report | settings)
         prepare "$(extras_for "$@")"
