@@ -264,8 +264,9 @@ def _divide(
         counted = staging.count(spark, staged, catalogue, chosen.rules, fingerprint=chosen.scoring.incremental)
         by_user, to_score = staging.users(spark, staged, before, only_some=only_some)
     with stage("divide the users"):
-        plan = staging.plan(staged, by_user, chosen.scoring, session.slots(spark))
-        users_scored = plan["users"] if to_score is None else to_score.count()
+        users = counted["users_asked" if only_some else "users_rated"]
+        plan = staging.plan(staged, by_user, users, chosen.scoring, session.slots(spark))
+        users_scored = plan["users"] if before is None or to_score is None else to_score.count()
     return _Work(counted, by_user, to_score, plan, users_scored)
 
 
@@ -332,11 +333,12 @@ def _score(
         if before is not None and to_score is not None:
             rows = rows.unionByName(staging.carried(spark, staged, before, by_user, to_score))
             rows = histories.in_parts(rows, plan["starts"], done).sortWithinPartitions(c.USER_ID, c.RANK)
+        rows = rows.select(*c.RECOMMENDATION)
         with scoring.watched(stats, left(done), progress):
-            write(rows.select(*c.RECOMMENDATION), c.RECOMMENDATIONS_TABLE)
+            write(rows, c.RECOMMENDATIONS_TABLE)
 
     with stage("write predicted ratings") as progress:
-        written = spark.read.parquet(spark_path(staged.table(c.RECOMMENDATIONS_TABLE)))
+        written = spark.read.schema(rows.schema).parquet(spark_path(staged.table(c.RECOMMENDATIONS_TABLE)))
         made_by = f.lit(payload.model_version).alias(c.MODEL_VERSION)
         if chosen.scoring.predicted_ratings == "all":
             done_too = staged.finished_parts(c.PREDICTED_RATINGS_TABLE)
@@ -363,7 +365,8 @@ def _score(
             genres = catalogue.select([c.MOVIE_ID, c.GENRES])
             allowed = spark.createDataFrame(genres.filter(pa.array(movies["allowed"])))
         figures = checks.check(written, ratings, by_user, promised, allowed, denied)
-        predicted_rows = spark.read.parquet(spark_path(staged.table(c.PREDICTED_RATINGS_TABLE))).count()
+        of_pairs = spark.read.schema(predicted.schema).parquet(spark_path(staged.table(c.PREDICTED_RATINGS_TABLE)))
+        predicted_rows = of_pairs.count()
         peak_mib = session.driver_peak_mib(spark)
 
     return {

@@ -29,10 +29,14 @@ RATINGS_COUNT = "ratings"
 MOVIES_COUNT = "movies"
 FINGERPRINT = "fingerprint"  # of a user's ratings: another when any of them is another
 
-# One user's history, as the scoring job hands it to the model: parallel arrays, ascending movie_id.
+# A history, as Spark hands it to the workers, is one row (USER_ID, MOVIE_ID, RATING) for each rating, one without a
+# rating for each movie that is denied to the user, and one of NO_MOVIE for a user who was asked for.
+NO_MOVIE = -(2**63)
+
+# The same in the workers, as it is handed to the model: one row a user, of arrays, ascending movie_id.
 SEEN_MOVIE_IDS = "seen_movie_ids"
 SEEN_RATINGS = "seen_ratings"
-DENIED_MOVIE_IDS = "denied_movie_ids"  # only where the rules name a table of them; null for a user without any
+DENIED_MOVIE_IDS = "denied_movie_ids"
 
 SOURCE_MODEL = "model"
 SOURCE_POPULARITY = "popularity"
@@ -81,7 +85,7 @@ RECOMMENDATION = (
 )  # fmt: skip
 
 # The published columns of a user who has rated; the fingerprint is null but for incremental runs.
-USER = (USER_ID, RATINGS_COUNT, MOVIES_COUNT, FINGERPRINT)
+USER = pa.schema([(name, pa.int64()) for name in (USER_ID, RATINGS_COUNT, MOVIES_COUNT, FINGERPRINT)])
 
 # The published tables: folders below OUTPUT, each partitioned by run_date.
 RECOMMENDATIONS_TABLE = "recommendations"

@@ -1,6 +1,6 @@
 """Scoring: users with their histories, and a broadcast model, become rows of recommendations.
 
-Takes a Spark DataFrame of one row a user (see `histories`) and a `Payload`; gives DataFrames of `columns.SCORED` and
+Takes a Spark DataFrame of histories (see `histories`) and a `Payload`; gives DataFrames of `columns.SCORED` and
 `columns.PREDICTED`. A user's whole row of scores is computed in one place, so nothing is
 shuffled after scoring, and rows leave in the order in which users came in.
 
@@ -13,7 +13,7 @@ import os
 import resource
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -71,6 +71,10 @@ class TopNRequest:
 
 # What scores a few users: (model, users, payload, request) -> rows.
 ScoreBlock = Callable[[serving.Recommender, pd.DataFrame, Payload, TopNRequest], pd.DataFrame]
+
+
+_USERS = 512  # of a block, at most: TensorFlow takes a millisecond for each question, and more fall out of the cache
+_ROWS = 1 << 15  # of a frame that leaves a worker, at least: Spark takes 5 ms for each, whatever its size
 
 
 def recommend(users: DataFrame, payload: Broadcast[Payload], request: TopNRequest, stats: Accumulator) -> DataFrame:
@@ -171,14 +175,79 @@ def _score_partition(
     request: TopNRequest,
     stats: Accumulator[WorkerStats],
 ) -> Iterator[pd.DataFrame]:
-    payload = broadcast.value
-    for frame in frames:
-        if len(frame):
+    return gathered(_score_blocks(frames, score_block, broadcast.value, request, stats), _ROWS)
+
+
+def _score_blocks(
+    frames: Iterator[pd.DataFrame],
+    score_block: ScoreBlock,
+    payload: Payload,
+    request: TopNRequest,
+    stats: Accumulator[WorkerStats],
+) -> Iterator[pd.DataFrame]:
+    for users in map(by_user, whole_users(frames)):
+        if len(users):
             model = _model(payload, request, stats)
             memory = _memory(score_block, model, payload, request)
-            for block in blocks(frame, *memory, request.block_bytes):
+            for block in blocks(users, *memory, request.block_bytes):
                 yield score_block(model, block, payload, request)
-        stats.add(WorkerStats(users=len(frame), peak_bytes=_peak_bytes()))
+        stats.add(WorkerStats(users=len(users), peak_bytes=_peak_bytes()))
+
+
+def whole_users(frames: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+    """The rows, which ascend by user, in frames such that no user is in two of them."""
+    waiting: list[pd.DataFrame] = []
+    for frame in frames:
+        if not len(frame):
+            continue
+        user = frame[c.USER_ID].to_numpy()
+        of_last = int(np.searchsorted(user, user[-1]))
+        if waiting and user[0] != waiting[-1][c.USER_ID].iloc[-1]:
+            yield pd.concat(waiting)
+            waiting = []
+        if of_last:
+            yield pd.concat([*waiting, frame.iloc[:of_last]])
+            waiting = []
+        waiting.append(frame.iloc[of_last:])
+    if waiting:
+        yield pd.concat(waiting)
+
+
+def by_user(rows: pd.DataFrame) -> pd.DataFrame:
+    """One row a user, of arrays, from rows as `columns.NO_MOVIE` tells of them, which ascend by user."""
+    user, movie, rating = (rows[name].to_numpy() for name in (c.USER_ID, c.MOVIE_ID, c.RATING))
+    within = user[1:] == user[:-1]
+    if (within & (movie[1:] < movie[:-1])).any():
+        order = np.lexsort((movie, user))
+        user, movie, rating = user[order], movie[order], rating[order]
+    rated = ~np.isnan(rating)
+    ids = np.unique(user[rated | (movie == c.NO_MOVIE)])
+    denied = ~rated & (movie != c.NO_MOVIE) & np.isin(user, ids)
+
+    def lists(values: np.ndarray, which: np.ndarray) -> list[np.ndarray]:
+        return np.split(values[which], np.searchsorted(user[which], ids[1:])) if len(ids) else []
+
+    columns = {c.USER_ID: ids, c.SEEN_MOVIE_IDS: lists(movie, rated), c.SEEN_RATINGS: lists(rating, rated)}
+    if denied.any():
+        columns[c.DENIED_MOVIE_IDS] = lists(movie, denied)
+    return pd.DataFrame(columns)
+
+
+def gathered(frames: Iterable[pd.DataFrame], rows: int) -> Iterator[pd.DataFrame]:
+    """The same rows in larger frames, of so many rows at least, but for the last."""
+    waiting, count = [], 0
+    for frame in frames:
+        waiting.append(frame)
+        count += len(frame)
+        if count >= rows:
+            yield _joined(waiting)
+            waiting, count = [], 0
+    if waiting:
+        yield _joined(waiting)
+
+
+def _joined(frames: list[pd.DataFrame]) -> pd.DataFrame:
+    return frames[0] if len(frames) == 1 else pd.concat(frames)
 
 
 def _memory(
@@ -199,7 +268,7 @@ def blocks(users: pd.DataFrame, per_user: int, per_rating: int, budget: int) -> 
     while start < len(users):
         spent = total[start - 1] if start else 0
         end = int(np.searchsorted(total, spent + budget, "right"))
-        end = min(max(end, start + 1), start + topn.USERS)
+        end = min(max(end, start + 1), start + _USERS)
         yield users.iloc[start:end]
         start = end
 
@@ -278,15 +347,12 @@ def predict_block(
 
 def _seen(users: pd.DataFrame) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """The seen movie ids and their ratings, one array a user."""
-    seen = [np.asarray(ids, np.int64) for ids in users[c.SEEN_MOVIE_IDS]]
-    return seen, [np.asarray(ratings, np.float32) for ratings in users[c.SEEN_RATINGS]]
+    return list(users[c.SEEN_MOVIE_IDS]), list(users[c.SEEN_RATINGS])
 
 
 def _denied(users: pd.DataFrame) -> list[np.ndarray] | None:
     """The movie ids that must not be recommended, one array a user; None where nothing is denied to anybody."""
-    if c.DENIED_MOVIE_IDS not in users:
-        return None
-    return [np.asarray(() if ids is None else ids, np.int64) for ids in users[c.DENIED_MOVIE_IDS]]
+    return list(users[c.DENIED_MOVIE_IDS]) if c.DENIED_MOVIE_IDS in users else None
 
 
 def _popular(payload: Payload, hidden: list[list[np.ndarray]], users: int, n: int) -> np.ndarray:

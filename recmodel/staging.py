@@ -41,7 +41,7 @@ def take_in(
         users: a file of the users to be scored; None: all who have rated.
 
     Returns:
-        When the run started, and rows in, used and rejected by file.
+        When the run started, rows in, used and rejected by file, and how many users were asked for, if they were.
 
     Raises:
         InputRejected: see `data`; then nothing stays staged.
@@ -54,8 +54,9 @@ def take_in(
         batches = data.stream_ratings(folder, data.read_catalogue(folder, intake), intake)
         with stores.create(staged.scratch(_RATINGS)) as sink:
             rated = data.stage_ratings(batches, sink, catalogue.column(c.MOVIE_ID).to_numpy())
-        if users is not None:
-            _write_parquet(staged.scratch(_ASKED), data.read_ids(users, c.USERS, intake))
+        asked = None if users is None else data.read_ids(users, c.USERS, intake)
+        if asked is not None:
+            _write_parquet(staged.scratch(_ASKED), asked)
         if rules.deny_pairs:
             _write_parquet(staged.scratch(_DENIED), data.read_ids(Path(rules.deny_pairs), c.PAIRS, intake))
     except InputRejected:
@@ -69,6 +70,7 @@ def take_in(
         "rows_in": intake.rows,
         "rows_used": intake.used,
         "rows_rejected": intake.rejected().num_rows,
+        "users_asked": None if asked is None else asked.num_rows,
     }
     return staged.remember(_TAKEN_IN, found)
 
@@ -89,11 +91,15 @@ def count(
         fingerprint: with fingerprints of the users' ratings, by which a later run sees which have changed.
 
     Returns:
-        What `take_in` returned, with the superseded ratings among the rejects, and how many movies may be recommended.
+        What `take_in` returned, with the superseded ratings among the rejects, how many users have rated, and how many
+        movies may be recommended.
 
     Raises:
         UsageRejected: see `rules.allowed`.
     """
+    from pyspark.sql import Observation
+    from pyspark.sql import functions as f
+
     from recmodel import histories, superseded
     from recmodel.popularity import popularity
     from recmodel.rules import allowed
@@ -108,14 +114,19 @@ def count(
     rated = _read_arrays(staged.scratch(_RATED))
     counts, sums = rated["counts"], rated["sums"]
     by_user = histories.ratings_by_user(rows, may_repeat=bool(rated["may_repeat"]), fingerprint=fingerprint)
+    observed = Observation()
+    by_user = by_user.observe(observed, f.count("*").alias("users"), superseded.count().alias("superseded"))
     by_user = _kept(by_user, staged.table(c.USERS_TABLE))
-    found = superseded.count(by_user)
-    rejects = _read(spark, staged.scratch(_REJECTS))
+    found = observed.get["superseded"]
     if found:
         others = _kept(superseded.superseded(rows, by_user), staged.scratch(_SUPERSEDED))
+        rejects = _read(spark, staged.scratch(_REJECTS), c.REJECTS)
         rejects = rejects.union(superseded.as_rejects(others, taken_in["ratings_file"]))
+        rejects.write.mode("overwrite").parquet(stores.spark_path(staged.table(c.REJECTS_TABLE)))
         counts, sums = np.subtract((counts, sums), superseded.by_movie(others, movie_id))
-    rejects.write.mode("overwrite").parquet(stores.spark_path(staged.table(c.REJECTS_TABLE)))
+    else:
+        rejected = stores.read(staged.scratch(_REJECTS)) or b""
+        stores.write(stores.below(staged.table(c.REJECTS_TABLE), _REJECTS), rejected)
     popular, rating = popularity(movie_id, counts, sums)
     may_be_recommended = allowed(catalogue, counts, rules)
     _write_arrays(staged.scratch(_MOVIES), popular=popular, popular_rating=rating, allowed=may_be_recommended)
@@ -125,16 +136,17 @@ def count(
         "rows_used": used | {taken_in["ratings_file"]: used[taken_in["ratings_file"]] - found},
         "rows_rejected": taken_in["rows_rejected"] + found,
         "ratings_superseded": found,
+        "users_rated": observed.get["users"],
         "movies_allowed": int(may_be_recommended.sum()),
     }
     return staged.remember(_COUNTED, counted)
 
 
-def plan(staged: tables.Staged, by_user: DataFrame, scoring: Scoring, slots: int) -> dict[str, Any]:
+def plan(staged: tables.Staged, by_user: DataFrame, users: int, scoring: Scoring, slots: int) -> dict[str, Any]:
     """How many users there are, where each partition of them starts, and when; the same when a run is resumed.
 
     Args:
-        by_user: see `users`.
+        by_user: see `users`, of whom there are so many.
         slots: how many tasks Spark runs at a time; partitions fill whole rounds of them.
     """
     from recmodel import histories, resources
@@ -142,7 +154,6 @@ def plan(staged: tables.Staged, by_user: DataFrame, scoring: Scoring, slots: int
     known = staged.remembered(_PLAN)
     if known is not None:
         return known
-    users = by_user.count()
     warning = resources.too_many_partitions(users, scoring.users_per_task)
     if warning:
         console.warn(warning)
@@ -157,7 +168,7 @@ def plan(staged: tables.Staged, by_user: DataFrame, scoring: Scoring, slots: int
 
 def ratings(spark: SparkSession, staged: tables.Staged) -> DataFrame:
     """The usable ratings (`columns.RATINGS`)."""
-    return _read(spark, staged.scratch(_RATINGS))
+    return _read(spark, staged.scratch(_RATINGS), c.RATINGS)
 
 
 def users(
@@ -174,9 +185,9 @@ def users(
     """
     from recmodel import histories
 
-    by_user = _read(spark, staged.table(c.USERS_TABLE))
+    by_user = _read(spark, staged.table(c.USERS_TABLE), c.USER)
     if only_some:
-        asked = _read(spark, staged.scratch(_ASKED))
+        asked = _read(spark, staged.scratch(_ASKED), c.USERS)
         return histories.of_asked(by_user, asked), asked
     if before is None:
         return by_user, None
@@ -205,17 +216,20 @@ def movies(staged: tables.Staged) -> dict[str, np.ndarray]:
 
 def denied(spark: SparkSession, staged: tables.Staged, rules: Rules) -> DataFrame | None:
     """`columns.PAIRS` of what may not be recommended to whom; None where nothing is denied to anybody."""
-    return _read(spark, staged.scratch(_DENIED)) if rules.deny_pairs else None
+    return _read(spark, staged.scratch(_DENIED), c.PAIRS) if rules.deny_pairs else None
 
 
 def _kept(rows: DataFrame, location: str) -> DataFrame:
     """The rows, computed once."""
     rows.write.mode("overwrite").parquet(stores.spark_path(location))
-    return _read(rows.sparkSession, location)
+    return rows.sparkSession.read.schema(rows.schema).parquet(stores.spark_path(location))
 
 
-def _read(spark: SparkSession, location: str) -> DataFrame:
-    return spark.read.parquet(stores.spark_path(location))
+def _read(spark: SparkSession, location: str, schema: pa.Schema) -> DataFrame:
+    """What is there; to be told its schema spares Spark a job to find it out."""
+    from pyspark.sql.pandas.types import from_arrow_schema
+
+    return spark.read.schema(from_arrow_schema(schema)).parquet(stores.spark_path(location))
 
 
 def _write_parquet(location: str, rows: pa.Table) -> None:

@@ -7,7 +7,7 @@ as rows of the table of rejects, and as numbers and sums by movie.
 from __future__ import annotations
 
 import numpy as np
-from pyspark.sql import DataFrame, Window
+from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as f
 
 from recmodel import columns as c
@@ -15,11 +15,9 @@ from recmodel import columns as c
 _REASON = "is superseded: of several ratings of one movie by one user the latest counts"
 
 
-def count(by_user: DataFrame) -> int:
-    """How many there are, from `histories.ratings_by_user`."""
-    found = by_user.agg(f.sum(f.col(c.RATINGS_COUNT) - f.col(c.MOVIES_COUNT))).first()
-    assert found is not None
-    return int(found[0] or 0)
+def count() -> Column:
+    """An aggregate over `histories.ratings_by_user`: how many there are."""
+    return f.coalesce(f.sum(f.col(c.RATINGS_COUNT) - f.col(c.MOVIES_COUNT)), f.lit(0))
 
 
 def superseded(ratings: DataFrame, by_user: DataFrame) -> DataFrame:

@@ -151,7 +151,7 @@ def test_lists_keep_all_rules(exported, restricted, data):
     def some() -> np.ndarray:
         return np.sort(random.choice(ids, random.choice([0, 3, 40, 60]), replace=False))
 
-    seen, denied = [some() for _ in users], [some() if random.randint(2) else None for _ in users]
+    seen, denied = [some() for _ in users], [some() if random.randint(2) else ids[:0] for _ in users]
     frame = pd.DataFrame({
         c.USER_ID: [case.weights.user_ids[user] if user >= 0 else user for user in users],
         c.SEEN_MOVIE_IDS: seen, c.SEEN_RATINGS: [np.full(len(mine), 3.0) for mine in seen],
@@ -161,7 +161,7 @@ def test_lists_keep_all_rules(exported, restricted, data):
     by_user = {user: mine[c.MOVIE_ID].tolist() for user, mine in rows.groupby(c.USER_ID)}
     for b, user in enumerate(users):
         known = user if user >= 0 and len(seen[b]) else None
-        hidden = np.concatenate([[] if request.include_seen else seen[b], [] if denied[b] is None else denied[b]])
+        hidden = np.concatenate([[] if request.include_seen else seen[b], denied[b]])
         allowed = np.flatnonzero(mask & ~np.isin(ids, hidden))
         expected = expected_list(case, known, allowed, counts, request, cap)
         assert by_user.get(frame[c.USER_ID][b], []) == ids[expected].tolist()

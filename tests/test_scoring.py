@@ -50,6 +50,9 @@ def payload(case):
     )
 
 
+HISTORY = f"{c.USER_ID} BIGINT, {c.MOVIE_ID} BIGINT, {c.RATING} FLOAT"
+
+
 def users_frame(user_ids, seen) -> pd.DataFrame:
     return pd.DataFrame(
         {c.USER_ID: user_ids, c.SEEN_MOVIE_IDS: seen, c.SEEN_RATINGS: [np.full(len(ids), 3.0) for ids in seen]}
@@ -107,8 +110,8 @@ def test_blocks_follow_from_the_memory_they_need():
     assert sizes(39) == [2, 1, 1, 3]
     assert sizes(1) == [1] * 7
     assert sizes(10**9) == [7]
-    many = users_frame(range(600), [()] * 600)
-    assert [len(block) for block in scoring.blocks(many, 10, 1, 10**9)] == [256, 256, 88]
+    many = users_frame(range(1100), [()] * 1100)
+    assert [len(block) for block in scoring.blocks(many, 10, 1, 10**9)] == [512, 512, 76]
 
 
 def test_fewer_rows_where_fewer_movies_are_left(case, payload):
@@ -165,13 +168,13 @@ def test_a_task_without_training_leaves_its_column_empty(case, payload, everybod
 
 
 def test_spark_gives_the_same_rows_and_loads_the_model_once_a_worker(spark, case, payload, everybody):
-    """12 partitions, 4 of them empty, small Arrow batches: still no more loads than Spark has slots."""
+    """12 partitions, 4 of them empty, Arrow batches of two ratings: still no more loads than Spark has slots."""
     stats = spark.sparkContext.accumulator(scoring.WorkerStats(), scoring.MergeWorkerStats())
-    lists = everybody.assign(**{name: everybody[name].map(list) for name in (c.SEEN_MOVIE_IDS, c.SEEN_RATINGS)})
-    schema = f"{c.USER_ID} BIGINT, {c.SEEN_MOVIE_IDS} ARRAY<BIGINT>, {c.SEEN_RATINGS} ARRAY<FLOAT>"
     spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", "2")
-    users = spark.createDataFrame(lists, schema).where(f"{c.USER_ID} > 0").repartition(8).union(
-        spark.createDataFrame([], schema).repartition(4)
+    rows = [(int(user), int(movie), 3.0) for user, seen in zip(everybody[c.USER_ID], everybody[c.SEEN_MOVIE_IDS],
+                                                               strict=True) for movie in seen]  # fmt: skip
+    users = spark.createDataFrame(rows, HISTORY).repartition(8, c.USER_ID).sortWithinPartitions(c.USER_ID).union(
+        spark.createDataFrame([], HISTORY).repartition(4)
     )  # fmt: skip
     frame = scoring.recommend(users, spark.sparkContext.broadcast(payload), REQUEST, stats).toPandas()
     frame = frame.astype({c.BECAUSE_MOVIE_ID: "Int64"})  # which pandas has where there are nulls
@@ -206,15 +209,22 @@ def rated(spark, tmp_path):
     return spark.read.parquet(str(tmp_path / "ratings.parquet"))
 
 
+def as_lists(users: pd.DataFrame) -> list[tuple]:
+    return [(row[0], *map(list, row[1:])) for row in users.itertuples(index=False)]
+
+
 def collected(frame):
-    return [(row[0], list(row[1]), list(row[2])) for row in frame.collect()]
+    """As a worker has them; users have to come sorted over all partitions."""
+    rows = frame.toPandas()
+    assert rows[c.USER_ID].is_monotonic_increasing
+    return as_lists(scoring.by_user(rows))
 
 
-def test_histories_are_one_row_a_user_with_the_latest_ratings(rated):
+def test_histories_are_the_latest_ratings_of_each_user(rated):
     expected = [(2, [10, 30], [3.0, 2.0]), (7, [10], [5.0]), (9, [20], [0.5])]
     for starts in ([], [7], [3, 9], [2, 3, 8, 9, 50]):
         frame = histories(rated, None, starts)
-        assert collected(frame) == expected  # sorted by user over all partitions
+        assert collected(frame) == expected
         assert frame.rdd.getNumPartitions() == len(starts) + 1
         once = rated.where(f"{c.USER_ID} <> 2")  # who alone has rated a movie twice
         assert collected(histories(once, None, starts, may_repeat=False)) == expected[1:]
@@ -229,13 +239,53 @@ def test_histories_of_users_asked_for_include_those_without_any(spark, rated):
 
 
 def test_histories_carry_what_is_denied(spark, rated):
-    """To users who have rated, null to the others; nobody becomes a user by being denied something."""
+    """User 2 is denied a movie they have rated, too; nobody becomes a user by being denied something."""
     denied = spark.createDataFrame([(2, 99), (2, 30), (500, 1)], f"{c.USER_ID} BIGINT, {c.MOVIE_ID} BIGINT")
-    frame = histories(rated, None, [7], (), denied)
-    assert collected(frame) == collected(histories(rated, None, [7]))
-    assert [row[c.DENIED_MOVIE_IDS] and sorted(row[c.DENIED_MOVIE_IDS]) for row in frame.collect()] == [
-        [30, 99], None, None,
-    ]  # fmt: skip
+    for may_repeat in (True, False):
+        some = rated if may_repeat else rated.where(f"{c.TIMESTAMP} = 1")
+        users = collected(histories(some, None, [7], (), denied, may_repeat=may_repeat))
+        assert [user[:3] for user in users] == collected(histories(some, None, [7], may_repeat=may_repeat))
+        assert [user[3] for user in users] == [[30, 99], [], []]
+
+
+@given(
+    rows=st.dictionaries(
+        st.tuples(st.integers(1, 4), st.integers(1, 6), st.booleans()), st.sampled_from([0.5, 3.0]), max_size=20
+    ),
+    asked=st.sets(st.integers(1, 6)),
+    cuts=st.lists(st.integers(0, 25), max_size=4),
+)
+def test_workers_gather_each_users_rows_however_they_are_cut(rows, asked, cuts):
+    """Ratings, denials and users without either, in Arrow batches cut anywhere; users ascend, their movies do not."""
+    made = [(user, movie, stars if rated else np.nan) for (user, movie, rated), stars in rows.items()]
+    made += [(user, c.NO_MOVIE, np.nan) for user in asked]
+    made.sort(key=lambda row: row[0])
+    frame = pd.DataFrame(made, columns=[c.USER_ID, c.MOVIE_ID, c.RATING]).astype(
+        {c.USER_ID: np.int64, c.MOVIE_ID: np.int64, c.RATING: np.float32}
+    )
+    ends = sorted({0, len(frame), *(cut for cut in cuts if cut < len(frame))})
+    frames = [frame.iloc[start:end] for start, end in zip(ends, [*ends[1:], len(frame)], strict=True)]
+    found = {}
+    for whole in scoring.whole_users(frames):
+        users = scoring.by_user(whole)
+        for user, seen, stars, *denied in as_lists(users):
+            assert user not in found
+            found[user] = (seen, stars, denied[0] if denied else [])
+    expected = {}
+    for user in sorted(asked | {user for user, _, rated in rows if rated}):
+        seen = sorted(movie for of, movie, rated in rows if of == user and rated)
+        denied = sorted(movie for of, movie, rated in rows if of == user and not rated)
+        expected[user] = (seen, [rows[user, movie, True] for movie in seen], denied)
+    assert found == expected
+    assert list(found) == sorted(found)
+
+
+@given(sizes=st.lists(st.integers(0, 9), max_size=12), rows=st.integers(1, 20))
+def test_rows_leave_a_worker_in_frames_that_are_not_small(sizes, rows):
+    frames = [pd.DataFrame({"x": range(size)}) for size in sizes]
+    found = list(scoring.gathered(iter(frames), rows))
+    assert [x for frame in found for x in frame["x"]] == [x for size in sizes for x in range(size)]
+    assert all(len(frame) >= rows for frame in found[:-1])
 
 
 def test_partitions_are_of_equal_work(spark):

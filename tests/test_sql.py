@@ -76,7 +76,7 @@ def publish(output, numbers=range(3)) -> None:
             {c.USER_ID: [1], c.MOVIE_ID: [2], c.PREDICTED_RATING: pa.array([3.5], pa.float32()), c.MODEL_VERSION: ["v"]}
         )
         rejects = pa.Table.from_pylist([{"file": "f", "row": 1, "column": "c", "value": "v", "reason": "r"}], c.REJECTS)
-        users = pa.table({name: pa.array([number], pa.int64()) for name in c.USER})
+        users = pa.table({name: pa.array([number], pa.int64()) for name in c.USER.names})
         staged = tables.staged(output, DAYS[number], "key")
         for table, parts in (
             (c.RECOMMENDATIONS_TABLE, lists),
@@ -353,7 +353,7 @@ def test_the_columns_written_down_are_those_of_the_tables(name):
             found = [column.name for column in statement.this.expressions]
             written[statement.this.this.name] = [column for column in found if column != c.RUN_DATE]
     predicted = [c.USER_ID, c.MOVIE_ID, c.PREDICTED_RATING, c.MODEL_VERSION]
-    columns = ([*c.RECOMMENDATION], predicted, c.REJECTS.names, [*c.USER])
+    columns = ([*c.RECOMMENDATION], predicted, c.REJECTS.names, c.USER.names)
     right = dict(zip(TABLES, columns, strict=True))
     assert written == right | {f"latest_{table}": columns for table, columns in right.items()}
 

@@ -234,7 +234,7 @@ def spark_jobs(size: Size) -> Iterable[Row]:
     frame = histories.to_pandas()
     factors = model.user_embedding(frame[c.USER_ID], list(frame[c.SEEN_MOVIE_IDS]), list(frame[c.SEEN_RATINGS]))
     cores = spark.sparkContext.defaultParallelism
-    users = _users(spark, folder, cores)
+    users = _histories(spark, folder, cores)
     score = _Scorer(spark, folder, size)
     als = als_model(spark, factors, model.movie_embedding(np.arange(size.movies)))
 
@@ -262,7 +262,7 @@ def spark_jobs(size: Size) -> Iterable[Row]:
     yield Row(part, "limit: TensorFlow and model in a worker, once", 6.0, load, "s", load, "<= 6")
 
     pairs = size.users * size.movies / taken["ours"] / 1e6
-    few = users.where(f.col(c.USER_ID) <= min(256, size.users))
+    few = _lists(spark, folder).where(f.col(c.USER_ID) <= min(256, size.users)).repartition(cores).cache()
     few_count = few.count()
     loop = _loop(folder, size)
     vectors = model.movie_embedding(np.arange(size.movies))
@@ -292,15 +292,23 @@ def start_spark() -> SparkSession:
     return session.start("benchmark")
 
 
-def _users(spark: SparkSession, folder: Path, partitions: int) -> DataFrame:
-    """The histories, in memory, in ranges of as many users."""
+def _lists(spark: SparkSession, folder: Path) -> DataFrame:
+    """One row a user."""
+    return spark.read.parquet(str(folder / "histories.parquet"))
+
+
+def _histories(spark: SparkSession, folder: Path, partitions: int) -> DataFrame:
+    """The histories as the job has them, in memory, in ranges of as many users."""
     from pyspark.sql import functions as f
 
-    users = spark.read.parquet(str(folder / "histories.parquet"))
+    users = _lists(spark, folder)
+    rated = f.explode(f.arrays_zip(f.col(c.SEEN_MOVIE_IDS).alias("movie"), f.col(c.SEEN_RATINGS).alias("stars")))
+    rows = users.select(c.USER_ID, rated.alias("rated"))
+    rows = rows.select(c.USER_ID, f.col("rated.movie").alias(c.MOVIE_ID), f.col("rated.stars").alias(c.RATING))
     part = f.floor((f.col(c.USER_ID) - 1) * partitions / users.count()).cast("int")
-    users = users.repartitionById(partitions, part).cache()
-    users.count()
-    return users
+    rows = rows.repartitionById(partitions, part).sortWithinPartitions(c.USER_ID).cache()
+    rows.count()
+    return rows
 
 
 def write_parquet(frame: DataFrame, path: Path) -> None:
@@ -433,7 +441,7 @@ def reasons(size: Size) -> Iterable[Row]:
         folder = Path(size.folder) / "reasons" / name.split()[0]
         workload.write(folder, source.enlarged(size.movies), source.histories(size.users, size.movies))
         spark = start_spark()
-        users, score = _users(spark, folder, spark.sparkContext.defaultParallelism), _Scorer(spark, folder, size)
+        users, score = _histories(spark, folder, spark.sparkContext.defaultParallelism), _Scorer(spark, folder, size)
         taken = medians(
             {
                 "without": lambda: write_parquet(score(users, liked_from=None), folder / "out-without"),  # noqa: B023
@@ -478,7 +486,7 @@ def _growth_at(size: Size) -> dict[str, float]:
     folder = Path(size.folder)
     workload.write(folder, source.enlarged(size.movies), source.histories(size.users, size.movies))
     spark = start_spark()
-    users = _users(spark, folder, max(spark.sparkContext.defaultParallelism, size.users // 8192))
+    users = _histories(spark, folder, max(spark.sparkContext.defaultParallelism, size.users // 8192))
     score = _Scorer(spark, folder, size)
     seconds = medians({"ours": lambda: write_parquet(score(users), folder / "out")}, min(size.repeat, 3))["ours"]
     found = {"seconds": seconds, "peak_gib": score.stats.value.peak_bytes / 2**30}
