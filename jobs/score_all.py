@@ -266,6 +266,7 @@ def _divide(
     with stage("divide the users"):
         users = counted["users_asked" if only_some else "users_rated"]
         plan = staging.plan(staged, by_user, users, chosen.scoring, session.slots(spark))
+        session.expect(spark, counted["rows_used"][counted["ratings_file"]] + users * chosen.scoring.top_n)
         users_scored = plan["users"] if before is None or to_score is None else to_score.count()
     return _Work(counted, by_user, to_score, plan, users_scored)
 

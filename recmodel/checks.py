@@ -116,8 +116,9 @@ def _pairs(rows: DataFrame, ratings: DataFrame | None, recommended: DataFrame) -
     if ratings is not None:
         may_clash = ratings.join(f.broadcast(recommended), c.MOVIE_ID, "left_semi")
         both = both.union(may_clash.select(*pair, f.lit(0), f.lit(1)))
-    made, seen = f.sum("made"), f.sum("seen")
-    of_pair = both.groupBy(pair).agg(made.alias("made"), seen.alias("seen")).where(f.col("made") > 0)
+    # Shuffled before they are grouped: hardly a pair comes twice, so there is nothing to add up on the way.
+    sums = [f.sum(name).alias(name) for name in ("made", "seen")]
+    of_pair = both.repartition(*pair).groupBy(pair).agg(*sums).where(f.col("made") > 0)
     wrong = {
         "movies come twice in a list": f.count_if(f.col("made") > 1),
         "recommended movies have been rated by their user": f.count_if(f.col("seen") > 0),

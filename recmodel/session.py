@@ -93,6 +93,12 @@ def slots(spark: SparkSession) -> int:
     return resources.slots(dict(context.getConf().getAll()), context.defaultParallelism)
 
 
+def expect(spark: SparkSession, rows: int) -> None:
+    """Divides the shuffles that follow for so many rows, where nobody said in how many partitions."""
+    if "spark.sql.shuffle.partitions" not in dict(spark.sparkContext.getConf().getAll()):
+        spark.conf.set("spark.sql.shuffle.partitions", resources.shuffle_partitions(rows, slots(spark)))
+
+
 def _make_room(conf: SparkConf, needs: resources.Needs) -> None:
     told = dict(conf.getAll())
     if resources.derives_overhead(told):
