@@ -1,7 +1,8 @@
 """Incremental nights: users whose ratings have not changed keep the recommendations of an earlier run.
 
 Takes the table `users` of two runs and the recommendations of the earlier one; gives the users to be scored anew, and
-the rows of the others. Together they are what scoring everybody would give, but for `scored_at`.
+the rows of the others. Together they are what scoring everybody would give, but for `scored_at` and the last bit of a
+score, which is rounded by who else is scored in the same block.
 """
 
 from __future__ import annotations

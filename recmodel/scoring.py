@@ -196,21 +196,19 @@ def _score_blocks(
 
 def whole_users(frames: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
     """The rows, which ascend by user, in frames such that no user is in two of them."""
-    waiting: list[pd.DataFrame] = []
+    waiting: pd.DataFrame | None = None
     for frame in frames:
         if not len(frame):
             continue
-        user = frame[c.USER_ID].to_numpy()
-        of_last = int(np.searchsorted(user, user[-1]))
-        if waiting and user[0] != waiting[-1][c.USER_ID].iloc[-1]:
-            yield pd.concat(waiting)
-            waiting = []
-        if of_last:
-            yield pd.concat([*waiting, frame.iloc[:of_last]])
-            waiting = []
-        waiting.append(frame.iloc[of_last:])
-    if waiting:
-        yield pd.concat(waiting)
+        if waiting is not None:
+            user = waiting[c.USER_ID].to_numpy()
+            of_last = int(np.searchsorted(user, user[-1]))  # who may go on in this frame
+            if of_last:
+                yield waiting.iloc[:of_last]
+            frame = pd.concat([waiting.iloc[of_last:], frame])
+        waiting = frame
+    if waiting is not None:
+        yield waiting
 
 
 def by_user(rows: pd.DataFrame) -> pd.DataFrame:
