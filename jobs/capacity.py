@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import click
-import pyarrow as pa
 
 from recmodel import artifact, capacity, console, data, options, resources, settings
 from recmodel import columns as c
 
-_MOST_RATINGS = 1_000_000  # real ones that the users to measure with are made from
+_RATINGS = 1_000_000  # about so many real ones: of them the users to measure with are made
 
 
 @click.command(
@@ -54,13 +53,9 @@ def _measured(chosen: settings.Settings, flags: dict[str, Any]) -> capacity.Rate
     intake = data.Intake(chosen.input)
     catalogue = data.read_catalogue(folder, intake).select([c.MOVIE_ID])
     known = version.catalogue().select([c.MOVIE_ID])
-    batches, rows = [], 0
-    for batch in data.stream_ratings(folder, catalogue, intake):
-        batches.append(batch)
-        rows += batch.num_rows
-        if rows >= _MOST_RATINGS:
-            break
-    real = pa.Table.from_batches(batches, schema=c.RATINGS).join(known, c.MOVIE_ID, join_type="left semi")
+    batches = data.stream_ratings(folder, catalogue, intake)
+    real = capacity.some_users(batches, data.count_ratings(folder), _RATINGS)
+    real = real.join(known, c.MOVIE_ID, join_type="left semi")
     with console.out.status("two runs to measure …"):
         return capacity.measure(chosen, real, version, flags["movies"] or known.num_rows)
 

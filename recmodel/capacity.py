@@ -150,6 +150,20 @@ def measure(chosen: settings.Settings, ratings: pa.Table, version: artifact.Mode
     )  # fmt: skip
 
 
+def some_users(batches: Iterable[pa.RecordBatch], rows: int, most: int) -> pa.Table:
+    """All ratings of some users from all over the input (`columns.RATINGS`), about `most` of `rows` ratings.
+
+    The first users of a file may rate more, or less, than the others. Who is taken follows from a hash of user_id
+    (Fibonacci's: Knuth, "The Art of Computer Programming" 3, 6.4).
+    """
+    share = max(1, -(-rows // most))
+    taken = []
+    for batch in batches:
+        mixed = (batch.column(c.USER_ID).to_numpy().astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)
+        taken.append(batch.filter(pa.array(mixed % np.uint64(share) == 0)))
+    return pa.Table.from_batches(taken, schema=c.RATINGS)
+
+
 def copies(vectors: np.ndarray, count: int, random: np.random.Generator) -> np.ndarray:
     """[count, d] noisy copies of the vectors, in turns."""
     of = np.arange(count) % len(vectors)
@@ -234,7 +248,7 @@ def _write_users(folder: Path, ratings: pa.Table, real_ids: np.ndarray, ids: np.
     copy = np.random.default_rng(0).integers(0, of_them)
     rated = pa.table({
         c.USER_ID: np.repeat(np.arange(users), count[who]), c.MOVIE_ID: ids[row + copy * len(real_ids)],
-        c.RATING: by_user.column(c.RATING).to_numpy()[at], c.TIMESTAMP: np.zeros(len(at), np.int64),
+        c.RATING: by_user.column(c.RATING).to_numpy()[at], c.TIMESTAMP: by_user.column(c.TIMESTAMP).to_numpy()[at],
     })  # fmt: skip
     folder.mkdir()
     pq.write_table(rated, folder / "ratings.parquet")

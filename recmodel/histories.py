@@ -2,7 +2,7 @@
 
 Takes the staged ratings (`columns.RATINGS`) and optionally the users asked for and what is denied to whom; gives a
 DataFrame of `user_id, movie_id, rating` (see `columns.NO_MOVIE`), sorted by user, in partitions of equal work. The
-workers make lists of it: in NumPy that takes a tenth of what Spark's `collect_list` takes.
+workers make lists of it, in NumPy: `collect_list` would make objects of each number.
 """
 
 from __future__ import annotations

@@ -4,10 +4,12 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from recmodel import artifact, capacity, data, settings
+from recmodel import columns as c
 from recmodel.errors import UsageRejected
 
 RATES = capacity.Rates(
@@ -61,6 +63,19 @@ def test_rates_are_those_of_two_runs_with_a_catalogue_of_another_size(toy, toy_m
     said = subprocess.run([sys.executable, "-m", "recmodel", *command], capture_output=True, text=True, check=True)
     found = capacity.forecast(rates, 1_000_000, 8)
     assert f"{found.core_hours * 0.5:,.2f}" in said.stdout
+
+
+def test_the_users_to_measure_with_are_from_all_over_and_whole():
+    user = np.repeat(np.arange(1, 10_001), 10)
+    columns = [user, np.tile(np.arange(10), 10_000), np.ones(len(user)), np.zeros(len(user), np.int64)]
+    whole = pa.RecordBatch.from_arrays([pa.array(column) for column in columns[:2]] + [
+        pa.array(columns[2], pa.float32()), pa.array(columns[3])], schema=c.RATINGS)  # fmt: skip
+    assert capacity.some_users([whole], whole.num_rows, 100_000).num_rows == whole.num_rows
+    some = capacity.some_users([whole[:33_333], whole[33_333:]], whole.num_rows, 10_000)
+    taken, ratings = np.unique(some.column(c.USER_ID), return_counts=True)
+    assert (ratings == 10).all()
+    assert 900 < len(taken) < 1100
+    assert np.histogram(taken, bins=4, range=(1, 10_000))[0].min() > 200
 
 
 def test_a_model_of_ids_keeps_its_catalogue(toy_models, toy):

@@ -156,13 +156,13 @@ def csv(work: Work) -> Iterator[Row]:
 
 
 def executors(work: Work) -> Iterator[Row]:
-    """One executor of one core, then two, on a standalone cluster, for half the users of MovieLens-25M and for twice.
+    """One executor of one core, then two, on a standalone cluster, for half the users of MovieLens-25M and for all.
 
     Each keeps to a core of its own: the JVM and the Python of one executor work beside each other, and would use both.
     """
     models = _history_models(work)
     stage = "score and write recommendations"
-    for share in (0.5, 2):
+    for share in (0.5, 1):
         folder, seconds = _ratings(work, share), {}
         with tempfile.TemporaryDirectory() as scratch, standalone(Path(scratch), memory="3g", pinned=True) as cluster:
             for count in (1, 2):
@@ -372,10 +372,10 @@ def _expand(work: Work, folder: Path, share: float, *, as_csv: bool = False) -> 
 
 
 def _real(work: Work) -> pa.Table:
-    """Some real users of `_ratings`, from all over it, as `capacity` takes them."""
+    """Some real users of `_ratings`, as the command takes them."""
     file = pq.ParquetFile(_ratings(work, 1) / "ratings.parquet")
-    table = file.read_row_groups(range(0, file.num_row_groups, -(-file.num_row_groups // 8)))
-    return table.rename_columns([c.MOVIELENS_NAMES.get(name, name) for name in table.column_names])
+    batches = (pa.RecordBatch.from_arrays(batch.columns, schema=c.RATINGS) for batch in file.iter_batches())
+    return capacity.some_users(batches, file.metadata.num_rows, 1_000_000)
 
 
 def _history_models(work: Work) -> Path:
