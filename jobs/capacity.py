@@ -34,7 +34,7 @@ _RATINGS = 1_000_000  # about so many real ones: of them the users to measure wi
 def foretell(users: int, cores: int, executor_cores: int, price_per_core_hour: float | None, **flags: Any) -> None:
     """Time, core hours, memory, table sizes and cost of scoring so many users.
 
-    Measures for a minute or two: two whole runs on users made from DATA, with the current model (its catalogue
+    Measures for a few minutes: two whole runs on users made from DATA, with the current model (its catalogue
     made larger or smaller by --movies), on all cores of this machine; run it while nothing else does. Seconds are
     a line through both, and Spark's share of them goes down with the cores. Users are taken to have as many
     ratings as those of DATA.
