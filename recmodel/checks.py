@@ -154,7 +154,6 @@ def _by_user(
     n, of_lists = f.col("n"), range(1, promised.top_n + 1, _BITS)
     users = both.groupBy(c.USER_ID).agg(
         f.count(c.RANK).alias("n"),
-        f.min(c.RANK).alias("first"),
         f.max(c.RANK).alias("last"),
         *(_ranks_from(first).alias(f"ranks_{first}") for first in of_lists),
         f.sum("hidden").alias("hidden"),
@@ -169,7 +168,7 @@ def _by_user(
         "users are missing": (n == 0) & (f.col("hidden") + f.col("denied") < promised.movies),
         "users were not asked for": (n > 0) & f.col("hidden").isNull(),
         "lists are too long, or their ranks are not 1, 2, 3, …": (n > promised.top_n)
-        | (n > 0) & ((f.col("first") != 1) | (f.col("last") != n) | (different_ranks != n)),
+        | (n > 0) & ((f.col("last") != n) | (different_ranks != n)),
     }
 
     def count(name: str) -> Column:
@@ -189,7 +188,7 @@ def _by_user(
 
 
 def _ranks_from(first: int) -> Column:
-    """An aggregate of 64 bits: which of the ranks from `first` on are there."""
+    """An aggregate of 64 bits: which of the ranks from `first` on are there. Ranks below 1 are in none."""
     rank = f.col(c.RANK)
     bit = f.call_function("shiftleft", f.lit(1).cast("long"), rank - first)
     return f.coalesce(f.bit_or(f.when(rank.between(first, first + _BITS - 1), bit)), f.lit(0).cast("long"))

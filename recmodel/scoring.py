@@ -73,7 +73,6 @@ class TopNRequest:
 ScoreBlock = Callable[[serving.Recommender, pd.DataFrame, Payload, TopNRequest], pd.DataFrame]
 
 
-_USERS = 512  # of a block, at most: TensorFlow takes a millisecond for each question, and more fall out of the cache
 _ROWS = 1 << 15  # of a frame that leaves a worker, at least: Spark takes 5 ms for each, whatever its size
 
 
@@ -245,6 +244,7 @@ def gathered(frames: Iterable[pd.DataFrame], rows: int) -> Iterator[pd.DataFrame
 
 
 def _joined(frames: list[pd.DataFrame]) -> pd.DataFrame:
+    """One frame; of a single one no copy, since the ratings of a whole catalogue fill it."""
     return frames[0] if len(frames) == 1 else pd.concat(frames)
 
 
@@ -266,7 +266,7 @@ def blocks(users: pd.DataFrame, per_user: int, per_rating: int, budget: int) -> 
     while start < len(users):
         spent = total[start - 1] if start else 0
         end = int(np.searchsorted(total, spent + budget, "right"))
-        end = min(max(end, start + 1), start + _USERS)
+        end = min(max(end, start + 1), start + topn.USERS)
         yield users.iloc[start:end]
         start = end
 

@@ -95,7 +95,7 @@ def slots(spark: SparkSession) -> int:
 
 def expect(spark: SparkSession, rows: int) -> None:
     """Divides the shuffles that follow for so many rows, where nobody said in how many partitions."""
-    if "spark.sql.shuffle.partitions" not in dict(spark.sparkContext.getConf().getAll()):
+    if not spark.sparkContext.getConf().contains("spark.sql.shuffle.partitions"):
         spark.conf.set("spark.sql.shuffle.partitions", resources.shuffle_partitions(rows, slots(spark)))
 
 

@@ -26,8 +26,8 @@ import numpy as np
 
 from recmodel import lookup
 
-USERS = 256  # a block: enough for the product to run at full speed
-TILE = 2048  # movies: 256 x 2048 scores are 2 MiB
+USERS = 512  # a block: TensorFlow takes a millisecond for each question, and more users fall out of the cache
+TILE = 2048  # movies: 512 x 2048 scores are 4 MiB
 
 _NOTHING = np.iinfo(np.int64).min  # below the key of every score
 _LOWEST = np.finfo(np.float32).min  # hidden pairs are below it, at -inf
