@@ -222,7 +222,8 @@ def by_user(rows: pd.DataFrame) -> pd.DataFrame:
     denied = ~rated & (movie != c.NO_MOVIE) & np.isin(user, ids)
 
     def lists(values: np.ndarray, which: np.ndarray) -> list[np.ndarray]:
-        return np.split(values[which], np.searchsorted(user[which], ids[1:])) if len(ids) else []
+        mine, ends = values[which], np.searchsorted(user[which], ids, "right").tolist()
+        return [mine[start:end] for start, end in zip([0, *ends], ends, strict=False)]  # np.split is far slower
 
     columns = {c.USER_ID: ids, c.SEEN_MOVIE_IDS: lists(movie, rated), c.SEEN_RATINGS: lists(rating, rated)}
     if denied.any():
