@@ -2,6 +2,7 @@
 
     python tests/benchmarks/scale.py netflix     480,189 users x 17,770 movies, factors of rank 10
     python tests/benchmarks/scale.py slice       a twentieth of 3,290,000 users x 208,000 movies, scaled up
+    python tests/benchmarks/scale.py beyond      all of them
     python tests/benchmarks/scale.py ml25m       162,541 users x 62,423 movies, 25 million ratings; and Spark's ALS
     python tests/benchmarks/scale.py train       one epoch of the default model on 25 million ratings
     python tests/benchmarks/scale.py csv         25 million ratings from CSV, read and validated
@@ -107,7 +108,16 @@ def netflix(work: Work) -> Iterator[Row]:
 
 def slice_(work: Work) -> Iterator[Row]:
     """As many users as a twentieth; everything that grows with users is scaled up, and the rest with it."""
-    users = work.users(BEYOND["users"] // SLICE)
+    yield from _beyond_netflix(work, BEYOND["users"] // SLICE)
+
+
+def beyond(work: Work) -> Iterator[Row]:
+    """All of them, in one run."""
+    yield from _beyond_netflix(work, BEYOND["users"])
+
+
+def _beyond_netflix(work: Work, users: int) -> Iterator[Row]:
+    users = work.users(users)
     run = _score_factors(work, users, BEYOND["movies"])
     what = f"{BEYOND['users']:,} users x {BEYOND['movies']:,} movies, rank 10, top 10, from {users:,} users"
     minutes = run.scoring * BEYOND["users"] / users / 60
@@ -482,7 +492,7 @@ def _serve(function: str, given: str, result: str, *arguments: str) -> None:
 # -- the table --------------------------------------------------------------------------------------------------------
 
 PARTS: dict[str, Callable[[Work], Iterator[Row]]] = {
-    "netflix": netflix, "slice": slice_, "ml25m": ml25m, "train": train, "csv": csv,
+    "netflix": netflix, "slice": slice_, "beyond": beyond, "ml25m": ml25m, "train": train, "csv": csv,
     "executors": executors, "incremental": incremental, "memory": memory, "forecasts": forecasts,
 }  # fmt: skip
 
@@ -492,7 +502,7 @@ PARTS: dict[str, Callable[[Work], Iterator[Row]]] = {
 @click.option("--data", default=settings.SAMPLE, show_default=True, help="Real ratings to start from.")
 @click.option("--folder", type=click.Path(path_type=Path), help="Keep data and models here; else they are removed.")
 @click.option("--scale", default=1.0, show_default=True, help="Of the number of users and ratings.")
-@click.option("--random", is_flag=True, help="netflix and slice: Gaussian factors, the worst case for an early stop.")
+@click.option("--random", is_flag=True, help="Of factors: Gaussian ones, the worst case for an early stop.")
 @click.option("--chart", type=click.Path(), help="forecasts: draw the growth into this file (.svg, .png).")
 @click.option("--json", "as_json", type=click.Path(path_type=Path), help="Also write the rows here.")
 def main(
