@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -69,9 +70,29 @@ def another_process(script: str, *arguments: object) -> Iterator[subprocess.Pope
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _logs_of_tests(tmp_path_factory):
+def _environment_of_tests(tmp_path_factory):
+    # Java's first compiler is enough for runs of seconds, and its second one would take longer than they do.
+    os.environ.setdefault("SPARK_SUBMIT_OPTS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
     os.environ["RECMODEL_PATHS__LOGS"] = str(tmp_path_factory.mktemp("logs"))
     os.environ["RECMODEL_SPARK_LOG"] = str(tmp_path_factory.mktemp("spark-log") / "spark.log")
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory, worker_id) -> Callable[[str, Callable[[Path], None]], Path]:
+    """Folders, by name, that are made by the first process of the tests that needs them, and read by all."""
+    own = tmp_path_factory.getbasetemp()
+    base = own if worker_id == "master" else own.parent
+
+    def made(name: str, make: Callable[[Path], None]) -> Path:
+        folder, done = base / name, base / f"{name}.done"
+        with FileLock(base / f"{name}.lock"):
+            if not done.exists():
+                folder.mkdir()
+                make(folder)
+                done.touch()
+        return folder
+
+    return made
 
 
 @pytest.fixture(scope="session")
@@ -137,29 +158,36 @@ def exported(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def toy_models(toy, tmp_path_factory) -> Path:
-    """A model directory with a version of each preset, trained on the toy data; CURRENT is `joint`."""
-    models = tmp_path_factory.mktemp("toy-models")
-    for preset in ("rating", "retrieval", "ranking", "default", "joint"):
-        result = subprocess.run(
-            [sys.executable, ROOT / "jobs/train.py", "--data", toy, "--models", models, "--preset", preset],
-            capture_output=True, text=True, timeout=300, check=False,
-        )  # fmt: skip
-        assert result.returncode == 0, result.stderr
-    return models
+def toy_models(toy, made_once) -> Path:
+    """A model directory with a version of each preset, trained on the toy data; CURRENT is `joint`. For all to read."""
+
+    def make(models: Path) -> None:
+        for preset in ("rating", "retrieval", "ranking", "default", "joint"):
+            result = subprocess.run(
+                [sys.executable, ROOT / "jobs/train.py", "--data", toy, "--models", models, "--preset", preset],
+                capture_output=True, text=True, timeout=300, check=False,
+            )  # fmt: skip
+            assert result.returncode == 0, result.stderr
+
+    return made_once("toy-models", make)
 
 
 @pytest.fixture(scope="session")
-def nightly(tmp_path_factory) -> SimpleNamespace:
+def nightly(made_once) -> SimpleNamespace:
     """The real thing, once: `./submit.sh nightly` on real MovieLens ratings, from nothing to published tables."""
-    base = tmp_path_factory.mktemp("nightly")
-    models, output = base / "models", base / "output"
-    result = submit(
-        "nightly", "--data", "sample", "--models", models, "--output", output, "--run-date", "2026-01-31",
-        "--master", "local[2]",
-        environment={"RECMODEL_MONITORING__TEXTFILE": str(base / "metrics/recmodel.prom")},
-    )  # fmt: skip
-    assert result.returncode == 0, result.stderr
+
+    def make(base: Path) -> None:
+        result = submit(
+            "nightly", "--data", "sample", "--models", base / "models", "--output", base / "output",
+            "--run-date", "2026-01-31", "--master", "local[2]",
+            environment={"RECMODEL_MONITORING__TEXTFILE": str(base / "metrics/recmodel.prom")},
+        )  # fmt: skip
+        assert result.returncode == 0, result.stderr
+        (base / "said.json").write_text(json.dumps([result.stdout, result.stderr]))
+
+    base = made_once("nightly", make)
+    stdout, stderr = json.loads((base / "said.json").read_text())
+    output = base / "output"
     run = json.loads((output / "runs/run_date=2026-01-31/run.json").read_text())
-    return SimpleNamespace(models=models, output=output, run=run, stdout=result.stdout, stderr=result.stderr,
+    return SimpleNamespace(models=base / "models", output=output, run=run, stdout=stdout, stderr=stderr,
                            metrics=base / "metrics/recmodel.prom")  # fmt: skip

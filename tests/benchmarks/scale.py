@@ -166,14 +166,14 @@ def csv(work: Work) -> Iterator[Row]:
 
 
 def executors(work: Work) -> Iterator[Row]:
-    """One executor of one core, then two, on a standalone cluster, for half the users of MovieLens-25M and for all.
+    """One executor of one core, then two, on a standalone cluster, for MovieLens-25M and twice its users.
 
     Each keeps to a core of its own: the JVM and the Python of one executor work beside each other, and would use both.
     """
     models = _history_models(work)
     stage = "score and write recommendations"
     taken: dict[int, list[float]] = {1: [], 2: []}  # seconds, by the number of executors
-    for share in (0.5, 1):
+    for share in (1, 2):
         folder = _ratings(work, share)
         with tempfile.TemporaryDirectory() as scratch, standalone(Path(scratch), memory="3g", pinned=True) as cluster:
             for count, seconds in taken.items():
