@@ -102,26 +102,22 @@ def run(
     output = chosen.paths.output
 
     with tables.locked(output):
-        version, rank_by = _check_model(chosen, model_version, stage)
-        conditions, before = _continues(chosen, rank_by, version, run_date, users_file)
-        catalogue = version.catalogue()
+        order = _settle(chosen, run_date, model_version, users_file, stage)
 
         with stage("read and check the input"):
             folder = data.data_dir(chosen.paths.data, chosen.paths.sample)
-            staged = tables.staged(output, run_date, _key(chosen, conditions, before, folder, users_file))
-            staging.take_in(folder, users_file, catalogue, chosen.input, chosen.rules, staged)
+            staged = tables.staged(output, run_date, _key(order, folder))
+            staging.take_in(folder, users_file, order.catalogue, chosen.input, chosen.rules, staged)
 
         with stage("start Spark"):
             from recmodel import resources, serving, session
 
-            model = serving.pack(version.saved_model)
-            needs = resources.needs(len(model), catalogue.num_rows, chosen.scoring.block_mib << 20)
+            model = serving.pack(order.version.saved_model)
+            needs = resources.needs(len(model), order.catalogue.num_rows, chosen.scoring.block_mib << 20)
             spark = session.start("recmodel score", ship_package=True, needs=needs)
 
         try:
-            outcome = _score(
-                spark, staged, version, catalogue, model, rank_by, before, chosen, users_file is not None, stage
-            )
+            outcome = _score(spark, order, staged, model, stage)
         except RecmodelError:
             staged.discard()
             raise
@@ -134,12 +130,12 @@ def run(
             record = {
                 "run_id": str(uuid.uuid4()),
                 "run_date": run_date,
-                "model_version": version.name,
+                "model_version": order.version.name,
                 "finished_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
                 "settings": chosen.model_dump(),
-                "rank_by": rank_by,
-                "all_users": users_file is None,
-                "conditions": conditions,
+                "rank_by": order.rank_by,
+                "all_users": not order.only_some,
+                "conditions": order.conditions,
                 **outcome,
                 "seconds": stage.seconds,
             }
@@ -158,33 +154,31 @@ def _foresee(chosen: settings.Settings, run_date: date, *, model_version: str | 
     stage = console.Stages()
     output = chosen.paths.output
     tables.ready(output)
-    version, rank_by = _check_model(chosen, model_version, stage)
-    conditions, before = _continues(chosen, rank_by, version, run_date, users_file)
-    catalogue = version.catalogue()
+    order = _settle(chosen, run_date, model_version, users_file, stage)
     near = None if stores.is_uri(output) else files.nearest_folder(Path(output))  # where the executors see it too
     with tempfile.TemporaryDirectory(prefix=".dry-run-", dir=near) as aside:
         staged = tables.LinkedRun(output, str(Path(aside, "run")), run_date)
         with stage("read and check the input"):
             folder = data.data_dir(chosen.paths.data, aside)
-            key = _key(chosen, conditions, before, folder, users_file)
-            staging.take_in(folder, users_file, catalogue, chosen.input, chosen.rules, staged)
+            key = _key(order, folder)
+            staging.take_in(folder, users_file, order.catalogue, chosen.input, chosen.rules, staged)
         with stage("start Spark"):
             from recmodel import session
 
             spark = session.start("recmodel score --dry-run")
         try:
             session.check_reach(spark, output)
-            work = _divide(spark, staged, catalogue, before, chosen, users_file is not None, stage)
+            work = _divide(spark, order, staged, stage)
         finally:
             spark.stop()
     counted, plan = work.counted, work.plan
     published = tables.run_dates(output)
     facts = {
         "run date": f"{run_date}, published already: it would be replaced" if run_date in published else run_date,
-        "model version": version.name,
-        "ranked by": rank_by,
+        "model version": order.version.name,
+        "ranked by": order.rank_by,
         "users to score": f"{work.users_scored:,} of {plan['users']:,}",
-        "movies in the catalogue": _movies(catalogue.num_rows, counted["movies_allowed"]),
+        "movies in the catalogue": _movies(order.catalogue.num_rows, counted["movies_allowed"]),
         "partitions": f"{len(plan['starts']) + 1:,}",
         "recommendations": f"up to {plan['users'] * chosen.scoring.top_n:,} rows",
         "rows rejected": f"{counted['rows_rejected']:,}",
@@ -195,45 +189,58 @@ def _foresee(chosen: settings.Settings, run_date: date, *, model_version: str | 
     console.out.print(console.DRY)
 
 
-def _check_model(
-    chosen: settings.Settings, model_version: str | None, stage: console.Stages
-) -> tuple[artifact.ModelVersion, str]:
-    """(the version, the ranking policy).
+class _Order(NamedTuple):
+    """What a run is to do, settled before anything is read."""
+
+    chosen: settings.Settings
+    version: artifact.ModelVersion
+    catalogue: pa.Table  # of that version
+    rank_by: str  # the ranking policy
+    users_file: Path | None  # who is scored; None: all who have rated
+    conditions: str  # see `incremental`
+    before: dict[str, Any] | None  # run.json of the earlier run whose rows this one carries on, if it does
+
+    @property
+    def only_some(self) -> bool:
+        return self.users_file is not None
+
+
+def _settle(
+    chosen: settings.Settings,
+    run_date: date,
+    model_version: str | None,
+    users_file: Path | None,
+    stage: console.Stages,
+) -> _Order:
+    """Finds and checks the model, and the run before.
 
     Raises:
-        ModelRejected, UsageRejected: see `artifact.open_version` and `_rank_by`.
+        ModelRejected, UsageRejected: see `artifact.open_version` and `_rank_by`; or settings contradict each other.
     """
-    with stage("check the model"):
-        version = artifact.open_version(chosen.paths.models, model_version)
-        return version, _rank_by(chosen.scoring, version)
-
-
-def _continues(
-    chosen: settings.Settings, rank_by: str, version: artifact.ModelVersion, run_date: date, users: Path | None
-) -> tuple[str, dict[str, Any] | None]:
-    """(the conditions of this run, the run.json of the earlier one whose rows it carries on, if it does)."""
     if chosen.scoring.incremental and chosen.rules.min_ratings:
         raise UsageRejected(
             "incremental runs keep lists of a night when other movies had as many ratings; choose one of "
             "scoring.incremental and rules.min_ratings"
         )
-    conditions = incremental.conditions(chosen, rank_by, version)
-    if not chosen.scoring.incremental or users is not None:
-        return conditions, None
-    return conditions, incremental.earlier(chosen.paths.output, run_date, conditions)
+    with stage("check the model"):
+        version = artifact.open_version(chosen.paths.models, model_version)
+        rank_by = _rank_by(chosen.scoring, version)
+    conditions, before = incremental.conditions(chosen, rank_by, version), None
+    if chosen.scoring.incremental and users_file is None:
+        before = incremental.earlier(chosen.paths.output, run_date, conditions)
+    return _Order(chosen, version, version.catalogue(), rank_by, users_file, conditions, before)
 
 
-def _key(
-    chosen: settings.Settings, conditions: str, before: dict[str, Any] | None, folder: Path, users: Path | None
-) -> str:
+def _key(order: _Order, folder: Path) -> str:
     """Names all that decides the rows of a run: an interrupted run goes on only where none of it has changed."""
+    users = order.users_file
     inputs = [data.find(folder, "ratings"), data.find(folder, "movies"), users and data.find_ids(users, c.USERS)]
     decides = {
-        "conditions": conditions,
+        "conditions": order.conditions,
         "input": [files.sha256(path) for path in inputs if path],
-        "accepts": chosen.input.model_dump(),
-        "incremental": chosen.scoring.incremental,
-        "before": before and before["run_id"],
+        "accepts": order.chosen.input.model_dump(),
+        "incremental": order.chosen.scoring.incremental,
+        "before": order.before and order.before["run_id"],
     }
     return files.sha256_of(decides)[:12]
 
@@ -248,55 +255,44 @@ class _Work(NamedTuple):
     users_scored: int
 
 
-def _divide(
-    spark: SparkSession,
-    staged: tables.Staged,
-    catalogue: pa.Table,
-    before: dict[str, Any] | None,
-    chosen: settings.Settings,
-    only_some: bool,
-    stage: console.Stages,
-) -> _Work:
+def _divide(spark: SparkSession, order: _Order, staged: tables.Staged, stage: console.Stages) -> _Work:
     """Counts what was taken in and divides the users, which is all that comes before they are scored."""
     from recmodel import session
 
+    scoring, before = order.chosen.scoring, order.before
     with stage("count the ratings"):
-        counted = staging.count(spark, staged, catalogue, chosen.rules, fingerprint=chosen.scoring.incremental)
-        by_user, to_score = staging.users(spark, staged, before, only_some=only_some)
+        counted = staging.count(spark, staged, order.catalogue, order.chosen.rules, fingerprint=scoring.incremental)
+        by_user, to_score = staging.users(spark, staged, before, only_some=order.only_some)
     with stage("divide the users"):
-        users = counted["users_asked" if only_some else "users_rated"]
-        plan = staging.plan(staged, by_user, users, chosen.scoring, session.slots(spark))
-        session.expect(spark, counted["rows_used"][counted["ratings_file"]] + users * chosen.scoring.top_n)
+        users = counted["users_asked" if order.only_some else "users_rated"]
+        plan = staging.plan(staged, by_user, users, scoring, session.slots(spark))
+        session.expect(spark, counted["rows_used"][counted["ratings_file"]] + users * scoring.top_n)
         users_scored = plan["users"] if before is None or to_score is None else to_score.count()
     return _Work(counted, by_user, to_score, plan, users_scored)
 
 
 def _score(
-    spark: SparkSession,
-    staged: tables.Staged,
-    version: artifact.ModelVersion,
-    catalogue: pa.Table,
-    model: bytes,
-    rank_by: str,
-    before: dict[str, Any] | None,
-    chosen: settings.Settings,
-    only_some: bool,
-    stage: console.Stages,
+    spark: SparkSession, order: _Order, staged: tables.Staged, model: bytes, stage: console.Stages
 ) -> dict[str, Any]:
-    """Scores the staged users into the staged tables, and checks them; returns what run.json says of it."""
+    """Scores the staged users into the staged tables, and checks them; returns what run.json says of it.
+
+    Args:
+        model: the SavedModel, packed.
+    """
     from pyspark.sql import functions as f
 
     from recmodel import checks, histories, resources, rules, scoring, session
     from recmodel.stores import spark_path
 
-    counted, by_user, to_score, plan, users_scored = _divide(spark, staged, catalogue, before, chosen, only_some, stage)
+    counted, by_user, to_score, plan, users_scored = _divide(spark, order, staged, stage)
+    chosen, catalogue, before = order.chosen, order.catalogue, order.before
     ratings = staging.ratings(spark, staged)
     may_repeat = counted["ratings_superseded"] > 0
     movies, denied = staging.movies(staged), staging.denied(spark, staged, chosen.rules)
     payload = scoring.Payload(
-        model_version=version.name,
+        model_version=order.version.name,
         saved_model=model,
-        tasks=version.tasks,
+        tasks=order.version.tasks,
         movie_id=catalogue.column(c.MOVIE_ID).to_numpy(),
         popular=movies["popular"],
         popular_rating=movies["popular_rating"],
@@ -305,7 +301,7 @@ def _score(
     )
     request = scoring.TopNRequest(
         n=chosen.scoring.top_n,
-        rank_by=rank_by,
+        rank_by=order.rank_by,
         candidates=chosen.scoring.candidates,
         include_seen=chosen.scoring.include_seen,
         min_history=chosen.scoring.min_history,
