@@ -27,7 +27,7 @@ setup(
     install_requires=[
         "altair>=5.5",
         "click>=8.1",
-        "deltalake>=1.0",  # the tables of an OUTPUT that is a URI
+        "deltalake>=1.6.6",  # the tables of an OUTPUT that is a URI
         "filelock>=3.16",
         "jinja2>=3.1",
         "numpy>=2.1,<2.3",  # 2.2 is the last that serves Python 3.10

@@ -124,7 +124,7 @@ def staged(output: str, folder: str, run_date: date) -> DeltaRun:
 def dataset(output: str, name: str, run_date: date) -> ds.Dataset:
     """A run's rows of a table, as they are now."""
     table = deltalake.DeltaTable(stores.below(output, name))
-    return table.to_pyarrow_dataset(partitions=[(c.RUN_DATE, "=", f"{run_date:%Y-%m-%d}")])
+    return table.to_pyarrow_dataset(file_pruning_predicate=[(c.RUN_DATE, "=", f"{run_date:%Y-%m-%d}")])
 
 
 def files(output: str, name: str, run_date: date) -> list[str]:
