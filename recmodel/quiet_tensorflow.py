@@ -3,7 +3,6 @@
 Every module that needs TensorFlow imports it from here, so that what must precede the first import does.
 """
 
-import gc
 import os
 
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")  # TensorFlow Recommenders is written for Keras 2
@@ -13,12 +12,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # failures reach us as excep
 _stderr = os.dup(2)
 _nowhere = os.open(os.devnull, os.O_WRONLY)
 os.dup2(_nowhere, 2)
-gc.disable()  # half a million objects are made, hardly any of them garbage: a sixth faster
 try:
     import tensorflow as tf
 finally:
-    gc.enable()
-    gc.freeze()  # to look through them takes a quarter of a second, and Spark's workers do so after every task
     os.dup2(_stderr, 2)
     os.close(_stderr)
     os.close(_nowhere)
