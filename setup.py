@@ -6,7 +6,7 @@ from setuptools import setup
 
 setup(
     name="recmodel",
-    version="0.3.0",
+    version="0.3.1",
     description="Nightly movie recommendations: a TensorFlow Recommenders model, scored for every user by Spark",
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",

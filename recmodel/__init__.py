@@ -7,4 +7,4 @@ Importing this package imports neither TensorFlow nor Spark; the modules that ne
 from recmodel.api import load, score, train
 
 __all__ = ["load", "score", "train"]
-__version__ = "0.3.0"
+__version__ = "0.3.1"
