@@ -195,7 +195,7 @@ LINE = st.one_of(
 )
 
 
-@settings(max_examples=3_000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=10_000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     lines=st.lists(LINE, max_size=8),
     newline=st.sampled_from([b"\n", b"\r\n"]),
