@@ -10,8 +10,6 @@ import click
 from recmodel import artifact, capacity, console, data, options, resources, settings
 from recmodel import columns as c
 
-_RATINGS = 1_000_000  # about so many real ones: of them the users to measure with are made
-
 
 @click.command(
     short_help="Foretell time, memory and cost of a night.",
@@ -54,7 +52,7 @@ def _measured(chosen: settings.Settings, flags: dict[str, Any]) -> capacity.Rate
     catalogue = data.read_catalogue(folder, intake).select([c.MOVIE_ID])
     known = version.catalogue().select([c.MOVIE_ID])
     batches = data.stream_ratings(folder, catalogue, intake)
-    real = capacity.some_users(batches, data.count_ratings(folder), _RATINGS)
+    real = capacity.some_users(batches, data.count_ratings(folder), capacity.RATINGS)
     real = real.join(known, c.MOVIE_ID, join_type="left semi")
     with console.out.status("two runs to measure …"):
         return capacity.measure(chosen, real, version, flags["movies"] or known.num_rows)

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 # What the driver does alone; every other stage is Spark's.
 ALONE = {"check the model", "read and check the input", "start Spark", "publish"}
+RATINGS = 1_000_000  # about so many real ones: of them the users to measure with are made
 FEW, MORE = 1_000, 80_000  # users of the two runs: the line through them carries their noise as far as it is drawn
 NOISE = 0.3  # of a copied vector, beside its length
 _DAY = "2000-01-01"

@@ -408,7 +408,7 @@ def _real(work: Work) -> pa.Table:
     """Some real users of `_ratings`, as the command takes them."""
     file = pq.ParquetFile(_ratings(work, 1) / "ratings.parquet")
     batches = (pa.RecordBatch.from_arrays(batch.columns, schema=c.RATINGS) for batch in file.iter_batches())
-    return capacity.some_users(batches, file.metadata.num_rows, 1_000_000)
+    return capacity.some_users(batches, file.metadata.num_rows, capacity.RATINGS)
 
 
 def _history_models(work: Work) -> Path:
