@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 setup(
     name="recmodel",
@@ -11,16 +11,16 @@ setup(
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     # recmodel/jobs and recmodel/conf are links to the folders beside the package; a wheel holds what they point to.
-    packages=["recmodel", "recmodel.jobs"],
+    packages=find_packages(include=["recmodel", "recmodel.*"]),
     package_data={
         "recmodel": [
             "py.typed",
-            "templates/*",
             "conf/*.yaml",
             "conf/spark-defaults.conf",
             "conf/log4j2.properties",
             "conf/sql/*",
         ],
+        "recmodel.report": ["templates/*"],
     },
     entry_points={"console_scripts": ["recmodel = recmodel.__main__:main"]},
     python_requires=">=3.10,<3.14",

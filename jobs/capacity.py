@@ -7,8 +7,13 @@ from typing import Any
 
 import click
 
-from recmodel import artifact, capacity, console, data, options, resources, settings
-from recmodel import columns as c
+from recmodel import schemas as c
+from recmodel import settings
+from recmodel.cli import console, options
+from recmodel.data import movielens as data
+from recmodel.models import versions as artifact
+from recmodel.pipeline import capacity
+from recmodel.spark import resources
 
 
 @click.command(

@@ -11,8 +11,10 @@ import click
 import numpy as np
 import pandas as pd
 
-from recmodel import columns as c
-from recmodel import console, data, options, settings
+from recmodel import schemas as c
+from recmodel import settings
+from recmodel.cli import console, options
+from recmodel.data import movielens as data
 
 
 @click.command(
@@ -48,7 +50,9 @@ def evaluate(**flags: Any) -> None:
         catalogue, ratings, _ = data.read(chosen.paths.data, chosen.paths.sample, chosen.input)
 
     with stage("start TensorFlow and Spark"):
-        from recmodel import evaluation, session, training
+        from recmodel.evaluation import evaluation
+        from recmodel.models import training
+        from recmodel.spark import session
 
         spark = session.start("recmodel evaluate")
     everything = training.latest_ratings(ratings)
@@ -101,7 +105,8 @@ def evaluate(**flags: Any) -> None:
 
 
 def _split(kind: str, everything: Any, catalogue: Any, chosen: settings.Training, limit: int | None) -> Any:
-    from recmodel import evaluation, training
+    from recmodel.evaluation import evaluation
+    from recmodel.models import training
 
     if kind == "random":
         parts = training.split_at_random(everything, chosen.test_share, chosen.seed, limit)
@@ -122,7 +127,9 @@ def _train(
     progress: console.Progress | None = None,
 ) -> Any:
     """(Recommender, Trained): exported and loaded again, so that what is measured is what would be served."""
-    from recmodel import export, serving, training
+    from recmodel.models import saved_model as export
+    from recmodel.models import training
+    from recmodel.scoring import recommender as serving
 
     trained = training.train(
         split.fitted,
@@ -148,7 +155,7 @@ def _cold_start(
     chosen: settings.Settings,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """(by ratings of the user, by ratings of the movie); `by_model` are the preset's answers to `split`."""
-    from recmodel import evaluation
+    from recmodel.evaluation import evaluation
 
     base, histories = evaluation.cold_users(everything, split.movie_ids, seed=chosen.training.seed)
     model, _ = _train(base, everything, catalogue, preset, 0, chosen.input)

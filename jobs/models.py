@@ -2,8 +2,10 @@
 
 import click
 
-from recmodel import artifact, console, options, settings
-from recmodel import columns as c
+from recmodel import schemas as c
+from recmodel import settings
+from recmodel.cli import console, options
+from recmodel.models import versions as artifact
 
 
 @click.group(

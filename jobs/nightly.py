@@ -11,9 +11,14 @@ from pathlib import Path
 
 import click
 
-from recmodel import artifact, console, data, monitoring, options, settings, tables
+from recmodel import settings
+from recmodel.cli import console, options
+from recmodel.data import movielens as data
 from recmodel.errors import ModelRejected, RecmodelError, UsageRejected
 from recmodel.jobs.score_all import score
+from recmodel.models import versions as artifact
+from recmodel.pipeline import monitoring
+from recmodel.tables import linked as tables
 
 MODEL_REJECTED = ModelRejected.exit_code
 

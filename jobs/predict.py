@@ -5,7 +5,9 @@ import numpy as np
 from rich.markup import escape
 
 import recmodel
-from recmodel import console, data, options, settings
+from recmodel import settings
+from recmodel.cli import console, options
+from recmodel.data import movielens as data
 from recmodel.errors import UsageRejected
 
 

@@ -6,8 +6,13 @@ from datetime import date, datetime
 
 import click
 
-from recmodel import console, facts, options, report, settings, stores, tables
+from recmodel import settings
+from recmodel import storage as stores
+from recmodel.cli import console, options
 from recmodel.errors import UsageRejected
+from recmodel.report import facts
+from recmodel.report import page as report
+from recmodel.tables import linked as tables
 
 _LATEST = "latest.html"
 

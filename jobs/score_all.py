@@ -11,22 +11,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 import pyarrow as pa
 
-from recmodel import (
-    artifact,
-    console,
-    data,
-    drift,
-    files,
-    incremental,
-    launch,
-    options,
-    settings,
-    staging,
-    stores,
-    tables,
-)
-from recmodel import columns as c
+from recmodel import files, settings
+from recmodel import schemas as c
+from recmodel import storage as stores
+from recmodel.cli import console, options
+from recmodel.data import movielens as data
 from recmodel.errors import RecmodelError, ScoringFailed, UsageRejected
+from recmodel.models import versions as artifact
+from recmodel.pipeline import incremental, staging
+from recmodel.report import drift
+from recmodel.spark import launch
+from recmodel.tables import linked as tables
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -110,7 +105,8 @@ def run(
             staging.take_in(folder, users_file, order.catalogue, chosen.input, chosen.rules, staged)
 
         with stage("start Spark"):
-            from recmodel import resources, serving, session
+            from recmodel.scoring import recommender as serving
+            from recmodel.spark import resources, session
 
             model = serving.pack(order.version.saved_model)
             needs = resources.needs(len(model), order.catalogue.num_rows, chosen.scoring.block_mib << 20)
@@ -163,7 +159,7 @@ def _foresee(chosen: settings.Settings, run_date: date, *, model_version: str | 
             key = _key(order, folder)
             staging.take_in(folder, users_file, order.catalogue, chosen.input, chosen.rules, staged)
         with stage("start Spark"):
-            from recmodel import session
+            from recmodel.spark import session
 
             spark = session.start("recmodel score --dry-run")
         try:
@@ -257,7 +253,7 @@ class _Work(NamedTuple):
 
 def _divide(spark: SparkSession, order: _Order, staged: tables.Staged, stage: console.Stages) -> _Work:
     """Counts what was taken in and divides the users, which is all that comes before they are scored."""
-    from recmodel import session
+    from recmodel.spark import session
 
     scoring, before = order.chosen.scoring, order.before
     with stage("count the ratings"):
@@ -281,8 +277,11 @@ def _score(
     """
     from pyspark.sql import functions as f
 
-    from recmodel import checks, histories, resources, rules, scoring, session
-    from recmodel.stores import spark_path
+    from recmodel.pipeline import checks
+    from recmodel.scoring import rules
+    from recmodel.scoring import worker as scoring
+    from recmodel.spark import histories, resources, session
+    from recmodel.storage import spark_path
 
     counted, by_user, to_score, plan, users_scored = _divide(spark, order, staged, stage)
     chosen, catalogue, before = order.chosen, order.catalogue, order.before
@@ -384,7 +383,7 @@ def _score(
 
 def _compare_with_last(record: dict[str, Any], output: str, limits: settings.Checks, staged: tables.Staged) -> None:
     """Holds the run against the last one that was made in the same way."""
-    from recmodel import checks
+    from recmodel.pipeline import checks
 
     for day in reversed(tables.run_dates(output)):
         last = tables.read_run(output, day)

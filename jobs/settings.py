@@ -8,7 +8,8 @@ from typing import Any
 import click
 import yaml
 
-from recmodel import console, options, settings
+from recmodel import settings
+from recmodel.cli import console, options
 
 
 @click.command(

@@ -4,8 +4,10 @@ from datetime import datetime
 
 import click
 
-from recmodel import console, options, settings, tables
+from recmodel import settings
+from recmodel.cli import console, options
 from recmodel.errors import UsageRejected
+from recmodel.tables import linked as tables
 
 
 @click.command(

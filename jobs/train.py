@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from recmodel import artifact, console, data, files, options, settings, stores
-from recmodel import columns as c
+from recmodel import files, settings
+from recmodel import schemas as c
+from recmodel import storage as stores
+from recmodel.cli import console, options
+from recmodel.data import movielens as data
 from recmodel.errors import ModelRejected, UsageRejected
+from recmodel.models import versions as artifact
 
 if TYPE_CHECKING:
-    from recmodel import serving
+    from recmodel.scoring import recommender as serving
 
 
 @click.command(
@@ -72,7 +76,10 @@ def run(chosen: settings.Settings, preset: settings.Preset, *, gate: bool) -> ar
         fingerprint = data.fingerprint(ratings, catalogue)
 
     with stage("start TensorFlow"):
-        from recmodel import evaluation, export, serving, training
+        from recmodel.evaluation import evaluation
+        from recmodel.models import saved_model as export
+        from recmodel.models import training
+        from recmodel.scoring import recommender as serving
 
     with stage(f"train preset {chosen.training.preset}") as progress:
         everything = training.latest_ratings(ratings)
@@ -148,7 +155,7 @@ def _foresee(chosen: settings.Settings) -> None:
 
 def _current(models: str) -> tuple[str, serving.Recommender, tuple[str, ...]] | None:
     """The current version to compare with; none if there is none, or none that can be used."""
-    from recmodel import serving
+    from recmodel.scoring import recommender as serving
 
     try:
         version = artifact.open_version(models)

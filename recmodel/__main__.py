@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 import recmodel
-from recmodel import console, options
+from recmodel.cli import console, options
 from recmodel.errors import ScoringFailed
 
 _JOBS = {  # name: module of recmodel.jobs, and the command in it

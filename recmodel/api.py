@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from recmodel.artifact import ModelVersion
-    from recmodel.model import Model
+    from recmodel.models.versions import ModelVersion
+    from recmodel.pipeline.predict import Model
 
 AnyPath = str | os.PathLike[str]
 
@@ -114,19 +114,19 @@ def load(models: AnyPath, version: str | None = None) -> Model:
     Raises:
         ModelRejected: there is none, or it is damaged.
     """
-    from recmodel import artifact
-    from recmodel.model import Model
+    from recmodel.models import versions as artifact
+    from recmodel.pipeline.predict import Model
 
     return Model(artifact.open_version(os.fspath(models), version))
 
 
 def _absolute(path: AnyPath) -> str:
-    from recmodel import options
+    from recmodel.cli import options
 
     return options.absolute(os.fspath(path))
 
 
 def _data(data: AnyPath) -> str:
-    from recmodel import options
+    from recmodel.cli import options
 
     return options.of_data(os.fspath(data))

@@ -21,7 +21,7 @@ from pydantic_settings import (
     YamlConfigSettingsSource,
 )
 
-from recmodel import stores
+from recmodel import storage as stores
 from recmodel.errors import UsageRejected
 
 SAMPLE = "sample"

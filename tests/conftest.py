@@ -103,7 +103,7 @@ def toy(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def spark():
-    from recmodel import session
+    from recmodel.spark import session
 
     spark = session.start("tests")
     assert spark.sparkContext.master == "local[*]"
@@ -126,7 +126,7 @@ def score_here(spark, monkeypatch) -> Callable:
 
 def exact_weights(users: int, movies: int, dim: int = 3, seed: int = 0):
     """Weights that are small multiples of 1/2, so that float32 computes them without rounding and ties are real."""
-    from recmodel.embedding_model import EmbeddingWeights
+    from recmodel.models.embedding.model import EmbeddingWeights
 
     random = np.random.RandomState(seed)
 
@@ -146,7 +146,8 @@ def exact_weights(users: int, movies: int, dim: int = 3, seed: int = 0):
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory):
     """(Weights, Recommender) pairs by catalogue size, saved and loaded again."""
-    from recmodel import export, serving
+    from recmodel.models import saved_model as export
+    from recmodel.scoring import recommender as serving
 
     made = {}
     for movies in (1, 7, 60):

@@ -8,9 +8,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from recmodel import artifact, capacity, data, settings
-from recmodel import columns as c
+from recmodel import schemas as c
+from recmodel import settings
+from recmodel.data import movielens as data
 from recmodel.errors import UsageRejected
+from recmodel.models import versions as artifact
+from recmodel.pipeline import capacity
 
 RATES = capacity.Rates(
     fixed={"read and check the input": 1.0, "score": 5.0}, per_user={"read and check the input": 1e-4, "score": 1e-3},

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from recmodel import checks
-from recmodel import columns as c
+from recmodel import schemas as c
 from recmodel.errors import ScoringFailed
+from recmodel.pipeline import checks
 from recmodel.settings import Checks
 
 SCHEMA = (

@@ -10,13 +10,16 @@ import subprocess
 import sys
 import termios
 import zipfile
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import yaml
 from conftest import ROOT, make_ratings, write_movielens
 
-from recmodel import artifact, console, launch
+from recmodel.cli import console
+from recmodel.models import versions as artifact
+from recmodel.spark import launch
 
 NOT_COPIED = shutil.ignore_patterns(".venv", "var", ".git", "__pycache__", "build", "*.egg-info", ".*_cache", "tests")
 
@@ -54,9 +57,15 @@ def recmodel_command(run_python):
 
 def test_a_wheel_holds_everything_that_a_checkout_runs_with(installed):
     inside = installed / "recmodel"
-    for folder, pattern in (("", "*.py"), ("jobs", "*.py"), ("templates", "*"), ("conf", "*.yaml"), ("conf/sql", "*")):
-        in_checkout = {path.name for path in (ROOT / "recmodel" / folder).glob(pattern) if path.is_file()}
-        assert {path.name for path in (inside / folder).glob(pattern) if path.is_file()} == in_checkout != set()
+
+    def held(folder: Path) -> set[str]:
+        """Modules, templates, settings and queries, of every package below, links followed."""
+        kinds = {".py", ".yaml", ".sql", ".html", ".css", ".js"}
+        found = (Path(parent, name) for parent, _, names in os.walk(folder, followlinks=True) for name in names)
+        return {path.relative_to(folder).as_posix() for path in found if path.suffix in kinds}
+
+    assert held(inside) == held(ROOT / "recmodel")
+    assert {"data/reading.py", "jobs/train.py", "report/templates/report.html", "conf/sql/runs.sql"} <= held(inside)
     for file in ("py.typed", "conf/spark-defaults.conf", "conf/log4j2.properties"):
         assert (inside / file).is_file()
     (entry_points,) = installed.glob("*.dist-info/entry_points.txt")
@@ -233,7 +242,7 @@ def test_a_dry_night_says_why_it_would_train_and_what_it_would_score_and_leaves_
 
 def test_a_dry_run_fails_as_the_run_would(recmodel_command, toy, toy_models, tmp_path):
     """Rejected input, somebody else at it, an address that Spark cannot write to: found without writing."""
-    from recmodel import tables
+    from recmodel.tables import linked as tables
 
     def dry(*arguments):
         answer = recmodel_command("score", "--dry-run", "--models", toy_models, *arguments)

@@ -12,8 +12,8 @@ from conftest import make_ratings, write_movielens
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recmodel import columns as c
-from recmodel import data
+from recmodel import schemas as c
+from recmodel.data import movielens as data
 from recmodel.errors import InputRejected
 from recmodel.settings import Input
 

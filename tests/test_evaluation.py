@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from test_training import table
 
-from recmodel import columns as c
-from recmodel import evaluation, training
+from recmodel import schemas as c
+from recmodel.evaluation import evaluation
+from recmodel.models import training
 
 MOVIES = np.array([10, 20, 30, 40, 50])
 

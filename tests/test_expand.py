@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from recmodel import columns as c
-from recmodel import data, settings
+from recmodel import schemas as c
+from recmodel import settings
+from recmodel.data import movielens as data
 
 sys.path.insert(0, str(ROOT / "tests/benchmarks"))
 import expand

@@ -13,7 +13,7 @@ import pytest
 from cluster import standalone
 from conftest import ROOT
 
-from recmodel import columns as c
+from recmodel import schemas as c
 
 DAY = "2026-02-01"
 SMALL_PARTS = {"RECMODEL_SCORING__USERS_PER_TASK": "20"}  # 671 users in 34 partitions

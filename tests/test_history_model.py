@@ -5,9 +5,15 @@ import pytest
 from conftest import make_ratings
 from test_training import CATALOGUE, MOVIES, ask_a_fresh_process, table, train
 
-from recmodel import closed_form, evaluation, export, history_model, serving, settings, training
-from recmodel import columns as c
-from recmodel.embedding_model import tf
+from recmodel import schemas as c
+from recmodel import settings
+from recmodel.evaluation import evaluation
+from recmodel.models import saved_model as export
+from recmodel.models import training
+from recmodel.models.embedding.model import tf
+from recmodel.models.history import closed_form
+from recmodel.models.history import model as history_model
+from recmodel.scoring import recommender as serving
 
 
 def history_scores(weights, seen: np.ndarray, ratings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -15,8 +15,11 @@ import pytest
 from conftest import ROOT, make_ratings, submit, write_movielens
 from prometheus_client.parser import text_string_to_metric_families
 
-from recmodel import artifact, data, serving, settings
-from recmodel import columns as c
+from recmodel import schemas as c
+from recmodel import settings
+from recmodel.data import movielens as data
+from recmodel.models import versions as artifact
+from recmodel.scoring import recommender as serving
 
 TABLE_COLUMNS = {
     "user_id": "BIGINT", "rank": "INTEGER", "movie_id": "BIGINT", "title": "VARCHAR", "retrieval_score": "FLOAT",

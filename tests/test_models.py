@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from conftest import another_process
 
-from recmodel import artifact, evaluation, settings
-from recmodel import columns as c
+from recmodel import schemas as c
+from recmodel import settings
 from recmodel.errors import ModelRejected
+from recmodel.evaluation import evaluation
+from recmodel.models import versions as artifact
 from recmodel.settings import Gate
 
 
@@ -50,9 +52,7 @@ def test_a_damaged_version_is_not_gone_back_to(models):
 def test_old_versions_go_but_never_current_the_one_before_or_one_being_read(models):
     for version in ("v1", "v0"):
         artifact.promote(models, version)
-    script = (
-        "import sys, pathlib; from recmodel import artifact; artifact.open_version(pathlib.Path(sys.argv[1]), 'v2')"
-    )
+    script = "import sys; from recmodel.models import versions; versions.open_version(sys.argv[1], 'v2')"
     with another_process(script, models):
         assert artifact.prune(models, keep=1) == ["v3"]
     assert artifact.prune(models, keep=1) == ["v2"]

@@ -13,11 +13,14 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import make_ratings, write_movielens
 
-from recmodel import artifact, incremental, monitoring, settings, tables
-from recmodel import columns as c
+from recmodel import schemas as c
+from recmodel import settings
 from recmodel.errors import InputRejected, UsageRejected
-from recmodel.histories import ratings_by_user
 from recmodel.jobs import nightly, train
+from recmodel.models import versions as artifact
+from recmodel.pipeline import incremental, monitoring
+from recmodel.spark.histories import ratings_by_user
+from recmodel.tables import linked as tables
 
 DAY = "2026-02-01"
 

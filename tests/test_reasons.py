@@ -6,8 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_training import MOVIES, train
 
-from recmodel import columns as c
-from recmodel import console, evaluation, export, reasons, serving, topn
+from recmodel import schemas as c
+from recmodel.cli import console
+from recmodel.evaluation import evaluation
+from recmodel.models import saved_model as export
+from recmodel.scoring import reasons, topn
+from recmodel.scoring import recommender as serving
 
 
 def oracle(row: int, seen: list[tuple[int, float]], term, *, not_itself: bool) -> int:

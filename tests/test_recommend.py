@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recmodel.quiet_tensorflow import tf
+from recmodel.tf import tf
 
 
 def oracle_scores(weights, user_row: int) -> tuple[np.ndarray, np.ndarray]:

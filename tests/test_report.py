@@ -23,8 +23,16 @@ from conftest import ROOT, make_ratings, write_movielens
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recmodel import artifact, drift, facts, longtail, people, report, settings, summary, tables, tastes, verdict
-from recmodel import columns as c
+from recmodel import schemas as c
+from recmodel import settings
+from recmodel.data import statistics as tastes
+from recmodel.models import versions as artifact
+from recmodel.report import drift, facts, summary
+from recmodel.report import findings as verdict
+from recmodel.report import page as report
+from recmodel.report import popularity_buckets as longtail
+from recmodel.report import sample_users as people
+from recmodel.tables import linked as tables
 
 DAY = date(2026, 1, 31)
 HOSTILE = (

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recmodel import resources
 from recmodel.errors import UsageRejected
+from recmodel.spark import resources
 
 MIB, GIB = 1 << 20, 1 << 30
 NEEDS = resources.needs(model=100 * MIB, movies=80_000, block=64 * MIB)

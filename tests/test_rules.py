@@ -12,10 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_recommend import oracle_scores
 
-from recmodel import artifact, drift, rules, scoring, serving, tables, topn
-from recmodel import columns as c
+from recmodel import schemas as c
 from recmodel.errors import UsageRejected
+from recmodel.models import versions as artifact
+from recmodel.report import drift
+from recmodel.scoring import recommender as serving
+from recmodel.scoring import rules, topn
+from recmodel.scoring import worker as scoring
 from recmodel.settings import Rules
+from recmodel.tables import linked as tables
 
 NONE = {"genres": [], "years": [], "movies": []}
 

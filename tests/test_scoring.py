@@ -14,10 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_recommend import oracle_top
 
-from recmodel import columns as c
-from recmodel import data, scoring, serving
-from recmodel.histories import equal_shares, histories, of_asked, partition_starts, ratings_by_user
-from recmodel.popularity import popularity
+from recmodel import schemas as c
+from recmodel.data import movielens as data
+from recmodel.scoring import recommender as serving
+from recmodel.scoring import worker as scoring
+from recmodel.scoring.popularity import popularity
+from recmodel.spark.histories import equal_shares, histories, of_asked, partition_starts, ratings_by_user
 
 REQUEST = scoring.TopNRequest(
     n=5,
@@ -198,7 +200,7 @@ def test_workers_get_functions_by_reference():
 
     pickled = cloudpickle.dumps(partial(scoring._score_partition, score_block=scoring.recommend_block, request=REQUEST))
     assert len(pickled) < 1000
-    assert b"recmodel.scoring" in pickled
+    assert b"recmodel.scoring.worker" in pickled
 
 
 @pytest.fixture

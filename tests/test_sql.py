@@ -23,8 +23,9 @@ import pytest
 import sqlglot
 from conftest import ROOT
 
-from recmodel import columns as c
-from recmodel import stores, tables
+from recmodel import schemas as c
+from recmodel import storage as stores
+from recmodel.tables import linked as tables
 
 SQL = ROOT / "conf/sql"
 QUERIES = sorted(path.stem for path in SQL.glob("*.sql") if not path.stem.startswith(("tables-", "pruning")))

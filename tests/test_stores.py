@@ -14,9 +14,14 @@ from conftest import make_ratings, submit, write_movielens
 from moto.server import ThreadedMotoServer
 from pyarrow import fs
 
-from recmodel import artifact, data, delta_tables, settings, stores, tables
-from recmodel import columns as c
+from recmodel import schemas as c
+from recmodel import settings
+from recmodel import storage as stores
+from recmodel.data import movielens as data
 from recmodel.errors import InputRejected, ModelRejected, UsageRejected
+from recmodel.models import versions as artifact
+from recmodel.tables import delta as delta_tables
+from recmodel.tables import linked as tables
 
 DAY = date(2026, 1, 31)
 DATA = ("recommendations", "predicted_ratings", "rejects", "users")

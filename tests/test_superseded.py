@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from recmodel import columns as c
-from recmodel import superseded
-from recmodel.histories import histories, ratings_by_user
+from recmodel import schemas as c
+from recmodel.data import duplicates as superseded
+from recmodel.spark.histories import histories, ratings_by_user
 
 
 @pytest.fixture(scope="module")

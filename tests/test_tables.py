@@ -16,9 +16,10 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import another_process
 
-from recmodel import columns as c
-from recmodel import stores, tables
+from recmodel import schemas as c
+from recmodel import storage as stores
 from recmodel.errors import AnotherRun, ScoringFailed
+from recmodel.tables import linked as tables
 
 DAY = date(2026, 1, 31)
 DATA = ("recommendations", "predicted_ratings", "rejects", "users")
@@ -220,7 +221,7 @@ def test_readers_in_a_loop_never_see_a_mixture_or_nothing(tmp_path, spark):
 
 def test_one_writer_at_a_time_and_the_system_releases_what_a_killed_one_held(tmp_path):
     script = (
-        "import sys, pathlib; from recmodel import tables; "
+        "import sys, pathlib; from recmodel.tables import linked as tables; "
         "right = tables.locked(pathlib.Path(sys.argv[1])); right.__enter__()"
     )
     with another_process(script, tmp_path) as holder:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recmodel import topn
+from recmodel.scoring import topn
 
 
 def oracle(scores: np.ndarray, hidden: set[int], n: int) -> list[int]:

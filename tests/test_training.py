@@ -13,10 +13,15 @@ from conftest import make_ratings
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recmodel import artifact, evaluation, export, serving, settings, training
-from recmodel import columns as c
-from recmodel.embedding_model import tf, tfrs
+from recmodel import schemas as c
+from recmodel import settings
 from recmodel.errors import InputRejected, ModelRejected
+from recmodel.evaluation import evaluation
+from recmodel.models import saved_model as export
+from recmodel.models import training
+from recmodel.models import versions as artifact
+from recmodel.models.embedding.model import tf, tfrs
+from recmodel.scoring import recommender as serving
 
 PRESETS = ("default", "joint", "rating", "retrieval", "ranking")
 MOVIES = np.array([1, 2, 3, 4, 10, 11])

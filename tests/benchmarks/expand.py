@@ -27,8 +27,10 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from recmodel import columns as c
-from recmodel import data, settings, training
+from recmodel import schemas as c
+from recmodel import settings
+from recmodel.data import movielens as data
+from recmodel.models import training
 
 _SHARPNESS = 0.35  # power of the small matrix' entries: 1 multiplies the tails, 0 makes all copies as dense
 

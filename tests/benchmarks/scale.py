@@ -43,10 +43,16 @@ import workload
 from rich.console import Console
 from rich.table import Table
 
-from recmodel import artifact, capacity, console, data, export, serving, settings
-from recmodel import columns as c
-from recmodel.embedding_model import EmbeddingWeights
-from recmodel.history_model import HistoryWeights
+from recmodel import schemas as c
+from recmodel import settings
+from recmodel.cli import console
+from recmodel.data import movielens as data
+from recmodel.models import saved_model as export
+from recmodel.models import versions as artifact
+from recmodel.models.embedding.model import EmbeddingWeights
+from recmodel.models.history.model import HistoryWeights
+from recmodel.pipeline import capacity
+from recmodel.scoring import recommender as serving
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from cluster import standalone

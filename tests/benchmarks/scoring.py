@@ -34,8 +34,10 @@ import workload
 from rich.console import Console
 from rich.table import Table
 
-from recmodel import columns as c
-from recmodel import scoring, serving, topn
+from recmodel import schemas as c
+from recmodel.scoring import recommender as serving
+from recmodel.scoring import topn
+from recmodel.scoring import worker as scoring
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -286,7 +288,7 @@ def spark_jobs(size: Size) -> Iterable[Row]:
 
 
 def start_spark() -> SparkSession:
-    from recmodel import session
+    from recmodel.spark import session
 
     os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     return session.start("benchmark")

@@ -13,10 +13,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recmodel import capacity, data, export, settings, training
-from recmodel import columns as c
-from recmodel.embedding_model import EmbeddingWeights
-from recmodel.history_model import HistoryWeights
+from recmodel import schemas as c
+from recmodel import settings
+from recmodel.data import movielens as data
+from recmodel.models import saved_model as export
+from recmodel.models import training
+from recmodel.models.embedding.model import EmbeddingWeights
+from recmodel.models.history.model import HistoryWeights
+from recmodel.pipeline import capacity
 
 
 def verdict(measured: float, goal: str) -> str:

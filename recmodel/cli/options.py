@@ -1,0 +1,82 @@
+"""The command-line flags that several jobs share. A flag that is not given leaves the setting as it is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from recmodel import storage as stores
+from recmodel.settings import SAMPLE
+
+CONTEXT = {"max_content_width": 100, "help_option_names": ["-h", "--help"]}
+
+
+def _data(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    return None if value is None else of_data(value)
+
+
+def path(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    """Click callback: a path from where the command is typed, not from where it runs."""
+    return None if value is None else absolute(value)
+
+
+_SPARK_SWITCHES = ("--supervise", "--verbose")
+_SPARK_VALUES = (
+    "--deploy-mode", "--name", "--jars", "--packages", "--exclude-packages", "--repositories", "--py-files", "--files",
+    "--archives", "--conf", "--properties-file", "--driver-memory", "--driver-java-options", "--driver-library-path",
+    "--driver-class-path", "--driver-cores", "--executor-memory", "--executor-cores", "--num-executors",
+    "--total-executor-cores", "--queue", "--principal", "--keytab", "--proxy-user",
+)  # fmt: skip
+_FOR_SPARK = "flags of spark-submit"  # a key of click's context
+
+
+def spark(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds all flags of spark-submit to a command, which does not get them itself; see `for_spark`."""
+
+    def keep(context: click.Context, flag: click.Parameter, value: tuple[str, ...] | bool) -> None:
+        given = [flag.opts[0]] if value is True else [part for one in value or () for part in (flag.opts[0], one)]
+        context.meta.setdefault(_FOR_SPARK, []).extend(given)
+
+    for name in _SPARK_SWITCHES:
+        command = click.option(name, is_flag=True, hidden=True, expose_value=False, callback=keep)(command)
+    for name in _SPARK_VALUES:
+        command = click.option(name, multiple=True, hidden=True, expose_value=False, callback=keep)(command)
+    return click.option(
+        "--master", metavar="URL", multiple=True, expose_value=False, callback=keep,
+        help="Where Spark runs, such as local[8] or spark://host:7077. All flags of spark-submit are understood.",
+    )(command)  # fmt: skip
+
+
+def for_spark() -> list[str]:
+    """The flags of spark-submit that the command under way was given, each followed by its value."""
+    return list(click.get_current_context().meta.get(_FOR_SPARK, ()))
+
+
+def absolute(given: str) -> str:
+    """A path from the root, or an address as it is."""
+    return given if stores.is_uri(given) else os.path.abspath(Path(given).expanduser())
+
+
+def of_data(given: str) -> str:
+    """What `--data` takes: the word for the sample, or as `absolute`."""
+    return given if given == SAMPLE else absolute(given)
+
+
+data = click.option(
+    "--data",
+    metavar="DIR",
+    callback=_data,
+    help="MovieLens directory with ratings and movies, as a path or a URI, or the word sample.",
+)
+models = click.option("--models", metavar="DIR", callback=path, help="Where model versions live: a path or a URI.")
+model_version = click.option("--model-version", metavar="V", help="A version other than CURRENT.")
+dry_run = click.option(
+    "--dry-run", is_flag=True, help="Check everything that can be checked beforehand and say what would happen."
+)
+output = click.option(
+    "--output", metavar="DIR", callback=path, help="Where the tables are published: a path, or a URI (as Delta tables)."
+)

@@ -1,0 +1,196 @@
+"""Closed form: what can be computed of the history model before any gradient step.
+
+Takes ratings as arrays of rows (user, movie) and the catalogue's genres and titles; gives the starting values of
+`history_model.HistoryModel`. On small data they are nearly all of its quality; see the README's table.
+
+U users, M movies, R ratings; d and k are the widths of the retrieval and the rating vectors.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import pyarrow as pa
+import scipy.sparse
+
+from recmodel.data import catalogue as lookup
+from recmodel.settings import HistoryPreset
+
+_SLICES = 8  # of the users, in products with the sparse matrix
+
+
+@dataclass(frozen=True)
+class Interactions:
+    """Ratings by row: user rows count those who rated, movie rows follow the catalogue."""
+
+    user: np.ndarray  # [R] int32 in [0, users)
+    movie: np.ndarray  # [R] int32 in [0, movies)
+    rating: np.ndarray  # [R] float32, stars
+    users: int
+    movies: int
+
+
+@dataclass(frozen=True)
+class Start:
+    """Starting values, float32; see `HistoryModel` for what they mean."""
+
+    seen_vectors: np.ndarray  # [M, d]
+    movie_vectors: np.ndarray  # [M, d]
+    traits: np.ndarray  # [M, k], the first column 1
+    movie_bias: np.ndarray  # [M], stars, the overall mean included
+    mean_rating: float  # stars
+    counts: np.ndarray  # [M] ratings of each movie
+
+
+@dataclass(frozen=True)
+class Features:
+    """What is known of a movie without any rating."""
+
+    genres: np.ndarray  # [M, G] 0 or 1
+    year: np.ndarray  # [M]; the median where a title has none
+
+
+def features(catalogue: pa.Table) -> Features:
+    """Genres and year of each movie of `columns.CATALOGUE`."""
+    _, has = lookup.genres(catalogue)
+    year = lookup.years(catalogue)
+    median = 2000.0 if np.isnan(year).all() else np.nanmedian(year)
+    return Features(has.astype(np.float64), np.where(np.isnan(year), median, year))
+
+
+def start(ratings: Interactions, movie_features: Features, preset: HistoryPreset, seed: int) -> Start:
+    """The starting values of both tasks."""
+    counts = np.bincount(ratings.movie, minlength=ratings.movies)
+    seen, candidate = _retrieval(ratings, movie_features, counts, preset, seed)
+    mean, bias, traits = _rating(ratings, movie_features, counts, candidate, preset)
+    # Equal norms on both sides, and logits of the scale that the softmax of training wants.
+    balance = np.sqrt(np.linalg.norm(seen) / np.linalg.norm(candidate))
+    scale = np.sqrt(preset.logit_scale)
+    return Start(
+        seen_vectors=(seen / balance * scale).astype(np.float32),
+        movie_vectors=(candidate * balance * scale).astype(np.float32),
+        traits=traits.astype(np.float32),
+        movie_bias=(mean + bias).astype(np.float32),
+        mean_rating=float(mean),
+        counts=counts,
+    )
+
+
+def _retrieval(
+    ratings: Interactions, movie_features: Features, counts: np.ndarray, preset: HistoryPreset, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """([M, d] vectors of seen movies, [M, d] vectors of candidates): a low-rank, regularised item-item model.
+
+    score(history, j) = sum over h of seen[h] · candidate[j]. It is ridge regression from items to items (EASE without
+    its zero diagonal: Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", 2019) in the space of the first d
+    singular vectors of the matrix of who rated what. Heavy users and popular movies are damped in that matrix. Genres
+    and years join it as imagined users, who "rated" what shares them: that places movies which hardly anybody rated.
+    """
+    popularity = (counts + 1.0) / 20
+    activity = np.maximum(np.bincount(ratings.user, minlength=ratings.users), 1) / 100
+    damped = popularity**-preset.popularity_damping
+    values = (activity[ratings.user] ** -0.4 * damped[ratings.movie]).astype(np.float32)
+    eras = np.exp(-0.5 * ((movie_features.year[:, np.newaxis] - np.arange(1920, 2021, 5)) / 4) ** 2)
+    content = np.hstack([_unit_rows(movie_features.genres), 0.5 * _unit_rows(eras)]) * popularity[:, np.newaxis] ** 0.6
+    right, squared = _right_singular_vectors(ratings, values, content.T.astype(np.float32), preset.retrieval_dim, seed)
+    second = squared[min(1, len(squared) - 1)]
+    kept = squared**1.5 / (squared**1.5 + (0.25 * second) ** 1.5)  # ridge-like, steeper
+    return right * kept * damped[:, np.newaxis], right
+
+
+def _right_singular_vectors(
+    ratings: Interactions, values: np.ndarray, content: np.ndarray, dim: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """([M, d], [d] squared singular values, descending) of the sparse matrix with `content` as further rows.
+
+    Randomised subspace iteration (Halko, Martinsson and Tropp, "Finding Structure with Randomness", 2011, algorithm
+    4.4): a few products with the sparse matrix, so that neither U × M nor M × M numbers are ever held.
+    """
+    matrix = scipy.sparse.csr_array((values, (ratings.user, ratings.movie)), (ratings.users, ratings.movies))
+    # SciPy multiplies in one thread and lets others run. As many slices on every machine, so that sums are the same.
+    starts = np.linspace(0, ratings.users, _SLICES + 1).astype(int)
+    slices = [slice(*bounds) for bounds in pairwise(starts)]
+    of_users = [matrix[rows] for rows in slices]
+    width = min(dim + 32, ratings.movies, ratings.users + len(content))
+    basis = np.random.RandomState(seed).standard_normal((ratings.movies, width)).astype(np.float32)
+    with ThreadPoolExecutor() as threads:
+
+        def times(vectors: np.ndarray) -> np.ndarray:
+            return np.vstack([*threads.map(lambda some: some @ vectors, of_users), content @ vectors])
+
+        def transposed_times(vectors: np.ndarray) -> np.ndarray:
+            rated = threads.map(lambda some, rows: some.T @ vectors[rows], of_users, slices)
+            return sum(rated, start=content.T @ vectors[ratings.users :])
+
+        for _ in range(4):
+            basis = _orthonormal(transposed_times(_orthonormal(times(basis))))
+        image = times(basis)
+    squared, rotation = np.linalg.eigh((image.T @ image).astype(np.float64))
+    largest = slice(None, -min(dim, width) - 1, -1)
+    return basis @ rotation[:, largest].astype(np.float32), np.maximum(squared[largest], 1e-9)
+
+
+def _orthonormal(columns: np.ndarray) -> np.ndarray:
+    """An orthonormal basis of what the columns span (float32), at most as many.
+
+    By the Gram matrix in double precision: several times as fast as a QR decomposition of so tall a matrix, and as good
+    for columns so far from dependent. Those that are dependent are dropped.
+    """
+    doubled = columns.astype(np.float64)
+    squared, rotation = np.linalg.eigh(doubled.T @ doubled)
+    kept = squared > 1e-10 * squared[-1]
+    return (doubled @ (rotation[:, kept] / np.sqrt(squared[kept]))).astype(np.float32)
+
+
+def _rating(
+    ratings: Interactions,
+    movie_features: Features,
+    counts: np.ndarray,
+    candidate: np.ndarray,
+    preset: HistoryPreset,
+) -> tuple[float, np.ndarray, np.ndarray]:
+    """(mean rating, [M] bias of each movie, [M, k] traits that a user's taste is regressed on).
+
+    A movie's bias is what its features predict plus what its own ratings add, each damped; alternating least squares
+    over users, movies and features. Traits are 1, that bias, the features and the leading retrieval dimensions,
+    centred on the rated movies, so that the weight of the 1 is the user's own bias.
+    """
+    eras = np.exp(-0.5 * ((movie_features.year[:, np.newaxis] - np.arange(1930, 2019, 8)) / 8) ** 2)
+    fame = np.log1p(counts)
+    known = np.column_stack(
+        [
+            movie_features.genres / np.sqrt(np.maximum(movie_features.genres.sum(axis=1, keepdims=True), 1)),
+            eras,
+            fame - fame.mean(),
+            (movie_features.year - 1990) / 15,
+        ]
+    )
+    mean = float(ratings.rating.mean(dtype=np.float64))
+    activity = np.bincount(ratings.user, minlength=ratings.users)
+    inverse = np.linalg.inv((known * counts[:, np.newaxis]).T @ known + 30 * np.eye(known.shape[1]))
+    rest = ratings.rating - mean
+    user_bias: np.ndarray = np.zeros(ratings.users)
+    own: np.ndarray = np.zeros(ratings.movies)
+    by_features: np.ndarray = np.zeros(ratings.movies)
+
+    def sums(of: np.ndarray, by: np.ndarray, size: int) -> np.ndarray:
+        return np.bincount(by, of, size)
+
+    for _ in range(30):
+        left = sums(rest - user_bias[ratings.user], ratings.movie, ratings.movies)
+        by_features = known @ (inverse @ (known.T @ (left - counts * own)))
+        own = (left - counts * by_features) / (counts + 12)
+        user_bias = sums(rest - (own + by_features)[ratings.movie], ratings.user, ratings.users) / (activity + 5)
+    bias = own + by_features
+    traits = np.column_stack([np.ones(ratings.movies), bias, known])
+    latent = candidate[:, : max(0, preset.rating_dim - traits.shape[1])]
+    traits = np.column_stack([traits, _unit_rows(latent)])
+    traits[:, 1:] -= (traits[:, 1:] * counts[:, np.newaxis]).sum(axis=0) / max(counts.sum(), 1)
+    return mean, bias, traits
+
+
+def _unit_rows(matrix: np.ndarray) -> np.ndarray:
+    return matrix / np.maximum(np.linalg.norm(matrix, axis=1, keepdims=True), 1e-6)

@@ -1,0 +1,268 @@
+"""Top-N: the n best movies of the whole catalogue for a block of users, exactly and without those they have seen.
+
+Takes vectors (or scores) as NumPy arrays; gives rows of the catalogue with their scores. Knows neither TensorFlow nor
+Spark. A user's score for a movie is the dot product of their vectors, plus the movie's own offset if it has one.
+
+Per block of users the catalogue goes by in tiles that fit the processor's cache. Each user has a threshold, the n-th
+best score met so far; what reaches it is collected, everything else is dropped after one comparison. Movies are visited
+in the order of what they can score at most, so thresholds are high early, and the search is over as soon as the longest
+vector still to come, times each user's own (Cauchy and Schwarz), reaches no threshold. Trained retrieval vectors are
+long for few movies and short for most, so most of the catalogue is never multiplied. Source of the ordering and of the
+early stop: Teflioudi, Gemulla, Mykytiuk, "LEMP: Fast Retrieval of Large Entries in a Matrix Product" (SIGMOD 2015).
+
+What was tried instead (`./submit.sh benchmark` measures the peers): a product and `tf.math.top_k` in the graph, as in
+the signature `recommend`, spends most of its time in top_k. Maxima of groups of movies and then only the best groups,
+in the graph or here, needs a whole row of scores at once, which falls out of the cache. FAISS has no masks and no early
+stop, and is no faster where there is nothing to stop for. A compiled loop could fuse the comparison with the search for
+what reached the threshold, a tenth of the time: too little to earn a dependency.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from recmodel.data import catalogue as lookup
+
+USERS = 512  # a block: TensorFlow takes a millisecond for each question, and more users fall out of the cache
+TILE = 2048  # movies: 512 x 2048 scores are 4 MiB
+
+_NOTHING = np.iinfo(np.int64).min  # below the key of every score
+_LOWEST = np.finfo(np.float32).min  # hidden pairs are below it, at -inf
+
+
+class Pairs(NamedTuple):
+    """S pairs of a user of the block (0-based) and a row of the catalogue, in any order, possibly repeated."""
+
+    user: np.ndarray  # [S] int
+    row: np.ndarray  # [S] int
+
+    def and_also(self, others: Pairs) -> Pairs:
+        return Pairs(np.concatenate([self.user, others.user]), np.concatenate([self.row, others.row]))
+
+
+NO_PAIRS = Pairs(np.empty(0, np.int64), np.empty(0, np.int64))
+
+
+class Closed(NamedTuple):
+    """Kinds of movies that are closed to users of the block: a movie of any such kind is hidden from that user."""
+
+    kinds: np.ndarray  # [M, K] float32: 1 where a movie is of a kind, else 0
+    user: np.ndarray  # [B, K] float32: 1 where a kind is closed to a user, else 0
+
+    def hides(self, row: np.ndarray) -> np.ndarray:
+        """[B, T] bool, of movies `row` [T]."""
+        return self.user @ self.kinds[row].T > 0
+
+
+class Top(NamedTuple):
+    """The lists of B users, best first, equal scores by ascending row. Where fewer than n are left: -1 and NaN."""
+
+    row: np.ndarray  # [B, n] int64
+    score: np.ndarray  # [B, n] float32
+
+
+def pairs(movie_id: np.ndarray, lists: Sequence[np.ndarray]) -> tuple[Pairs, np.ndarray]:
+    """The pairs of each user of the block and the movies in their list.
+
+    Args:
+        movie_id: [M] int64, ascending, the ids of the catalogue. lists: the ids of each user.
+
+    Returns:
+        The pairs, and for each id in turn whether the catalogue has it: the others make no pair.
+    """
+    user = np.repeat(np.arange(len(lists)), [len(ids) for ids in lists])
+    ids = np.concatenate([np.empty(0, np.int64), *lists])
+    row, known = lookup.rows(movie_id, ids)
+    return Pairs(user[known], row[known]), known
+
+
+class Vectors:
+    """The movies' side of the product, laid out for the search. M movies.
+
+    Args:
+        vectors: [M, d] float32.
+        offset: [M] float32, added to each movie's scores.
+        allowed: [M] bool, the movies that are searched; all if it is not given.
+    """
+
+    def __init__(
+        self, vectors: np.ndarray, offset: np.ndarray | None = None, allowed: np.ndarray | None = None
+    ) -> None:
+        movies, d = vectors.shape
+        length = np.linalg.norm(vectors, axis=1)
+        self._has_offset = offset is not None  # as one more dimension, in which every user is 1
+        if offset is None:
+            offset = np.zeros(movies, np.float32)
+        else:
+            vectors = np.column_stack([vectors, offset])
+        # What one user in a hundred with a vector of length 1 gives at least. Any order is exact; this one is fast.
+        order = np.argsort(-(offset + 2.3 / np.sqrt(d) * length), kind="stable")
+        self._row = order if allowed is None else order[allowed[order]]
+        self._place = np.full(movies, -1)  # of each movie, in that order
+        self._place[self._row] = np.arange(len(self._row))
+        self._vectors = vectors[self._row].astype(np.float32, copy=False)
+        self._longest = _greatest_from_here_on(length[self._row])
+        self._highest = _greatest_from_here_on(offset[self._row])
+
+    def top(self, users: np.ndarray, n: int, hidden: Pairs, closed: Closed | None = None) -> Top:
+        """The n best of the catalogue for each user, without the hidden pairs and what is closed to them.
+
+        Args:
+            users: [B, d] float32, finite.
+        """
+        n = min(n, len(self._row))
+        search = _Search(len(users), n)
+        length = np.linalg.norm(users, axis=1)
+        users = self._extended(users)
+        hidden, ends = _by_tile(self._places(hidden), len(self._row))
+        scores = np.empty(len(users) * TILE, np.float32)
+        for start, first, end in zip(range(0, len(self._row), TILE), ends, ends[1:], strict=False):
+            if not search.is_open(self._best_to_come(length, start)):
+                break
+            movies = self._vectors[start : start + TILE]
+            block = scores[: len(users) * len(movies)].reshape(len(users), len(movies))
+            np.matmul(users, movies.T, out=block)
+            block[hidden.user[first:end], hidden.row[first:end] - start] = -np.inf
+            if closed is not None:
+                block[closed.hides(self._row[start : start + TILE])] = -np.inf
+            search.offer(block, self._row[start : start + TILE])
+        return search.result()
+
+    def scores(self, users: np.ndarray, row: np.ndarray) -> np.ndarray:
+        """[B, n] the scores of a list of movies for each user; of some movie where the row is -1."""
+        movies = self._vectors[self._place[row]]
+        return np.matmul(movies, self._extended(users)[:, :, np.newaxis])[:, :, 0]
+
+    def _places(self, pairs: Pairs) -> Pairs:
+        """The pairs with the place of each movie in the search, those that are searched."""
+        place = self._place[pairs.row]
+        if len(self._row) == len(self._place):
+            return Pairs(pairs.user, place)
+        return Pairs(pairs.user[place >= 0], place[place >= 0])
+
+    def _extended(self, users: np.ndarray) -> np.ndarray:
+        return np.column_stack([users, np.ones(len(users), np.float32)]) if self._has_offset else users
+
+    def _best_to_come(self, length: np.ndarray, start: int) -> np.ndarray:
+        """[B] the most that a user of that length can still meet, with room for the rounding of float32."""
+        product, offset = length * self._longest[start], self._highest[start]
+        return product + offset + 2 * self._vectors.shape[1] * np.finfo(np.float32).eps * (product + abs(offset))
+
+
+def of_scores(scores: np.ndarray, n: int, hidden: Pairs, closed: Closed | None = None) -> Top:
+    """The n best of each row of `scores` ([B, M] float32; overwritten where hidden). NaN is never among them."""
+    n = min(n, scores.shape[1])
+    search = _Search(len(scores), n)
+    scores[hidden.user, hidden.row] = -np.inf
+    if closed is not None:
+        scores[closed.hides(np.arange(scores.shape[1]))] = -np.inf
+    for start in range(0, scores.shape[1], TILE):
+        tile = np.ascontiguousarray(scores[:, start : start + TILE])
+        search.offer(tile, np.arange(start, start + tile.shape[1]))
+    return search.result()
+
+
+def ranked(row: np.ndarray, score: np.ndarray, n: int) -> Top:
+    """Lists ([B, k] rows, -1 where there is none, and their scores) in the order of the scores, cut to n."""
+    keys = np.where(row < 0, _NOTHING, _keys(score, row))
+    keys.sort(axis=1)
+    return _lists(keys[:, ::-1][:, :n])
+
+
+class _Search:
+    """The best n of B users among the scores offered so far."""
+
+    def __init__(self, users: int, n: int) -> None:
+        self._best: np.ndarray = np.full((users, n), _NOTHING)
+        self._threshold: np.ndarray = np.full(users, _LOWEST)
+        self._found: list[tuple[np.ndarray, np.ndarray]] = []  # users and keys that may be among the best
+        self._pending = 0
+        self._empty = True
+
+    def is_open(self, best_to_come: np.ndarray) -> bool:
+        """Whether a score of `best_to_come` [B] would be among the best of any user."""
+        return bool((best_to_come >= self._threshold).any())
+
+    def offer(self, scores: np.ndarray, rows: np.ndarray) -> None:
+        """Takes the scores [B, T], contiguous, of the movies `rows` [T]."""
+        width = scores.shape[1]
+        if self._empty:
+            self._threshold = np.maximum(_LOWEST, _bound_of_nth(scores, self._best.shape[1]))
+        hit = np.flatnonzero(scores >= self._threshold[:, np.newaxis])
+        user = hit // width
+        self._found.append((user, _keys(scores.ravel()[hit], rows[hit - user * width])))
+        self._pending += len(hit)
+        if self._empty or self._pending > self._best.size:
+            self._settle()
+        self._empty = False
+
+    def result(self) -> Top:
+        self._settle()
+        return _lists(self._best[:, ::-1])
+
+    def _settle(self) -> None:
+        """Keeps the best n of what was found, and raises the thresholds."""
+        if not self._pending:
+            return
+        user = np.concatenate([users for users, _ in self._found])
+        key = np.concatenate([keys for _, keys in self._found])
+        users, n = self._best.shape
+        order = _stable_order(user, users)
+        user, key = user[order], key[order]
+        count = np.bincount(user, minlength=users)
+        both = np.full((users, n + count.max()), _NOTHING)
+        both[:, :n] = self._best
+        both[user, n + np.arange(len(user)) - (np.cumsum(count) - count)[user]] = key
+        both.sort(axis=1)
+        self._best = both[:, -n:]
+        self._threshold = np.where(self._best[:, 0] == _NOTHING, _LOWEST, _scores(self._best[:, 0]))
+        self._found, self._pending = [], 0
+
+
+def _bound_of_nth(scores: np.ndarray, n: int, groups_of: int = 4) -> np.ndarray:
+    """[W] a lower bound of the n-th best score: the n-th best of maxima over groups, or the lowest number there is."""
+    groups = scores.shape[1] // groups_of
+    if groups < n:
+        return np.full(len(scores), _LOWEST)
+    maxima = scores[:, : groups * groups_of].reshape(len(scores), groups_of, groups).max(axis=1)
+    return np.partition(maxima, groups - n, axis=1)[:, groups - n]
+
+
+def _by_tile(hidden: Pairs, movies: int) -> tuple[Pairs, np.ndarray]:
+    """The pairs in the order of the tiles that their rows are in, and where each tile's begin and end."""
+    tile = hidden.row // TILE
+    order = _stable_order(tile, -(-movies // TILE))
+    ends = np.searchsorted(tile[order], np.arange(-(-movies // TILE) + 1))
+    return Pairs(hidden.user[order], hidden.row[order]), ends
+
+
+def _stable_order(values: np.ndarray, largest: int) -> np.ndarray:
+    """Of small numbers, in the narrowest type, which NumPy sorts by radix."""
+    return np.argsort(values.astype(np.min_scalar_type(largest)), kind="stable")
+
+
+def _greatest_from_here_on(values: np.ndarray) -> np.ndarray:
+    return np.maximum.accumulate(values[::-1])[::-1]
+
+
+# One int64 for a score and its row: sorting these sorts by score, and among equals puts the smaller row above.
+
+
+def _keys(scores: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    bits = (scores + np.float32(0)).view(np.int32).astype(np.int64)  # + 0: there is one zero, not two
+    bits ^= (bits >> 31) & 0x7FFFFFFF  # the order of floats becomes that of integers
+    return (bits << 32) | (0x7FFFFFFF - rows)
+
+
+def _scores(keys: np.ndarray) -> np.ndarray:
+    bits = (keys >> 32).astype(np.int32)
+    return (bits ^ ((bits >> 31) & 0x7FFFFFFF)).view(np.float32)
+
+
+def _lists(keys: np.ndarray) -> Top:
+    nothing = keys == _NOTHING
+    row = np.where(nothing, -1, 0x7FFFFFFF - (keys & 0xFFFFFFFF))
+    return Top(row, np.where(nothing, np.float32(np.nan), _scores(np.ascontiguousarray(keys))))

@@ -1,0 +1,135 @@
+"""The Spark session of a job, and what its executors need of us."""
+
+from __future__ import annotations
+
+import os
+import sys
+import zipfile
+from pathlib import Path
+
+from pyspark import SparkConf, SparkContext, SparkFiles
+from pyspark.sql import SparkSession
+
+import recmodel
+from recmodel import storage as stores
+from recmodel.cli import console
+from recmodel.errors import ScoringFailed
+from recmodel.spark import launch, resources
+
+
+def start(name: str, *, ship_package: bool = False, needs: resources.Needs | None = None) -> SparkSession:
+    """A session with what this project relies on, over whatever spark-submit was told.
+
+    Args:
+        ship_package: whether executors elsewhere get this package.
+        needs: what the job needs: executors get room for it where nobody said how much, and settings that
+            contradict it are warned of.
+
+    Raises:
+        UsageRejected: see `launch`.
+        ScoringFailed: Spark does not start; gives its reason.
+    """
+    if SparkContext._gateway is None:  # only with a JVM does SparkConf know what spark-submit was told
+        launch.prepare()
+        SparkContext._ensure_initialized(gateway=launch.gateway())
+    conf = SparkConf().setAppName(name)
+    conf.setIfMissing("spark.master", "local[*]")
+    master = conf.get("spark.master")
+    assert master is not None
+    if master.startswith("local"):
+        conf.setIfMissing("spark.driver.bindAddress", "127.0.0.1")
+        conf.setIfMissing("spark.driver.host", "127.0.0.1")
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # the workers' Python, here the driver's
+    if "SPARK_LOCAL_IP" not in os.environ:
+        conf.setIfMissing("spark.ui.enabled", "false")  # without that variable its pages listen on all interfaces
+    conf.set("spark.sql.session.timeZone", "UTC")
+    conf.set("spark.sql.parquet.outputTimestampType", "TIMESTAMP_MICROS")  # INT96 has no statistics
+    conf.set("spark.sql.parquet.compression.codec", "zstd")
+    conf.setIfMissing("spark.hadoop.parquet.block.size", str(4 << 20))  # a query for a user reads one such row group
+    conf.setIfMissing("spark.sql.execution.arrow.maxRecordsPerBatch", str(1 << 18))  # ratings: of some 1,700 users
+    if needs is not None:
+        _make_room(conf, needs)
+    try:
+        spark = SparkSession.builder.config(conf=conf).getOrCreate()
+    except Exception as error:
+        raise ScoringFailed(f"Spark does not start: {cause(error)}{console.where_the_trace_is()}") from error
+    spark.sparkContext.setLogLevel("WARN")
+    if ship_package and master.split("[")[0] != "local":
+        _ship_package(spark)
+    return spark
+
+
+def check_reach(spark: SparkSession, location: str) -> None:
+    """Whether Spark has a file system for that path or URI.
+
+    Raises:
+        ScoringFailed: it lacks the connector.
+    """
+    jvm = spark.sparkContext._jvm
+    assert jvm is not None
+    try:
+        path = jvm.org.apache.hadoop.fs.Path(stores.spark_path(location))
+        path.getFileSystem(spark.sparkContext._jsc.hadoopConfiguration())
+    except Exception as error:
+        raise ScoringFailed(
+            f"Spark cannot write to {location}: {cause(error)}; give it a connector with --packages"
+        ) from error
+
+
+def cause(error: Exception) -> str:
+    """The line of a Spark error that says most: the end of a Python worker's trace, Java's last cause, or the first."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    in_worker = [i for i, line in enumerate(lines) if line.startswith("Traceback (most recent call last)")]
+    if in_worker:
+        for line in lines[in_worker[-1] + 1 :]:
+            if not line.startswith("File ") and ": " in line and line.split(": ")[0].replace(".", "").isidentifier():
+                return line[:300]
+    causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
+    thrown = [line.removeprefix(": ") for line in lines if line.startswith(": ")]  # as py4j has it
+    return (causes[-1:] or thrown or lines or [type(error).__name__])[0][:300]
+
+
+def slots(spark: SparkSession) -> int:
+    """Tasks that run at a time."""
+    context = spark.sparkContext
+    return resources.slots(dict(context.getConf().getAll()), context.defaultParallelism)
+
+
+def expect(spark: SparkSession, rows: int) -> None:
+    """Divides the shuffles that follow for so many rows, where nobody said in how many partitions."""
+    if not spark.sparkContext.getConf().contains("spark.sql.shuffle.partitions"):
+        spark.conf.set("spark.sql.shuffle.partitions", resources.shuffle_partitions(rows, slots(spark)))
+
+
+def _make_room(conf: SparkConf, needs: resources.Needs) -> None:
+    told = dict(conf.getAll())
+    if resources.derives_overhead(told):
+        conf.set("spark.executor.memoryOverhead", f"{resources.memory_overhead(told, needs) >> 20}m")
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for sentence in resources.contradictions(dict(conf.getAll()), needs, machine):
+        console.warn(sentence)
+
+
+def driver_peak_mib(spark: SparkSession) -> dict[str, int]:
+    """Peak resident memory of the driver's two processes so far, in MiB."""
+    jvm = spark.sparkContext._jvm
+    assert jvm is not None
+    pids = {"driver_python": os.getpid(), "driver_jvm": jvm.java.lang.ProcessHandle.current().pid()}
+    return {name: _peak_kib(pid) >> 10 for name, pid in pids.items()}
+
+
+def _peak_kib(pid: int) -> int:
+    fields = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    return int(fields["VmHWM"].split()[0])
+
+
+def _ship_package(spark: SparkSession) -> None:
+    """Gives the executors exactly the code that the driver runs, installed there or not."""
+    package = Path(recmodel.__file__).parent
+    if not package.is_dir():
+        return  # the driver itself runs from an archive of --py-files, which Spark ships
+    archive = Path(SparkFiles.getRootDirectory()).parent / "recmodel.zip"  # Spark removes that folder in the end
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as zipped:
+        for path in sorted(package.rglob("*.py")):
+            zipped.write(path, path.relative_to(package.parent))
+    spark.sparkContext.addPyFile(str(archive))

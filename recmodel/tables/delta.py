@@ -1,0 +1,161 @@
+"""Delta tables: publishing where there are neither links nor renames, as on an object store.
+
+Below an OUTPUT that is a URI, each table is a Delta table partitioned by run_date:
+
+OUTPUT/recommendations/_delta_log/…                     (and predicted_ratings, rejects, users)
+OUTPUT/recommendations/run_date=YYYY-MM-DD/run-…/*.parquet
+OUTPUT/runs/run_date=YYYY-MM-DD/run.json
+OUTPUT/latest/runs/run.json                             that of the newest run
+OUTPUT/.store/staging/…                                 what a run under way needs
+
+Spark writes a run's files where they stay, and nobody sees them until one entry in the table's log names them all, in
+the place of those of an earlier run of that date. That entry is one object, put if it is not there yet: readers of the
+table see all of a run or nothing of it, table by table. run.json comes last: a date without one is not published.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+import deltalake
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+from deltalake.exceptions import DeltaError
+from deltalake.transaction import AddAction, RemoveAction
+from pyarrow import fs
+
+from recmodel import schemas as c
+from recmodel import storage as stores
+from recmodel.errors import ScoringFailed
+from recmodel.tables import linked as tables
+
+_DATA = (c.RECOMMENDATIONS_TABLE, c.PREDICTED_RATINGS_TABLE, c.REJECTS_TABLE, c.USERS_TABLE)
+
+
+@dataclass(frozen=True)
+class DeltaRun(tables.Staged):
+    """A run whose files are in place, and which its tables do not know yet."""
+
+    run_folder: str  # its name in each table
+
+    def table(self, name: str) -> str:
+        """See `tables.Staged`."""
+        return stores.below(self.output, name, tables.partition(self.run_date), self.run_folder)
+
+    def publish(self, run: dict[str, Any], keep_dates: int) -> None:
+        """See `tables.Staged`: by an entry in the log of each table, then run.json."""
+        try:
+            for name in _DATA:
+                self._commit(name)
+            published = tables.run_dates(self.output)
+            tables.write_json(tables.run_file(self.output, self.run_date), run)
+            kept = tables.kept_dates(published, self.run_date, keep_dates)
+            if self.run_date == kept[-1]:
+                tables.write_json(stores.below(self.output, tables.LATEST, c.RUNS_TABLE, tables.RUN_FILE), run)
+            self._drop(sorted({*published} - {*kept}))
+        except (OSError, DeltaError) as error:
+            raise ScoringFailed(f"the run could not be published ({error}); the last one still stands") from error
+        super().discard()
+
+    def discard(self) -> None:
+        """See `tables.Staged`."""
+        for name in _DATA:
+            stores.remove(self.table(name))
+        super().discard()
+
+    def _commit(self, name: str) -> None:
+        """Makes the files of this run those of its date."""
+        folder = stores.file_system(self.table(name))
+        place = f"{tables.partition(self.run_date)}/{self.run_folder}"
+        day = f"{self.run_date:%Y-%m-%d}"
+        actions: list[AddAction | RemoveAction] = []
+        schema = None
+        for file in folder.get_file_info(fs.FileSelector("")):
+            if file.extension == "parquet":
+                with folder.open_input_file(file.path) as opened:
+                    footer = pq.read_metadata(opened)
+                schema = schema or footer.schema.to_arrow_schema()
+                modified = file.mtime_ns // 1_000_000
+                statistics = json.dumps(_statistics(footer))
+                actions.append(
+                    AddAction(f"{place}/{file.base_name}", file.size, {c.RUN_DATE: day}, modified, True, statistics)
+                )
+        if schema is None:
+            raise ScoringFailed(f"{self.table(name)} has no files; run again")
+        # Nullable, all of them: Spark calls a column so or not by how it came about.
+        columns = [field.with_nullable(True).remove_metadata() for field in schema]
+        written = deltalake.Schema.from_arrow(pa.schema([*columns, pa.field(c.RUN_DATE, pa.date32())]))
+        table = deltalake.DeltaTable.create(
+            stores.below(self.output, name), schema=written, mode="ignore", partition_by=[c.RUN_DATE]
+        )
+        known = {field.name: field for field in table.schema().fields}
+        added = [field for field in written.fields if field.name not in known]
+        table.create_write_transaction(
+            actions,
+            mode="overwrite",
+            schema=deltalake.Schema([*known.values(), *added]),
+            partition_by=[c.RUN_DATE],
+            partition_filters=[(c.RUN_DATE, "=", day)],
+        )
+
+    def _drop(self, dates: list[date]) -> None:
+        """Removes what is too old, and files that no reader can still be at: of replaced and of abandoned runs."""
+        for day in dates:
+            stores.remove(stores.below(self.output, c.RUNS_TABLE, tables.partition(day)))
+        for name in _DATA:
+            table = deltalake.DeltaTable(stores.below(self.output, name))
+            if dates:
+                table.delete(" OR ".join(f"{c.RUN_DATE} = '{day:%Y-%m-%d}'" for day in dates))
+            table.vacuum(dry_run=False, full=True)  # after the week that Delta keeps them
+
+
+def staged(output: str, folder: str, run_date: date) -> DeltaRun:
+    """See `tables.staged`."""
+    note = stores.below(folder, "run_folder")
+    if stores.read(note) is None:  # else an interrupted run goes on
+        stores.write(note, f"run-{uuid.uuid4()}".encode())
+    return DeltaRun(output, folder, run_date, (stores.read(note) or b"").decode())
+
+
+def dataset(output: str, name: str, run_date: date) -> ds.Dataset:
+    """A run's rows of a table, as they are now."""
+    table = deltalake.DeltaTable(stores.below(output, name))
+    return table.to_pyarrow_dataset(file_pruning_predicate=[(c.RUN_DATE, "=", f"{run_date:%Y-%m-%d}")])
+
+
+def files(output: str, name: str, run_date: date) -> list[str]:
+    """The URIs of a run's files of a table."""
+    return deltalake.DeltaTable(stores.below(output, name)).file_uris([(c.RUN_DATE, "=", f"{run_date:%Y-%m-%d}")])
+
+
+def _statistics(footer: pq.FileMetaData) -> dict[str, Any]:
+    """Of one file, as Delta has them: the number of rows, and for each column its nulls and the range of its values.
+
+    Readers skip files by the ranges. They are of all columns or of none, since deltalake's PyArrow datasets take one
+    that is missing for an empty one.
+    """
+    lowest: dict[str, Any] = {}
+    highest: dict[str, Any] = {}
+    nulls: dict[str, int] = {}
+    for column, name in enumerate(footer.schema.names):
+        groups = [footer.row_group(i).column(column).statistics for i in range(footer.num_row_groups)]
+        if not all(group is not None and group.has_null_count for group in groups):
+            return {"numRecords": footer.num_rows}
+        nulls[name] = sum(group.null_count for group in groups)
+        if nulls[name] < footer.num_rows:
+            ranges = [group for group in groups if group.num_values]
+            if not all(group.has_min_max for group in ranges):
+                return {"numRecords": footer.num_rows}
+            lowest[name] = _as_json(min(group.min for group in ranges))
+            highest[name] = _as_json(max(group.max for group in ranges))
+    return {"numRecords": footer.num_rows, "minValues": lowest, "maxValues": highest, "nullCount": nulls}
+
+
+def _as_json(value: Any) -> Any:
+    """Delta has times in milliseconds, rounded down."""
+    return value.isoformat(timespec="milliseconds") if isinstance(value, datetime) else value
