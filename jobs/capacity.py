@@ -11,7 +11,7 @@ from recmodel import schemas as c
 from recmodel import settings
 from recmodel.cli import console, options
 from recmodel.data import movielens as data
-from recmodel.models import versions as artifact
+from recmodel.models import versions
 from recmodel.pipeline import capacity
 from recmodel.spark import resources
 
@@ -51,7 +51,7 @@ def foretell(users: int, cores: int, executor_cores: int, price_per_core_hour: f
 
 
 def _measured(chosen: settings.Settings, flags: dict[str, Any]) -> capacity.Rates:
-    version = artifact.open_version(chosen.paths.models, flags["model_version"])
+    version = versions.open_version(chosen.paths.models, flags["model_version"])
     folder = data.data_dir(chosen.paths.data, chosen.paths.sample)
     intake = data.Intake(chosen.input)
     catalogue = data.read_catalogue(folder, intake).select([c.MOVIE_ID])

@@ -127,9 +127,8 @@ def _train(
     progress: console.Progress | None = None,
 ) -> Any:
     """(Recommender, Trained): exported and loaded again, so that what is measured is what would be served."""
-    from recmodel.models import saved_model as export
-    from recmodel.models import training
-    from recmodel.scoring import recommender as serving
+    from recmodel.models import saved_model, training
+    from recmodel.scoring import recommender
 
     trained = training.train(
         split.fitted,
@@ -141,8 +140,8 @@ def _train(
         progress=progress,
     )
     with tempfile.TemporaryDirectory() as scratch:
-        export.save(trained.weights, Path(scratch) / "saved_model")
-        return serving.Recommender(Path(scratch) / "saved_model"), trained
+        saved_model.save(trained.weights, Path(scratch) / "saved_model")
+        return recommender.Recommender(Path(scratch) / "saved_model"), trained
 
 
 def _cold_start(

@@ -5,7 +5,7 @@ import click
 from recmodel import schemas as c
 from recmodel import settings
 from recmodel.cli import console, options
-from recmodel.models import versions as artifact
+from recmodel.models import versions
 
 
 @click.group(
@@ -22,13 +22,13 @@ def models() -> None:
 def list_versions(models: str | None) -> None:
     """Print all versions, oldest first, with how good they were and why one was not let in."""
     folder = settings.load(paths={"models": models}).paths.models
-    names, current = artifact.versions(folder), artifact.current(folder)
+    names, current = versions.versions(folder), versions.current(folder)
     if not names:
         console.out.print(f"{folder} has no version yet; the command train makes one")
         return
     shown = console.table(None, ["", "version", "kept out because"], ["RMSE", "top-100 accuracy"])
     for name in names:
-        metrics = artifact.read_metrics(folder, name)
+        metrics = versions.read_metrics(folder, name)
         accuracy = metrics.get(c.ACCURACY, {}).get("100")
         figures = (f"{value:.4f}" if value is not None else "–" for value in (metrics.get("rmse"), accuracy))
         shown.add_row("CURRENT" if name == current else "", name, "; ".join(metrics.get("gate", [])), *figures)
@@ -40,7 +40,7 @@ def list_versions(models: str | None) -> None:
 @options.models
 def promote(version: str, models: str | None) -> None:
     """Make VERSION the current one."""
-    artifact.promote(settings.load(paths={"models": models}).paths.models, version)
+    versions.promote(settings.load(paths={"models": models}).paths.models, version)
     console.out.print(f"{version} is now the current version")
 
 
@@ -48,7 +48,7 @@ def promote(version: str, models: str | None) -> None:
 @options.models
 def rollback(models: str | None) -> None:
     """Go back to the version that was current before this one."""
-    name = artifact.rollback(settings.load(paths={"models": models}).paths.models)
+    name = versions.rollback(settings.load(paths={"models": models}).paths.models)
     console.out.print(f"{name} is the current version again")
 
 

@@ -16,7 +16,7 @@ from recmodel.cli import console, options
 from recmodel.data import movielens as data
 from recmodel.errors import ModelRejected, RecmodelError, UsageRejected
 from recmodel.jobs.score_all import score
-from recmodel.models import versions as artifact
+from recmodel.models import versions
 from recmodel.pipeline import monitoring
 from recmodel.tables import linked as tables
 
@@ -71,7 +71,7 @@ def _night(chosen: settings.Settings, preset: str | None, dates: list[date], mor
     if reason:
         console.out.print(f"training is due: {reason}")
         code = _step("train", *shared, "--gate", *(["--preset", preset] if preset else []))
-        if code == MODEL_REJECTED and artifact.current(models) is not None:
+        if code == MODEL_REJECTED and versions.current(models) is not None:
             console.out.print("the night goes on with the current version")
         elif code:
             return code
@@ -82,7 +82,7 @@ def _night(chosen: settings.Settings, preset: str | None, dates: list[date], mor
             return code
         if _step("report", *run):
             console.out.print(f"there is no report of {day:%Y-%m-%d}; what was published stands, and the night goes on")
-    for name in artifact.prune(models, chosen.retention.models):
+    for name in versions.prune(models, chosen.retention.models):
         console.out.print(f"removed model version {name}")
     _prune_logs(Path(chosen.paths.logs), chosen.retention.log_days)
     return 0
@@ -102,7 +102,7 @@ def _foresee(chosen: settings.Settings, preset: str | None, dates: list[date], m
         if code:
             return code
         try:
-            artifact.open_version(chosen.paths.models)
+            versions.open_version(chosen.paths.models)
         except ModelRejected:
             console.out.print("what scoring would do shows once there is a model that can be used")
             return 0
@@ -115,10 +115,10 @@ def _foresee(chosen: settings.Settings, preset: str | None, dates: list[date], m
 def _training_is_due(chosen: settings.Settings) -> str | None:
     """Why, or None."""
     models = chosen.paths.models
-    if artifact.current(models) is None:
+    if versions.current(models) is None:
         return "there is no model yet"
     try:
-        version = artifact.open_version(models)
+        version = versions.open_version(models)
     except ModelRejected as error:
         return str(error)
     age = datetime.now(timezone.utc) - datetime.fromisoformat(version.manifest["created_at"])

@@ -6,8 +6,7 @@ from datetime import date, datetime
 
 import click
 
-from recmodel import settings
-from recmodel import storage as stores
+from recmodel import settings, storage
 from recmodel.cli import console, options
 from recmodel.errors import UsageRejected
 from recmodel.report import facts
@@ -47,10 +46,10 @@ def write_report(
         known = facts.collect(output, day, models or made_with["models"], data or made_with["data"], chosen)
     with stage("write the page"):
         page = report.render(known, chosen).encode()
-        reports = stores.below(output, "reports")
-        target = to or stores.below(reports, f"{day}.html")
+        reports = storage.below(output, "reports")
+        target = to or storage.below(reports, f"{day}.html")
         try:
-            stores.write(target, page)
+            storage.write(target, page)
             if not to:
                 _tidy(reports, day, page, tables.run_dates(output))
         except OSError as error:
@@ -61,10 +60,10 @@ def write_report(
 def _tidy(reports: str, day: date, page: bytes, published: list[date]) -> None:
     """Keeps `latest.html` that of the newest run, and removes the pages of runs that are not published any more."""
     if day == published[-1]:
-        stores.write(stores.below(reports, _LATEST), page)
+        storage.write(storage.below(reports, _LATEST), page)
     kept = {_LATEST, *(f"{other}.html" for other in published)}
-    for name in set(stores.names(reports)) - kept:
-        stores.file_system(reports).delete_file(name)
+    for name in set(storage.names(reports)) - kept:
+        storage.file_system(reports).delete_file(name)
 
 
 if __name__ == "__main__":

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 import pyarrow as pa
 
-from recmodel import files, settings
+from recmodel import files, settings, storage
 from recmodel import schemas as c
-from recmodel import storage as stores
 from recmodel.cli import console, options
 from recmodel.data import movielens as data
 from recmodel.errors import RecmodelError, ScoringFailed, UsageRejected
-from recmodel.models import versions as artifact
+from recmodel.models import versions
 from recmodel.pipeline import incremental, staging
 from recmodel.report import drift
 from recmodel.spark import launch
@@ -105,10 +104,10 @@ def run(
             staging.take_in(folder, users_file, order.catalogue, chosen.input, chosen.rules, staged)
 
         with stage("start Spark"):
-            from recmodel.scoring import recommender as serving
+            from recmodel.scoring import recommender
             from recmodel.spark import resources, session
 
-            model = serving.pack(order.version.saved_model)
+            model = recommender.pack(order.version.saved_model)
             needs = resources.needs(len(model), order.catalogue.num_rows, chosen.scoring.block_mib << 20)
             spark = session.start("recmodel score", ship_package=True, needs=needs)
 
@@ -151,7 +150,7 @@ def _foresee(chosen: settings.Settings, run_date: date, *, model_version: str | 
     output = chosen.paths.output
     tables.ready(output)
     order = _settle(chosen, run_date, model_version, users_file, stage)
-    near = None if stores.is_uri(output) else files.nearest_folder(Path(output))  # where the executors see it too
+    near = None if storage.is_uri(output) else files.nearest_folder(Path(output))  # where the executors see it too
     with tempfile.TemporaryDirectory(prefix=".dry-run-", dir=near) as aside:
         staged = tables.LinkedRun(output, str(Path(aside, "run")), run_date)
         with stage("read and check the input"):
@@ -189,7 +188,7 @@ class _Order(NamedTuple):
     """What a run is to do, settled before anything is read."""
 
     chosen: settings.Settings
-    version: artifact.ModelVersion
+    version: versions.ModelVersion
     catalogue: pa.Table  # of that version
     rank_by: str  # the ranking policy
     users_file: Path | None  # who is scored; None: all who have rated
@@ -219,7 +218,7 @@ def _settle(
             "scoring.incremental and rules.min_ratings"
         )
     with stage("check the model"):
-        version = artifact.open_version(chosen.paths.models, model_version)
+        version = versions.open_version(chosen.paths.models, model_version)
         rank_by = _rank_by(chosen.scoring, version)
     conditions, before = incremental.conditions(chosen, rank_by, version), None
     if chosen.scoring.incremental and users_file is None:
@@ -396,7 +395,7 @@ def _compare_with_last(record: dict[str, Any], output: str, limits: settings.Che
             return
 
 
-def _rank_by(scoring: settings.Scoring, version: artifact.ModelVersion) -> str:
+def _rank_by(scoring: settings.Scoring, version: versions.ModelVersion) -> str:
     """The ranking policy of this run.
 
     Raises:

@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from recmodel import files, settings
+from recmodel import files, settings, storage
 from recmodel import schemas as c
-from recmodel import storage as stores
 from recmodel.cli import console, options
 from recmodel.data import movielens as data
 from recmodel.errors import ModelRejected, UsageRejected
-from recmodel.models import versions as artifact
+from recmodel.models import versions
 
 if TYPE_CHECKING:
-    from recmodel.scoring import recommender as serving
+    from recmodel.scoring import recommender
 
 
 @click.command(
@@ -58,7 +57,7 @@ def train(**flags: Any) -> None:
     run(chosen, preset, gate=flags["gate"])
 
 
-def run(chosen: settings.Settings, preset: settings.Preset, *, gate: bool) -> artifact.ModelVersion:
+def run(chosen: settings.Settings, preset: settings.Preset, *, gate: bool) -> versions.ModelVersion:
     """Reads, fits, measures, writes a version and makes it current; gives it.
 
     Args:
@@ -77,9 +76,8 @@ def run(chosen: settings.Settings, preset: settings.Preset, *, gate: bool) -> ar
 
     with stage("start TensorFlow"):
         from recmodel.evaluation import evaluation
-        from recmodel.models import saved_model as export
-        from recmodel.models import training
-        from recmodel.scoring import recommender as serving
+        from recmodel.models import saved_model, training
+        from recmodel.scoring import recommender
 
     with stage(f"train preset {chosen.training.preset}") as progress:
         everything = training.latest_ratings(ratings)
@@ -99,11 +97,11 @@ def run(chosen: settings.Settings, preset: settings.Preset, *, gate: bool) -> ar
 
     with tempfile.TemporaryDirectory() as scratch:
         with stage("export"):
-            saved_model = Path(scratch) / "saved_model"
-            export.save(trained.weights, saved_model)
+            exported = Path(scratch) / "saved_model"
+            saved_model.save(trained.weights, exported)
         with stage("measure on held-out ratings"):
             split = evaluation.Split(fitted, held_out, catalogue.column(c.MOVIE_ID).to_numpy())
-            model = serving.Recommender(saved_model)
+            model = recommender.Recommender(exported)
             metrics: dict[str, Any] = trained.report() | evaluation.held_out_metrics(model, preset.tasks, split)
             metrics["superseded_rows"] = superseded
             if metrics["test_rows"]:
@@ -111,9 +109,9 @@ def run(chosen: settings.Settings, preset: settings.Preset, *, gate: bool) -> ar
         if gate:
             with stage("compare with baselines and the current version"):
                 metrics["gate"] = evaluation.gate(metrics, split, _current(models), chosen.training.gate)
-        version = artifact.write_version(
+        version = versions.write_version(
             models,
-            saved_model,
+            exported,
             catalogue=catalogue,
             metrics=metrics,
             preset_name=chosen.training.preset,
@@ -125,7 +123,7 @@ def run(chosen: settings.Settings, preset: settings.Preset, *, gate: bool) -> ar
     _summary(version, intake)
     if metrics.get("gate"):
         raise ModelRejected(f"{version.name} does not become the current version: {'; '.join(metrics['gate'])}")
-    artifact.promote(models, version.name)
+    versions.promote(models, version.name)
     return version
 
 
@@ -137,7 +135,7 @@ def _foresee(chosen: settings.Settings) -> None:
         UsageRejected: no version can be written.
     """
     models = chosen.paths.models
-    if not stores.is_uri(models) and not files.is_writable(Path(models)):
+    if not storage.is_uri(models) and not files.is_writable(Path(models)):
         raise UsageRejected(f"{models} cannot be written; choose another --models")
     with console.Stages()("read ratings and movies"), tempfile.TemporaryDirectory() as aside:
         catalogue, ratings, intake = data.read(chosen.paths.data, aside, chosen.input)
@@ -146,25 +144,25 @@ def _foresee(chosen: settings.Settings) -> None:
         "ratings": f"{ratings.num_rows:,}, {chosen.training.test_share:.0%} of them held out",
         "movies": f"{catalogue.num_rows:,}",
         "rows rejected": f"{intake.rejected().num_rows:,}",
-        "current version": artifact.current(models) or "none",
+        "current version": versions.current(models) or "none",
         "would be written below": models,
     }
     console.out.print(console.facts(would))
     console.out.print(console.DRY)
 
 
-def _current(models: str) -> tuple[str, serving.Recommender, tuple[str, ...]] | None:
+def _current(models: str) -> tuple[str, recommender.Recommender, tuple[str, ...]] | None:
     """The current version to compare with; none if there is none, or none that can be used."""
-    from recmodel.scoring import recommender as serving
+    from recmodel.scoring import recommender
 
     try:
-        version = artifact.open_version(models)
+        version = versions.open_version(models)
     except ModelRejected:
         return None
-    return version.name, serving.Recommender(version.saved_model), version.tasks
+    return version.name, recommender.Recommender(version.saved_model), version.tasks
 
 
-def _summary(version: artifact.ModelVersion, intake: data.Intake) -> None:
+def _summary(version: versions.ModelVersion, intake: data.Intake) -> None:
     metrics = version.metrics()
     facts = {
         "model version": version.name,

@@ -114,10 +114,10 @@ def load(models: AnyPath, version: str | None = None) -> Model:
     Raises:
         ModelRejected: there is none, or it is damaged.
     """
-    from recmodel.models import versions as artifact
+    from recmodel.models import versions
     from recmodel.pipeline.predict import Model
 
-    return Model(artifact.open_version(os.fspath(models), version))
+    return Model(versions.open_version(os.fspath(models), version))
 
 
 def _absolute(path: AnyPath) -> str:

@@ -21,7 +21,7 @@ from pydantic_settings import (
     YamlConfigSettingsSource,
 )
 
-from recmodel import storage as stores
+from recmodel import storage
 from recmodel.errors import UsageRejected
 
 SAMPLE = "sample"
@@ -36,8 +36,8 @@ PredictedRatings = Literal["top-n", "all"]
 
 def _anchored(place: str) -> str:
     """A relative path starts at `root`, so that cron may call from anywhere."""
-    stores.refuse_credentials(place)
-    return place if place in ("", SAMPLE) or stores.is_uri(place) else str(root() / place)
+    storage.refuse_credentials(place)
+    return place if place in ("", SAMPLE) or storage.is_uri(place) else str(root() / place)
 
 
 _Place = Annotated[str, AfterValidator(_anchored)]

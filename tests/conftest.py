@@ -146,15 +146,15 @@ def exact_weights(users: int, movies: int, dim: int = 3, seed: int = 0):
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory):
     """(Weights, Recommender) pairs by catalogue size, saved and loaded again."""
-    from recmodel.models import saved_model as export
-    from recmodel.scoring import recommender as serving
+    from recmodel.models import saved_model
+    from recmodel.scoring import recommender
 
     made = {}
     for movies in (1, 7, 60):
         weights = exact_weights(users=20, movies=movies, seed=movies)
         folder = tmp_path_factory.mktemp(f"exact-{movies}") / "saved_model"
-        export.save(weights, folder)
-        made[movies] = SimpleNamespace(weights=weights, model=serving.Recommender(folder), folder=folder)
+        saved_model.save(weights, folder)
+        made[movies] = SimpleNamespace(weights=weights, model=recommender.Recommender(folder), folder=folder)
     return made
 
 

@@ -12,7 +12,7 @@ from recmodel import schemas as c
 from recmodel import settings
 from recmodel.data import movielens as data
 from recmodel.errors import UsageRejected
-from recmodel.models import versions as artifact
+from recmodel.models import versions
 from recmodel.pipeline import capacity
 
 RATES = capacity.Rates(
@@ -52,8 +52,8 @@ def test_rates_are_those_of_two_runs_with_a_catalogue_of_another_size(toy, toy_m
     chosen = settings.load(paths={"data": str(toy), "models": str(toy_models)}, scoring={"top_n": 4})
     intake = data.Intake(chosen.input)
     ratings = data.read_ratings(toy, data.read_catalogue(toy, intake), intake)
-    (default,) = (name for name in artifact.versions(toy_models) if "-default-" in name)
-    rates = capacity.measure(chosen, ratings, artifact.open_version(toy_models, default), movies=50)
+    (default,) = (name for name in versions.versions(toy_models) if "-default-" in name)
+    rates = capacity.measure(chosen, ratings, versions.open_version(toy_models, default), movies=50)
     assert (rates.movies, rates.top_n, rates.rank_by) == (50, 4, "retrieval")
     assert rates.ratings_per_user == pytest.approx(ratings.num_rows / 40, rel=0.1)  # 40 users, two and a half times
     assert rates.fixed["score and write recommendations"] + rates.per_user["score and write recommendations"] > 0
@@ -82,7 +82,7 @@ def test_the_users_to_measure_with_are_from_all_over_and_whole():
 
 
 def test_a_model_of_ids_keeps_its_catalogue(toy_models, toy):
-    version = artifact.open_version(toy_models)  # joint
+    version = versions.open_version(toy_models)  # joint
     with pytest.raises(UsageRejected, match="leave out --movies"):
         capacity.measure(settings.load(), pa.table({}), version, movies=50)
 

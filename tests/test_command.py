@@ -18,7 +18,7 @@ import yaml
 from conftest import ROOT, make_ratings, write_movielens
 
 from recmodel.cli import console
-from recmodel.models import versions as artifact
+from recmodel.models import versions
 from recmodel.spark import launch
 
 NOT_COPIED = shutil.ignore_patterns(".venv", "var", ".git", "__pycache__", "build", "*.egg-info", ".*_cache", "tests")
@@ -102,7 +102,7 @@ def from_python(run_python, tmp_path_factory):
 def test_the_readme_s_python_runs_as_it_stands(from_python):
     answer = from_python.answer
     assert answer.returncode == 0, answer.stderr
-    version = artifact.current(from_python.folder / "models")
+    version = versions.current(from_python.folder / "models")
     assert f"40 users scored with {version}" in answer.stdout
     assert "Matrix, The (1999)" in answer.stdout
 
@@ -233,7 +233,7 @@ def test_a_dry_night_says_why_it_would_train_and_what_it_would_score_and_leaves_
     said = re.sub(r"\s+", " ", answer.stdout)
     for words in (
         "training is due: the current version is 0 days old", "dates to score: 2026-01-31", "preset default",
-        f"model version {artifact.current(toy_models)}", "users to score 40", "up to 120 rows",
+        f"model version {versions.current(toy_models)}", "users to score 40", "up to 120 rows",
     ):  # fmt: skip
         assert words in said
     assert not (tmp_path / "tables").exists()

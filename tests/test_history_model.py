@@ -8,12 +8,11 @@ from test_training import CATALOGUE, MOVIES, ask_a_fresh_process, table, train
 from recmodel import schemas as c
 from recmodel import settings
 from recmodel.evaluation import evaluation
-from recmodel.models import saved_model as export
-from recmodel.models import training
+from recmodel.models import saved_model, training
 from recmodel.models.embedding.model import tf
 from recmodel.models.history import closed_form
 from recmodel.models.history import model as history_model
-from recmodel.scoring import recommender as serving
+from recmodel.scoring import recommender
 
 
 def history_scores(weights, seen: np.ndarray, ratings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -58,8 +57,8 @@ def test_the_history_model_is_its_definition_in_a_fresh_process(tmp_path):
 def test_the_history_model_serves_users_it_never_met(tmp_path):
     """All policies against the definition; seen ids outside the catalogue are ignored; nobody is known by id."""
     trained, *_ = train("default")
-    export.save(trained.weights, tmp_path / "saved_model")
-    model = serving.Recommender(tmp_path / "saved_model")
+    saved_model.save(trained.weights, tmp_path / "saved_model")
+    model = recommender.Recommender(tmp_path / "saved_model")
     seen, ratings = np.array([10, 3]), np.array([5.0, 1.0])
     score, rating = history_scores(trained.weights, seen, ratings)
     unseen = [0, 1, 3, 5]

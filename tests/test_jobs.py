@@ -18,8 +18,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from recmodel import schemas as c
 from recmodel import settings
 from recmodel.data import movielens as data
-from recmodel.models import versions as artifact
-from recmodel.scoring import recommender as serving
+from recmodel.models import versions
+from recmodel.scoring import recommender
 
 TABLE_COLUMNS = {
     "user_id": "BIGINT", "rank": "INTEGER", "movie_id": "BIGINT", "title": "VARCHAR", "retrieval_score": "FLOAT",
@@ -59,7 +59,7 @@ def test_nightly_trains_scores_and_says_what_it_did(nightly):
     assert nightly.run["predicted_ratings"] == {"rows": 6710}
     assert nightly.run["rows_rejected"] == 0
     assert nightly.run["model_loads"] <= 2
-    assert nightly.run["model_version"] == artifact.current(nightly.models)
+    assert nightly.run["model_version"] == versions.current(nightly.models)
     for words in ("held-out RMSE", "6,710 rows, ", "The first 3 for user 1", "✓ publish"):
         assert words in said(nightly)
     assert "Traceback" not in said(nightly)
@@ -113,7 +113,7 @@ def test_a_model_that_does_not_pass_the_gate_stays_on_disk(nightly, tmp_path):
     (tmp_path / "output").mkdir()
     (tmp_path / "output/reports").write_text("in the way")
     shutil.copytree(nightly.models, models)
-    current = artifact.current(models)
+    current = versions.current(models)
     result = submit(
         "nightly", "--data", "sample", "--models", models, "--output", tmp_path / "output", "--preset", "joint",
         "--run-date", "2026-01-30..2026-01-30", environment={"RECMODEL_TRAINING__MAX_AGE_DAYS": "0"},
@@ -123,22 +123,22 @@ def test_a_model_that_does_not_pass_the_gate_stays_on_disk(nightly, tmp_path):
     assert "does not become the current version: held-out RMSE" in said(result)
     assert "the night goes on with the current version" in said(result)
     assert "there is no report of 2026-01-30; what was published stands" in said(result)
-    assert artifact.current(models) == current
+    assert versions.current(models) == current
     run = json.loads((tmp_path / "output/runs/run_date=2026-01-30/run.json").read_text())
     assert run["model_version"] == current
     listed = submit("models", "list", "--models", models)
     assert "CURRENT" in listed.stdout
     assert "held-out" in said(listed)
-    refused = next(version for version in artifact.versions(models) if "-joint-" in version)
+    refused = next(version for version in versions.versions(models) if "-joint-" in version)
     assert submit("models", "promote", refused, "--models", models).returncode == 0
-    assert artifact.current(models) == refused
+    assert versions.current(models) == refused
     assert submit("models", "rollback", "--models", models).returncode == 0
-    assert artifact.current(models) == current
+    assert versions.current(models) == current
 
 
 def test_the_trained_model_is_better_than_the_classics(nightly):
     """On this sample a mean and two biases get an RMSE of 0.89, popularity a top-100 accuracy of 0.23."""
-    metrics = artifact.open_version(nightly.models).metrics()
+    metrics = versions.open_version(nightly.models).metrics()
     assert metrics["rmse"] < 0.86 < metrics["baselines"]["mean and biases"]["rmse"]
     accuracy = "top_k_accuracy_unseen"
     assert metrics[accuracy]["100"] > 0.33 > metrics["baselines"]["popularity"][accuracy]["100"]
@@ -146,8 +146,8 @@ def test_the_trained_model_is_better_than_the_classics(nightly):
 
 def test_rows_are_what_the_saved_model_says(nightly):
     """All users, against a brute-force argsort of the SavedModel's own embeddings."""
-    version = artifact.open_version(nightly.models)
-    model = serving.Recommender(version.saved_model)
+    version = versions.open_version(nightly.models)
+    model = recommender.Recommender(version.saved_model)
     movies = version.catalogue().column(c.MOVIE_ID).to_numpy()
     rows = published(nightly.output, "2026-01-31")
     chosen = settings.load()
@@ -257,7 +257,7 @@ def test_predict_answers_an_unknown_name_with_a_sentence(toy_models, arguments, 
 
 def test_predict_knows_a_user_by_their_ratings_not_by_training(toy_models, tmp_path):
     """The default model serves users who came after it, from the ratings that it is given."""
-    default = next(v for v in artifact.versions(toy_models) if "-default-" in v)
+    default = next(v for v in versions.versions(toy_models) if "-default-" in v)
     later = write_movielens(tmp_path / "later", [(777, 1, 5.0, 1), (777, 3, 1.0, 2)])
     answer = submit("predict", "777", "10", "--models", toy_models, "--model-version", default, "--data", later)
     assert answer.returncode == 0, answer.stderr
@@ -338,7 +338,7 @@ def test_only_the_users_asked_for_are_scored_and_new_ones_get_what_is_popular(to
 
 
 def test_a_policy_needs_its_task(toy, toy_models, tmp_path):
-    by_preset = {artifact.open_version(toy_models, v).manifest["preset"]: v for v in artifact.versions(toy_models)}
+    by_preset = {versions.open_version(toy_models, v).manifest["preset"]: v for v in versions.versions(toy_models)}
     for preset, rank_by, task in (("rating", "retrieval", "retrieval"), ("retrieval", "two-stage", "rating")):
         result = spark_submit(
             ROOT / "jobs/score_all.py", "--data", toy, "--models", toy_models, "--output", tmp_path,
@@ -371,7 +371,7 @@ def test_input_that_is_refused_ends_with_3_and_leaves_the_last_run(toy, toy_mode
 
 def test_a_model_that_was_changed_ends_with_4(toy, toy_models, tmp_path):
     shutil.copytree(toy_models, tmp_path / "models")
-    name = artifact.current(tmp_path / "models")
+    name = versions.current(tmp_path / "models")
     variables = tmp_path / "models" / name / "saved_model/variables/variables.data-00000-of-00001"
     content = bytearray(variables.read_bytes())
     content[100] ^= 1

@@ -8,7 +8,7 @@ from recmodel import schemas as c
 from recmodel import settings
 from recmodel.errors import ModelRejected
 from recmodel.evaluation import evaluation
-from recmodel.models import versions as artifact
+from recmodel.models import versions
 from recmodel.settings import Gate
 
 
@@ -19,7 +19,7 @@ def models(tmp_path):
     saved_model.mkdir()
     for number in range(5):
         (saved_model / "content").write_text(str(number))
-        version = artifact.write_version(
+        version = versions.write_version(
             tmp_path / "models", saved_model, catalogue=c.CATALOGUE.empty_table(), metrics={}, preset_name="joint",
             preset=settings.preset("joint"), training={}, data_fingerprint="",
         )  # fmt: skip
@@ -28,35 +28,35 @@ def models(tmp_path):
 
 
 def test_promotions_can_be_taken_back_one_by_one(models):
-    assert artifact.current(models) is None
+    assert versions.current(models) is None
     for version in ("v0", "v3", "v1", "v1"):
-        artifact.promote(models, version)
-    assert artifact.current(models) == "v1"
-    assert [artifact.rollback(models), artifact.rollback(models)] == ["v3", "v0"]
+        versions.promote(models, version)
+    assert versions.current(models) == "v1"
+    assert [versions.rollback(models), versions.rollback(models)] == ["v3", "v0"]
     with pytest.raises(ModelRejected, match="has no earlier version to go back to"):
-        artifact.rollback(models)
+        versions.rollback(models)
     with pytest.raises(ModelRejected, match="has no version 'v9'"):
-        artifact.promote(models, "v9")
-    assert artifact.current(models) == "v0"
+        versions.promote(models, "v9")
+    assert versions.current(models) == "v0"
 
 
 def test_a_damaged_version_is_not_gone_back_to(models):
     for version in ("v0", "v1"):
-        artifact.promote(models, version)
+        versions.promote(models, version)
     (models / "v0/saved_model/content").write_text("changed")
     with pytest.raises(ModelRejected, match="content was changed"):
-        artifact.rollback(models)
-    assert artifact.current(models) == "v1"
+        versions.rollback(models)
+    assert versions.current(models) == "v1"
 
 
 def test_old_versions_go_but_never_current_the_one_before_or_one_being_read(models):
     for version in ("v1", "v0"):
-        artifact.promote(models, version)
+        versions.promote(models, version)
     script = "import sys; from recmodel.models import versions; versions.open_version(sys.argv[1], 'v2')"
     with another_process(script, models):
-        assert artifact.prune(models, keep=1) == ["v3"]
-    assert artifact.prune(models, keep=1) == ["v2"]
-    assert artifact.versions(models) == ["v0", "v1", "v4"]
+        assert versions.prune(models, keep=1) == ["v3"]
+    assert versions.prune(models, keep=1) == ["v2"]
+    assert versions.versions(models) == ["v0", "v1", "v4"]
 
 
 def test_the_gate_asks_for_more_than_biases_and_popularity():

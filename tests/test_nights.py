@@ -17,7 +17,7 @@ from recmodel import schemas as c
 from recmodel import settings
 from recmodel.errors import InputRejected, UsageRejected
 from recmodel.jobs import nightly, train
-from recmodel.models import versions as artifact
+from recmodel.models import versions
 from recmodel.pipeline import incremental, monitoring
 from recmodel.spark.histories import ratings_by_user
 from recmodel.tables import linked as tables
@@ -101,7 +101,7 @@ def test_superseded_ratings_are_counted_in_training_and_are_no_growth(with_repea
     data, _ = with_repeats
     arguments = ["--data", str(data), "--models", str(tmp_path / "models"), "--preset", "rating", "--epochs", "1"]
     train.train(arguments, standalone_mode=False)
-    assert artifact.open_version(tmp_path / "models").metrics()["superseded_rows"] == 5
+    assert versions.open_version(tmp_path / "models").metrics()["superseded_rows"] == 5
     paths = {"data": str(data), "models": str(tmp_path / "models")}
     chosen = settings.load(paths=paths, training={"max_growth": 0})
     assert nightly._training_is_due(chosen) is None

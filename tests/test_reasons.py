@@ -9,9 +9,8 @@ from test_training import MOVIES, train
 from recmodel import schemas as c
 from recmodel.cli import console
 from recmodel.evaluation import evaluation
-from recmodel.models import saved_model as export
-from recmodel.scoring import reasons, topn
-from recmodel.scoring import recommender as serving
+from recmodel.models import saved_model
+from recmodel.scoring import reasons, recommender, topn
 
 
 def oracle(row: int, seen: list[tuple[int, float]], term, *, not_itself: bool) -> int:
@@ -57,8 +56,8 @@ def test_the_default_models_reasons_are_the_largest_terms_of_its_scores(tmp_path
     """Saved and loaded again; and the terms, with what stands in for a short history, add up to the score itself."""
     trained, fitted, _ = train("default")
     weights = trained.weights
-    export.save(weights, tmp_path / "saved_model")
-    model = serving.Recommender(tmp_path / "saved_model")
+    saved_model.save(weights, tmp_path / "saved_model")
+    model = recommender.Recommender(tmp_path / "saved_model")
     users = np.unique(fitted[c.USER_ID])
     seen, ratings = evaluation.Split(fitted, fitted, MOVIES).histories(users)
     seen = [np.append(ids[::-1], 999) for ids in seen]  # not ascending, and one that the catalogue lacks
@@ -128,18 +127,18 @@ def test_a_model_from_before_there_were_reasons_recommends_without(preset, expor
     seen, ratings = [weights.movie_ids[:5], weights.movie_ids[3:4]], [np.full(5, 4.0), np.full(1, 5.0)]
 
     def saved(folder):
-        export.save(weights, folder)
-        return serving.Recommender(folder).recommend([3, 6], seen, ratings, liked_from=3.0)
+        saved_model.save(weights, folder)
+        return recommender.Recommender(folder).recommend([3, 6], seen, ratings, liked_from=3.0)
 
     now = saved(tmp_path / "now")
-    vectors, users = export.ServingModel._movie_vectors, export.ServingModel._user_vectors
+    vectors, users = saved_model.ServingModel._movie_vectors, saved_model.ServingModel._user_vectors
 
     def without(told: dict, name: str) -> dict:
         return {key: value for key, value in told.items() if key != name}
 
-    monkeypatch.setattr(export.ServingModel, "_movie_vectors", lambda self: without(vectors(self), "seen"))
+    monkeypatch.setattr(saved_model.ServingModel, "_movie_vectors", lambda self: without(vectors(self), "seen"))
     monkeypatch.setattr(
-        export.ServingModel, "_user_vectors",
+        saved_model.ServingModel, "_user_vectors",
         lambda self, user_id, *seen: without(users(self, user_id, *seen), "seen_weight"),
     )  # fmt: skip
     then = saved(tmp_path / "then")

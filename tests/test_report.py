@@ -25,13 +25,10 @@ from hypothesis import strategies as st
 
 from recmodel import schemas as c
 from recmodel import settings
-from recmodel.data import statistics as tastes
-from recmodel.models import versions as artifact
-from recmodel.report import drift, facts, summary
-from recmodel.report import findings as verdict
+from recmodel.data import statistics
+from recmodel.models import versions
+from recmodel.report import drift, facts, findings, popularity_buckets, sample_users, summary
 from recmodel.report import page as report
-from recmodel.report import popularity_buckets as longtail
-from recmodel.report import sample_users as people
 from recmodel.tables import linked as tables
 
 DAY = date(2026, 1, 31)
@@ -159,7 +156,7 @@ def test_tastes_by_hand(tmp_path):
     folder = write_movielens(
         tmp_path / "data", [(1, 1, 2.0, 100), (1, 1, 4.5, 300), (1, 3, 5.0, 200), (2, 3, 4.5, 50), (2, 10, 0.5, 60)]
     )
-    found = tastes.read(folder, [1, 99], settings.load().input)
+    found = statistics.read(folder, [1, 99], settings.load().input)
     assert found.stars == {0.5: 1, 2.0: 1, 4.5: 2, 5.0: 1}
     assert dict(zip(found.movie_ids.tolist(), found.ratings.tolist(), strict=True)) == {
         1: 2, 2: 0, 3: 2, 4: 0, 10: 1, 11: 0,
@@ -171,15 +168,15 @@ def test_tastes_by_hand(tmp_path):
 
 
 def test_the_long_tail_by_hand():
-    assert longtail.gini(np.array([2, 2, 2])) == pytest.approx(0)
-    assert longtail.gini(np.array([0, 0, 0, 8])) == pytest.approx(0.75)
-    assert np.isnan(longtail.gini(np.zeros(3)))
-    assert longtail.effective_half(np.array([1, 4, 2, 1])) == 1
-    assert longtail.effective_half(np.array([1, 1, 1, 1, 1])) == 3
+    assert popularity_buckets.gini(np.array([2, 2, 2])) == pytest.approx(0)
+    assert popularity_buckets.gini(np.array([0, 0, 0, 8])) == pytest.approx(0.75)
+    assert np.isnan(popularity_buckets.gini(np.zeros(3)))
+    assert popularity_buckets.effective_half(np.array([1, 4, 2, 1])) == 1
+    assert popularity_buckets.effective_half(np.array([1, 1, 1, 1, 1])) == 3
     popularity, counts = np.arange(200), np.zeros(200, int)
     counts[[199, 198, 197, 0]] = 5, 3, 1, 1
-    assert longtail.bands(popularity, counts) == pytest.approx([0.8, 0.1, 0, 0, 0, 0.1])
-    assert longtail.concentration(np.array([1, 0, 3]))[0] == (1, 0.75)
+    assert popularity_buckets.bands(popularity, counts) == pytest.approx([0.8, 0.1, 0, 0, 0, 0.1])
+    assert popularity_buckets.concentration(np.array([1, 0, 3]))[0] == (1, 0.75)
 
 
 @given(st.lists(st.integers(0, 1000), min_size=1, max_size=300).filter(sum))
@@ -187,9 +184,9 @@ def test_the_long_tail_of_anything(counts):
     """Gini is half the relative mean difference; bands share out everything; the curve rises to all of it."""
     counts = np.array(counts)
     differences = np.abs(counts[:, None] - counts[None, :]).mean()
-    assert longtail.gini(counts) == pytest.approx(differences / (2 * counts.mean()))
-    assert sum(longtail.bands(counts, counts)) == pytest.approx(1)
-    curve = longtail.concentration(counts)
+    assert popularity_buckets.gini(counts) == pytest.approx(differences / (2 * counts.mean()))
+    assert sum(popularity_buckets.bands(counts, counts)) == pytest.approx(1)
+    curve = popularity_buckets.concentration(counts)
     assert curve[-1] == (len(counts), pytest.approx(1))
     assert [share for _, share in curve] == sorted(share for _, share in curve)
 
@@ -197,15 +194,15 @@ def test_the_long_tail_of_anything(counts):
 def test_a_dozen_users_have_few_average_and_many_ratings():
     sources = {user: c.SOURCE_POPULARITY if user > 100 else c.SOURCE_MODEL for user in range(1, 120)}
     histories = {user: [{}] * user for user in sources}
-    chosen = people.choose(sources, histories)
+    chosen = sample_users.choose(sources, histories)
     assert Counter(chosen.values()) == {
         "few ratings": 3, "an average number of ratings": 3, "many ratings": 3, "served from popularity": 3,
     }  # fmt: skip
     assert max(user for user, kind in chosen.items() if kind == "few ratings") < 15
     assert min(user for user, kind in chosen.items() if kind == "many ratings") > 85
-    only_model = people.choose(dict.fromkeys(range(1, 101), c.SOURCE_MODEL), histories)
-    assert len(only_model) == people.A_DOZEN
-    assert people.choose({3: c.SOURCE_MODEL}, {}) == {3: ""}
+    only_model = sample_users.choose(dict.fromkeys(range(1, 101), c.SOURCE_MODEL), histories)
+    assert len(only_model) == sample_users.A_DOZEN
+    assert sample_users.choose({3: c.SOURCE_MODEL}, {}) == {3: ""}
 
 
 # -- a published output, made by hand -------------------------------------------------------------------------------
@@ -223,11 +220,11 @@ METRICS = {
 }  # fmt: skip
 
 
-def make_version(models: Path, metrics: dict) -> artifact.ModelVersion:
+def make_version(models: Path, metrics: dict) -> versions.ModelVersion:
     saved_model = models.parent / "saved_model"
     saved_model.mkdir(parents=True, exist_ok=True)
     (saved_model / "content").write_text(f"{metrics}")
-    return artifact.write_version(
+    return versions.write_version(
         models, saved_model, catalogue=c.CATALOGUE.empty_table(), metrics=metrics, preset_name="default",
         preset=settings.preset("default"), training={}, data_fingerprint="",
     )  # fmt: skip
@@ -294,7 +291,7 @@ def test_a_run_is_compared_with_the_earlier_ones_made_in_the_same_way(tmp_path):
 
 
 def kinds(known: facts.Facts, **changes) -> Counter:
-    found = verdict.findings(SimpleNamespace(**{**vars(known), **changes}), settings.load())
+    found = findings.findings(SimpleNamespace(**{**vars(known), **changes}), settings.load())
     assert [finding.kind for finding in found] == sorted(
         (finding.kind for finding in found), key=["look", "fine", "note"].index
     )

@@ -14,10 +14,9 @@ from test_recommend import oracle_scores
 
 from recmodel import schemas as c
 from recmodel.errors import UsageRejected
-from recmodel.models import versions as artifact
+from recmodel.models import versions
 from recmodel.report import drift
-from recmodel.scoring import recommender as serving
-from recmodel.scoring import rules, topn
+from recmodel.scoring import recommender, rules, topn
 from recmodel.scoring import worker as scoring
 from recmodel.settings import Rules
 from recmodel.tables import linked as tables
@@ -128,7 +127,7 @@ def restricted(exported):
     """The model of 60 movies by its candidates: all, half, four of them."""
     case, row = exported[60], np.arange(60)
     masks = [np.ones(60, bool), row % 2 == 1, np.isin(row, [3, 4, 30, 59])]
-    return [(mask, serving.Recommender(case.folder, mask)) for mask in masks]
+    return [(mask, recommender.Recommender(case.folder, mask)) for mask in masks]
 
 
 @settings(max_examples=200, deadline=None)
@@ -210,7 +209,7 @@ def test_rules_and_reasons_are_in_what_is_published(toy, toy_models, tmp_path, s
     users, denied = tmp_path / "users.csv", tmp_path / "denied.csv"
     users.write_text("userId\n" + "".join(f"{user}\n" for user in [*range(1, 21), 12345]))
     denied.write_text("userId,movieId\n1,2\n2,3\n12345,10\n12345,77777\n")
-    default = next(v for v in artifact.versions(toy_models) if "-default-" in v)
+    default = next(v for v in versions.versions(toy_models) if "-default-" in v)
     for name, value in {
         "DENY__GENRES": '["Sci-Fi"]', "MIN_RATINGS": "1", "MAX_PER_GENRE": "1", "DENY_PAIRS": str(denied),
     }.items():  # fmt: skip

@@ -16,7 +16,7 @@ from test_recommend import oracle_top
 
 from recmodel import schemas as c
 from recmodel.data import movielens as data
-from recmodel.scoring import recommender as serving
+from recmodel.scoring import recommender
 from recmodel.scoring import worker as scoring
 from recmodel.scoring.popularity import popularity
 from recmodel.spark.histories import equal_shares, histories, of_asked, partition_starts, ratings_by_user
@@ -44,7 +44,7 @@ def payload(case):
     popular, popular_rating = popularity(movies, np.arange(60.0) % 7, (np.arange(60.0) % 7) * 3)
     return scoring.Payload(
         model_version="v1",
-        saved_model=serving.pack(case.folder),
+        saved_model=recommender.pack(case.folder),
         tasks=("retrieval", "rating"),
         movie_id=movies,
         popular=popular,
@@ -79,14 +79,14 @@ def test_rows_of_a_block_are_the_oracles(case, payload, everybody):
 
 
 def test_unpacking_a_model_cannot_leave_its_directory(case, tmp_path, monkeypatch):
-    packed = io.BytesIO(serving.pack(case.folder))
+    packed = io.BytesIO(recommender.pack(case.folder))
     with zipfile.ZipFile(packed, "a") as archive:
         archive.writestr("../../escaped", "")
         archive.writestr("/tmp/recmodel-escaped", "")
     inner = tmp_path / "outer/inner"
     inner.mkdir(parents=True)
     monkeypatch.setattr("tempfile.tempdir", str(inner))
-    assert serving.unpack(packed.getvalue()).predict([3], [int(case.weights.movie_ids[0])]).known_user.tolist() == [
+    assert recommender.unpack(packed.getvalue()).predict([3], [int(case.weights.movie_ids[0])]).known_user.tolist() == [
         True
     ]
     assert [path.name for path in tmp_path.rglob("*")] == ["outer", "inner"]

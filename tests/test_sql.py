@@ -24,7 +24,7 @@ import sqlglot
 from conftest import ROOT
 
 from recmodel import schemas as c
-from recmodel import storage as stores
+from recmodel import storage
 from recmodel.tables import linked as tables
 
 SQL = ROOT / "conf/sql"
@@ -86,7 +86,7 @@ def publish(output, numbers=range(3)) -> None:
             (c.USERS_TABLE, [users]),
         ):
             for part, content in enumerate(parts):
-                with stores.create(stores.below(staged.table(table), f"part-{part:05d}-x.parquet")) as sink:
+                with storage.create(storage.below(staged.table(table), f"part-{part:05d}-x.parquet")) as sink:
                     pq.write_table(content, sink)
         run = {
             "run_date": DAYS[number], "model_version": f"v{number}", "rank_by": "rating", "users": 30,

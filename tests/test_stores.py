@@ -15,11 +15,10 @@ from moto.server import ThreadedMotoServer
 from pyarrow import fs
 
 from recmodel import schemas as c
-from recmodel import settings
-from recmodel import storage as stores
+from recmodel import settings, storage
 from recmodel.data import movielens as data
 from recmodel.errors import InputRejected, ModelRejected, UsageRejected
-from recmodel.models import versions as artifact
+from recmodel.models import versions
 from recmodel.tables import delta as delta_tables
 from recmodel.tables import linked as tables
 
@@ -52,7 +51,7 @@ def models(s3, tmp_path, request):
     (tmp_path / "saved_model/variables").mkdir(parents=True)
     for number in range(4):
         (tmp_path / "saved_model/variables/content").write_text(str(number))
-        artifact.write_version(
+        versions.write_version(
             location, tmp_path / "saved_model", catalogue=c.CATALOGUE.empty_table(), metrics={"rmse": number},
             preset_name=f"v{number}", preset=settings.preset("joint"), training={}, data_fingerprint="",
         )  # fmt: skip
@@ -60,36 +59,36 @@ def models(s3, tmp_path, request):
 
 
 def test_a_model_store_on_s3_does_what_a_folder_does(models):
-    v = artifact.versions(models)
+    v = versions.versions(models)
     assert len(v) == 4
     with pytest.raises(ModelRejected, match="has no model yet"):
-        artifact.open_version(models)
+        versions.open_version(models)
     for name in (v[0], v[2], v[1]):
-        artifact.promote(models, name)
-    version = artifact.open_version(models)
+        versions.promote(models, name)
+    version = versions.open_version(models)
     assert (version.name, version.metrics()["rmse"]) == (v[1], 1)
     assert (version.saved_model / "variables/content").read_text() == "1"
-    assert artifact.rollback(models) == v[2]
-    assert artifact.prune(models, keep=1) == [v[1]]
-    assert artifact.versions(models) == [v[0], v[2], v[3]]
-    assert artifact.open_version(models).name == v[2]
+    assert versions.rollback(models) == v[2]
+    assert versions.prune(models, keep=1) == [v[1]]
+    assert versions.versions(models) == [v[0], v[2], v[3]]
+    assert versions.open_version(models).name == v[2]
 
 
 def test_a_changed_or_half_written_version_on_s3_is_refused(models):
-    v = artifact.versions(models)
-    stores.write(f"{models}/{v[0]}/saved_model/variables/content", b"changed")
+    v = versions.versions(models)
+    storage.write(f"{models}/{v[0]}/saved_model/variables/content", b"changed")
     with pytest.raises(ModelRejected, match=f"{models}/{v[0]}/saved_model/variables/content was changed"):
-        artifact.open_version(models, v[0])
-    store = stores.file_system(models)
+        versions.open_version(models, v[0])
+    store = storage.file_system(models)
     store.delete_file(f"{v[1]}/manifest.json")  # as when the writer was killed before it wrote it
-    assert v[1] not in artifact.versions(models)
+    assert v[1] not in versions.versions(models)
     with pytest.raises(ModelRejected, match="has no version"):
-        artifact.open_version(models, v[1])
+        versions.open_version(models, v[1])
 
 
 def test_input_on_s3_is_that_of_the_folder(s3, toy):
     source = f"{s3}/input/toy"
-    fs.copy_files(str(toy), "", fs.LocalFileSystem(), stores.file_system(source))
+    fs.copy_files(str(toy), "", fs.LocalFileSystem(), storage.file_system(source))
     limits = settings.load().input
 
     def read(folder):
@@ -111,7 +110,7 @@ def test_credentials_in_an_address_are_refused_and_not_repeated(uri):
 
 def test_an_address_that_nothing_opens_is_named():
     with pytest.raises(UsageRejected, match="gopher://hole/x/CURRENT cannot be used: Unrecognized filesystem"):
-        artifact.current("gopher://hole/x")
+        versions.current("gopher://hole/x")
 
 
 # -- tables ---------------------------------------------------------------------------------------------------------
@@ -124,7 +123,7 @@ def stage(output: str, label: str, day: date = DAY, key: str = "key") -> tables.
         for part in (0, 1):
             users = pa.array([2 * part + 1, 2 * part + 2], pa.int64())
             rows = pa.table({c.USER_ID: users, c.RANK: pa.array([1, 1], pa.int32()), "label": [label, label]})
-            with stores.create(f"{staged.table(name)}/part-{part:05d}-x.zstd.parquet") as sink:
+            with storage.create(f"{staged.table(name)}/part-{part:05d}-x.zstd.parquet") as sink:
                 pq.write_table(rows, sink)
     return staged
 
@@ -140,13 +139,13 @@ def test_a_run_on_s3_replaces_that_of_its_date_and_the_oldest_dates_go(s3):
     assert tables.run_dates(output) == [DAY, DAY + timedelta(1)]
     assert [labels(output, DAY, name) for name in DATA] == [["c"] * 4] * len(DATA)
     assert (labels(output, DAY + timedelta(1)), tables.read_run(output, DAY)) == (["b"] * 4, {"label": "c"})
-    assert b'"b"' in stores.read(f"{output}/latest/runs/run.json")
+    assert b'"b"' in storage.read(f"{output}/latest/runs/run.json")
     assert tables.recommendations_of(output, DAY, [3, 1]).column(c.USER_ID).to_pylist() == [1, 3]
     assert tables.user_range(output, DAY) == (1, 4)
     stage(output, "d", DAY + timedelta(2)).publish({"label": "d"}, 2)
     assert tables.run_dates(output) == [DAY + timedelta(1), DAY + timedelta(2)]
     assert labels(output) == []
-    assert stores.names(f"{output}/.store/staging") == []
+    assert storage.names(f"{output}/.store/staging") == []
 
 
 def test_a_table_on_s3_gets_the_columns_of_a_newer_version(s3):
@@ -155,7 +154,7 @@ def test_a_table_on_s3_gets_the_columns_of_a_newer_version(s3):
     newer = stage(output, "b", DAY + timedelta(1))
     for name in DATA:
         rows = pa.table({c.USER_ID: pa.array([1], pa.int64()), "label": ["b"], c.BECAUSE_TITLE: ["Heat (1995)"]})
-        with stores.create(f"{newer.table(name)}/part-00000-x.zstd.parquet") as sink:
+        with storage.create(f"{newer.table(name)}/part-00000-x.zstd.parquet") as sink:
             pq.write_table(rows, sink)
     newer.publish({}, 90)
     table = deltalake.DeltaTable(f"{output}/recommendations").to_pyarrow_dataset().to_table().to_pydict()
@@ -183,7 +182,7 @@ def test_an_interrupted_run_on_s3_is_found_again_and_seen_by_nobody(s3):
     assert labels(output) == ["a"] * 4
     assert tables.staged(output, DAY, "third").finished_parts("recommendations") == set()
     again.discard()
-    assert (stores.names(place), labels(output)) == ([], ["a"] * 4)
+    assert (storage.names(place), labels(output)) == ([], ["a"] * 4)
 
 
 def test_readers_of_s3_never_see_a_mixture_or_nothing(s3):
@@ -225,7 +224,7 @@ def test_a_night_by_addresses(s3, tmp_path):
     night = submit("nightly", *paths, "--data", f"file://{toy}", "--run-date", "2026-01-31", "--preset", "joint")
     assert night.returncode in (0, 4), night.stderr  # so few ratings need not pass the gate
     if night.returncode:
-        artifact.promote(f"{s3}/night/models", artifact.versions(f"{s3}/night/models")[0])
+        versions.promote(f"{s3}/night/models", versions.versions(f"{s3}/night/models")[0])
         night = submit("nightly", *paths, "--data", f"file://{toy}", "--run-date", "2026-01-31")
     assert night.returncode == 0, night.stderr
     output = f"file://{tmp_path}/tables"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from recmodel import schemas as c
-from recmodel.data import duplicates as superseded
+from recmodel.data import duplicates
 from recmodel.spark.histories import histories, ratings_by_user
 
 
@@ -33,9 +33,9 @@ def counting(rows):
 
 def test_those_that_do_not_count_are_all_but_those_that_do(ratings, rows):
     by_user = ratings_by_user(ratings)
-    found = [tuple(row) for row in superseded.superseded(ratings, by_user).collect()]
+    found = [tuple(row) for row in duplicates.superseded(ratings, by_user).collect()]
     assert sorted(found + counting(rows)) == sorted(rows)
-    assert by_user.agg(superseded.count()).first()[0] == len(found) > 1000
+    assert by_user.agg(duplicates.count()).first()[0] == len(found) > 1000
     in_histories = [tuple(row) for row in histories(ratings, None, []).collect()]
     assert sorted(in_histories) == sorted(row[:3] for row in counting(rows))
 
@@ -43,7 +43,7 @@ def test_those_that_do_not_count_are_all_but_those_that_do(ratings, rows):
 def test_they_are_counted_by_movie(ratings, rows):
     """What is left of all is what counts; movie 12 has no ratings, and 1 is not asked for."""
     movie_id = np.arange(2, 13)
-    counts, sums = superseded.by_movie(superseded.superseded(ratings, ratings_by_user(ratings)), movie_id)
+    counts, sums = duplicates.by_movie(duplicates.superseded(ratings, ratings_by_user(ratings)), movie_id)
     for movie, count, total in zip(movie_id, counts, sums, strict=True):
         of_all, of_counting = ([row[2] for row in some if row[1] == movie] for some in (rows, counting(rows)))
         assert (count, total) == (len(of_all) - len(of_counting), sum(of_all) - sum(of_counting))
@@ -53,14 +53,14 @@ def test_none_are_found_where_there_are_none(spark, ratings, rows):
     once = spark.createDataFrame(counting(rows), ratings.schema)
     for may_repeat in (True, False):
         by_user = ratings_by_user(once, may_repeat=may_repeat)
-        assert by_user.agg(superseded.count()).first()[0] == 0
-        assert superseded.superseded(once, by_user).count() == 0
-    assert ratings_by_user(once.limit(0)).agg(superseded.count()).first()[0] == 0
+        assert by_user.agg(duplicates.count()).first()[0] == 0
+        assert duplicates.superseded(once, by_user).count() == 0
+    assert ratings_by_user(once.limit(0)).agg(duplicates.count()).first()[0] == 0
 
 
 def test_a_reject_says_which_rating_it_was(spark, ratings):
     one = spark.createDataFrame([(7, 2**40, 3.5, 1_000_000)], ratings.schema)
-    assert superseded.as_rejects(one, "ratings.csv").toArrow().cast(c.REJECTS).to_pylist() == [
+    assert duplicates.as_rejects(one, "ratings.csv").toArrow().cast(c.REJECTS).to_pylist() == [
         {
             "file": "ratings.csv", "row": None, "column": "(all)",
             "value": "user_id 7, movie_id 1099511627776, rating 3.5, timestamp 1000000",

@@ -17,7 +17,7 @@ import pytest
 from conftest import another_process
 
 from recmodel import schemas as c
-from recmodel import storage as stores
+from recmodel import storage
 from recmodel.errors import AnotherRun, ScoringFailed
 from recmodel.tables import linked as tables
 
@@ -30,7 +30,7 @@ def stage(output, label: str, day: date = DAY, files: int = 1) -> tables.Staged:
     for name in DATA:
         for file in range(files):
             rows = pa.table({c.USER_ID: [2, 1], c.RANK: [1, 1], "label": [label, label]})
-            with stores.create(f"{staged.table(name)}/part-{file:05d}-{label}.parquet") as sink:
+            with storage.create(f"{staged.table(name)}/part-{file:05d}-{label}.parquet") as sink:
                 pq.write_table(rows, sink)
     return staged
 

@@ -17,11 +17,9 @@ from recmodel import schemas as c
 from recmodel import settings
 from recmodel.errors import InputRejected, ModelRejected
 from recmodel.evaluation import evaluation
-from recmodel.models import saved_model as export
-from recmodel.models import training
-from recmodel.models import versions as artifact
+from recmodel.models import saved_model, training, versions
 from recmodel.models.embedding.model import tf, tfrs
-from recmodel.scoring import recommender as serving
+from recmodel.scoring import recommender
 
 PRESETS = ("default", "joint", "rating", "retrieval", "ranking")
 MOVIES = np.array([1, 2, 3, 4, 10, 11])
@@ -68,7 +66,7 @@ FRESH_PROCESS = """
 
 def ask_a_fresh_process(weights, folder, **asked):
     """`predict` of the saved model in a process that has TensorFlow and nothing else."""
-    export.save(weights, folder / "saved_model")
+    saved_model.save(weights, folder / "saved_model")
     np.savez(folder / "asked.npz", **asked)
     command = [sys.executable, "-c", textwrap.dedent(FRESH_PROCESS)]
     subprocess.run(command, cwd=folder, check=True, capture_output=True)
@@ -102,13 +100,13 @@ def test_saving_works_with_metrics_attached(tmp_path):
     model.compile(optimizer="adagrad")
     rows = {"user_id": [1, 2], "movie_id": [1, 10], "rating": [3.0, 4.0]}
     model.fit(tf.data.Dataset.from_tensors(rows), verbose=0)
-    export.save(model.weights_as_arrays(), tmp_path / "saved_model")
-    assert serving.Recommender(tmp_path / "saved_model").predict([1], [1]).known_movie.all()
+    saved_model.save(model.weights_as_arrays(), tmp_path / "saved_model")
+    assert recommender.Recommender(tmp_path / "saved_model").predict([1], [1]).known_movie.all()
 
 
 def test_a_version_describes_itself_in_json_and_text(tmp_path, toy):
     """The notebook's TypeError: a vocabulary of bytes went to JSON. Here ids are int64 and titles are text."""
-    version = artifact.open_version(*_trained_by_command(toy, tmp_path))
+    version = versions.open_version(*_trained_by_command(toy, tmp_path))
     manifest = json.loads((version.path / "manifest.json").read_text())
     assert manifest["format_version"] == 2
     assert manifest["preset"] == "joint"
@@ -125,7 +123,7 @@ def test_a_version_describes_itself_in_json_and_text(tmp_path, toy):
 def _trained_by_command(toy, models):
     command = [sys.executable, "jobs/train.py", "--data", toy, "--models", models, "--preset", "joint", "--epochs", "1"]
     subprocess.run(command, check=True, capture_output=True)
-    return models, artifact.current(models)
+    return models, versions.current(models)
 
 
 def test_signatures_take_plain_names_and_int64(exported):
@@ -138,8 +136,8 @@ def test_signatures_take_plain_names_and_int64(exported):
 
 def test_movies_of_one_title_have_scores_of_their_own(tmp_path):
     """The notebook keyed movies by title: 3 and 4 are both Emma (1996)."""
-    export.save(train()[0].weights, tmp_path / "saved_model")
-    pairs = serving.Recommender(tmp_path / "saved_model").predict([1, 1], [3, 4])
+    saved_model.save(train()[0].weights, tmp_path / "saved_model")
+    pairs = recommender.Recommender(tmp_path / "saved_model").predict([1, 1], [3, 4])
     assert pairs.known_movie.all()
     assert pairs.predicted_rating[0] != pairs.predicted_rating[1]
 
@@ -157,8 +155,8 @@ def test_metrics_are_those_of_the_held_out_rows(preset, tmp_path):
     random = np.random.RandomState(3)
     rows = [(user, movie, random.randint(1, 11) / 2, 0) for user in range(30) for movie in (1, 2, 3, 4, 10)]
     trained, fitted, held_out = train(preset, rows=rows, seed=3)
-    export.save(trained.weights, tmp_path / "saved_model")
-    model = serving.Recommender(tmp_path / "saved_model")
+    saved_model.save(trained.weights, tmp_path / "saved_model")
+    model = recommender.Recommender(tmp_path / "saved_model")
     split = evaluation.Split(fitted, held_out, MOVIES)
     metrics = evaluation.held_out_metrics(model, ("retrieval", "rating"), split)
     assert metrics["test_rows"] == len(held_out[c.RATING])
@@ -273,7 +271,7 @@ def test_a_model_that_diverged_is_refused(exported, tmp_path):
     weights = exported[7].weights
     broken = type(weights)(**{**vars(weights), "movie_vectors": np.full_like(weights.movie_vectors, np.nan)})
     with pytest.raises(ModelRejected, match="not a finite number"):
-        export.save(broken, tmp_path / "saved_model")
+        saved_model.save(broken, tmp_path / "saved_model")
 
 
 # -- versions ------------------------------------------------------------------------------------------------------
@@ -290,29 +288,29 @@ def test_a_model_that_diverged_is_refused(exported, tmp_path):
     ],
 )
 def test_a_version_that_is_not_what_was_written_is_refused(tmp_path, toy_models, spoil, sentence):
-    name = artifact.current(toy_models)
+    name = versions.current(toy_models)
     shutil.copytree(toy_models / name, tmp_path / name)
-    artifact.open_version(tmp_path, name)
+    versions.open_version(tmp_path, name)
     spoil(tmp_path / name)
     with pytest.raises(ModelRejected) as caught:
-        artifact.open_version(tmp_path, name)
+        versions.open_version(tmp_path, name)
     assert sentence in str(caught.value)
 
 
 def test_versions_are_listed_chosen_and_current(toy_models, tmp_path):
-    assert len(artifact.versions(toy_models)) == 5
-    assert artifact.open_version(toy_models).manifest["preset"] == "joint"
-    first = artifact.versions(toy_models)[0]
-    assert artifact.open_version(toy_models, first).manifest["preset"] == "rating"
-    assert artifact.current(tmp_path) is None
+    assert len(versions.versions(toy_models)) == 5
+    assert versions.open_version(toy_models).manifest["preset"] == "joint"
+    first = versions.versions(toy_models)[0]
+    assert versions.open_version(toy_models, first).manifest["preset"] == "rating"
+    assert versions.current(tmp_path) is None
     with pytest.raises(ModelRejected, match="has no model yet"):
-        artifact.open_version(tmp_path)
+        versions.open_version(tmp_path)
     with pytest.raises(ModelRejected, match="has no version '../x'"):
-        artifact.open_version(toy_models, "../x")
+        versions.open_version(toy_models, "../x")
 
 
 def test_a_model_that_cannot_be_exported_says_so(tmp_path, exported):
     weights = exported[1].weights
     broken = type(weights)(**{**vars(weights), "user_ids": weights.user_ids[::-1]})
     with pytest.raises(ModelRejected, match="strictly ascending"):
-        export.save(broken, tmp_path / "saved_model")
+        saved_model.save(broken, tmp_path / "saved_model")

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from recmodel import formatting as wording
+from recmodel import formatting
 from recmodel import schemas as c
 from recmodel.errors import RecmodelError
 
@@ -63,7 +63,7 @@ def how_far(done: int, total: int, unit: str, seconds: float) -> str:
     shown = f"{done:,} of {total:,} {unit}"
     if not done:
         return shown
-    return f"{shown}, {done / seconds:,.0f} {unit}/s, {wording.seconds(seconds / done * (total - done))} left"
+    return f"{shown}, {done / seconds:,.0f} {unit}/s, {formatting.seconds(seconds / done * (total - done))} left"
 
 
 def start_log(folder: str, job: str, *, as_json: bool = False) -> Path:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from recmodel import storage as stores
+from recmodel import storage
 from recmodel.settings import SAMPLE
 
 CONTEXT = {"max_content_width": 100, "help_option_names": ["-h", "--help"]}
@@ -58,7 +58,7 @@ def for_spark() -> list[str]:
 
 def absolute(given: str) -> str:
     """A path from the root, or an address as it is."""
-    return given if stores.is_uri(given) else os.path.abspath(Path(given).expanduser())
+    return given if storage.is_uri(given) else os.path.abspath(Path(given).expanduser())
 
 
 def of_data(given: str) -> str:

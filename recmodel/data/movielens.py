@@ -19,7 +19,7 @@ import pyarrow.dataset
 import pyarrow.parquet
 
 from recmodel import schemas as c
-from recmodel import storage as stores
+from recmodel import storage
 from recmodel.data import catalogue as lookup
 from recmodel.data.reading import Checked, check
 from recmodel.data.sample import sample_dir
@@ -80,9 +80,9 @@ def data_dir(data: str, sample_cache: str) -> Path:
         InputRejected: there is no such directory.
         UsageRejected: the sample's package is not installed, or no file system is known for the URI.
     """
-    if stores.is_uri(data):
+    if storage.is_uri(data):
         try:
-            copy = stores.fetch(data, [f"{table}{ending}" for table in _TABLES for ending in _ENDINGS])
+            copy = storage.fetch(data, [f"{table}{ending}" for table in _TABLES for ending in _ENDINGS])
         except OSError as error:
             raise InputRejected(f"{data} cannot be read ({error}); check the address and the right to it") from None
         if not any(copy.iterdir()):

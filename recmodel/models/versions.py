@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from recmodel import storage as stores
+from recmodel import storage
 from recmodel.errors import ModelRejected
 from recmodel.files import sha256, sha256_of
 from recmodel.settings import Preset
@@ -88,7 +88,7 @@ def write_version(
         data_fingerprint: see `data.fingerprint`.
     """
     created = datetime.now(timezone.utc)
-    remote = stores.is_uri(models)
+    remote = storage.is_uri(models)
     if not remote:
         Path(models).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".writing-", dir=None if remote else models) as scratch:
@@ -111,8 +111,8 @@ def write_version(
         }
         name = f"{created:%Y%m%dT%H%M%SZ}-{preset_name}-{sha256_of(files)[:8]}"
         if remote:
-            fs.copy_files(str(aside), name, fs.LocalFileSystem(), stores.file_system(models))
-            _write_json(stores.below(models, name, _MANIFEST), manifest)
+            fs.copy_files(str(aside), name, fs.LocalFileSystem(), storage.file_system(models))
+            _write_json(storage.below(models, name, _MANIFEST), manifest)
             return open_version(models, name)
         _write_json(aside / _MANIFEST, manifest)
         return ModelVersion(aside.rename(Path(models) / name), manifest)
@@ -156,9 +156,9 @@ def prune(models: Location, keep: int) -> list[str]:
         What was removed.
     """
     old = sorted(set(versions(models)[:-keep]) - set(_history(models)[-2:]) - {str(current(models))})
-    if not stores.is_uri(models):
+    if not storage.is_uri(models):
         return [name for name in old if _remove(Path(models), name)]
-    store = stores.file_system(models)
+    store = storage.file_system(models)
     for name in old:
         store.delete_file(f"{name}/{_MANIFEST}")  # so that what is left is no version
         store.delete_dir(name)
@@ -209,9 +209,9 @@ def open_version(models: Location, version: str | None = None) -> ModelVersion:
         expected, format_version = manifest["files"], manifest["format_version"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelRejected(
-            f"{stores.below(models, name, _MANIFEST)} cannot be read ({error}); train again or choose another version"
+            f"{storage.below(models, name, _MANIFEST)} cannot be read ({error}); train again or choose another version"
         ) from None
-    where = stores.below(models, name)
+    where = storage.below(models, name)
     if format_version != FORMAT_VERSION:
         raise ModelRejected(f"{where} has format {format_version}, this program reads {FORMAT_VERSION}; train again")
     found = _checksums(path)
@@ -237,10 +237,10 @@ def _files_of(models: Location, name: str) -> Path:
     nothing = ModelRejected(f"{models} has no version {name!r}; it has {', '.join(versions(models)) or 'none'}")
     if Path(name).name != name:
         raise nothing
-    if stores.is_uri(models):
+    if storage.is_uri(models):
         if name not in versions(models):
             raise nothing
-        return stores.fetch(stores.below(models, name))
+        return storage.fetch(storage.below(models, name))
     path = Path(models) / name
     if not path.is_dir():
         raise nothing
@@ -251,20 +251,20 @@ def _files_of(models: Location, name: str) -> Path:
 
 def read_metrics(models: Location, version: str) -> dict[str, Any]:
     """The metrics.json of a version, whatever state the rest of it is in."""
-    return json.loads(stores.read(stores.below(models, version, _METRICS)) or b"")
+    return json.loads(storage.read(storage.below(models, version, _METRICS)) or b"")
 
 
 def versions(models: Location) -> list[str]:
     """The names of all versions, oldest first."""
-    return [name for name in stores.folders_with(models, _MANIFEST) if not name.startswith(".")]
+    return [name for name in storage.folders_with(models, _MANIFEST) if not name.startswith(".")]
 
 
 def _read_lines(models: Location, name: str) -> list[str]:
-    return (stores.read(stores.below(models, name)) or b"").decode().split()
+    return (storage.read(storage.below(models, name)) or b"").decode().split()
 
 
 def _write_lines(models: Location, name: str, lines: list[str]) -> None:
-    stores.write(stores.below(models, name), "".join(f"{line}\n" for line in lines).encode())
+    storage.write(storage.below(models, name), "".join(f"{line}\n" for line in lines).encode())
 
 
 def _checksums(directory: Path) -> dict[str, str]:
@@ -274,7 +274,7 @@ def _checksums(directory: Path) -> dict[str, str]:
 
 
 def _write_json(location: Location, value: dict[str, Any]) -> None:
-    stores.write(location, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+    storage.write(location, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
 
 
 def _git_commit() -> str | None:

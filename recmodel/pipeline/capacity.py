@@ -33,7 +33,7 @@ import pyarrow.parquet as pq
 from recmodel import schemas as c
 from recmodel import settings
 from recmodel.errors import ScoringFailed, UsageRejected
-from recmodel.models import versions as artifact
+from recmodel.models import versions
 
 if TYPE_CHECKING:
     from recmodel.models.history.model import HistoryWeights
@@ -118,7 +118,7 @@ def lines(few: dict[str, Any], more: dict[str, Any]) -> tuple[dict[str, float], 
 # -- measuring ---------------------------------------------------------------------------------------------------------
 
 
-def measure(chosen: settings.Settings, ratings: pa.Table, version: artifact.ModelVersion, movies: int) -> Rates:
+def measure(chosen: settings.Settings, ratings: pa.Table, version: versions.ModelVersion, movies: int) -> Rates:
     """Scores a few users and then more of them, as `recmodel score` does, on all cores of this machine.
 
     Args:
@@ -141,7 +141,7 @@ def measure(chosen: settings.Settings, ratings: pa.Table, version: artifact.Mode
         few, more = runs
         written = (folder / f"output-{MORE}-users").glob(f"[a-z]*/run_date={_DAY}/*.parquet")
         size = sum(path.stat().st_size for path in written)
-        packed = artifact.open_version(str(folder / "models")).saved_model
+        packed = versions.open_version(str(folder / "models")).saved_model
         model = sum(path.stat().st_size for path in packed.rglob("*") if path.is_file())
     fixed, per_user = lines(few, more)
     peak = more["peak_mib"]
@@ -187,7 +187,7 @@ def enlarged(weights: HistoryWeights, movies: int, seed: int = 0) -> HistoryWeig
     )
 
 
-def _prepare_model(models: Path, version: artifact.ModelVersion, movies: int) -> np.ndarray:
+def _prepare_model(models: Path, version: versions.ModelVersion, movies: int) -> np.ndarray:
     """Makes the version, or one with so many movies, CURRENT of `models`; gives the ids of its movies."""
     own = version.catalogue()
     if movies == own.num_rows:
@@ -195,7 +195,7 @@ def _prepare_model(models: Path, version: artifact.ModelVersion, movies: int) ->
         (models / version.name).symlink_to(version.path)
         (models / "CURRENT").write_text(f"{version.name}\n")
         return own.column(c.MOVIE_ID).to_numpy()
-    from recmodel.models import saved_model as export
+    from recmodel.models import saved_model
 
     weights = enlarged(_weights(version), movies)
     catalogue = pa.table({
@@ -203,17 +203,17 @@ def _prepare_model(models: Path, version: artifact.ModelVersion, movies: int) ->
         c.GENRES: [""] * movies, c.IMDB_ID: pa.nulls(movies), c.TMDB_ID: pa.nulls(movies),
     }).cast(c.CATALOGUE)  # fmt: skip
     with tempfile.TemporaryDirectory() as scratch:
-        export.save(weights, Path(scratch) / "saved_model")
-        made = artifact.write_version(
+        saved_model.save(weights, Path(scratch) / "saved_model")
+        made = versions.write_version(
             str(models), Path(scratch) / "saved_model", catalogue=catalogue, metrics={},
             preset_name=version.manifest["preset"], preset=settings.preset(version.manifest["preset"]), training={},
             data_fingerprint="",
         )  # fmt: skip
-    artifact.promote(str(models), made.name)
+    versions.promote(str(models), made.name)
     return weights.movie_ids
 
 
-def _weights(version: artifact.ModelVersion) -> HistoryWeights:
+def _weights(version: versions.ModelVersion) -> HistoryWeights:
     """The arrays in a SavedModel of the default architecture; what only shifts its numbers is made up.
 
     Raises:

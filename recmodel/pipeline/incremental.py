@@ -15,7 +15,7 @@ import recmodel
 from recmodel import files, settings
 from recmodel import schemas as c
 from recmodel.data import movielens as data
-from recmodel.models import versions as artifact
+from recmodel.models import versions
 from recmodel.storage import Location
 from recmodel.tables import linked as tables
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
 
-def conditions(chosen: settings.Settings, rank_by: str, version: artifact.ModelVersion) -> str:
+def conditions(chosen: settings.Settings, rank_by: str, version: versions.ModelVersion) -> str:
     """Names all, beside ratings, that decides what a user known to the model is recommended.
 
     Raises:

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recmodel import schemas as c
-from recmodel import storage as stores
+from recmodel import storage
 from recmodel.cli import console
 from recmodel.data import movielens as data
 from recmodel.errors import InputRejected
@@ -56,7 +56,7 @@ def take_in(
     intake = data.Intake(limits)
     try:
         batches = data.stream_ratings(folder, data.read_catalogue(folder, intake), intake)
-        with stores.create(staged.scratch(_RATINGS)) as sink:
+        with storage.create(staged.scratch(_RATINGS)) as sink:
             rated = data.stage_ratings(batches, sink, catalogue.column(c.MOVIE_ID).to_numpy())
         asked = None if users is None else data.read_ids(users, c.USERS, intake)
         if asked is not None:
@@ -104,7 +104,7 @@ def count(
     from pyspark.sql import Observation
     from pyspark.sql import functions as f
 
-    from recmodel.data import duplicates as superseded
+    from recmodel.data import duplicates
     from recmodel.scoring.popularity import popularity
     from recmodel.scoring.rules import allowed
     from recmodel.spark import histories
@@ -120,18 +120,18 @@ def count(
     counts, sums = rated["counts"], rated["sums"]
     by_user = histories.ratings_by_user(rows, may_repeat=bool(rated["may_repeat"]), fingerprint=fingerprint)
     observed = Observation()
-    by_user = by_user.observe(observed, f.count("*").alias("users"), superseded.count().alias("superseded"))
+    by_user = by_user.observe(observed, f.count("*").alias("users"), duplicates.count().alias("superseded"))
     by_user = _kept(by_user, staged.table(c.USERS_TABLE))
     found = observed.get["superseded"]
     if found:
-        others = _kept(superseded.superseded(rows, by_user), staged.scratch(_SUPERSEDED))
+        others = _kept(duplicates.superseded(rows, by_user), staged.scratch(_SUPERSEDED))
         rejects = _read(spark, staged.scratch(_REJECTS), c.REJECTS)
-        rejects = rejects.union(superseded.as_rejects(others, taken_in["ratings_file"]))
-        rejects.write.mode("overwrite").parquet(stores.spark_path(staged.table(c.REJECTS_TABLE)))
-        counts, sums = np.subtract((counts, sums), superseded.by_movie(others, movie_id))
+        rejects = rejects.union(duplicates.as_rejects(others, taken_in["ratings_file"]))
+        rejects.write.mode("overwrite").parquet(storage.spark_path(staged.table(c.REJECTS_TABLE)))
+        counts, sums = np.subtract((counts, sums), duplicates.by_movie(others, movie_id))
     else:
-        rejected = stores.read(staged.scratch(_REJECTS)) or b""
-        stores.write(stores.below(staged.table(c.REJECTS_TABLE), _REJECTS), rejected)
+        rejected = storage.read(staged.scratch(_REJECTS)) or b""
+        storage.write(storage.below(staged.table(c.REJECTS_TABLE), _REJECTS), rejected)
     popular, rating = popularity(movie_id, counts, sums)
     may_be_recommended = allowed(catalogue, counts, rules)
     _write_arrays(staged.scratch(_MOVIES), popular=popular, popular_rating=rating, allowed=may_be_recommended)
@@ -226,28 +226,28 @@ def denied(spark: SparkSession, staged: tables.Staged, rules: Rules) -> DataFram
 
 def _kept(rows: DataFrame, location: str) -> DataFrame:
     """The rows, computed once."""
-    rows.write.mode("overwrite").parquet(stores.spark_path(location))
-    return rows.sparkSession.read.schema(rows.schema).parquet(stores.spark_path(location))
+    rows.write.mode("overwrite").parquet(storage.spark_path(location))
+    return rows.sparkSession.read.schema(rows.schema).parquet(storage.spark_path(location))
 
 
 def _read(spark: SparkSession, location: str, schema: pa.Schema) -> DataFrame:
     """What is there; to be told its schema spares Spark a job to find it out."""
     from pyspark.sql.pandas.types import from_arrow_schema
 
-    return spark.read.schema(from_arrow_schema(schema)).parquet(stores.spark_path(location))
+    return spark.read.schema(from_arrow_schema(schema)).parquet(storage.spark_path(location))
 
 
 def _write_parquet(location: str, rows: pa.Table) -> None:
-    with stores.create(location) as sink:
+    with storage.create(location) as sink:
         pq.write_table(rows, sink)
 
 
 def _write_arrays(location: str, **arrays: np.ndarray) -> None:
     packed = io.BytesIO()
     np.savez(packed, **arrays)  # type: ignore[arg-type]
-    stores.write(location, packed.getvalue())
+    storage.write(location, packed.getvalue())
 
 
 def _read_arrays(location: str) -> dict[str, np.ndarray]:
-    with np.load(io.BytesIO(stores.read(location) or b"")) as arrays:
+    with np.load(io.BytesIO(storage.read(location) or b"")) as arrays:
         return dict(arrays)

@@ -13,10 +13,10 @@ from typing import Any
 import altair as alt
 import numpy as np
 
-from recmodel import formatting as wording
+from recmodel import formatting
 from recmodel import schemas as c
 from recmodel.data.statistics import Tastes
-from recmodel.report import popularity_buckets as longtail
+from recmodel.report import popularity_buckets
 from recmodel.report.drift import Night
 from recmodel.report.summary import Overlap, Summary
 from recmodel.settings import Checks
@@ -353,7 +353,7 @@ def by_rank(summary: Summary) -> Chart:
 
 def band_labels() -> list[str]:
     """What `longtail.BANDS` are called."""
-    return [f"{a}–{b}" for a, b in itertools.pairwise(longtail.BANDS)]
+    return [f"{a}–{b}" for a, b in itertools.pairwise(popularity_buckets.BANDS)]
 
 
 def bands(tastes: Tastes, lists: np.ndarray) -> Chart:
@@ -366,7 +366,7 @@ def bands(tastes: Tastes, lists: np.ndarray) -> Chart:
     rows = [
         {"band": label, "series": name, "share": share}
         for name, counts in series.items()
-        for label, share in zip(band_labels(), longtail.bands(tastes.ratings, counts), strict=True)
+        for label, share in zip(band_labels(), popularity_buckets.bands(tastes.ratings, counts), strict=True)
     ]
     drawn = _grouped_bars(
         rows,
@@ -392,7 +392,7 @@ def concentration(lists: np.ndarray, ratings: np.ndarray | None) -> Chart:
     rows = [
         {"movies": movies, "share": share, "series": name}
         for name, counts in series.items()
-        for movies, share in longtail.concentration(counts)
+        for movies, share in popularity_buckets.concentration(counts)
     ]
     drawn = (
         alt.Chart(_data(rows))
@@ -410,7 +410,7 @@ def concentration(lists: np.ndarray, ratings: np.ndarray | None) -> Chart:
         )
     )
     halves = " and ".join(
-        f"half of all {name} are of {wording.number(longtail.effective_half(counts))} movies"
+        f"half of all {name} are of {formatting.number(popularity_buckets.effective_half(counts))} movies"
         for name, counts in series.items()
     )
     return _chart(

@@ -12,11 +12,10 @@ from typing import Any
 
 from recmodel import schemas as c
 from recmodel.data import movielens as data
-from recmodel.data import statistics as tastes
+from recmodel.data import statistics
 from recmodel.errors import RecmodelError
-from recmodel.models import versions as artifact
-from recmodel.report import drift, summary
-from recmodel.report import sample_users as people
+from recmodel.models import versions
+from recmodel.report import drift, sample_users, summary
 from recmodel.settings import Settings
 from recmodel.storage import Location
 from recmodel.tables import linked as tables
@@ -45,8 +44,8 @@ class Facts:
     summary: summary.Summary
     nights: list[drift.Night]  # ascending; this run is the last
     model: Model | str
-    tastes: tastes.Tastes | str
-    people: list[people.Person]
+    tastes: statistics.Tastes | str
+    people: list[sample_users.Person]
 
 
 def collect(output: Location, run_date: date, models: Location, data_folder: str, chosen: Settings) -> Facts:
@@ -60,7 +59,7 @@ def collect(output: Location, run_date: date, models: Location, data_folder: str
     sources = summary.some_users(rows, *_CANDIDATES)
     rated = _tastes(data_folder, [*sources], chosen)
     histories = {} if isinstance(rated, str) else rated.histories
-    picked = people.choose(sources, histories)
+    picked = sample_users.choose(sources, histories)
     offered: dict[int, list[dict[str, Any]]] = {user: [] for user in picked}
     for row in tables.recommendations_of(output, run_date, [*picked]).to_pylist():
         offered[row[c.USER_ID]].append(row)
@@ -71,17 +70,19 @@ def collect(output: Location, run_date: date, models: Location, data_folder: str
         nights=drift.nights(output, run_date, _NIGHTS),
         model=_model(models, run["model_version"]),
         tastes=rated,
-        people=[people.Person(user, kind, histories.get(user, []), offered[user]) for user, kind in picked.items()],
+        people=[
+            sample_users.Person(user, kind, histories.get(user, []), offered[user]) for user, kind in picked.items()
+        ],
     )
 
 
 def _model(models: Location, name: str) -> Model | str:
     try:
-        version = artifact.open_version(models, name)
+        version = versions.open_version(models, name)
     except RecmodelError as error:
         return str(error)
-    newer = [other for other in artifact.versions(models)[-1:] if other > name]
-    refused = {other: artifact.read_metrics(models, other).get("gate") for other in newer}
+    newer = [other for other in versions.versions(models)[-1:] if other > name]
+    refused = {other: versions.read_metrics(models, other).get("gate") for other in newer}
     return Model(
         name=name,
         preset=version.manifest["preset"],
@@ -91,8 +92,8 @@ def _model(models: Location, name: str) -> Model | str:
     )
 
 
-def _tastes(folder: str, users: list[int], chosen: Settings) -> tastes.Tastes | str:
+def _tastes(folder: str, users: list[int], chosen: Settings) -> statistics.Tastes | str:
     try:
-        return tastes.read(data.data_dir(folder, chosen.paths.sample), users, chosen.input)
+        return statistics.read(data.data_dir(folder, chosen.paths.sample), users, chosen.input)
     except RecmodelError as error:
         return str(error)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from recmodel import formatting as wording
+from recmodel import formatting
 from recmodel import schemas as c
 from recmodel.report.drift import Night
 from recmodel.report.facts import Facts, Model
@@ -58,7 +58,7 @@ def _quality(metrics: dict[str, Any]) -> Iterator[Finding]:
     baselines = metrics[c.BASELINES]
     ours, theirs = metrics.get("rmse"), baselines[c.BIASES]["rmse"]
     if ours is not None:
-        change = f"{wording.percent(abs(1 - ours / theirs))} {'less' if ours < theirs else 'more'}"
+        change = f"{formatting.percent(abs(1 - ours / theirs))} {'less' if ours < theirs else 'more'}"
         yield _judged(
             ours < theirs,
             f"Predicted ratings are off by {ours:.3f} stars (RMSE), {change} than with mean and biases ({theirs:.3f}).",
@@ -67,8 +67,8 @@ def _quality(metrics: dict[str, Any]) -> Iterator[Finding]:
         ours, theirs = metrics[c.ACCURACY]["100"], baselines[c.POPULARITY][c.ACCURACY]["100"]
         yield _judged(
             ours > theirs,
-            f"Of the ratings held back from training, {wording.percent(ours)} are of a movie among the first 100 that "
-            f"the model offers that user; popularity finds {wording.percent(theirs)}.",
+            f"Of the ratings held back from training, {formatting.percent(ours)} are of a movie among the first 100 "
+            f"that the model offers that user; popularity finds {formatting.percent(theirs)}.",
         )
 
 
@@ -86,16 +86,16 @@ def _drift(nights: list[Night], limits: Checks) -> Iterator[Finding]:
         yield Finding("note", "There is no earlier run made in the same way to compare this one with.")
         return
     before, now = nights[-2:]
-    since = f"on {wording.day(before.run_date)}"
+    since = f"on {formatting.day(before.run_date)}"
     more_users = now.users - before.users
     yield _judged(
         -more_users <= limits.max_user_loss / 2 * before.users,
-        f"{wording.number(now.users)} users have recommendations, {_compared(more_users)} {since}.",
+        f"{formatting.number(now.users)} users have recommendations, {_compared(more_users)} {since}.",
     )
     yield _judged(
         abs(now.coverage - before.coverage) <= limits.max_coverage_change / 2 * before.coverage,
-        f"{wording.percent(now.coverage)} of the catalogue is recommended to somebody; {since} it was "
-        f"{wording.percent(before.coverage)}.",
+        f"{formatting.percent(now.coverage)} of the catalogue is recommended to somebody; {since} it was "
+        f"{formatting.percent(before.coverage)}.",
     )
     if now.predicted_rating is not None and before.predicted_rating is not None:
         yield _judged(
@@ -105,21 +105,21 @@ def _drift(nights: list[Night], limits: Checks) -> Iterator[Finding]:
         )
     if now.overlap is not None and now.overlap.users:
         why = "" if now.model_version == before.model_version else "; that one was made with another model"
-        kept = f"{wording.percent(now.overlap.mean, 0)} of a user's list was already in that of"
-        yield Finding("note", f"On average {kept} {wording.day(before.run_date)}{why}.")
+        kept = f"{formatting.percent(now.overlap.mean, 0)} of a user's list was already in that of"
+        yield Finding("note", f"On average {kept} {formatting.day(before.run_date)}{why}.")
 
 
 def _compared(change: int) -> str:
     if not change:
         return "as many as"
-    return f"{wording.number(abs(change))} {'more' if change > 0 else 'fewer'} than"
+    return f"{formatting.number(abs(change))} {'more' if change > 0 else 'fewer'} than"
 
 
 def _input(run: dict[str, Any], rejects: list[dict[str, Any]], limits: Input) -> Iterator[Finding]:
     rows = sum(run["rows_in"].values())
     refused = run["rows_rejected"]
     if not refused:
-        yield Finding("fine", f"All {wording.number(rows)} input rows could be used.")
+        yield Finding("fine", f"All {formatting.number(rows)} input rows could be used.")
         return
     share = max(
         sum(row["rows"] for row in rejects if row["file"] == file) / max(1, count)
@@ -129,6 +129,6 @@ def _input(run: dict[str, Any], rejects: list[dict[str, Any]], limits: Input) ->
     what = "a row" if commonest["column"] == "(all)" else commonest["column"]
     yield _judged(
         share <= limits.max_rejected_share / 2,
-        f"{wording.number(refused)} of {wording.number(rows)} input rows were refused; the commonest reason is that "
-        f"{what} {commonest['reason']}.",
+        f"{formatting.number(refused)} of {formatting.number(rows)} input rows were refused; the commonest reason is "
+        f"that {what} {commonest['reason']}.",
     )

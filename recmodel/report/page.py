@@ -19,11 +19,9 @@ import numpy as np
 import vl_convert
 from markupsafe import Markup
 
-from recmodel import formatting as wording
+from recmodel import formatting
 from recmodel import schemas as c
-from recmodel.report import charts
-from recmodel.report import findings as verdict
-from recmodel.report import popularity_buckets as longtail
+from recmodel.report import charts, findings, popularity_buckets
 from recmodel.report.charts import Chart
 from recmodel.report.facts import Facts
 from recmodel.report.summary import LISTS
@@ -44,10 +42,10 @@ def render(facts: Facts, limits: Settings) -> str:
         undefined=jinja2.StrictUndefined,
     )  # fmt: skip
     environment.filters |= {
-        name: getattr(wording, name)
+        name: getattr(formatting, name)
         for name in ("number", "percent", "plain", "signed", "day", "short_day", "seconds", "clipped", "stars")
     }
-    found = verdict.findings(facts, limits)
+    found = findings.findings(facts, limits)
     sections = _charts(facts, limits)
     script = _script()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -136,7 +134,11 @@ def _tail(facts: Facts) -> dict[str, dict[str, float]]:
     if not isinstance(facts.tastes, str):
         counts["ratings"] = facts.tastes.ratings
     return {
-        name: {"gini": longtail.gini(mine), "half": longtail.effective_half(mine), "movies": int((mine > 0).sum())}
+        name: {
+            "gini": popularity_buckets.gini(mine),
+            "half": popularity_buckets.effective_half(mine),
+            "movies": int((mine > 0).sum()),
+        }
         for name, mine in counts.items()
     }
 
@@ -148,6 +150,6 @@ def _movies(facts: Facts, most: int) -> list[dict[str, Any]]:
     if not isinstance(facts.tastes, str):
         ratings = dict(zip(facts.tastes.movie_ids.tolist(), facts.tastes.ratings.tolist(), strict=True))
     return [
-        {c.TITLE: wording.clipped(row[c.TITLE]), "lists": row[LISTS], "ratings": ratings.get(row[c.MOVIE_ID])}
+        {c.TITLE: formatting.clipped(row[c.TITLE]), "lists": row[LISTS], "ratings": ratings.get(row[c.MOVIE_ID])}
         for row in top.to_pylist()
     ]

@@ -26,8 +26,7 @@ import pandas as pd
 from pyspark.accumulators import Accumulator, AccumulatorParam
 
 from recmodel import schemas as c
-from recmodel.scoring import recommender as serving
-from recmodel.scoring import rules, topn
+from recmodel.scoring import recommender, rules, topn
 
 if TYPE_CHECKING:
     from pyspark import Broadcast
@@ -41,7 +40,7 @@ class Payload:
     """Everything a worker needs, broadcast once. M movies, row i being movie i of the SavedModel."""
 
     model_version: str
-    saved_model: bytes  # serving.pack
+    saved_model: bytes  # recommender.pack
     tasks: tuple[str, ...]  # that the model was trained for
     movie_id: np.ndarray  # [M] int64, ascending
     popular: np.ndarray  # [M] rows of the catalogue, most rated first
@@ -72,7 +71,7 @@ class TopNRequest:
 
 
 # What scores a few users: (model, users, payload, request) -> rows.
-ScoreBlock = Callable[[serving.Recommender, pd.DataFrame, Payload, TopNRequest], pd.DataFrame]
+ScoreBlock = Callable[[recommender.Recommender, pd.DataFrame, Payload, TopNRequest], pd.DataFrame]
 
 
 _ROWS = 1 << 15  # of a frame that leaves a worker, at least: Spark takes 5 ms for each, whatever its size
@@ -149,10 +148,10 @@ def watched(stats: Accumulator[WorkerStats], users: int, progress: Progress, sec
 # -- in the workers ----------------------------------------------------------------------------------------------
 
 # Lives as long as the Python worker, which Spark reuses; by the model's version and what it may recommend.
-_loaded: dict[tuple[str, bytes | None], serving.Recommender] = {}
+_loaded: dict[tuple[str, bytes | None], recommender.Recommender] = {}
 
 
-def _model(payload: Payload, request: TopNRequest, stats: Accumulator[WorkerStats]) -> serving.Recommender:
+def _model(payload: Payload, request: TopNRequest, stats: Accumulator[WorkerStats]) -> recommender.Recommender:
     """The broadcast model, unpacked and loaded once a worker, however many partitions and batches it meets."""
     key = payload.model_version, None if payload.allowed is None else payload.allowed.tobytes()
     if key not in _loaded:
@@ -165,7 +164,7 @@ def _model(payload: Payload, request: TopNRequest, stats: Accumulator[WorkerStat
         tf.config.threading.set_intra_op_parallelism_threads(request.threads)
         tf.config.threading.set_inter_op_parallelism_threads(1)
         _loaded.clear()
-        _loaded[key] = serving.unpack(payload.saved_model, payload.allowed)
+        _loaded[key] = recommender.unpack(payload.saved_model, payload.allowed)
         gc.enable()
         gc.freeze()  # Spark collects garbage after every task, and to look through all of TensorFlow takes 0.25 s
         stats.add(WorkerStats(model_loads=1, load_seconds=time.perf_counter() - started))
@@ -255,7 +254,7 @@ def _joined(frames: list[pd.DataFrame]) -> pd.DataFrame:
 
 
 def _memory(
-    score_block: ScoreBlock, model: serving.Recommender, payload: Payload, request: TopNRequest
+    score_block: ScoreBlock, model: recommender.Recommender, payload: Payload, request: TopNRequest
 ) -> tuple[int, int]:
     """Bytes a user, and bytes a rating of their history."""
     if score_block is predict_block:
@@ -285,7 +284,7 @@ def _peak_bytes() -> int:
 
 
 def recommend_block(
-    model: serving.Recommender, users: pd.DataFrame, payload: Payload, request: TopNRequest
+    model: recommender.Recommender, users: pd.DataFrame, payload: Payload, request: TopNRequest
 ) -> pd.DataFrame:
     """The rows (`columns.SCORED`) of a few users, in their order, rank ascending.
 
@@ -335,7 +334,7 @@ def recommend_block(
 
 
 def predict_block(
-    model: serving.Recommender, users: pd.DataFrame, payload: Payload, request: TopNRequest
+    model: recommender.Recommender, users: pd.DataFrame, payload: Payload, request: TopNRequest
 ) -> pd.DataFrame:
     """The rows (`columns.PREDICTED`) of a few users, in their order: the whole catalogue, or none if unknown."""
     user_id = users[c.USER_ID].to_numpy()

@@ -11,7 +11,7 @@ from pyspark import SparkConf, SparkContext, SparkFiles
 from pyspark.sql import SparkSession
 
 import recmodel
-from recmodel import storage as stores
+from recmodel import storage
 from recmodel.cli import console
 from recmodel.errors import ScoringFailed
 from recmodel.spark import launch, resources
@@ -68,7 +68,7 @@ def check_reach(spark: SparkSession, location: str) -> None:
     jvm = spark.sparkContext._jvm
     assert jvm is not None
     try:
-        path = jvm.org.apache.hadoop.fs.Path(stores.spark_path(location))
+        path = jvm.org.apache.hadoop.fs.Path(storage.spark_path(location))
         path.getFileSystem(spark.sparkContext._jsc.hadoopConfiguration())
     except Exception as error:
         raise ScoringFailed(

@@ -30,7 +30,7 @@ from deltalake.transaction import AddAction, RemoveAction
 from pyarrow import fs
 
 from recmodel import schemas as c
-from recmodel import storage as stores
+from recmodel import storage
 from recmodel.errors import ScoringFailed
 from recmodel.tables import linked as tables
 
@@ -45,7 +45,7 @@ class DeltaRun(tables.Staged):
 
     def table(self, name: str) -> str:
         """See `tables.Staged`."""
-        return stores.below(self.output, name, tables.partition(self.run_date), self.run_folder)
+        return storage.below(self.output, name, tables.partition(self.run_date), self.run_folder)
 
     def publish(self, run: dict[str, Any], keep_dates: int) -> None:
         """See `tables.Staged`: by an entry in the log of each table, then run.json."""
@@ -56,7 +56,7 @@ class DeltaRun(tables.Staged):
             tables.write_json(tables.run_file(self.output, self.run_date), run)
             kept = tables.kept_dates(published, self.run_date, keep_dates)
             if self.run_date == kept[-1]:
-                tables.write_json(stores.below(self.output, tables.LATEST, c.RUNS_TABLE, tables.RUN_FILE), run)
+                tables.write_json(storage.below(self.output, tables.LATEST, c.RUNS_TABLE, tables.RUN_FILE), run)
             self._drop(sorted({*published} - {*kept}))
         except (OSError, DeltaError) as error:
             raise ScoringFailed(f"the run could not be published ({error}); the last one still stands") from error
@@ -65,12 +65,12 @@ class DeltaRun(tables.Staged):
     def discard(self) -> None:
         """See `tables.Staged`."""
         for name in _DATA:
-            stores.remove(self.table(name))
+            storage.remove(self.table(name))
         super().discard()
 
     def _commit(self, name: str) -> None:
         """Makes the files of this run those of its date."""
-        folder = stores.file_system(self.table(name))
+        folder = storage.file_system(self.table(name))
         place = f"{tables.partition(self.run_date)}/{self.run_folder}"
         day = f"{self.run_date:%Y-%m-%d}"
         actions: list[AddAction | RemoveAction] = []
@@ -91,7 +91,7 @@ class DeltaRun(tables.Staged):
         columns = [field.with_nullable(True).remove_metadata() for field in schema]
         written = deltalake.Schema.from_arrow(pa.schema([*columns, pa.field(c.RUN_DATE, pa.date32())]))
         table = deltalake.DeltaTable.create(
-            stores.below(self.output, name), schema=written, mode="ignore", partition_by=[c.RUN_DATE]
+            storage.below(self.output, name), schema=written, mode="ignore", partition_by=[c.RUN_DATE]
         )
         known = {field.name: field for field in table.schema().fields}
         added = [field for field in written.fields if field.name not in known]
@@ -106,9 +106,9 @@ class DeltaRun(tables.Staged):
     def _drop(self, dates: list[date]) -> None:
         """Removes what is too old, and files that no reader can still be at: of replaced and of abandoned runs."""
         for day in dates:
-            stores.remove(stores.below(self.output, c.RUNS_TABLE, tables.partition(day)))
+            storage.remove(storage.below(self.output, c.RUNS_TABLE, tables.partition(day)))
         for name in _DATA:
-            table = deltalake.DeltaTable(stores.below(self.output, name))
+            table = deltalake.DeltaTable(storage.below(self.output, name))
             if dates:
                 table.delete(" OR ".join(f"{c.RUN_DATE} = '{day:%Y-%m-%d}'" for day in dates))
             table.vacuum(dry_run=False, full=True)  # after the week that Delta keeps them
@@ -116,21 +116,21 @@ class DeltaRun(tables.Staged):
 
 def staged(output: str, folder: str, run_date: date) -> DeltaRun:
     """See `tables.staged`."""
-    note = stores.below(folder, "run_folder")
-    if stores.read(note) is None:  # else an interrupted run goes on
-        stores.write(note, f"run-{uuid.uuid4()}".encode())
-    return DeltaRun(output, folder, run_date, (stores.read(note) or b"").decode())
+    note = storage.below(folder, "run_folder")
+    if storage.read(note) is None:  # else an interrupted run goes on
+        storage.write(note, f"run-{uuid.uuid4()}".encode())
+    return DeltaRun(output, folder, run_date, (storage.read(note) or b"").decode())
 
 
 def dataset(output: str, name: str, run_date: date) -> ds.Dataset:
     """A run's rows of a table, as they are now."""
-    table = deltalake.DeltaTable(stores.below(output, name))
+    table = deltalake.DeltaTable(storage.below(output, name))
     return table.to_pyarrow_dataset(file_pruning_predicate=[(c.RUN_DATE, "=", f"{run_date:%Y-%m-%d}")])
 
 
 def files(output: str, name: str, run_date: date) -> list[str]:
     """The URIs of a run's files of a table."""
-    return deltalake.DeltaTable(stores.below(output, name)).file_uris([(c.RUN_DATE, "=", f"{run_date:%Y-%m-%d}")])
+    return deltalake.DeltaTable(storage.below(output, name)).file_uris([(c.RUN_DATE, "=", f"{run_date:%Y-%m-%d}")])
 
 
 def _statistics(footer: pq.FileMetaData) -> dict[str, Any]:

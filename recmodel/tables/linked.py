@@ -40,7 +40,7 @@ import pyarrow.dataset as ds
 from filelock import FileLock, Timeout
 
 from recmodel import schemas as c
-from recmodel import storage as stores
+from recmodel import storage
 from recmodel.errors import AnotherRun, ScoringFailed, UsageRejected
 from recmodel.files import is_writable
 from recmodel.storage import Location
@@ -62,11 +62,11 @@ class Staged:
 
     def table(self, name: str) -> str:
         """The location where the files of this run's part of a table are written."""
-        return stores.below(self.folder, name)
+        return storage.below(self.folder, name)
 
     def scratch(self, name: str) -> str:
         """A location for what the run needs only while it is under way."""
-        return stores.below(self.folder, "scratch", name)
+        return storage.below(self.folder, "scratch", name)
 
     def remember(self, name: str, value: dict[str, Any]) -> dict[str, Any]:
         """Keeps `value`, whole or not at all, for when the run is resumed; gives it back."""
@@ -75,17 +75,17 @@ class Staged:
 
     def remembered(self, name: str) -> dict[str, Any] | None:
         """What was kept under that name; None in a run that has not come so far."""
-        content = stores.read(self.scratch(name))
+        content = storage.read(self.scratch(name))
         return json.loads(content) if content else None
 
     def finished_parts(self, name: str) -> set[int]:
         """The numbers of the partitions whose files of that table are complete: Spark puts the number in the name."""
-        found = (_PART.fullmatch(file) for file in stores.names(self.table(name)))
+        found = (_PART.fullmatch(file) for file in storage.names(self.table(name)))
         return {int(match[1]) for match in found if match}
 
     def discard(self) -> None:
         """Forgets the run: nothing of it can be resumed."""
-        stores.remove(self.folder)
+        storage.remove(self.folder)
 
     @abstractmethod
     def publish(self, run: dict[str, Any], keep_dates: int) -> None:
@@ -110,7 +110,7 @@ class LinkedRun(Staged):
         number = 1 + max([_number(path) for path in store.glob("edition-*")], default=0)
         edition = store / f"edition-{number:06d}"
         try:
-            write_json(stores.below(self.table(c.RUNS_TABLE), RUN_FILE), run)
+            write_json(storage.below(self.table(c.RUNS_TABLE), RUN_FILE), run)
             dates = kept_dates(run_dates(self.output), self.run_date, keep_dates)
             for name in _TABLES:
                 for day in dates:
@@ -147,20 +147,20 @@ def staged(output: Location, run_date: date, key: str) -> Staged:
     """
     staging, name = _staging(output, run_date, key)
     try:
-        for other in stores.names(staging):
+        for other in storage.names(staging):
             if other != name:
-                stores.remove(stores.below(staging, other))
-        if stores.is_uri(output):
+                storage.remove(storage.below(staging, other))
+        if storage.is_uri(output):
             from recmodel.tables import delta as delta_tables
 
-            return delta_tables.staged(str(output), stores.below(staging, name), run_date)
+            return delta_tables.staged(str(output), storage.below(staging, name), run_date)
         Path(staging, name, "scratch").mkdir(parents=True, exist_ok=True)
         for table in (*_TABLES, LATEST):
             if not Path(output, table).is_symlink():
                 Path(output, table).symlink_to(Path(".store", "current", table))
     except OSError as error:
         raise ScoringFailed(f"cannot write below {output} ({error}); choose another --output") from error
-    return LinkedRun(str(output), stores.below(staging, name), run_date)
+    return LinkedRun(str(output), storage.below(staging, name), run_date)
 
 
 def kept_dates(published: list[date], run_date: date, keep: int) -> list[date]:
@@ -172,7 +172,7 @@ def kept_dates(published: list[date], run_date: date, keep: int) -> list[date]:
 def resumable(output: Location, run_date: date, key: str) -> bool:
     """Whether a run of that key was interrupted, so that the next one goes on from there."""
     staging, name = _staging(output, run_date, key)
-    return name in stores.names(staging)
+    return name in storage.names(staging)
 
 
 def ready(output: Location, what: str = "lock") -> None:
@@ -184,7 +184,7 @@ def ready(output: Location, what: str = "lock") -> None:
     if _lock_file(output, what).exists():  # else nobody has ever held it
         with locked(output, what):
             pass
-    if not stores.is_uri(output) and not is_writable(_store(Path(output))):
+    if not storage.is_uri(output) and not is_writable(_store(Path(output))):
         raise ScoringFailed(f"cannot write below {output}; choose another --output")
 
 
@@ -211,7 +211,7 @@ def locked(output: Location, what: str = "lock") -> Iterator[None]:
 
 
 def _lock_file(output: Location, what: str) -> Path:
-    if not stores.is_uri(output):
+    if not storage.is_uri(output):
         return _store(Path(output)) / what
     named = hashlib.sha256(f"{output} {what}".encode()).hexdigest()
     return Path(tempfile.gettempdir(), f"recmodel-{named[:16]}.lock")
@@ -223,7 +223,7 @@ def _store(output: Path) -> Path:
 
 def _staging(output: Location, run_date: date, key: str) -> tuple[str, str]:
     """The folder of the runs under way, and the name of that run's in it."""
-    return stores.below(output, ".store", "staging"), f"{run_date:%Y-%m-%d}-{key}"
+    return storage.below(output, ".store", "staging"), f"{run_date:%Y-%m-%d}-{key}"
 
 
 def _current(output: Path) -> Path | None:
@@ -263,7 +263,7 @@ def _point(link: Path, target: Path) -> None:
 
 def write_json(location: str, value: dict[str, Any]) -> None:
     """One file, in one step."""
-    stores.write(location, (json.dumps(value, indent=2, default=str) + "\n").encode())
+    storage.write(location, (json.dumps(value, indent=2, default=str) + "\n").encode())
 
 
 # -- reading ----------------------------------------------------------------------------------------------------------
@@ -271,12 +271,12 @@ def write_json(location: str, value: dict[str, Any]) -> None:
 
 def run_file(output: Location, run_date: date) -> str:
     """Where the run.json of a run is."""
-    return stores.below(output, c.RUNS_TABLE, partition(run_date), RUN_FILE)
+    return storage.below(output, c.RUNS_TABLE, partition(run_date), RUN_FILE)
 
 
 def run_dates(output: Location) -> list[date]:
     """The dates of all published runs, ascending."""
-    folders = stores.folders_with(stores.below(output, c.RUNS_TABLE), RUN_FILE)
+    folders = storage.folders_with(storage.below(output, c.RUNS_TABLE), RUN_FILE)
     partitions = (name.partition("=") for name in folders)
     return [date.fromisoformat(day) for column, _, day in partitions if column == c.RUN_DATE]
 
@@ -299,7 +299,7 @@ def published(output: Location, run_date: date | None) -> date:
 
 def read_run(output: Location, run_date: date) -> dict[str, Any]:
     """The run.json of a published run."""
-    return json.loads(stores.read(run_file(output, run_date)) or b"")
+    return json.loads(storage.read(run_file(output, run_date)) or b"")
 
 
 def recommendations_of(output: Location, run_date: date, user_ids: list[int]) -> pa.Table:
@@ -332,15 +332,15 @@ def rejects(output: Location, run_date: date) -> ds.Dataset:
 
 def files(output: Location, name: str, run_date: date) -> list[str]:
     """The Parquet files of a published run in a table, as Spark reads them."""
-    if stores.is_uri(output):
+    if storage.is_uri(output):
         from recmodel.tables import delta as delta_tables
 
-        return [stores.spark_path(file) for file in delta_tables.files(str(output), name, run_date)]
+        return [storage.spark_path(file) for file in delta_tables.files(str(output), name, run_date)]
     return [str(file) for file in sorted(_partition(Path(output, name), run_date).resolve().glob("*.parquet"))]
 
 
 def _dataset(output: Location, name: str, run_date: date) -> ds.Dataset:
-    if stores.is_uri(output):
+    if storage.is_uri(output):
         from recmodel.tables import delta as delta_tables
 
         return delta_tables.dataset(str(output), name, run_date)

@@ -47,12 +47,11 @@ from recmodel import schemas as c
 from recmodel import settings
 from recmodel.cli import console
 from recmodel.data import movielens as data
-from recmodel.models import saved_model as export
-from recmodel.models import versions as artifact
+from recmodel.models import saved_model, versions
 from recmodel.models.embedding.model import EmbeddingWeights
 from recmodel.models.history.model import HistoryWeights
 from recmodel.pipeline import capacity
-from recmodel.scoring import recommender as serving
+from recmodel.scoring import recommender
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from cluster import standalone
@@ -155,7 +154,7 @@ def train(work: Work) -> Iterator[Row]:
     models = work.folder / "models-trained"
     shutil.rmtree(models, ignore_errors=True)
     run = _run(work, "train", "--data", _ratings(work, 1), "--models", models, "--epochs", 1, "--test-share", 0)
-    metrics = artifact.open_version(str(models)).metrics()
+    metrics = versions.open_version(str(models)).metrics()
     what = f"train `default` on {metrics['train_rows']:,} ratings, one epoch, the whole command"
     yield Row(what, "the notebook: about 70 min at its speed", run.wall / 60, "min", "<= 4")
     yield Row("- closed form", "", metrics["start_seconds"], "s", "")
@@ -246,7 +245,7 @@ def forecasts(work: Work) -> Iterator[Row]:
     """What `recmodel capacity` says beside runs of three sizes."""
     models = _history_models(work)
     chosen = settings.load(scoring={"top_n": 10})
-    version = artifact.open_version(str(models))
+    version = versions.open_version(str(models))
     rates = capacity.measure(chosen, _real(work), version, ML25M["movies"])
     runs = [_score(work, "--data", _ratings(work, share), "--models", models) for share in (0.25, 0.5, 1)]
     for run in runs:
@@ -448,8 +447,8 @@ def _factors(work: Work, users: int, movies: int) -> EmbeddingWeights:
         source = workload.source(work.data, retrieval_dim=10, rating_dim=10)
         weights = source.enlarged(movies)
         with tempfile.TemporaryDirectory() as scratch:
-            export.save(weights, Path(scratch))
-            model = serving.Recommender(scratch)
+            saved_model.save(weights, Path(scratch))
+            model = recommender.Recommender(scratch)
             few = source.histories(len(np.unique(source.ratings[c.USER_ID])), movies).to_pandas()
             real = model.user_embedding(few[c.USER_ID], list(few[c.SEEN_MOVIE_IDS]), list(few[c.SEEN_RATINGS]))
         u, v = capacity.copies(real, users, random), weights.movie_vectors
@@ -465,12 +464,12 @@ def _write_model(models: Path, weights: HistoryWeights | EmbeddingWeights, prese
         c.GENRES: [""] * movies, c.IMDB_ID: pa.nulls(movies), c.TMDB_ID: pa.nulls(movies),
     }).cast(c.CATALOGUE)  # fmt: skip
     with tempfile.TemporaryDirectory() as scratch:
-        export.save(weights, Path(scratch) / "saved_model")
-        version = artifact.write_version(
+        saved_model.save(weights, Path(scratch) / "saved_model")
+        version = versions.write_version(
             str(models), Path(scratch) / "saved_model", catalogue=catalogue, metrics={}, preset_name=preset,
             preset=settings.preset(preset), training={}, data_fingerprint="",
         )  # fmt: skip
-    artifact.promote(str(models), version.name)
+    versions.promote(str(models), version.name)
 
 
 # -- in processes of their own ----------------------------------------------------------------------------------------

@@ -35,8 +35,7 @@ from rich.console import Console
 from rich.table import Table
 
 from recmodel import schemas as c
-from recmodel.scoring import recommender as serving
-from recmodel.scoring import topn
+from recmodel.scoring import recommender, topn
 from recmodel.scoring import worker as scoring
 
 if TYPE_CHECKING:
@@ -100,7 +99,7 @@ def kernel(size: Size) -> Iterable[Row]:
     histories = source.histories(users, size.movies)
     folder = Path(size.folder) / "kernel"
     workload.write(folder, source.enlarged(size.movies), histories)
-    model = serving.Recommender(folder / "saved_model")
+    model = recommender.Recommender(folder / "saved_model")
     frame = histories.to_pandas()
     trained = model.user_embedding(frame[c.USER_ID], list(frame[c.SEEN_MOVIE_IDS]), list(frame[c.SEEN_RATINGS]))
     random = np.random.default_rng(0)
@@ -172,10 +171,10 @@ def policies(size: Size) -> Iterable[Row]:
     histories = source.histories(users, size.movies)
     folder = Path(size.folder) / "policies"
     workload.write(folder / "default", source.enlarged(size.movies), histories)
-    default = serving.Recommender(folder / "default" / "saved_model")
+    default = recommender.Recommender(folder / "default" / "saved_model")
     frame = histories.to_pandas()
 
-    def recommend(model: serving.Recommender, rank_by: str) -> None:
+    def recommend(model: recommender.Recommender, rank_by: str) -> None:
         for start in range(0, users, topn.USERS):
             block = frame.iloc[start : start + topn.USERS]
             model.recommend(
@@ -196,7 +195,7 @@ def policies(size: Size) -> Iterable[Row]:
     random = np.random.default_rng(0)
     vectors = [random.standard_normal((count, 32), np.float32) for count in (few, size.movies)]
     workload.write(folder / "mlp", workload.mlp(*vectors), histories.slice(0, few))
-    model = serving.Recommender(folder / "mlp" / "saved_model")
+    model = recommender.Recommender(folder / "mlp" / "saved_model")
     tile, kernel = (random.standard_normal(shape, np.float32) for shape in ((512, 256), (256, 128)))
     out = np.empty((512, 128), np.float32)
     tiles = few * -(-size.movies // 512)
@@ -232,7 +231,7 @@ def spark_jobs(size: Size) -> Iterable[Row]:
     histories = source.histories(size.users, size.movies)
     workload.write(folder, source.enlarged(size.movies), histories)
     spark = start_spark()
-    model = serving.Recommender(folder / "saved_model")
+    model = recommender.Recommender(folder / "saved_model")
     frame = histories.to_pandas()
     factors = model.user_embedding(frame[c.USER_ID], list(frame[c.SEEN_MOVIE_IDS]), list(frame[c.SEEN_RATINGS]))
     cores = spark.sparkContext.defaultParallelism
@@ -324,7 +323,7 @@ class _Scorer:
         ids = np.arange(size.movies)
         payload = scoring.Payload(
             model_version=str(folder),
-            saved_model=serving.pack(folder / "saved_model"),
+            saved_model=recommender.pack(folder / "saved_model"),
             tasks=("retrieval", "rating"),
             movie_id=ids,
             popular=ids,

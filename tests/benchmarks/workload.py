@@ -16,8 +16,7 @@ import pyarrow.parquet as pq
 from recmodel import schemas as c
 from recmodel import settings
 from recmodel.data import movielens as data
-from recmodel.models import saved_model as export
-from recmodel.models import training
+from recmodel.models import saved_model, training
 from recmodel.models.embedding.model import EmbeddingWeights
 from recmodel.models.history.model import HistoryWeights
 from recmodel.pipeline import capacity
@@ -99,5 +98,5 @@ def mlp(users: np.ndarray, movies: np.ndarray, seed: int = 0) -> EmbeddingWeight
 def write(folder: Path, weights: HistoryWeights | EmbeddingWeights, histories: pa.Table) -> None:
     """What the benchmarks start from: a SavedModel, and the histories as the job has them."""
     folder.mkdir(parents=True, exist_ok=True)
-    export.save(weights, folder / "saved_model")
+    saved_model.save(weights, folder / "saved_model")
     pq.write_table(histories, folder / "histories.parquet", row_group_size=2048)
