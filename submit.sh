@@ -1,21 +1,21 @@
 #!/usr/bin/env bash
-# The one entry: prepares the environment, then runs a command in it.
+# Prepare the environment, then run a command in it.
 #
-#   ./submit.sh                  the nightly job on the built-in sample of real MovieLens ratings
-#   ./submit.sh test [...]       lint, types and the test suite ([...]: pytest arguments instead of all that)
-#   ./submit.sh train ...        train a model and make it the current version
-#   ./submit.sh score ...        score every user, publish the tables; spark-submit's own flags may be mixed in
-#   ./submit.sh nightly ...      what cron calls: train when due, score, publish, report, clean up; --dry-run only checks
-#   ./submit.sh report ...       a run and its model as one HTML page
-#   ./submit.sh models ...       list versions, promote one, roll back
-#   ./submit.sh evaluate ...     a model's quality beside popularity and bias baselines
-#   ./submit.sh show USER ...    one user's recommendations
-#   ./submit.sh predict USER MOVIE ...
-#   ./submit.sh capacity ...     time, memory and cost for so many users, movies and cores
-#   ./submit.sh settings         the settings in force, and where they come from
-#   ./submit.sh benchmark ...    the scoring engine beside its peers, on this machine; benchmark scale ...: large sizes
+#   ./submit.sh                       run the nightly job on the built-in sample of real MovieLens ratings
+#   ./submit.sh test [...]            run lint, types and all tests; with pytest arguments, only pytest
+#   ./submit.sh train ...             train a model and make it the current version
+#   ./submit.sh score ...             score every user and publish the tables; spark-submit's flags are accepted too
+#   ./submit.sh nightly ...           train if due, score, publish, report, clean up; the command for cron
+#   ./submit.sh report ...            write a run and its model as one HTML page
+#   ./submit.sh models ...            list model versions, promote one, roll back
+#   ./submit.sh evaluate ...          measure a preset against baselines: popularity, biases, EASE, ALS
+#   ./submit.sh show USER             print one user's recommendations
+#   ./submit.sh predict USER MOVIE... predict one user's ratings of movies
+#   ./submit.sh capacity ...          forecast time, memory and cost for a number of users, movies and cores
+#   ./submit.sh settings              print the settings in force and where each comes from
+#   ./submit.sh benchmark ...         measure scoring speed against other libraries; benchmark scale ...: at large sizes
 #
-# Each command explains itself: ./submit.sh train --help
+# Each command has its own help: ./submit.sh train --help
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -40,7 +40,7 @@ find_python() {
     fail "no Python 3.10 to 3.13 found; install one, or name it: PYTHON=/path/to/python3.11 ./submit.sh"
 }
 
-apt_install() { # package...: only where that needs no password
+apt_install() { # package...; only if no password is needed
     command -v apt-get >/dev/null || return 1
     local sudo=()
     [ "$(id -u)" = 0 ] || sudo=(sudo -n)
@@ -53,14 +53,14 @@ make_venv() {
     python=$(find_python)
     "$python" -m venv "$venv" 2>/dev/null ||
         { apt_install python3-venv && "$python" -m venv "$venv"; } ||
-        fail "$python cannot make virtual environments; install its venv package (Debian: apt install python3-venv)"
+        fail "$python cannot create virtual environments; install its venv package (Debian: apt install python3-venv)"
 }
 
-# Installs the package with the extras $1, exactly as locked; instant when that, or more, is there already.
+# Install the package with the extras $1 in the locked versions; instant if it has them, or more, already.
 prepare_python() {
     local extras=$1 wanted level enough=""
     wanted=$(cat "$root/setup.py" "$root/conf/requirements.lock" | cksum)
-    for level in "" "[sample]" "[sample,test]"; do # each includes the one before
+    for level in "" "[sample]" "[sample,test]"; do # each includes the one before it
         [ "$level" != "$extras" ] || enough=yes
         if [ -n "$enough" ] && [ -f "$venv/installed$level" ] && [ "$(cat "$venv/installed$level")" = "$wanted" ]; then
             return
@@ -74,7 +74,7 @@ prepare_python() {
     echo "$wanted" >"$venv/installed$extras"
 }
 
-java_works() { # java: is it version 17 or newer?
+java_works() { # path of java; succeeds for version 17 or newer
     local version
     version=$("$1" -version 2>&1 | sed -n 's/.* version "\([0-9]*\).*/\1/p' | head -n 1)
     [ "${version:-0}" -ge 17 ]
@@ -89,27 +89,27 @@ prepare_java() {
     fail "no Java 17 or newer found; install one (Debian: apt install openjdk-17-jre-headless) or set JAVA_HOME"
 }
 
-prepare_chromium() { # the tests look at the report in it
+prepare_chromium() { # in which the tests open the report
     local browser
     for browser in chromium chromium-browser google-chrome; do
         command -v "$browser" >/dev/null && return
     done
     echo "Installing Chromium ..." >&2
-    apt_install chromium || echo "No Chromium could be installed: the tests that look at the report are skipped" >&2
+    apt_install chromium || echo "Chromium could not be installed: the tests that open the report are skipped" >&2
 }
 
 # -- commands ------------------------------------------------------------------------------------------------------
 
-prepare() { # extras, then "java" where Spark is needed
+prepare() { # extras, then "java" if the command needs Spark
     prepare_python "$1"
     [ "${2:-}" != java ] || prepare_java
     export PATH="$venv/bin:$PATH" PYSPARK_PYTHON="${PYSPARK_PYTHON:-$venv/bin/python}"
     export PYSPARK_DRIVER_PYTHON="$venv/bin/python" SPARK_CONF_DIR="${SPARK_CONF_DIR:-$root/conf}"
     export RECMODEL_SPARK_LOG="${RECMODEL_SPARK_LOG:-$root/var/log/spark.log}"
-    unset SPARK_HOME # the locked Spark, not another one of this machine
+    unset SPARK_HOME # so that the locked Spark is used, not another one of this machine
 }
 
-extras_for() { # "[sample]" where the arguments, or for want of --data the settings, ask for the sample
+extras_for() { # "[sample]" if --data, or otherwise the settings, name the sample
     local previous=""
     for argument in "$@"; do
         [ "$previous" = --data ] && { [ "$argument" = sample ] && echo "[sample]"; return; }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes conf/requirements.lock anew: the newest versions that fit setup.py on Linux with Python 3.10 to 3.13.
-# Needs `uv` (pip install uv). Run from anywhere.
+# Writes conf/requirements.lock again, with the newest versions that setup.py allows on Linux with Python 3.10 to 3.13.
+# Needs `uv` (pip install uv); can be run from any folder.
 set -euo pipefail
 conf=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 work=$(mktemp -d)

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Packs the Python of executors into one archive for spark-submit's --archives: TensorFlow, NumPy, pandas and PyArrow, as
-# locked. Our own code is not in it: the job ships it.
+# Packs a Python environment for Spark's executors into one archive, for spark-submit's --archives: TensorFlow, NumPy,
+# pandas and PyArrow in their locked versions. The package recmodel is not included; the job ships it.
 #
 #   conf/pack.sh environment.tar.gz [PYTHON]
 #
-# PYTHON (python3 by default) must be on every node at the path where it is here. An environment finds its packages
-# beside itself wherever it is unpacked, so an archive of it is enough; a packer would only mend the first lines of
-# scripts, which executors do not run. Where the nodes have no such Python, pack one too: conda-pack (see the README).
+# PYTHON (python3 by default) must exist on every node, at the same path as here. A virtual environment works wherever it
+# is unpacked, except for the first lines of its scripts, which executors do not run; so a plain archive is enough. If the
+# nodes lack that Python, pack Python itself with conda-pack: see README.md in this folder.
 set -euo pipefail
 archive=${1:?usage: conf/pack.sh environment.tar.gz [PYTHON]}
 conf=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -17,4 +17,4 @@ trap 'rm -rf "$work"' EXIT
 "$work/environment/bin/python" -m pip --quiet --disable-pip-version-check install -c "$conf/requirements.lock" \
     tensorflow numpy pandas pyarrow
 tar -C "$work/environment" -czf "$archive" .
-echo "$archive: $(du -h "$archive" | cut -f1); give it as --archives $archive#environment"
+echo "$archive: $(du -h "$archive" | cut -f1); pass it as --archives $archive#environment"

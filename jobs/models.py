@@ -1,10 +1,11 @@
 """Model versions: list them, choose the one in use."""
 
+from __future__ import annotations
+
 import click
 
-from recmodel import schemas as c
 from recmodel import settings
-from recmodel.cli import console, options
+from recmodel.cli import console, options, views
 from recmodel.models import versions
 
 
@@ -20,19 +21,13 @@ def models() -> None:
 )
 @options.models
 def list_versions(models: str | None) -> None:
-    """Print all versions, oldest first, with how good they were and why one was not let in."""
+    """Print all versions, oldest first, with how good they were and why the gate refused one."""
     folder = settings.load(paths={"models": models}).paths.models
-    names, current = versions.versions(folder), versions.current(folder)
-    if not names:
+    metrics = {name: versions.read_metrics(folder, name) for name in versions.list_versions(folder)}
+    if not metrics:
         console.out.print(f"{folder} has no version yet; the command train makes one")
         return
-    shown = console.table(None, ["", "version", "kept out because"], ["RMSE", "top-100 accuracy"])
-    for name in names:
-        metrics = versions.read_metrics(folder, name)
-        accuracy = metrics.get(c.ACCURACY, {}).get("100")
-        figures = (f"{value:.4f}" if value is not None else "–" for value in (metrics.get("rmse"), accuracy))
-        shown.add_row("CURRENT" if name == current else "", name, "; ".join(metrics.get("gate", [])), *figures)
-    console.out.print(shown)
+    console.out.print(views.model_versions(metrics, versions.current(folder)))
 
 
 @models.command(epilog="Example: recmodel models promote 20260131T030000Z-default-1a2b3c4d")

@@ -1,10 +1,9 @@
-"""Movie recommendations: `data → model → artifact → scoring → tables → report`, one module each.
+"""Movie recommendations: data → models → scoring → tables → report, a package each, and a pipeline that runs them.
 
-Importing this package imports neither TensorFlow nor Spark; the modules that need them do, and `train`, `score` and
-`load` when they are called.
+Importing this package imports neither TensorFlow nor Spark; `train`, `score` and `load` do when they are called.
 """
 
 from recmodel.api import load, score, train
+from recmodel.version import __version__
 
-__all__ = ["load", "score", "train"]
-__version__ = "0.3.1"
+__all__ = ["__version__", "load", "score", "train"]

@@ -11,20 +11,20 @@ from typing import Any
 
 import click
 
-import recmodel
 from recmodel.cli import console, options
 from recmodel.errors import ScoringFailed
+from recmodel.version import __version__
 
 _JOBS = {  # name: module of recmodel.jobs, and the command in it
     "train": ("train", "train"),
     "score": ("score_all", "score"),
     "nightly": ("nightly", "nightly"),
     "models": ("models", "models"),
-    "report": ("report", "write_report"),
+    "report": ("report", "report"),
     "show": ("show", "show"),
     "predict": ("predict", "predict"),
     "evaluate": ("evaluate", "evaluate"),
-    "capacity": ("capacity", "foretell"),
+    "capacity": ("capacity", "capacity"),
     "settings": ("settings", "show_settings"),
 }
 
@@ -37,8 +37,8 @@ class _Jobs(click.Group):
         if cmd_name not in _JOBS:
             return None
         module, command = _JOBS[cmd_name]
-        found: click.Command = getattr(importlib.import_module(f"recmodel.jobs.{module}"), command)
-        return found
+        job: click.Command = getattr(importlib.import_module(f"recmodel.jobs.{module}"), command)
+        return job
 
 
 @click.command(
@@ -47,7 +47,7 @@ class _Jobs(click.Group):
     epilog="Examples: recmodel train --data ml-latest-small; recmodel score --data ml-latest-small --master local[8]; "
     "recmodel show 42",
 )
-@click.version_option(recmodel.__version__, prog_name="recmodel")
+@click.version_option(__version__, prog_name="recmodel")
 def jobs(**_: Any) -> None:
     """Movie recommendations for every user, every night.
 
@@ -56,7 +56,7 @@ def jobs(**_: Any) -> None:
 
 
 def main() -> None:
-    """What `recmodel` and `python -m recmodel` run."""
+    """Run the command `recmodel`, as `python -m recmodel` does."""
     unexpected = ScoringFailed.exit_code if sys.argv[1:2] == ["score"] else 1
     console.run(jobs, name="recmodel", unexpected=unexpected)
 

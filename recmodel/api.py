@@ -1,8 +1,9 @@
 """What a notebook or another program calls: `recmodel.train`, `recmodel.score` and `recmodel.load`.
 
-Takes paths and a few settings; what is not given comes from conf/settings.yaml and the environment, as in the commands.
+Settings that are not given as arguments come from conf/settings.yaml and the environment, as with the commands.
 Relative paths start at the working directory. Failures are raised as `recmodel.errors`, each with the sentence and the
-exit code of the command. TensorFlow and Spark are imported when a function that needs them is called.
+exit code of the command. Nothing is printed: the logger "recmodel" reports what happens. TensorFlow and Spark are
+imported when a function that needs them is called.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ from __future__ import annotations
 import os
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from recmodel.models.versions import ModelVersion
     from recmodel.pipeline.predict import Model
+    from recmodel.records import RunRecord
 
 AnyPath = str | os.PathLike[str]
 
@@ -31,28 +33,31 @@ def train(
     test_share: float | None = None,
     gate: bool = False,
 ) -> ModelVersion:
-    """Trains a model, makes it the current version of `models` and gives it; the command `recmodel train`.
+    """Train a model and make it the current version of `models`; the command `recmodel train`.
 
     Args:
         data: a MovieLens directory with ratings and movies, or the word 'sample'.
-        preset: one of conf/presets.yaml; epochs, batch_size and learning_rate replace what it says.
+        preset: one of conf/presets.yaml; epochs, batch_size and learning_rate replace its values.
         test_share: of the ratings, held out to measure the model: see `version.metrics()`.
         gate: make it current only if it is good enough; see `training.gate` in the settings.
 
     Raises:
-        UsageRejected: a setting cannot be.
+        UsageRejected: a setting is not allowed.
         InputRejected: the ratings or movies cannot be used.
         ModelRejected: training diverged, or the model did not pass the gate; it is on disk all the same.
     """
-    from recmodel import settings
-    from recmodel.jobs.train import run
+    from recmodel import settings, storage
+    from recmodel.models import presets
+    from recmodel.pipeline import train as pipeline
 
     chosen = settings.load(
-        paths={"data": _data(data), "models": _absolute(models)},
+        paths={"data": settings.absolute_data(os.fspath(data)), "models": storage.absolute(os.fspath(models))},
         training={"preset": preset, "seed": seed, "test_share": test_share},
     )
     flags = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
-    return run(chosen, settings.preset(chosen.training.preset, **flags), gate=gate)
+    training = pipeline.run(chosen, presets.load(chosen.training.preset, **flags), gate=gate)
+    training.require_promoted()
+    return training.version
 
 
 def score(
@@ -69,10 +74,10 @@ def score(
     min_history: int | None = None,
     users: AnyPath | None = None,
     model_version: str | None = None,
-) -> dict[str, Any]:
-    """Scores every user, publishes the tables below `output` and gives the run's run.json; `recmodel score`.
+) -> RunRecord:
+    """Score every user, publish the tables below `output` and return the run's run.json; `recmodel score`.
 
-    It starts a Spark session of its own, as `SPARK_CONF_DIR` or conf/spark-defaults.conf says, and ends it.
+    It starts a Spark session of its own, as `SPARK_CONF_DIR` or conf/spark-defaults.conf configures it, and ends it.
 
     Args:
         data: as in `train`.
@@ -81,16 +86,16 @@ def score(
         model_version: None: the current one.
 
     Raises:
-        UsageRejected: a setting cannot be, or a Spark session is there already.
+        UsageRejected: a setting is not allowed, or a Spark session exists already.
         InputRejected, ModelRejected: the input or the model cannot be used.
         ScoringFailed: nothing was published.
         AnotherRun: another process writes to `output`.
     """
     from pyspark import SparkContext
 
-    from recmodel import settings
+    from recmodel import settings, storage
     from recmodel.errors import UsageRejected
-    from recmodel.jobs.score_all import run
+    from recmodel.pipeline import score as pipeline
 
     if SparkContext._active_spark_context is not None:
         raise UsageRejected("Spark is running in this process already; end its session first: spark.stop()")
@@ -102,31 +107,23 @@ def score(
         "predicted_ratings": predicted_ratings,
         "min_history": min_history,
     }
-    paths = {"data": _data(data), "models": _absolute(models), "output": _absolute(output)}
+    paths = {
+        "data": settings.absolute_data(os.fspath(data)),
+        "models": storage.absolute(os.fspath(models)),
+        "output": storage.absolute(os.fspath(output)),
+    }
     chosen = settings.load(paths=paths, scoring=scoring)
-    users_file = None if users is None else Path(_absolute(users))
-    return run(chosen, run_date or date.today(), model_version=model_version, users_file=users_file)
+    users_file = None if users is None else Path(storage.absolute(os.fspath(users)))
+    return pipeline.run(chosen, run_date or date.today(), model_version=model_version, users_file=users_file)
 
 
 def load(models: AnyPath, version: str | None = None) -> Model:
-    """A version of `models`, checked against its manifest and in memory; the current one if no version is named.
+    """Open a version of `models`, checked against its manifest; the current one if no version is named.
 
     Raises:
         ModelRejected: there is none, or it is damaged.
     """
-    from recmodel.models import versions
+    from recmodel.models.versions import open_version
     from recmodel.pipeline.predict import Model
 
-    return Model(versions.open_version(os.fspath(models), version))
-
-
-def _absolute(path: AnyPath) -> str:
-    from recmodel.cli import options
-
-    return options.absolute(os.fspath(path))
-
-
-def _data(data: AnyPath) -> str:
-    from recmodel.cli import options
-
-    return options.of_data(os.fspath(data))
+    return Model(open_version(os.fspath(models), version))

@@ -1,4 +1,4 @@
-"""Wording: numbers and dates as people read them. No-break spaces keep a number and its unit on one line."""
+"""Formatting: numbers and dates as people read them. No-break spaces keep a number and its unit on one line."""
 
 from __future__ import annotations
 
@@ -8,42 +8,42 @@ NBSP = "\u00a0"
 
 
 def number(value: float) -> str:
-    """1234567 is 1,234,567."""
+    """Format with thousands separators and without decimals: 1234567 as 1,234,567."""
     return f"{value:,.0f}"
 
 
 def percent(share: float, digits: int = 1) -> str:
-    """0.0571 is 5.7 %; what is not 0 does not look like it."""
+    """Format a share as a percentage: 0.0571 as 5.7 %. A share that would round to 0 becomes "< 0.1 %"."""
     smallest = 10 ** -(digits + 2)
     return f"< {100 * smallest:g}{NBSP}%" if 0 < share < smallest / 2 else f"{100 * share:.{digits}f}{NBSP}%"
 
 
 def plain(value: float | str | None) -> str:
-    """A word as it is, a whole number in full, any other to four digits, a dash for none."""
+    """Format a table cell: text as it is, whole numbers in full, others with four digits, nothing as a dash."""
     if value is None or isinstance(value, str):
         return value or "–"
     return number(value) if float(value).is_integer() else f"{value:.4g}"
 
 
 def signed(value: float, digits: int = 0) -> str:
-    """With its sign, a real minus, and ± for what rounds to nothing."""
-    shown = f"{abs(value):,.{digits}f}"
-    sign = "±" if not float(shown.replace(",", "")) else "+" if value > 0 else "−"
-    return f"{sign}{shown}"
+    """Format with a sign: a true minus for negative numbers, ± for what rounds to 0."""
+    digits_only = f"{abs(value):,.{digits}f}"
+    sign = "±" if not float(digits_only.replace(",", "")) else "+" if value > 0 else "−"
+    return f"{sign}{digits_only}"
 
 
 def day(value: date) -> str:
-    """31 January 2026."""
+    """Format a date as 31 January 2026."""
     return f"{value.day}{NBSP}{value:%B}{NBSP}{value.year}"
 
 
 def short_day(value: date) -> str:
-    """31 Jan."""
+    """Format a date as 31 Jan."""
     return f"{value.day}{NBSP}{value:%b}"
 
 
 def seconds(value: float) -> str:
-    """45.5 s, 2 min 12 s, 3 h 4 min."""
+    """Format a duration as 45.5 s, 2 min 12 s or 3 h 4 min."""
     if value < 60:
         return f"{value:.1f}{NBSP}s"
     minutes, rest = divmod(round(value), 60)
@@ -52,12 +52,12 @@ def seconds(value: float) -> str:
     return f"{minutes // 60}{NBSP}h {minutes % 60}{NBSP}min"
 
 
-def clipped(text: str, most: int = 90) -> str:
-    """Not longer than a line or two, whatever somebody has put into a title."""
+def clipped(text: str, max_length: int = 90) -> str:
+    """Shorten a text to one or two lines, as titles can be of any length."""
     one_line = " ".join(text.split())
-    return one_line if len(one_line) <= most else f"{one_line[: most - 1]}…"
+    return one_line if len(one_line) <= max_length else f"{one_line[: max_length - 1]}…"
 
 
 def stars(rating: float | None) -> str:
-    """3.6 ★, a dash for none."""
+    """Format a rating as 3.6 ★, and a missing one as a dash."""
     return "–" if rating is None or rating != rating else f"{rating:.1f}{NBSP}★"

@@ -41,11 +41,6 @@ DENIED_MOVIE_IDS = "denied_movie_ids"
 SOURCE_MODEL = "model"
 SOURCE_POPULARITY = "popularity"
 
-# In metrics.json, and the baselines it tells of.
-ACCURACY = "top_k_accuracy_unseen"
-BASELINES = "baselines"
-BIASES, POPULARITY = "mean and biases", "popularity"
-
 # name in a MovieLens file -> name here
 MOVIELENS_NAMES = {
     "userId": USER_ID,
@@ -71,25 +66,45 @@ REJECTS = pa.schema(
     ]
 )
 
-# What a scoring worker yields (Spark DDL): numbers only. Titles and constants are added after it.
-SCORED = (
-    f"{USER_ID} BIGINT, {RANK} INT, {MOVIE_ID} BIGINT, "
-    f"{RETRIEVAL_SCORE} FLOAT, {PREDICTED_RATING} FLOAT, {BY_MODEL} BOOLEAN, {BECAUSE_MOVIE_ID} BIGINT"
+# A published recommendation; run_date is the folder. Columns are added at the end only.
+RECOMMENDATION = pa.schema(
+    [
+        (USER_ID, pa.int64()),
+        (RANK, pa.int32()),
+        (MOVIE_ID, pa.int64()),
+        (TITLE, pa.string()),
+        (RETRIEVAL_SCORE, pa.float32()),
+        (PREDICTED_RATING, pa.float32()),
+        (SOURCE, pa.string()),
+        (MODEL_VERSION, pa.string()),
+        (SCORED_AT, pa.timestamp("us", "UTC")),
+        (BECAUSE_MOVIE_ID, pa.int64()),
+        (BECAUSE_TITLE, pa.string()),
+    ]
 )
-PREDICTED = f"{USER_ID} BIGINT, {MOVIE_ID} BIGINT, {PREDICTED_RATING} FLOAT"
+# The columns of it that the driver adds to what a worker computes, as they are the same for all rows or joined by id.
+ADDED_BY_DRIVER = (TITLE, SOURCE, MODEL_VERSION, SCORED_AT, BECAUSE_TITLE)
 
-# The published columns of a recommendation, in this order; run_date is the folder.
-RECOMMENDATION = (
-    USER_ID, RANK, MOVIE_ID, TITLE, RETRIEVAL_SCORE, PREDICTED_RATING, SOURCE, MODEL_VERSION, SCORED_AT,
-    BECAUSE_MOVIE_ID, BECAUSE_TITLE,
-)  # fmt: skip
+# What a scoring worker yields for a recommendation, and for a predicted rating: numbers only.
+SCORED = pa.schema([*(field for field in RECOMMENDATION if field.name not in ADDED_BY_DRIVER), (BY_MODEL, pa.bool_())])
+PREDICTED = pa.schema([(USER_ID, pa.int64()), (MOVIE_ID, pa.int64()), (PREDICTED_RATING, pa.float32())])
+
+# A published predicted rating.
+PREDICTED_RATING_ROW = pa.schema([*PREDICTED, (MODEL_VERSION, pa.string())])
 
 # The published columns of a user who has rated; the fingerprint is null but for incremental runs.
 USER = pa.schema([(name, pa.int64()) for name in (USER_ID, RATINGS_COUNT, MOVIES_COUNT, FINGERPRINT)])
 
-# The published tables: folders below OUTPUT, each partitioned by run_date.
 RECOMMENDATIONS_TABLE = "recommendations"
 PREDICTED_RATINGS_TABLE = "predicted_ratings"
 REJECTS_TABLE = "rejects"
 USERS_TABLE = "users"
 RUNS_TABLE = "runs"
+
+# The published tables of rows, each partitioned by run_date, with their schemas.
+TABLES = {
+    RECOMMENDATIONS_TABLE: RECOMMENDATION,
+    PREDICTED_RATINGS_TABLE: PREDICTED_RATING_ROW,
+    REJECTS_TABLE: REJECTS,
+    USERS_TABLE: USER,
+}

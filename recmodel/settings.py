@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,6 +23,7 @@ from pydantic_settings import (
 
 from recmodel import storage
 from recmodel.errors import UsageRejected
+from recmodel.scoring import policies
 
 SAMPLE = "sample"
 _PACKAGE = Path(__file__).resolve().parent
@@ -30,7 +31,6 @@ _SHIPPED = _PACKAGE / "conf"  # in a checkout a link to the project's
 _PREFIX = "RECMODEL_"
 _NO_SETTINGS = {"RECMODEL_CONF", "RECMODEL_SPARK_LOG", "RECMODEL_EXIT_CODE", "RECMODEL_LOGS"}
 
-RankBy = Literal["retrieval", "rating", "two-stage"]
 PredictedRatings = Literal["top-n", "all"]
 
 
@@ -41,6 +41,11 @@ def _anchored(place: str) -> str:
 
 
 _Place = Annotated[str, AfterValidator(_anchored)]
+
+
+def _ranking_policy(name: str) -> str:
+    """Return the name if it is `auto` or that of a ranking policy; otherwise raise ValueError."""
+    return name if name == policies.AUTO else policies.named(name).name
 
 
 class _Section(BaseModel):
@@ -93,7 +98,7 @@ class Scoring(_Section):
     """What is recommended, and how the work is cut."""
 
     top_n: int = Field(ge=1)
-    rank_by: Literal["auto"] | RankBy
+    rank_by: Annotated[str, AfterValidator(_ranking_policy)]
     candidates: int = Field(ge=1)
     include_seen: bool
     predicted_ratings: PredictedRatings
@@ -155,52 +160,6 @@ class Monitoring(_Section):
     on_failure: str
 
 
-class _Preset(_Section):
-    """What every preset says; see conf/presets.yaml."""
-
-    description: str
-    rating_weight: float = Field(ge=0)
-    retrieval_weight: float = Field(ge=0)
-    learning_rate: float = Field(gt=0)
-    epochs: int = Field(ge=0)
-
-    @property
-    def tasks(self) -> tuple[str, ...]:
-        """The tasks this preset is trained for: of 'retrieval' and 'rating'."""
-        weights = {"retrieval": self.retrieval_weight, "rating": self.rating_weight}
-        return tuple(task for task, weight in weights.items() if weight > 0)
-
-
-class EmbeddingPreset(_Preset):
-    """Towers of id embeddings and a rating MLP: `embedding_model`."""
-
-    architecture: Literal["embedding"]
-    embedding_dim: int = Field(ge=1)
-    rating_layers: tuple[int, ...] = Field(min_length=1)
-    batch_size: int = Field(ge=1)
-    epochs: int = Field(ge=1)
-
-
-class HistoryPreset(_Preset):
-    """Towers fed by the user's history: `history_model`."""
-
-    architecture: Literal["history"]
-    retrieval_dim: int = Field(ge=1)
-    rating_dim: int = Field(ge=1)
-    popularity_damping: float = Field(ge=0)
-    liking: float = Field(ge=0)
-    prior_weight: float = Field(gt=0)
-    bias_ridge: float = Field(gt=0)
-    trait_ridge: float = Field(gt=0)
-    logit_scale: float = Field(gt=0)
-    retrieval_step: float = Field(gt=0)
-    trait_penalty: float = Field(ge=0)
-    bias_penalty: float = Field(ge=0)
-
-
-Preset = EmbeddingPreset | HistoryPreset
-
-
 class Settings(BaseSettings):
     """All settings of a run. Build it with `load`."""
 
@@ -225,6 +184,11 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:  # fmt: skip
         files = [folder / "settings.yaml" for folder in (conf_dir(), _SHIPPED)]
         return init_settings, env_settings, *(YamlConfigSettingsSource(settings_cls, file) for file in files)
+
+
+def absolute_data(data: str) -> str:
+    """Return what `--data` takes, independent of the working directory: the word for the sample, a path or a URI."""
+    return data if data == SAMPLE else storage.absolute(data)
 
 
 def conf_dir() -> Path:
@@ -275,7 +239,23 @@ def load(**flags: Any) -> Settings:
     try:
         return Settings(**given)
     except ValidationError as error:
-        raise UsageRejected(f"setting {_first(error)}; see conf/settings.yaml") from None
+        raise UsageRejected(f"setting {first_error(error)}; see conf/settings.yaml") from None
+
+
+def load_with(flags: Mapping[str, Any], *sections: str) -> Settings:
+    """Load the settings with the flags of a command, each taken by the one of these sections that has its name.
+
+    Raises:
+        UsageRejected: see `load`.
+    """
+    fields = {name: Settings.model_fields[name].annotation for name in sections}
+    return load(
+        **{
+            name: {flag: flags[flag] for flag in section.model_fields if flag in flags}
+            for name, section in fields.items()
+            if isinstance(section, type) and issubclass(section, BaseModel)
+        }
+    )
 
 
 def origins() -> dict[str, str]:
@@ -294,26 +274,28 @@ def origins() -> dict[str, str]:
     return found
 
 
-def preset(name: str, **flags: Any) -> Preset:
-    """The preset of that name, with the fields that were given as flags (None: not given) replaced.
-
-    Raises:
-        UsageRejected: no preset has that name, or a field is missing, unknown or out of its range; names it.
-    """
-    known = yaml.safe_load(conf_file("presets.yaml").read_text(encoding="utf-8"))
-    if name not in known:
-        raise UsageRejected(f"no preset is called {name!r}; conf/presets.yaml has {', '.join(known)}")
-    given = {key: value for key, value in flags.items() if value is not None}
-    try:
-        kind = HistoryPreset if known[name].get("architecture") == "history" else EmbeddingPreset
-        return kind(**{**known[name], **given})
-    except ValidationError as error:
-        raise UsageRejected(f"preset {name}, {_first(error)}; see conf/presets.yaml") from None
-
-
-def _first(error: ValidationError) -> str:
+def first_error(error: ValidationError) -> str:
+    """Return the first mistake that pydantic found: the field, what is wrong, and the value."""
     first = error.errors()[0]
     return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']} (got {first['input']!r})"
+
+
+def as_yaml(settings: Settings) -> Iterator[str]:
+    """Yield the settings as lines of YAML; a comment names the source of each value that is not the default."""
+    yield from _yaml_lines(settings.model_dump(mode="json"), origins())
+
+
+def _yaml_lines(values: dict[str, Any], sources: dict[str, str], prefix: str = "") -> Iterator[str]:
+    margin = "  " * prefix.count(".")
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield f"{margin}{name}:"
+            yield from _yaml_lines(value, sources, f"{prefix}{name}.")
+        else:
+            text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10_000)
+            line = f"{margin}{name}: " + text.removesuffix("...\n").strip()
+            source = sources.get(f"{prefix}{name}")
+            yield f"{line}  # {source}" if source else line
 
 
 def _variables(model: type[BaseModel], prefix: str = "") -> Iterator[str]:

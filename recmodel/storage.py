@@ -1,11 +1,13 @@
-"""Stores: folders on a local disk, or elsewhere by URI, such as s3://bucket/models or hdfs://namenode/models.
+"""Storage: folders on a local disk, or elsewhere by URI, such as s3://bucket/models or hdfs://namenode/models.
 
-Takes a path or a URI; gives PyArrow's file system for it, or a local copy. Credentials come from the environment or the
-machine's own role, never from the URI, which ends up in logs and run.json.
+Takes a path or a URI and returns PyArrow's file system for it, a local copy, or a checksum. Credentials come from the
+environment or from the role of the machine, never from the URI, which ends up in logs and in run.json.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import posixpath
 import re
@@ -15,6 +17,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pyarrow as pa
+import pyarrow.dataset as ds
 from pyarrow import fs
 
 from recmodel.errors import UsageRejected
@@ -25,12 +28,12 @@ _copies: list[tempfile.TemporaryDirectory[str]] = []  # removed when the process
 
 
 def is_uri(location: Location) -> bool:
-    """Whether it is a URI and not a path."""
+    """Return whether the location is a URI, not a path."""
     return "://" in str(location)
 
 
 def refuse_credentials(location: Location) -> None:
-    """Raises UsageRejected, without repeating them, if the URI holds credentials."""
+    """Raise UsageRejected if the URI holds credentials, without repeating them."""
     parts = urlsplit(str(location))
     if is_uri(location) and ("@" in parts.netloc or "key" in parts.query.lower() or "secret" in parts.query.lower()):
         raise UsageRejected(
@@ -39,14 +42,19 @@ def refuse_credentials(location: Location) -> None:
         )
 
 
+def absolute(location: Location) -> str:
+    """Return a path from the root, or a URI as it is."""
+    return str(location) if is_uri(location) else os.path.abspath(Path(location).expanduser())
+
+
 def file_system(location: Location) -> fs.FileSystem:
-    """The file system whose root is that folder, there or not.
+    """Return the file system whose root is that folder, whether or not the folder exists.
 
     Raises:
         UsageRejected: no file system is known for such a URI, or its library is missing.
     """
-    found, path = _open(location)
-    return fs.SubTreeFileSystem(path, found)
+    whole, path = _open(location)
+    return fs.SubTreeFileSystem(path, whole)
 
 
 def _open(location: Location) -> tuple[fs.FileSystem, str]:
@@ -60,82 +68,122 @@ def _open(location: Location) -> tuple[fs.FileSystem, str]:
 
 
 def below(location: Location, *names: str) -> str:
-    """The location of something below that folder."""
+    """Join names to the location of a folder."""
     return posixpath.join(str(location).rstrip("/"), *names)
 
 
 def spark_path(location: str) -> str:
-    """The same place as Spark names it: Hadoop's file system for S3 is s3a."""
+    """Return the location as Spark names it: Hadoop's file system for S3 is s3a."""
     return re.sub("^s3://", "s3a://", location)
 
 
 def fetch(location: str, names: Iterable[str] | None = None) -> Path:
-    """Copies a folder, or what is there of `names` in it, to a local folder of the same name.
+    """Copy a folder, or those of `names` that exist in it, to a local folder of the same name.
 
-    The copy is there until the process ends.
+    Copies of named files keep the time of their last change. The folder is removed when the process ends.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the folder cannot be read.
     """
     scratch = tempfile.TemporaryDirectory(prefix="recmodel-")
     _copies.append(scratch)
     folder = Path(scratch.name) / posixpath.basename(urlsplit(location).path.rstrip("/"))
     folder.mkdir(exist_ok=True)
-    source = file_system(location)
+    source, local = file_system(location), fs.LocalFileSystem()
     if names is None:
-        fs.copy_files("", str(folder), source, fs.LocalFileSystem())
+        fs.copy_files("", str(folder), source, local)
         return folder
     for info in source.get_file_info(list(names)):
-        if info.type != fs.FileType.NotFound:
-            fs.copy_files(info.path, str(folder / info.path), source, fs.LocalFileSystem())
+        if info.type == fs.FileType.NotFound:
+            continue
+        fs.copy_files(info.path, str(folder / info.path), source, local)
+        for file in [info] if info.is_file else source.get_file_info(fs.FileSelector(info.path, recursive=True)):
+            if file.is_file:
+                os.utime(folder / file.path, ns=(file.mtime_ns, file.mtime_ns))
     return folder
 
 
 def write(location: Location, content: bytes) -> None:
-    """One small file, in one step: an object store shows an object when it is complete, a disk renames."""
+    """Write one small file in one step: an object store shows complete objects only, and a disk renames."""
     if is_uri(location):
         with create(location) as stream:
             stream.write(content)
     else:
         path = Path(location)
         path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_name(f".{path.name}-{os.getpid()}")
-        aside.write_bytes(content)
-        aside.replace(path)
+        unfinished = path.with_name(f".{path.name}-{os.getpid()}")
+        unfinished.write_bytes(content)
+        unfinished.replace(path)
 
 
 def read(location: Location) -> bytes | None:
-    """One small file; None if it is not there."""
-    found, path = _open(location)
+    """Return the content of one small file; None if it does not exist."""
+    whole, path = _open(location)
     try:
-        with found.open_input_stream(path) as stream:
+        with whole.open_input_stream(path, compression=None) as stream:  # otherwise .gz files are decompressed
             return bytes(stream.read())
     except FileNotFoundError:
         return None
 
 
 def create(location: Location) -> pa.NativeFile:
-    """A file, open for writing, with the folders it is in. It is there once it is closed."""
-    found, path = _open(location)
-    found.create_dir(posixpath.dirname(path))
-    return found.open_output_stream(path)
+    """Open a file for writing and create the folders above it. The file exists once it is closed."""
+    whole, path = _open(location)
+    whole.create_dir(posixpath.dirname(path))
+    return whole.open_output_stream(path)
+
+
+def dataset(location: Location) -> ds.Dataset:
+    """Open a Parquet file, or the Parquet files of a folder."""
+    store, path = _open(location)
+    return ds.dataset(path, filesystem=store, format="parquet")
 
 
 def names(location: Location) -> list[str]:
-    """What is in a folder, in order; nothing if it is not there."""
-    found, path = _open(location)
-    return sorted(info.base_name for info in found.get_file_info(fs.FileSelector(path, allow_not_found=True)))
+    """Return the names in a folder in ascending order; none if it does not exist."""
+    whole, path = _open(location)
+    return sorted(info.base_name for info in whole.get_file_info(fs.FileSelector(path, allow_not_found=True)))
 
 
 def folders_with(location: Location, file: str) -> list[str]:
-    """The folders in a folder that hold a file of that name, in order."""
+    """Return the names of the folders inside a folder that hold a file of that name, in ascending order."""
     inside = names(location)
-    found = file_system(location).get_file_info([f"{name}/{file}" for name in inside])
-    return [name for name, info in zip(inside, found, strict=True) if info.is_file]
+    infos = file_system(location).get_file_info([f"{name}/{file}" for name in inside])
+    return [name for name, info in zip(inside, infos, strict=True) if info.is_file]
 
 
 def remove(location: Location) -> None:
-    """A folder with all that is in it, there or not."""
-    found, path = _open(location)
-    if found.get_file_info(path).type != fs.FileType.NotFound:
-        found.delete_dir(path)
+    """Remove a folder and all that is in it, if it exists."""
+    whole, path = _open(location)
+    if whole.get_file_info(path).type != fs.FileType.NotFound:
+        whole.delete_dir(path)
+
+
+def is_writable(folder: Path) -> bool:
+    """Return whether files can be created in a local folder, or the folder itself can be. Creates nothing."""
+    nearest = nearest_folder(folder)
+    return nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
+
+
+def nearest_folder(folder: Path) -> Path:
+    """Return `folder` if it exists, otherwise the nearest folder above it that does."""
+    return next(path for path in (folder, *folder.parents) if path.exists())
+
+
+def sha256(path: Path) -> str:
+    """Return the checksum of one file, or of all files of a folder together with their names."""
+    digest = hashlib.sha256()
+    if path.is_dir():
+        for file in sorted(path.rglob("*")):
+            if file.is_file():
+                digest.update(f"{file.relative_to(path).as_posix()} {sha256(file)}\n".encode())
+        return digest.hexdigest()
+    with path.open("rb") as opened:
+        while chunk := opened.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def sha256_of(value: object) -> str:
+    """Return the checksum of anything that JSON can hold, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -1,72 +1,23 @@
 """Shared pieces: one Spark session, small hand-made inputs, models with exact arithmetic, and one real run."""
 
-from __future__ import annotations
-
 import json
+import logging
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 from filelock import FileLock
-
-ROOT = Path(__file__).resolve().parent.parent
-
-MOVIES_CSV = """movieId,title,genres
-1,"Matrix, The (1999)",Action|Sci-Fi
-2,"Say ""Hi"" (2001)",Comedy
-3,Emma (1996),Drama
-4,Emma (1996),Drama|Romance
-10,Amélie (2001),Comedy|Romance
-11,Never Rated (1990),(no genres listed)
-"""
-
-
-def make_ratings(
-    users: int = 40, movies: tuple[int, ...] = (1, 2, 3, 4, 10), seed: int = 0, each: tuple[int, int] = (2, 4)
-) -> list[tuple]:
-    """(user, movie, rating, timestamp): everybody has rated two or three movies, or as many as `each` says."""
-    random = np.random.RandomState(seed)
-    rows = []
-    for user in range(1, users + 1):
-        for movie in sorted(random.choice(movies, size=random.randint(*each), replace=False)):
-            rows.append((user, int(movie), random.randint(1, 11) / 2, 1_000_000 + len(rows)))
-    return rows
-
-
-def write_movielens(folder: Path, ratings: list[tuple], movies_csv: str = MOVIES_CSV) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "movies.csv").write_text(movies_csv, encoding="utf-8")
-    lines = ["userId,movieId,rating,timestamp", *(",".join(str(value) for value in row) for row in ratings)]
-    (folder / "ratings.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return folder
-
-
-def submit(*arguments: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess:
-    """./submit.sh, as its users call it."""
-    return subprocess.run(
-        [str(ROOT / "submit.sh"), *map(str, arguments)],
-        capture_output=True, text=True, timeout=600, check=False, env={**os.environ, **(environment or {})},
-    )  # fmt: skip
-
-
-@contextmanager
-def another_process(script: str, *arguments: object) -> Iterator[subprocess.Popen]:
-    """A Python process that has come to the end of `script`, and stays there until it is left or killed."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", f"{script}; print('there', flush=True); sys.stdin.read()", *map(str, arguments)],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    try:
-        assert process.stdout.readline() == "there\n"
-        yield process
-    finally:
-        process.communicate()
+from moto.moto_server.werkzeug_app import MotoRequestHandler, create_backend_app
+from pyarrow import fs
+from support.exact import exact_weights
+from support.inputs import make_ratings, write_movielens
+from support.processes import ROOT, submit
+from werkzeug.serving import make_server
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -124,36 +75,18 @@ def score_here(spark, monkeypatch) -> Callable:
     return score
 
 
-def exact_weights(users: int, movies: int, dim: int = 3, seed: int = 0):
-    """Weights that are small multiples of 1/2, so that float32 computes them without rounding and ties are real."""
-    from recmodel.models.embedding.model import EmbeddingWeights
-
-    random = np.random.RandomState(seed)
-
-    def halves(*shape: int) -> np.ndarray:
-        return (random.randint(-3, 4, size=shape) / 2).astype(np.float32)
-
-    return EmbeddingWeights(
-        user_ids=np.arange(1, users + 1, dtype=np.int64) * 3,
-        user_vectors=halves(users, dim),
-        movie_ids=np.sort(random.choice(10 * movies, size=movies, replace=False)).astype(np.int64) + 1,
-        movie_vectors=halves(movies, dim),
-        rating_layers=[(halves(2 * dim, 5), halves(5)), (halves(5, 4), halves(4)), (halves(4, 1), halves(1))],
-        rating_range=(0.5, 5.0),
-    )
-
-
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory):
     """(Weights, Recommender) pairs by catalogue size, saved and loaded again."""
     from recmodel.models import saved_model
+    from recmodel.models.embedding.towers import Towers
     from recmodel.scoring import recommender
 
     made = {}
     for movies in (1, 7, 60):
         weights = exact_weights(users=20, movies=movies, seed=movies)
         folder = tmp_path_factory.mktemp(f"exact-{movies}") / "saved_model"
-        saved_model.save(weights, folder)
+        saved_model.save(Towers(weights), folder)
         made[movies] = SimpleNamespace(weights=weights, model=recommender.Recommender(folder), folder=folder)
     return made
 
@@ -192,3 +125,25 @@ def nightly(made_once) -> SimpleNamespace:
     run = json.loads((output / "runs/run_date=2026-01-31/run.json").read_text())
     return SimpleNamespace(models=base / "models", output=output, run=run, stdout=stdout, stderr=stderr,
                            metrics=base / "metrics/recmodel.prom")  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """The address of an S3 server on loopback, with one bucket."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = make_server("127.0.0.1", 0, create_backend_app("s3"), threaded=True, request_handler=MotoRequestHandler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+@pytest.fixture
+def s3(s3_server, monkeypatch) -> str:
+    """The address of the bucket; who may use it is in the environment alone."""
+    for name, value in {
+        "AWS_ENDPOINT_URL": s3_server, "AWS_ALLOW_HTTP": "true",
+        "AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "open-sesame", "AWS_REGION": "us-east-1",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    fs.S3FileSystem(endpoint_override=s3_server, allow_bucket_creation=True).create_dir("recmodel-test")
+    return "s3://recmodel-test"

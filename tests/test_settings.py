@@ -1,10 +1,11 @@
 """Settings: which source wins, and what is said of a bad value."""
 
 import pytest
-from conftest import ROOT
+from support.processes import ROOT
 
 from recmodel import settings
 from recmodel.errors import UsageRejected
+from recmodel.models import presets
 
 
 def test_a_flag_beats_the_environment_beats_the_file(monkeypatch):
@@ -76,16 +77,23 @@ def test_years_are_years_or_ranges_of_them(years):
 
 def test_the_notebooks_presets_are_its_own():
     for name in ("joint", "rating", "retrieval", "ranking"):
-        preset = settings.preset(name)
+        preset = presets.load(name)
         assert (preset.embedding_dim, preset.learning_rate, preset.batch_size, preset.epochs) == (32, 0.1, 8192, 3)
         assert preset.rating_layers == ((256, 64) if name == "ranking" else (256, 128))
     weights = {n: (p.rating_weight, p.retrieval_weight) for n in ("joint", "rating", "retrieval", "ranking")
-               for p in [settings.preset(n)]}  # fmt: skip
+               for p in [presets.load(n)]}  # fmt: skip
     assert weights == {"joint": (1, 1), "rating": (1, 0), "retrieval": (0, 1), "ranking": (1, 0)}
 
 
 def test_an_unknown_preset_is_told_the_known_ones():
     with pytest.raises(UsageRejected, match="no preset is called 'best'.* has default, joint, rating"):
-        settings.preset("best")
+        presets.load("best")
     with pytest.raises(UsageRejected, match=r"preset joint, epochs: .* \(got 0\)"):
-        settings.preset("joint", epochs=0)
+        presets.load("joint", epochs=0)
+
+
+@pytest.mark.parametrize("uri", ["s3://id:open-sesame@bucket/x", "s3://bucket/x?secret_key=open-sesame"])
+def test_credentials_in_an_address_are_refused_and_not_repeated(uri):
+    with pytest.raises(UsageRejected, match="holds credentials; give them in the environment") as refused:
+        settings.load(paths={"models": uri})
+    assert "sesame" not in str(refused.value)

@@ -1,5 +1,5 @@
--- How many movies each run recommends, and which share of its recommendations its ten most recommended movies have.
--- runs.sql has the share of the catalogue.
+-- For each run: how many movies it recommends, and the share of its recommendations that go to the ten most recommended
+-- movies. runs.sql has the share of the catalogue that is recommended.
 WITH movies AS (
     SELECT run_date, movie_id, count(*) AS lists FROM recommendations GROUP BY run_date, movie_id
 ),

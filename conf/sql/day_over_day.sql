@@ -1,5 +1,5 @@
--- The newest run beside the one before, in one row: users and recommendations that entered, left and stayed; the mean
--- predicted rating of both runs, and by how many stars it changed for the recommendations that stayed.
+-- The newest run compared with the one before, in one row: numbers of users and recommendations, and how many of them
+-- entered and left; the mean predicted rating of both runs, and its mean change for recommendations that are in both.
 WITH today AS (
     SELECT user_id, movie_id, CAST(predicted_rating AS DOUBLE) AS rating FROM recommendations
     WHERE run_date = (SELECT max(run_date) FROM recommendations)

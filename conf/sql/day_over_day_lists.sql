@@ -1,4 +1,4 @@
--- What entered and what left each user's list between the run before and the newest one, with its rank in the list.
+-- The movies that entered or left each user's list from the last run but one to the newest, with their ranks.
 WITH today AS (
     SELECT user_id, movie_id, title, rank FROM recommendations
     WHERE run_date = (SELECT max(run_date) FROM recommendations)

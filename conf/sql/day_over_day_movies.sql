@@ -1,4 +1,4 @@
--- The hundred movies that entered or left most lists, on balance, between the run before and the newest one.
+-- The hundred movies whose number of lists changed most from the last run but one to the newest.
 WITH today AS (
     SELECT movie_id, max(title) AS title, count(*) AS lists FROM recommendations
     WHERE run_date = (SELECT max(run_date) FROM recommendations)

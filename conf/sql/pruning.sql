@@ -1,5 +1,5 @@
--- DuckDB: how little of the newest run a query for one user, 42, has to read: files, row groups and megabytes in all,
--- and those whose statistics of user_id allow for that user. EXPLAIN ANALYZE before a query shows what it did read.
+-- DuckDB: how much of the newest run a query for user 42 has to read: files, row groups and megabytes in all, and those
+-- whose statistics of user_id include that user. EXPLAIN ANALYZE before a query shows what it did read.
 WITH row_groups AS (
     SELECT file_name, row_group_id, sum(total_compressed_size) / 1e6 AS mb,
         max(path_in_schema = 'user_id' AND 42 BETWEEN TRY_CAST(stats_min_value AS BIGINT)

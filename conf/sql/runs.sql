@@ -1,4 +1,4 @@
--- What each run did, from its run.json (DuckDB and Spark SQL only: a metastore has no table `runs`).
+-- The main figures of each run, from its run.json (DuckDB and Spark SQL only: a metastore has no table `runs`).
 SELECT
     run_date, model_version, rank_by, users, rows_rejected, movies AS movies_in_the_catalogue,
     recommendations.distinct_movies AS movies_recommended,

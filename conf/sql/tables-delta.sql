@@ -1,12 +1,12 @@
--- An --output that is a URI holds Delta tables. First give them their names, each engine in its way, here of
--- s3://lake/tables; likewise predicted_ratings, rejects and users:
+-- An --output that is a URI holds Delta tables. First name them, in the way of your engine; here for s3://lake/tables.
+-- Do the same for predicted_ratings, rejects and users:
 --   DuckDB   CREATE VIEW recommendations AS SELECT * FROM delta_scan('s3://lake/tables/recommendations')
 --   DuckDB in Python, without its extension:
 --            table = deltalake.DeltaTable("s3://lake/tables/recommendations")
 --            connection.register("recommendations", table.to_pyarrow_dataset())
 --   Spark    CREATE TABLE recommendations USING delta LOCATION 's3a://lake/tables/recommendations'
 --   Trino    CALL delta.system.register_table('recmodel', 'recommendations', 's3://lake/tables/recommendations')
--- Then these show the newest run alone, in every engine.
+-- Then these views show the newest run alone, in every engine.
 CREATE OR REPLACE VIEW latest_recommendations AS
 SELECT * FROM recommendations WHERE run_date = (SELECT max(run_date) FROM recommendations);
 CREATE OR REPLACE VIEW latest_predicted_ratings AS

@@ -1,5 +1,5 @@
--- DuckDB: the published tables as views, which always show what is published. Started elsewhere than in the project's
--- folder, or with another --output, put its path for var/output.
+-- DuckDB: the published tables as views, which always show what is published. Replace var/output by the path of your
+-- --output, unless it is the default and DuckDB runs in the project's folder.
 CREATE OR REPLACE VIEW recommendations AS
 SELECT * FROM read_parquet('var/output/recommendations/*/*.parquet', hive_partitioning = true, union_by_name = true);
 CREATE OR REPLACE VIEW predicted_ratings AS

@@ -1,5 +1,5 @@
--- Spark SQL 4: the published tables as views of a session, which always show what is published. Started elsewhere than
--- in the project's folder, or with another --output, put its path for var/output.
+-- Spark SQL 4: the published tables as views of a session, which always show what is published. Replace var/output by
+-- the path of your --output, unless it is the default and Spark runs in the project's folder.
 CREATE OR REPLACE TEMPORARY VIEW recommendations AS
 SELECT * FROM parquet.`var/output/recommendations` WITH (mergeSchema = 'true');
 CREATE OR REPLACE TEMPORARY VIEW predicted_ratings AS

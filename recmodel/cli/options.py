@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from pathlib import Path
+from datetime import date, datetime
 from typing import Any
 
 import click
 
 from recmodel import storage
-from recmodel.settings import SAMPLE
+from recmodel.settings import absolute_data
 
 CONTEXT = {"max_content_width": 100, "help_option_names": ["-h", "--help"]}
 
 
 def _data(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
-    return None if value is None else of_data(value)
+    return None if value is None else absolute_data(value)
 
 
 def path(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
-    """Click callback: a path from where the command is typed, not from where it runs."""
-    return None if value is None else absolute(value)
+    """Make a path absolute from where the command is typed, not from where it runs (a click callback)."""
+    return None if value is None else storage.absolute(value)
 
 
 _SPARK_SWITCHES = ("--supervise", "--verbose")
@@ -35,7 +34,7 @@ _FOR_SPARK = "flags of spark-submit"  # a key of click's context
 
 
 def spark(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds all flags of spark-submit to a command, which does not get them itself; see `for_spark`."""
+    """Add all flags of spark-submit to a command, which does not get them itself; see `for_spark`."""
 
     def keep(context: click.Context, flag: click.Parameter, value: tuple[str, ...] | bool) -> None:
         given = [flag.opts[0]] if value is True else [part for one in value or () for part in (flag.opts[0], one)]
@@ -52,18 +51,8 @@ def spark(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def for_spark() -> list[str]:
-    """The flags of spark-submit that the command under way was given, each followed by its value."""
+    """Return the flags of spark-submit that were given to the running command, each followed by its value."""
     return list(click.get_current_context().meta.get(_FOR_SPARK, ()))
-
-
-def absolute(given: str) -> str:
-    """A path from the root, or an address as it is."""
-    return given if storage.is_uri(given) else os.path.abspath(Path(given).expanduser())
-
-
-def of_data(given: str) -> str:
-    """What `--data` takes: the word for the sample, or as `absolute`."""
-    return given if given == SAMPLE else absolute(given)
 
 
 data = click.option(
@@ -75,8 +64,13 @@ data = click.option(
 models = click.option("--models", metavar="DIR", callback=path, help="Where model versions live: a path or a URI.")
 model_version = click.option("--model-version", metavar="V", help="A version other than CURRENT.")
 dry_run = click.option(
-    "--dry-run", is_flag=True, help="Check everything that can be checked beforehand and say what would happen."
+    "--dry-run", is_flag=True, help="Check everything that can be checked beforehand, and print what would happen."
 )
 output = click.option(
     "--output", metavar="DIR", callback=path, help="Where the tables are published: a path, or a URI (as Delta tables)."
 )
+
+
+def day(value: datetime | date | None) -> date | None:
+    """Return the date of a flag of type `click.DateTime`."""
+    return value.date() if isinstance(value, datetime) else value

@@ -1,83 +1,43 @@
-"""Input: the tables of a MovieLens directory.
+"""MovieLens: the tables of a MovieLens directory.
 
-Takes `ratings`, `movies` and optionally `links`, as `.csv` or `.parquet`; gives Arrow tables of `columns.RATINGS` and
-`columns.CATALOGUE`, and keeps every refused row. `reading` reads the files.
+Takes `ratings`, `movies` and optionally `links`, as `.csv` or `.parquet`, and returns Arrow data of `schemas.RATINGS`
+and `schemas.CATALOGUE`. `reading` reads the files, and `validation` keeps the rejected rows.
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset
 import pyarrow.parquet
 
 from recmodel import schemas as c
 from recmodel import storage
-from recmodel.data import catalogue as lookup
-from recmodel.data.reading import Checked, check
+from recmodel.arrays import locate
+from recmodel.data import duplicates
+from recmodel.data.reading import check, parquet_rows
 from recmodel.data.sample import sample_dir
+from recmodel.data.validation import Validation
 from recmodel.errors import InputRejected
 from recmodel.settings import SAMPLE, Input
 
-_MOST_REJECTS = 1_000_000  # kept in memory; a file with more is no use whatever its size
 _DAY = 86_400  # seconds
 _TABLES, _ENDINGS = ("ratings", "movies", "links"), (".csv", ".parquet")
 
 
-@dataclass
-class Intake:
-    """Counts what is read and keeps what is refused, over all files of a run."""
-
-    limits: Input
-    rows: dict[str, int] = field(default_factory=dict)  # by file
-    used: dict[str, int] = field(default_factory=dict)
-    rejects: list[pa.RecordBatch] = field(default_factory=list)
-
-    def accept(self, path: Path, blocks: Iterable[Checked]) -> Iterator[pa.RecordBatch]:
-        """The usable rows of the blocks of one file.
-
-        Raises:
-            InputRejected: after the last block, if a greater share of the rows was refused than the settings
-                allow; names file, column, row and value of the first.
-        """
-        refused: list[pa.RecordBatch] = []
-        total = count = 0
-        for block in blocks:
-            total += block.rows_in
-            count += block.rejected.num_rows
-            if block.rejected.num_rows:
-                refused.append(block.rejected)
-            if count > _MOST_REJECTS:
-                break
-            yield block.accepted
-        self.rows[path.name] = self.rows.get(path.name, 0) + total  # files of several folders may have one name
-        self.used[path.name] = self.used.get(path.name, 0) + total - count
-        self.rejects += refused
-        if count > min(_MOST_REJECTS, self.limits.max_rejected_share * total):
-            first = refused[0].slice(0, 1).to_pylist()[0]
-            raise InputRejected(
-                f"{path}, row {first['row']}, column {first['column']}: {first['value']!r} {first['reason']} "
-                f"({count:,} of {total:,} rows refused, {self.limits.max_rejected_share:.2%} allowed); "
-                "correct the file or raise input.max_rejected_share"
-            )
-
-    def rejected(self) -> pa.Table:
-        """Every refused row so far (`columns.REJECTS`)."""
-        return pa.Table.from_batches(self.rejects, schema=c.REJECTS)
-
-
 def data_dir(data: str, sample_cache: str) -> Path:
-    """The directory that `--data` means: the built-in sample for the word `sample`, a local copy for a URI.
+    """Return the directory that `--data` means: the built-in sample for the word `sample`, a local copy for a URI.
 
     Raises:
-        InputRejected: there is no such directory.
+        InputRejected: the directory does not exist.
         UsageRejected: the sample's package is not installed, or no file system is known for the URI.
     """
     if storage.is_uri(data):
@@ -94,13 +54,13 @@ def data_dir(data: str, sample_cache: str) -> Path:
     return folder
 
 
-def read_catalogue(folder: Path, intake: Intake) -> pa.Table:
-    """All movies of `folder` (`columns.CATALOGUE`), ascending by movie_id, one row a movie.
+def read_catalogue(folder: Path, validation: Validation) -> pa.Table:
+    """Read all movies of `folder` (`schemas.CATALOGUE`), ascending by movie_id, one row per movie.
 
-    External ids come from `links` where that file exists and are null elsewhere.
+    External ids come from `links`; they are null where that file or the movie's row in it is missing.
 
     Raises:
-        InputRejected: see `Intake.accept` and `find`.
+        InputRejected: see `Validation.accept` and `find`.
     """
     seen: set[int] = set()
 
@@ -116,12 +76,12 @@ def read_catalogue(folder: Path, intake: Intake) -> pa.Table:
 
     path = find(folder, "movies")
     blocks = check(path, c.MOVIES, [has_title, first_of_its_id])
-    movies = pa.Table.from_batches(intake.accept(path, blocks), schema=c.MOVIES)
+    movies = pa.Table.from_batches(validation.accept(path, blocks), schema=c.MOVIES)
     links_path = find_optional(folder, "links")
     if links_path is None:
         links = c.LINKS.empty_table()
     else:
-        links = pa.Table.from_batches(intake.accept(links_path, check(links_path, c.LINKS, [])), schema=c.LINKS)
+        links = pa.Table.from_batches(validation.accept(links_path, check(links_path, c.LINKS, [])), schema=c.LINKS)
         links = links.group_by(c.MOVIE_ID, use_threads=False).aggregate([(c.IMDB_ID, "first"), (c.TMDB_ID, "first")])
         links = links.rename_columns([c.MOVIE_ID, c.IMDB_ID, c.TMDB_ID])
     if not movies.num_rows:
@@ -131,15 +91,16 @@ def read_catalogue(folder: Path, intake: Intake) -> pa.Table:
     return joined.set_column(joined.schema.get_field_index(c.IMDB_ID), c.IMDB_ID, imdb_id).cast(c.CATALOGUE)
 
 
-def stream_ratings(folder: Path, catalogue: pa.Table, intake: Intake) -> Iterator[pa.RecordBatch]:
-    """The usable ratings of `folder` (`columns.RATINGS`), in file order, block by block.
+def stream_ratings(folder: Path, catalogue: pa.Table, validation: Validation) -> Iterator[pa.RecordBatch]:
+    """Yield the usable ratings of `folder` (`schemas.RATINGS`) block by block, in the order of the file.
+
+    Ratings outside the scale, from the future, or of a movie that the catalogue lacks are rejected.
 
     Raises:
-        InputRejected: see `Intake.accept` and `find`; a rating is refused outside the scale, from the future, or for
-            a movie that the catalogue lacks.
+        InputRejected: see `Validation.accept` and `find`.
     """
     tomorrow = int(time.time()) + _DAY  # clocks and time zones differ
-    low, high = intake.limits.rating_min, intake.limits.rating_max
+    low, high = validation.limits.rating_min, validation.limits.rating_max
     movie_ids = catalogue.column(c.MOVIE_ID).combine_chunks()
 
     def on_the_scale(batch: pa.RecordBatch) -> tuple[str, str, pa.BooleanArray]:
@@ -148,107 +109,169 @@ def stream_ratings(folder: Path, catalogue: pa.Table, intake: Intake) -> Iterato
         return c.RATING, f"is outside the rating scale {low:g} to {high:g}", pc.invert(on_scale)
 
     def in_the_catalogue(batch: pa.RecordBatch) -> tuple[str, str, pa.BooleanArray]:
-        known = pc.is_in(batch.column(c.MOVIE_ID), value_set=movie_ids)
-        return c.MOVIE_ID, "is not in the file of movies", pc.invert(known)
+        in_catalogue = pc.is_in(batch.column(c.MOVIE_ID), value_set=movie_ids)
+        return c.MOVIE_ID, "is not in the file of movies", pc.invert(in_catalogue)
 
     def in_the_past(batch: pa.RecordBatch) -> tuple[str, str, pa.BooleanArray]:
         late = pc.greater(batch.column(c.TIMESTAMP), tomorrow)
         return c.TIMESTAMP, "lies in the future, as seconds since 1970", late
 
     path = find(folder, "ratings")
-    return intake.accept(path, check(path, c.RATINGS, [on_the_scale, in_the_catalogue, in_the_past]))
+    return validation.accept(path, check(path, c.RATINGS, [on_the_scale, in_the_catalogue, in_the_past]))
 
 
-def count_ratings(folder: Path) -> int:
-    """How many rows the file of ratings has, without reading what is in them."""
-    path = find(folder, "ratings")
-    if path.suffix == ".parquet":
-        return pyarrow.dataset.dataset(path, format="parquet").count_rows()
-    with path.open("rb") as file:
-        return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 22), b"")) - 1
+def read_ratings(folder: Path, catalogue: pa.Table, validation: Validation) -> pa.Table:
+    """Read all usable ratings of `folder` into memory, 28 bytes per row. See `stream_ratings`."""
+    return pa.Table.from_batches(stream_ratings(folder, catalogue, validation), schema=c.RATINGS)
 
 
-def read_ratings(folder: Path, catalogue: pa.Table, intake: Intake) -> pa.Table:
-    """All usable ratings of `folder` in memory, 28 bytes a row. See `stream_ratings`."""
-    return pa.Table.from_batches(stream_ratings(folder, catalogue, intake), schema=c.RATINGS)
-
-
-def read(place: str, sample_cache: str, limits: Input) -> tuple[pa.Table, pa.Table, Intake]:
-    """(`columns.CATALOGUE`, `columns.RATINGS`, what was refused) of the directory that `--data` means.
+def read(folder: Path, limits: Input) -> tuple[pa.Table, pa.Table, Validation]:
+    """Read (`schemas.CATALOGUE`, `schemas.RATINGS`) of a directory into memory, and what was rejected.
 
     Raises:
-        InputRejected, UsageRejected: see `data_dir`, `read_catalogue` and `read_ratings`.
+        InputRejected: see `read_catalogue` and `read_ratings`.
     """
-    intake = Intake(limits)
-    folder = data_dir(place, sample_cache)
-    catalogue = read_catalogue(folder, intake)
-    return catalogue, read_ratings(folder, catalogue, intake), intake
+    validation = Validation(limits)
+    catalogue = read_catalogue(folder, validation)
+    return catalogue, read_ratings(folder, catalogue, validation), validation
 
 
 def history_of(user_id: int, batches: Iterable[pa.RecordBatch]) -> tuple[np.ndarray, np.ndarray]:
-    """The movie ids a user has rated and their latest ratings, from batches of `columns.RATINGS`."""
-    mine = [batch.filter(pc.equal(batch.column(c.USER_ID), user_id)) for batch in batches]
-    rated = pa.Table.from_batches(mine, schema=c.RATINGS).sort_by([(c.TIMESTAMP, "ascending"), (c.RATING, "ascending")])
-    latest = dict(zip(rated.column(c.MOVIE_ID).to_pylist(), rated.column(c.RATING).to_pylist(), strict=True))
-    return np.array([*latest], np.int64), np.array([*latest.values()], np.float32)
+    """Return the movies that a user has rated ([R] int64 ids) and the ratings that count ([R] float32).
+
+    Args:
+        batches: `schemas.RATINGS` of all users.
+    """
+    of_user = [batch.filter(pc.equal(batch.column(c.USER_ID), user_id)) for batch in batches]
+    rated = duplicates.latest(pa.Table.from_batches(of_user, schema=c.RATINGS))
+    return rated[c.MOVIE_ID], rated[c.RATING]
+
+
+class RatingsSize(NamedTuple):
+    """The size of the file, or folder of Parquet files, that holds the ratings."""
+
+    file: str  # its name
+    bytes: int
+    rows: int | None  # None for CSV, which would have to be read
+
+
+def ratings_size(folder: Path) -> RatingsSize:
+    """Return the size of the ratings of `folder`, from directory entries and Parquet footers alone.
+
+    Raises:
+        InputRejected: see `find`; or a Parquet file is damaged.
+    """
+    path = find(folder, "ratings")
+    return RatingsSize(
+        path.name, sum(size for _, size, _ in identity(path)), parquet_rows(path) if path.suffix == ".parquet" else None
+    )
+
+
+def count_ratings(folder: Path) -> int:
+    """Count the rows of the ratings of `folder`: a CSV file's lines are counted, but not parsed."""
+    size = ratings_size(folder)
+    if size.rows is not None:
+        return size.rows
+    with find(folder, "ratings").open("rb") as file:
+        return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 22), b"")) - 1
+
+
+def estimate_ratings(folder: Path, seen_rows: int, seen_file: str | None, seen_bytes: int | None) -> int:
+    """Estimate how many ratings `folder` has, from an earlier look at it and without reading a CSV file again.
+
+    The number is exact for Parquet, and `seen_rows` for a CSV file that still has the size it had.
+
+    Args:
+        seen_rows, seen_file, seen_bytes: what the earlier look found; see `RatingsSize`. None: not known, or the
+            file has another name now; then lines are counted.
+    """
+    size = ratings_size(folder)
+    if size.rows is None and size.file == seen_file and seen_bytes:
+        return seen_rows * size.bytes // seen_bytes
+    return count_ratings(folder)
+
+
+def identity(path: Path) -> list[tuple[str, int, int]]:
+    """Return (relative name, size, mtime in ns) of a file, or of every file of a folder, in ascending order.
+
+    This decides whether an interrupted run may go on, as it decides for make and rsync what is up to date. A checksum
+    of the content would cost another pass over all ratings.
+    """
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    stats = [(file.relative_to(path.parent).as_posix(), file.stat()) for file in files]
+    return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
 
 
 @dataclass
 class StagedRatings:
-    """What is known of ratings once they have been written. M movies, in the order of the ids given."""
+    """Counts of ratings that have been staged. M movies: those of the directory's own catalogue."""
 
-    counts: np.ndarray  # [M] float64: number of ratings of each movie
+    movie_ids: np.ndarray  # [M] int64, ascending
+    counts: np.ndarray  # [M] int64: number of ratings of each movie
     sums: np.ndarray  # [M] float64: their sum
-    may_repeat: bool  # False where they ascend strictly by user and movie, so that no pair of these comes twice
+    half_stars: Counter[int]  # number of ratings by twice their value, rounded: 7 stands for 3.5 stars
+    may_repeat: bool = False  # False if they ascend strictly by user and movie, so that there are no duplicates
+
+    def of_movies(self, movie_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return counts and sums, both [N] float64, of other movies, such as a model's; 0 for those without ratings."""
+        row, present = locate(self.movie_ids, movie_ids)
+        return np.where(present, self.counts[row], 0.0), np.where(present, self.sums[row], 0.0)
 
 
 def stage_ratings(
     batches: Iterable[pa.RecordBatch], sink: Path | pa.NativeFile, movie_ids: np.ndarray
 ) -> StagedRatings:
-    """Writes ratings to one Parquet file for Spark to read, and counts them by movie on the way.
+    """Write ratings to one Parquet file for Spark to read, and count them in the same pass.
 
-    Memory depends on the movies, not on the ratings.
+    Memory depends on the number of movies, not on that of ratings.
 
     Args:
-        movie_ids: [M] int64, ascending. Ratings of other movies are written but not counted.
+        batches: `schemas.RATINGS`.
+        movie_ids: [M] int64, ascending: every movie that can be rated.
 
     Raises:
         InputRejected: there is not one rating.
     """
-    staged = StagedRatings(np.zeros(len(movie_ids)), np.zeros(len(movie_ids)), may_repeat=False)
-    written = 0
-    last: np.ndarray = np.empty((2, 0), np.int64)  # user and movie of the last row so far
+    counts, sums = np.zeros(len(movie_ids), np.int64), np.zeros(len(movie_ids))
+    staged = StagedRatings(movie_ids, counts, sums, Counter())
+    last_pair: np.ndarray = np.empty((2, 0), np.int64)  # user and movie of the last row so far
     with pyarrow.parquet.ParquetWriter(sink, c.RATINGS) as writer:
         for batch in batches:
             writer.write_batch(batch)
-            movie_id = batch.column(c.MOVIE_ID).to_numpy()
-            pairs = np.concatenate([last, [batch.column(c.USER_ID).to_numpy(), movie_id]], axis=1)
+            user_id, movie_id, rating = (batch.column(name).to_numpy() for name in (c.USER_ID, c.MOVIE_ID, c.RATING))
+            pairs = np.concatenate([last_pair, [user_id, movie_id]], axis=1)
             (user, movie), (next_user, next_movie) = pairs[:, :-1], pairs[:, 1:]
             ascends = (next_user > user) | ((next_user == user) & (next_movie > movie))
             staged.may_repeat |= not ascends.all()
-            last = pairs[:, -1:]
-            row, known = lookup.rows(movie_ids, movie_id)
-            staged.counts += np.bincount(row[known], minlength=len(movie_ids))
-            staged.sums += np.bincount(row[known], batch.column(c.RATING).to_numpy()[known], len(movie_ids))
-            written += batch.num_rows
-    if not written:
+            last_pair = pairs[:, -1:]
+            row = np.searchsorted(movie_ids, movie_id)
+            counts += np.bincount(row, minlength=len(movie_ids))
+            sums += np.bincount(row, rating, len(movie_ids))
+            staged.half_stars.update(half_stars(rating))
+    if not counts.any():
         raise InputRejected("the file of ratings holds none that can be used; export it again")
     return staged
 
 
-def read_ids(path: Path, schema: pa.Schema, intake: Intake) -> pa.Table:
-    """The rows of a CSV or Parquet file of ids (`columns.USERS` or `columns.PAIRS`), each once, ascending.
+def half_stars(rating: np.ndarray) -> dict[int, int]:
+    """Count ratings by twice their value, rounded."""
+    pairs = pc.value_counts(pa.array(np.rint(rating * 2).astype(np.int64)))
+    return dict(zip(pairs.field("values").to_pylist(), pairs.field("counts").to_pylist(), strict=True))
+
+
+def read_ids(path: Path, schema: pa.Schema, validation: Validation) -> pa.Table:
+    """Read a CSV or Parquet file of ids (`schemas.USERS` or `schemas.PAIRS`): distinct rows, ascending.
 
     Raises:
-        InputRejected: see `Intake.accept` and `find_ids`.
+        InputRejected: see `Validation.accept` and `find_ids`.
     """
     blocks = check(find_ids(path, schema), schema, [])
-    rows = pa.Table.from_batches(intake.accept(path, blocks), schema=schema)
+    rows = pa.Table.from_batches(validation.accept(path, blocks), schema=schema)
     return rows.group_by(schema.names).aggregate([]).sort_by([(name, "ascending") for name in schema.names])
 
 
 def find_ids(path: Path, schema: pa.Schema) -> Path:
-    """That path; InputRejected if nothing is there."""
+    """Return the path of a file of ids; raise InputRejected if nothing is there."""
     if not path.exists():
         wanted = {
             c.USERS: "--users takes a CSV or Parquet file with a column userId",
@@ -259,7 +282,7 @@ def find_ids(path: Path, schema: pa.Schema) -> Path:
 
 
 def fingerprint(ratings: pa.Table, catalogue: pa.Table) -> str:
-    """sha256 of the values read, the same for a CSV file and a Parquet file of the same rows."""
+    """Return the sha256 of the values read, which is the same for a CSV and a Parquet file of the same rows."""
     digest = hashlib.sha256()
     for column in (*ratings.columns, *catalogue.columns):
         if pa.types.is_string(column.type):
@@ -271,7 +294,7 @@ def fingerprint(ratings: pa.Table, catalogue: pa.Table) -> str:
 
 
 def find(folder: Path, table: str) -> Path:
-    """The file (or the folder of Parquet files) that holds `table`.
+    """Return the file (or the folder of Parquet files) that holds `table`.
 
     Raises:
         InputRejected: it is missing.
@@ -283,6 +306,6 @@ def find(folder: Path, table: str) -> Path:
 
 
 def find_optional(folder: Path, table: str) -> Path | None:
-    """Like `find`, but None where the table is missing."""
+    """Return the same as `find`, but None if the table is missing."""
     candidates = (folder / f"{table}{ending}" for ending in _ENDINGS)
     return next((path for path in candidates if path.exists()), None)

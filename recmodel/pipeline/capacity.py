@@ -1,14 +1,14 @@
-"""Capacity: what a nightly run takes for so many users on so many cores, from rates measured on this machine.
+"""Capacity: what a nightly run takes for any number of users and cores, from rates measured on this machine.
 
-Takes real ratings and a model version; gives `Rates`, and from those a `Forecast`. The rates come from two whole runs
-of `recmodel score` on users like the real ones, few and more, each in processes of its own. A stage of a run is a line:
+The rates come from two whole runs of `recmodel score` on users like the real ones, few and more, each in processes of
+its own. A stage of a run is a line:
 
     seconds = fixed + per_user × users × (1, or cores measured / cores, where Spark does the work)
     core hours = cores × the sum of all seconds / 3600
     cost = core hours × price
     memory = driver Python + driver JVM + a worker for each core + the JVM of each executor; see `resources`
     broadcast = the packed model, to each executor once
-    Parquet = bytes measured a user × users
+    Parquet = bytes measured per user × users
 
 The cores are taken to be like those here, and to share the work evenly. A catalogue of another size is made of noisy
 copies of the model's movies, which are as long and as clustered as training made them.
@@ -23,32 +23,38 @@ import sys
 import tempfile
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
+from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recmodel import schemas as c
-from recmodel import settings
+from recmodel.data import movielens
+from recmodel.data.validation import Validation
 from recmodel.errors import ScoringFailed, UsageRejected
-from recmodel.models import versions
+from recmodel.models import presets, versions
+from recmodel.records import Metrics, RunRecord
+from recmodel.settings import Settings
+from recmodel.spark import resources
+from recmodel.tables.output import open_output
 
 if TYPE_CHECKING:
-    from recmodel.models.history.model import HistoryWeights
+    from recmodel.models.history.weights import HistoryWeights
 
 # What the driver does alone; every other stage is Spark's.
-ALONE = {"check the model", "read and check the input", "start Spark", "publish"}
-RATINGS = 1_000_000  # about so many real ones: of them the users to measure with are made
-FEW, MORE = 1_000, 80_000  # users of the two runs: the line through them carries their noise as far as it is drawn
-NOISE = 0.3  # of a copied vector, beside its length
+DRIVER_STAGES = {"check the model", "read and check the input", "start Spark", "publish"}
+RATINGS = 1_000_000  # about this many real ones are copied to make the users to measure with
+FEW, MORE = 1_000, 80_000  # users of the two runs; far apart, as a line through both extends their noise
+NOISE = 0.3  # of a copied vector, relative to its length
 _DAY = "2000-01-01"
 
 
 @dataclass(frozen=True)
 class Rates:
-    """What two runs told of this machine, this model and these settings."""
+    """What two runs measured of this machine, this model and these settings."""
 
     fixed: dict[str, float]  # seconds of each stage, however many users
     per_user: dict[str, float]  # seconds of each stage, on `cores` cores where Spark does the work
@@ -66,28 +72,32 @@ class Rates:
 
 @dataclass(frozen=True)
 class Forecast:
-    """Of one run."""
+    """What one run would take."""
 
     seconds: dict[str, float]  # by stage
     core_hours: float
     parquet_bytes: float
     broadcast_bytes: int
     memory_mib: dict[str, float]  # by kind of process, all of them together
+    planned_worker_bytes: int  # what a Python worker is planned with; see `resources`
+    driver_stages: frozenset[str] = frozenset(DRIVER_STAGES)
 
     @property
     def total_seconds(self) -> float:
+        """The seconds of all stages."""
         return sum(self.seconds.values())
 
 
-def forecast(rates: Rates, users: int, cores: int, cores_of_executor: int = 0) -> Forecast:
-    """What a run for so many users takes on so many cores.
+def forecast(rates: Rates, users: int, cores: int, cores_of_executor: int = 0, block_mib: int = 64) -> Forecast:
+    """Return what a run for that many users takes on that many cores.
 
     Args:
         cores_of_executor: 0: one machine, whose driver is the only JVM.
+        block_mib: see `scoring.block_mib` in the settings.
     """
     faster = rates.cores / cores
     seconds = {
-        stage: rates.fixed[stage] + rate * users * (1 if stage in ALONE else faster)
+        stage: rates.fixed[stage] + rate * users * (1 if stage in DRIVER_STAGES else faster)
         for stage, rate in rates.per_user.items()
     }
     executors = -(-cores // cores_of_executor) if cores_of_executor else 0
@@ -102,60 +112,75 @@ def forecast(rates: Rates, users: int, cores: int, cores_of_executor: int = 0) -
             f"{cores} workers": cores * rates.worker_mib,
             **({f"{executors} executor JVMs": executors * rates.driver_jvm_mib} if executors else {}),
         },
+        planned_worker_bytes=resources.needs(rates.model_bytes, rates.movies, block_mib << 20).worker,
     )
 
 
-def lines(few: dict[str, Any], more: dict[str, Any]) -> tuple[dict[str, float], dict[str, float]]:
-    """(fixed, per user) of each stage, through the `seconds` of two run.json; neither is below 0."""
+def lines(few: RunRecord, more: RunRecord) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the seconds of each stage, fixed and per user, as a line through two runs; neither is below 0."""
     fixed, per_user = {}, {}
-    for stage, seconds in more["seconds"].items():
-        slope = max(0.0, (seconds - few["seconds"][stage]) / (more["users"] - few["users"]))
+    for stage, seconds in more.seconds.items():
+        slope = max(0.0, (seconds - few.seconds[stage]) / (more.users - few.users))
         per_user[stage] = slope
-        fixed[stage] = max(0.0, seconds - slope * more["users"])
+        fixed[stage] = max(0.0, seconds - slope * more.users)
     return fixed, per_user
 
 
 # -- measuring ---------------------------------------------------------------------------------------------------------
 
 
-def measure(chosen: settings.Settings, ratings: pa.Table, version: versions.ModelVersion, movies: int) -> Rates:
-    """Scores a few users and then more of them, as `recmodel score` does, on all cores of this machine.
+def measure(settings: Settings, model_version: str | None = None, movies: int | None = None) -> Rates:
+    """Score a few users and then more of them, as `recmodel score` does, on all cores of this machine.
 
     Args:
-        ratings: `columns.RATINGS` of real users, who are repeated.
-        movies: of the catalogue to score; a number other than the model's is for the default architecture only.
+        model_version: None: the current one.
+        movies: of the catalogue to score; None: the model's own. Another number is for the architecture history only.
 
     Raises:
         UsageRejected: the model's catalogue cannot be made larger or smaller.
         ScoringFailed: a run failed.
     """
+    version = versions.open_version(settings.paths.models, model_version)
+    folder = movielens.data_dir(settings.paths.data, settings.paths.sample)
+    validation = Validation(settings.input)
+    catalogue = movielens.read_catalogue(folder, validation).select([c.MOVIE_ID])
+    known = version.catalogue().select([c.MOVIE_ID])
+    batches = movielens.stream_ratings(folder, catalogue, validation)
+    ratings = some_users(batches, movielens.count_ratings(folder), RATINGS)
+    ratings = ratings.join(known, c.MOVIE_ID, join_type="left semi")
+    return measure_with(settings, ratings, version, movies or known.num_rows)
+
+
+def measure_with(settings: Settings, ratings: pa.Table, version: versions.ModelVersion, movies: int) -> Rates:
+    """Measure with copies of the users of `ratings` (`schemas.RATINGS`); see `measure`."""
     cores = len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory(prefix="recmodel-capacity-") as scratch:
         folder = Path(scratch)
         ids = _prepare_model(folder / "models", version, movies)
+        real_ids = version.catalogue().column(c.MOVIE_ID).to_numpy()
         runs = []
         for users in (FEW, MORE):
             data = folder / f"{users}-users"
-            rated = _write_users(data, ratings, version.catalogue().column(c.MOVIE_ID).to_numpy(), ids, users)
-            runs.append(_run(folder, data, cores, chosen.scoring.top_n))
+            copied = _write_users(data, ratings, real_ids, ids, users)
+            runs.append(_run(folder, data, cores, settings.scoring.top_n))
         few, more = runs
         written = (folder / f"output-{MORE}-users").glob(f"[a-z]*/run_date={_DAY}/*.parquet")
         size = sum(path.stat().st_size for path in written)
         packed = versions.open_version(str(folder / "models")).saved_model
         model = sum(path.stat().st_size for path in packed.rglob("*") if path.is_file())
     fixed, per_user = lines(few, more)
-    peak = more["peak_mib"]
+    peak = more.peak_mib
     return Rates(
-        fixed=fixed, per_user=per_user, cores=cores, movies=movies, ratings_per_user=rated / MORE,
-        top_n=chosen.scoring.top_n, rank_by=more["rank_by"], model_bytes=model, parquet_bytes_per_user=size / MORE,
+        fixed=fixed, per_user=per_user, cores=cores, movies=movies, ratings_per_user=copied / MORE,
+        top_n=settings.scoring.top_n, rank_by=more.rank_by, model_bytes=model, parquet_bytes_per_user=size / MORE,
         driver_python_mib=peak["driver_python"], driver_jvm_mib=peak["driver_jvm"], worker_mib=peak["largest_worker"],
     )  # fmt: skip
 
 
 def some_users(batches: Iterable[pa.RecordBatch], rows: int, most: int) -> pa.Table:
-    """All ratings of some users from all over the input (`columns.RATINGS`), about `most` of `rows` ratings.
+    """Return all ratings of some users from all over the input (`schemas.RATINGS`), about `most` of `rows` ratings.
 
-    The first users of a file may rate more, or less, than the others. Who is taken follows from a hash of user_id
+    The first users of a file may rate more, or less, than the others, so users are chosen by a hash of user_id
     (Fibonacci's: Knuth, "The Art of Computer Programming" 3, 6.4).
     """
     share = max(1, -(-rows // most))
@@ -167,7 +192,7 @@ def some_users(batches: Iterable[pa.RecordBatch], rows: int, most: int) -> pa.Ta
 
 
 def copies(vectors: np.ndarray, count: int, random: np.random.Generator) -> np.ndarray:
-    """[count, d] noisy copies of the vectors, in turns."""
+    """Return [count, d] noisy copies of the vectors, in turns."""
     of = np.arange(count) % len(vectors)
     noise = random.standard_normal((count, vectors.shape[1]), np.float32) / np.sqrt(vectors.shape[1])
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -175,7 +200,7 @@ def copies(vectors: np.ndarray, count: int, random: np.random.Generator) -> np.n
 
 
 def enlarged(weights: HistoryWeights, movies: int, seed: int = 0) -> HistoryWeights:
-    """The model with `movies` movies, noisy copies in turns, whose ids are 0, 1, 2, …"""
+    """Return the model with `movies` movies, noisy copies in turns, whose ids are 0, 1, 2, …"""
     random = np.random.default_rng(seed)
     return replace(
         weights,
@@ -188,7 +213,7 @@ def enlarged(weights: HistoryWeights, movies: int, seed: int = 0) -> HistoryWeig
 
 
 def _prepare_model(models: Path, version: versions.ModelVersion, movies: int) -> np.ndarray:
-    """Makes the version, or one with so many movies, CURRENT of `models`; gives the ids of its movies."""
+    """Make the version, or a copy with that many movies, CURRENT of `models`; return the ids of its movies."""
     own = version.catalogue()
     if movies == own.num_rows:
         models.mkdir()
@@ -196,58 +221,39 @@ def _prepare_model(models: Path, version: versions.ModelVersion, movies: int) ->
         (models / "CURRENT").write_text(f"{version.name}\n")
         return own.column(c.MOVIE_ID).to_numpy()
     from recmodel.models import saved_model
+    from recmodel.models.history.towers import Towers, read_weights
 
-    weights = enlarged(_weights(version), movies)
+    try:
+        weights = enlarged(read_weights(version.saved_model), movies)
+    except ValueError:
+        raise UsageRejected(
+            f"model {version.name} is of an architecture whose catalogue is fixed; leave out --movies"
+        ) from None
     catalogue = pa.table({
         c.MOVIE_ID: weights.movie_ids, c.TITLE: pa.array(np.resize(own.column(c.TITLE).to_numpy(), movies)),
         c.GENRES: [""] * movies, c.IMDB_ID: pa.nulls(movies), c.TMDB_ID: pa.nulls(movies),
     }).cast(c.CATALOGUE)  # fmt: skip
     with tempfile.TemporaryDirectory() as scratch:
-        saved_model.save(weights, Path(scratch) / "saved_model")
+        saved_model.save(Towers(weights), Path(scratch) / "saved_model")
         made = versions.write_version(
-            str(models), Path(scratch) / "saved_model", catalogue=catalogue, metrics={},
-            preset_name=version.manifest["preset"], preset=settings.preset(version.manifest["preset"]), training={},
+            str(models), Path(scratch) / "saved_model", catalogue=catalogue, metrics=Metrics(),
+            preset_name=version.manifest.preset, preset=presets.load(version.manifest.preset), training={},
             data_fingerprint="",
         )  # fmt: skip
     versions.promote(str(models), made.name)
     return weights.movie_ids
 
 
-def _weights(version: versions.ModelVersion) -> HistoryWeights:
-    """The arrays in a SavedModel of the default architecture; what only shifts its numbers is made up.
-
-    Raises:
-        UsageRejected: it is of another architecture.
-    """
-    from recmodel.tf import tf
-
-    stored = tf.train.load_checkpoint(str(version.saved_model / "variables" / "variables"))
-
-    def array(name: str) -> np.ndarray:
-        return stored.get_tensor(f"{name}/.ATTRIBUTES/VARIABLE_VALUE")
-
-    if not stored.has_tensor("_towers/seen_vectors/.ATTRIBUTES/VARIABLE_VALUE"):
-        raise UsageRejected(f"model {version.name} is of an architecture whose catalogue is fixed; leave out --movies")
-    from recmodel.models.history.model import HistoryWeights
-
-    return HistoryWeights(
-        movie_ids=array("_movies/ids"), seen_vectors=array("_towers/seen_vectors"),
-        average_seen=array("_towers/_prior"), movie_vectors=array("_towers/movie_vectors"),
-        traits=array("_towers/_traits")[:-1], movie_bias=array("_towers/_movie_bias"),
-        ridge=np.diag(array("_towers/_ridge")), mean_rating=3.5, liking=0.2, prior_weight=1.0, rating_range=(0.5, 5.0),
-    )  # fmt: skip
-
-
 def _write_users(folder: Path, ratings: pa.Table, real_ids: np.ndarray, ids: np.ndarray, users: int) -> int:
-    """A MovieLens directory of so many users: real ones in turns, each movie one of its copies; how many ratings."""
+    """Write a MovieLens directory of copied users, each movie one of its copies; return the number of ratings."""
     by_user = ratings.sort_by(c.USER_ID)
     real, first, count = np.unique(by_user.column(c.USER_ID).to_numpy(), return_index=True, return_counts=True)
     who = np.arange(users) % len(real)
     ends = np.cumsum(count[who])
     at = np.repeat(first[who] - (ends - count[who]), count[who]) + np.arange(ends[-1])
     row = np.searchsorted(real_ids, by_user.column(c.MOVIE_ID).to_numpy()[at]) % len(ids)
-    of_them = (len(ids) - row - 1) // len(real_ids) + 1
-    copy = np.random.default_rng(0).integers(0, of_them)
+    copies_of_movie = (len(ids) - row - 1) // len(real_ids) + 1
+    copy = np.random.default_rng(0).integers(0, copies_of_movie)
     rated = pa.table({
         c.USER_ID: np.repeat(np.arange(users), count[who]), c.MOVIE_ID: ids[row + copy * len(real_ids)],
         c.RATING: by_user.column(c.RATING).to_numpy()[at], c.TIMESTAMP: by_user.column(c.TIMESTAMP).to_numpy()[at],
@@ -259,8 +265,8 @@ def _write_users(folder: Path, ratings: pa.Table, real_ids: np.ndarray, ids: np.
     return len(at)
 
 
-def _run(folder: Path, data: Path, cores: int, top_n: int) -> dict[str, Any]:
-    """Its run.json."""
+def _run(folder: Path, data: Path, cores: int, top_n: int) -> RunRecord:
+    """Run `recmodel score` on a directory; return its run.json."""
     output = folder / f"output-{data.name}"
     command: Iterable[object] = (
         sys.executable, "-m", "recmodel", "score", "--master", f"local[{cores}]", "--data", data,
@@ -269,20 +275,20 @@ def _run(folder: Path, data: Path, cores: int, top_n: int) -> dict[str, Any]:
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
     if done.returncode:
         raise ScoringFailed(f"a run to measure failed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
-    return json.loads((output / f"runs/run_date={_DAY}/run.json").read_text())
+    return open_output(output).read_run(date.fromisoformat(_DAY))
 
 
 def save(rates: Rates, path: Path) -> None:
-    """Writes the rates for `load`, as JSON."""
+    """Write the rates for `load`, as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(asdict(rates), indent=2) + "\n")
 
 
 def load(path: Path) -> Rates:
-    """The rates that were saved.
+    """Return the rates that were saved.
 
     Raises:
-        UsageRejected: it is no file of rates.
+        UsageRejected: the file holds none.
     """
     try:
         return Rates(**json.loads(path.read_text()))

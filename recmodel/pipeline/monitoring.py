@@ -1,23 +1,21 @@
-"""Monitoring: what a night did, as metrics in Prometheus' text format.
-
-Takes the exit code and the last published run.json; gives a file for node_exporter's textfile collector.
-"""
+"""Monitoring: what a night did, as metrics in Prometheus' text format for node_exporter's textfile collector."""
 
 from __future__ import annotations
 
 import time
-from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 
+from recmodel.records import RunRecord
 
-def write_textfile(path: Path, exit_code: int, run: dict[str, Any] | None) -> None:
-    """Writes the metrics in one step.
+
+def write_textfile(path: Path, exit_code: int, run: RunRecord | None) -> None:
+    """Write the metrics in one step.
 
     Args:
-        run: the newest published run.json, of this night or an earlier one; None before the first.
+        exit_code: of the night.
+        run: the newest published run, of this night or an earlier one; None before the first.
     """
     registry = CollectorRegistry()
 
@@ -27,15 +25,16 @@ def write_textfile(path: Path, exit_code: int, run: dict[str, Any] | None) -> No
     gauge("last_exit_code", "Exit code of the last night; 0 is published.", exit_code)
     gauge("last_run_timestamp_seconds", "When the last night ended.", time.time())
     if run is not None:
-        published = datetime.fromisoformat(run["finished_at"]).timestamp()
+        published = run.finished_at.timestamp()
         gauge("last_published_timestamp_seconds", "When the newest published run was finished.", published)
-        gauge("users", "Users of the newest published run.", run["users"])
-        gauge("recommendation_rows", "Rows of the newest published run.", run["recommendations"]["rows"])
-        superseded = run.get("ratings_superseded", 0)
-        gauge("rejected_rows", "Input rows that the newest run refused.", run["rows_rejected"] - superseded)
-        gauge("superseded_ratings", "Ratings that a later one of the same user and movie replaced.", superseded)
+        gauge("users", "Users of the newest published run.", run.users)
+        gauge("recommendation_rows", "Rows of the newest published run.", run.recommendations.rows)
+        rejected = run.rows_rejected - run.ratings_superseded
+        gauge("rejected_rows", "Input rows that the newest run rejected.", rejected)
+        replaced = "Ratings that a later one of the same user and movie replaced."
+        gauge("superseded_ratings", replaced, run.ratings_superseded)
         stages = Gauge("recmodel_stage_seconds", "Time of each stage.", ["stage"], registry=registry)
-        for stage, seconds in run["seconds"].items():
+        for stage, seconds in run.seconds.items():
             stages.labels(stage).set(seconds)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_to_textfile(str(path), registry)

@@ -1,15 +1,19 @@
-"""Model: a version of a model directory, opened to be asked in a notebook or by `predict`."""
+"""Predict: a model version, opened to answer for single users."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from recmodel import schemas as c
-from recmodel.data import catalogue as lookup
-from recmodel.models.versions import ModelVersion
+from recmodel.data import catalogue, movielens
+from recmodel.data.validation import Validation
+from recmodel.errors import UsageRejected
+from recmodel.models.versions import ModelVersion, open_version
 from recmodel.scoring.recommender import Recommender
+from recmodel.settings import Settings
 
 
 class Model(Recommender):
@@ -21,15 +25,62 @@ class Model(Recommender):
         self.catalogue = version.catalogue()
 
     def movie_ids(self, movies: Iterable[int | str]) -> np.ndarray:
-        """int64 ids of movies that are given by id or by exact title.
+        """Return the int64 ids of movies that are given by id or by exact title.
 
         Raises:
             UsageRejected: the catalogue has no such movie, or several of that title; names near ones.
         """
-        return np.array([lookup.movie_id(str(movie), self.catalogue) for movie in movies], np.int64)
+        return np.array([catalogue.movie_id(str(movie), self.catalogue) for movie in movies], np.int64)
 
     def titles(self, movie_ids: Iterable[int]) -> list[str]:
-        """The titles of movies of the catalogue; KeyError for others."""
+        """Return the titles of movies of the catalogue; KeyError for others."""
         columns = (self.catalogue.column(name).to_pylist() for name in (c.MOVIE_ID, c.TITLE))
-        known = dict(zip(*columns, strict=True))
-        return [known[int(movie_id)] for movie_id in movie_ids]
+        title_of = dict(zip(*columns, strict=True))
+        return [title_of[int(movie_id)] for movie_id in movie_ids]
+
+
+class Prediction(NamedTuple):
+    """What a user would think of a movie; None for a task that the model was not trained for."""
+
+    movie_id: int
+    title: str
+    predicted_rating: float | None  # stars
+    retrieval_score: float | None
+
+
+def predict(
+    settings: Settings, user_id: int, movies: Sequence[str], version: str | None = None
+) -> tuple[ModelVersion, list[Prediction]]:
+    """Predict how one user would rate some movies, given by id or by exact title.
+
+    Raises:
+        ModelRejected: see `open_version`.
+        UsageRejected: a movie is not in the catalogue, or the model does not know the user.
+    """
+    model = Model(open_version(settings.paths.models, version))
+    movie_ids = model.movie_ids(movies)
+    users = np.full(len(movie_ids), user_id)
+    if model.needs_history:
+        validation = Validation(settings.input)
+        folder = movielens.data_dir(settings.paths.data, settings.paths.sample)
+        ratings = movielens.stream_ratings(folder, movielens.read_catalogue(folder, validation), validation)
+        seen, stars = movielens.history_of(user_id, ratings)
+        pairs = model.predict(users, movie_ids, [seen] * len(users), [stars] * len(users))
+        remedy = f"{folder} has no rating by them of a movie it knows"
+    else:
+        pairs = model.predict(users, movie_ids)
+        remedy = "train again with their ratings"
+    if not pairs.known_user.all():
+        raise UsageRejected(f"model {model.version.name} does not know user {user_id}; {remedy}")
+    tasks = model.version.tasks
+    rows = zip(movie_ids, model.titles(movie_ids), pairs.predicted_rating, pairs.retrieval_score, strict=True)
+    predictions = [
+        Prediction(
+            int(movie_id),
+            title,
+            float(rating) if "rating" in tasks else None,
+            float(score) if "retrieval" in tasks else None,
+        )
+        for movie_id, title, rating, score in rows
+    ]
+    return model.version, predictions

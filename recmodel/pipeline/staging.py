@@ -1,16 +1,17 @@
-"""Staging: what a run scores, read, checked and counted once, and found again when the run is resumed.
+"""Staging: the input of a run, read, checked and counted once, and found again when the run is resumed.
 
-Takes a MovieLens directory and the catalogue of the model; gives, in the run's own folder, the usable ratings, how many
-of them each user has, what is popular, what may be recommended, and the rows that are not used; and figures for
-run.json.
+The staged run's folder gets the usable ratings, how many of them each user has, what is popular, what may be
+recommended, and the rejected rows.
 """
 
 from __future__ import annotations
 
 import io
-from datetime import date, datetime, timezone
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -18,85 +19,119 @@ import pyarrow.parquet as pq
 
 from recmodel import schemas as c
 from recmodel import storage
-from recmodel.cli import console
-from recmodel.data import movielens as data
+from recmodel.data import movielens, statistics
+from recmodel.data.statistics import InteractionStatistics
+from recmodel.data.validation import Validation
 from recmodel.errors import InputRejected
 from recmodel.pipeline import incremental
+from recmodel.pipeline.resolve import ResolvedRun
+from recmodel.progress import Stages, log
+from recmodel.records import Record, RunRecord
 from recmodel.settings import Input, Rules, Scoring
-from recmodel.tables import linked as tables
+from recmodel.tables.base import StagedRun
+from recmodel.tables.candidates import candidate_users
+from recmodel.tables.output import open_output
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-_RATINGS, _ASKED, _RATED, _REJECTS = "ratings.parquet", "asked.parquet", "rated.npz", "rejects.parquet"
-_SUPERSEDED, _CHANGED, _MOVIES = "superseded.parquet", "changed.parquet", "movies.npz"
-_DENIED = "denied.parquet"
-_TAKEN_IN, _COUNTED, _PLAN = "taken_in.json", "counted.json", "plan.json"  # each written last of its step
+_RATINGS, _ASKED, _COUNTS, _REJECTS = "ratings.parquet", "asked.parquet", "counts.npz", "rejects.parquet"
+_CATALOGUE = "catalogue.parquet"  # of the input
+_DUPLICATES, _TO_SCORE, _MOVIES, _DENIED = "duplicates.parquet", "to_score.parquet", "movies.npz", "denied.parquet"
+_STAGED_INPUT, _COUNTED_INPUT, _PLAN = "input.json", "counted.json", "plan.json"  # each written last of its step
 
 
-def take_in(
-    folder: Path, users: Path | None, catalogue: pa.Table, limits: Input, rules: Rules, staged: tables.Staged
-) -> dict[str, Any]:
-    """Stages the usable ratings, counted by movie, the users asked for, what is denied to whom, and the rejects.
+class InputCounts(Record):
+    """What was read and what became of it; fields of run.json."""
 
-    Needs no Spark.
+    started_at: datetime
+    ratings_file: str
+    rows_in: dict[str, int]  # by file, as are the next
+    rows_used: dict[str, int]
+    rows_rejected: int
+    users_asked: int | None  # those of --users
+    # Set once the ratings are counted by user:
+    ratings_superseded: int = 0
+    users_rated: int = 0
+    movies_allowed: int = 0
+
+
+class Plan(Record):
+    """How the users are divided among Spark's tasks; the same when a run is resumed."""
+
+    scored_at: str  # ISO 8601, UTC
+    users: int
+    starts: list[int]  # the first user_id of each partition except the first
+
+    @property
+    def partitions(self) -> int:
+        """The number of partitions, and of output files."""
+        return len(self.starts) + 1
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Who is in a run, and how the users are divided."""
+
+    counts: InputCounts
+    by_user: DataFrame  # see `run_users`
+    to_score: DataFrame | None
+    plan: Plan
+    users_scored: int
+
+
+def stage_input(folder: Path, users: Path | None, limits: Input, rules: Rules, staged: StagedRun) -> InputCounts:
+    """Read and check the input once, without Spark; stage the usable ratings, the rejects and the users asked for.
 
     Args:
+        folder: a MovieLens directory.
         users: a file of the users to be scored; None: all who have rated.
 
-    Returns:
-        When the run started, rows in, used and rejected by file, and how many users were asked for, if they were.
-
     Raises:
-        InputRejected: see `data`; then nothing stays staged.
+        InputRejected: see `movielens`; then nothing stays staged.
     """
-    known = staged.remembered(_TAKEN_IN)
-    if known is not None:
-        return known
-    intake = data.Intake(limits)
+    remembered = staged.remembered(_STAGED_INPUT)
+    if remembered is not None:
+        return InputCounts.model_validate(remembered)
+    validation = Validation(limits)
     try:
-        batches = data.stream_ratings(folder, data.read_catalogue(folder, intake), intake)
+        catalogue = movielens.read_catalogue(folder, validation)
+        batches = movielens.stream_ratings(folder, catalogue, validation)
         with storage.create(staged.scratch(_RATINGS)) as sink:
-            rated = data.stage_ratings(batches, sink, catalogue.column(c.MOVIE_ID).to_numpy())
-        asked = None if users is None else data.read_ids(users, c.USERS, intake)
+            ratings = movielens.stage_ratings(batches, sink, catalogue.column(c.MOVIE_ID).to_numpy())
+        asked = None if users is None else movielens.read_ids(users, c.USERS, validation)
         if asked is not None:
             _write_parquet(staged.scratch(_ASKED), asked)
         if rules.deny_pairs:
-            _write_parquet(staged.scratch(_DENIED), data.read_ids(Path(rules.deny_pairs), c.PAIRS, intake))
+            _write_parquet(staged.scratch(_DENIED), movielens.read_ids(Path(rules.deny_pairs), c.PAIRS, validation))
     except InputRejected:
         staged.discard()
         raise
-    _write_arrays(staged.scratch(_RATED), **vars(rated))
-    _write_parquet(staged.scratch(_REJECTS), intake.rejected())
-    found = {
-        "started_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "ratings_file": data.find(folder, "ratings").name,
-        "rows_in": intake.rows,
-        "rows_used": intake.used,
-        "rows_rejected": intake.rejected().num_rows,
-        "users_asked": None if asked is None else asked.num_rows,
-    }
-    return staged.remember(_TAKEN_IN, found)
+    stars = np.array(sorted(ratings.half_stars.items()), np.int64)
+    _write_arrays(staged.scratch(_COUNTS), **{**vars(ratings), "half_stars": stars})
+    _write_parquet(staged.scratch(_CATALOGUE), catalogue)
+    _write_parquet(staged.scratch(_REJECTS), validation.rejected())
+    counts = InputCounts(
+        started_at=datetime.now(timezone.utc),
+        ratings_file=movielens.find(folder, "ratings").name,
+        rows_in=validation.rows,
+        rows_used=validation.used,
+        rows_rejected=validation.rejected().num_rows,
+        users_asked=None if asked is None else asked.num_rows,
+    )
+    staged.remember(_STAGED_INPUT, counts.to_json())
+    return counts
 
 
-def count(
-    spark: SparkSession,
-    staged: tables.Staged,
-    catalogue: pa.Table,
-    rules: Rules,
-    *,
-    fingerprint: bool,
-) -> dict[str, Any]:
-    """Counts the ratings by user, finds those that do not count, and with that what is popular and may be recommended.
+def count_ratings(
+    spark: SparkSession, staged: StagedRun, catalogue: pa.Table, rules: Rules, *, fingerprint: bool
+) -> InputCounts:
+    """Count the staged ratings by user, set duplicates aside, and find what is popular and may be recommended.
 
-    Writes the rejects.
+    Writes the tables `users` and `rejects`.
 
     Args:
-        fingerprint: with fingerprints of the users' ratings, by which a later run sees which have changed.
-
-    Returns:
-        What `take_in` returned, with the superseded ratings among the rejects, how many users have rated, and how many
-        movies may be recommended.
+        fingerprint: also write fingerprints of the users' ratings, by which a later run sees which have changed.
 
     Raises:
         UsageRejected: see `rules.allowed`.
@@ -109,129 +144,163 @@ def count(
     from recmodel.scoring.rules import allowed
     from recmodel.spark import histories
 
-    known = staged.remembered(_COUNTED)
-    if known is not None:
-        return known
-    taken_in = staged.remembered(_TAKEN_IN)
-    assert taken_in is not None
-    rows = ratings(spark, staged)
+    remembered = staged.remembered(_COUNTED_INPUT)
+    if remembered is not None:
+        return InputCounts.model_validate(remembered)
+    counts = InputCounts.model_validate(staged.remembered(_STAGED_INPUT))
+    ratings = read_ratings(spark, staged)
     movie_id = catalogue.column(c.MOVIE_ID).to_numpy()
-    rated = _read_arrays(staged.scratch(_RATED))
-    counts, sums = rated["counts"], rated["sums"]
-    by_user = histories.ratings_by_user(rows, may_repeat=bool(rated["may_repeat"]), fingerprint=fingerprint)
+    staged_ratings = _staged_ratings(staged)
+    number, total = staged_ratings.of_movies(movie_id)
+    by_user = histories.ratings_by_user(ratings, may_repeat=staged_ratings.may_repeat, fingerprint=fingerprint)
     observed = Observation()
-    by_user = by_user.observe(observed, f.count("*").alias("users"), duplicates.count().alias("superseded"))
-    by_user = _kept(by_user, staged.table(c.USERS_TABLE))
-    found = observed.get["superseded"]
-    if found:
-        others = _kept(duplicates.superseded(rows, by_user), staged.scratch(_SUPERSEDED))
+    by_user = by_user.observe(observed, f.count("*").alias("users"), duplicates.count().alias("duplicates"))
+    by_user = _materialize(by_user, staged.table(c.USERS_TABLE))
+    superseded = observed.get["duplicates"]
+    if superseded:
+        others = _materialize(duplicates.find(ratings, by_user), staged.scratch(_DUPLICATES))
         rejects = _read(spark, staged.scratch(_REJECTS), c.REJECTS)
-        rejects = rejects.union(duplicates.as_rejects(others, taken_in["ratings_file"]))
+        rejects = rejects.union(duplicates.as_rejects(others, counts.ratings_file))
         rejects.write.mode("overwrite").parquet(storage.spark_path(staged.table(c.REJECTS_TABLE)))
-        counts, sums = np.subtract((counts, sums), duplicates.by_movie(others, movie_id))
+        number, total = np.subtract((number, total), duplicates.by_movie(others, movie_id))
     else:
-        rejected = storage.read(staged.scratch(_REJECTS)) or b""
-        storage.write(storage.below(staged.table(c.REJECTS_TABLE), _REJECTS), rejected)
-    popular, rating = popularity(movie_id, counts, sums)
-    may_be_recommended = allowed(catalogue, counts, rules)
-    _write_arrays(staged.scratch(_MOVIES), popular=popular, popular_rating=rating, allowed=may_be_recommended)
-    used = taken_in["rows_used"]
-    counted = {
-        **taken_in,
-        "rows_used": used | {taken_in["ratings_file"]: used[taken_in["ratings_file"]] - found},
-        "rows_rejected": taken_in["rows_rejected"] + found,
-        "ratings_superseded": found,
-        "users_rated": observed.get["users"],
-        "movies_allowed": int(may_be_recommended.sum()),
-    }
-    return staged.remember(_COUNTED, counted)
+        content = storage.read(staged.scratch(_REJECTS)) or b""
+        storage.write(storage.below(staged.table(c.REJECTS_TABLE), _REJECTS), content)
+    popular, rating = popularity(movie_id, number, total)
+    may_recommend = allowed(catalogue, number, rules)
+    _write_arrays(staged.scratch(_MOVIES), popular=popular, popular_rating=rating, allowed=may_recommend)
+    used = counts.rows_used[counts.ratings_file] - superseded
+    counts = counts.model_copy(
+        update={
+            "rows_used": counts.rows_used | {counts.ratings_file: used},
+            "rows_rejected": counts.rows_rejected + superseded,
+            "ratings_superseded": superseded,
+            "users_rated": observed.get["users"],
+            "movies_allowed": int(may_recommend.sum()),
+        }
+    )
+    staged.remember(_COUNTED_INPUT, counts.to_json())
+    return counts
 
 
-def plan(staged: tables.Staged, by_user: DataFrame, users: int, scoring: Scoring, slots: int) -> dict[str, Any]:
-    """How many users there are, where each partition of them starts, and when; the same when a run is resumed.
+def plan(staged: StagedRun, by_user: DataFrame, users: int, scoring: Scoring, slots: int) -> Plan:
+    """Divide the users into partitions of about equal work.
 
     Args:
-        by_user: see `users`, of whom there are so many.
+        by_user: see `run_users`.
+        users: the number of its rows.
         slots: how many tasks Spark runs at a time; partitions fill whole rounds of them.
     """
     from recmodel.spark import histories, resources
 
-    known = staged.remembered(_PLAN)
-    if known is not None:
-        return known
+    remembered = staged.remembered(_PLAN)
+    if remembered is not None:
+        return Plan.model_validate(remembered)
     warning = resources.too_many_partitions(users, scoring.users_per_task)
     if warning:
-        console.warn(warning)
+        log.warning("%s", warning)
     partitions = resources.partitions(users, scoring.users_per_task, slots)
-    found = {
-        "started_at": datetime.now(timezone.utc).isoformat(),
-        "users": users,
-        "starts": histories.partition_starts(by_user, users, partitions),
-    }
-    return staged.remember(_PLAN, found)
+    starts = histories.partition_starts(by_user, users, partitions)
+    division = Plan(scored_at=datetime.now(timezone.utc).isoformat(), users=users, starts=starts)
+    staged.remember(_PLAN, division.to_json())
+    return division
 
 
-def ratings(spark: SparkSession, staged: tables.Staged) -> DataFrame:
-    """The usable ratings (`columns.RATINGS`)."""
+def divide(spark: SparkSession, resolved: ResolvedRun, staged: StagedRun, stages: Stages) -> Workload:
+    """Count what was staged and divide the users: all that comes before they are scored."""
+    from recmodel.spark import session
+
+    settings, carried_run = resolved.settings, resolved.carried_run
+    only_asked = resolved.users_file is not None
+    with stages("count the ratings"):
+        counts = count_ratings(
+            spark, staged, resolved.catalogue, settings.rules, fingerprint=settings.scoring.incremental
+        )
+        by_user, to_score = run_users(spark, staged, carried_run, only_asked=only_asked)
+    with stages("divide the users"):
+        users = (counts.users_asked or 0) if only_asked else counts.users_rated
+        division = plan(staged, by_user, users, settings.scoring, session.slots(spark))
+        session.expect(spark, counts.rows_used[counts.ratings_file] + users * settings.scoring.top_n)
+        users_scored = division.users if carried_run is None or to_score is None else to_score.count()
+    return Workload(counts, by_user, to_score, division, users_scored)
+
+
+def read_ratings(spark: SparkSession, staged: StagedRun) -> DataFrame:
+    """Return the usable ratings (`schemas.RATINGS`), duplicates included."""
     return _read(spark, staged.scratch(_RATINGS), c.RATINGS)
 
 
-def users(
-    spark: SparkSession, staged: tables.Staged, before: dict[str, Any] | None, *, only_some: bool
+def run_users(
+    spark: SparkSession, staged: StagedRun, carried_run: RunRecord | None, *, only_asked: bool
 ) -> tuple[DataFrame, DataFrame | None]:
-    """Who is in the run.
+    """Return the users of the run.
 
     Args:
-        before: run.json of the run whose rows are carried on, if any.
-        only_some: the users asked for; else all who have rated.
+        carried_run: the run whose rows are carried on, if any.
+        only_asked: only the users of --users; otherwise all who have rated.
 
     Returns:
-        (`histories.ratings_by_user` of the run's users, `user_id` of those to be scored; None: all of them)
+        `histories.ratings_by_user` of the run's users, and the `user_id` of those to be scored (None: all of them).
     """
     from recmodel.spark import histories
 
     by_user = _read(spark, staged.table(c.USERS_TABLE), c.USER)
-    if only_some:
+    if only_asked:
         asked = _read(spark, staged.scratch(_ASKED), c.USERS)
         return histories.of_asked(by_user, asked), asked
-    if before is None:
+    if carried_run is None:
         return by_user, None
-    changed = incremental.changed(by_user, *_tables(spark, staged, before, c.USERS_TABLE, c.RECOMMENDATIONS_TABLE))
-    return by_user, _kept(changed, staged.scratch(_CHANGED))
+    before = [_read_published(spark, staged, carried_run, name) for name in (c.USERS_TABLE, c.RECOMMENDATIONS_TABLE)]
+    return by_user, _materialize(incremental.users_to_score(by_user, *before), staged.scratch(_TO_SCORE))
 
 
-def carried(
-    spark: SparkSession, staged: tables.Staged, before: dict[str, Any], by_user: DataFrame, to_score: DataFrame
+def carried_rows(
+    spark: SparkSession, staged: StagedRun, carried_run: RunRecord, by_user: DataFrame, to_score: DataFrame
 ) -> DataFrame:
-    """See `incremental.carried`."""
-    (rows,) = _tables(spark, staged, before, c.RECOMMENDATIONS_TABLE)
-    return incremental.carried(rows, by_user, to_score)
+    """Return the earlier run's rows that still stand; see `incremental.carried_rows`."""
+    rows = _read_published(spark, staged, carried_run, c.RECOMMENDATIONS_TABLE)
+    return incremental.carried_rows(rows, by_user, to_score)
 
 
-def _tables(spark: SparkSession, staged: tables.Staged, run: dict[str, Any], *names: str) -> list[DataFrame]:
-    """Those tables of a published run."""
-    day = date.fromisoformat(run["run_date"])
-    return [spark.read.parquet(*tables.files(staged.output, name, day)) for name in names]
+def interaction_statistics(staged: StagedRun, rows_in: dict[str, int]) -> InteractionStatistics:
+    """Return what the report needs of the ratings: counts, and the histories of users whom it may show.
+
+    Call it when the recommendations are written.
+    """
+    candidates = candidate_users(storage.dataset(staged.table(c.RECOMMENDATIONS_TABLE)))
+    catalogue = storage.dataset(staged.scratch(_CATALOGUE)).to_table()
+    histories = statistics.staged_histories([*candidates], storage.dataset(staged.scratch(_RATINGS)), catalogue)
+    return statistics.of_staged(_staged_ratings(staged), rows_in, histories)
 
 
-def movies(staged: tables.Staged) -> dict[str, np.ndarray]:
-    """`popular` and `popular_rating`, see `popularity.popularity`; and `allowed`, see `rules.allowed`."""
+def _staged_ratings(staged: StagedRun) -> movielens.StagedRatings:
+    arrays = _read_arrays(staged.scratch(_COUNTS))
+    stars, may_repeat = Counter(dict(arrays.pop("half_stars").tolist())), bool(arrays.pop("may_repeat"))
+    return movielens.StagedRatings(**arrays, half_stars=stars, may_repeat=may_repeat)
+
+
+def movies(staged: StagedRun) -> dict[str, np.ndarray]:
+    """Return `popular` and `popular_rating`, see `popularity.popularity`, and `allowed`, see `rules.allowed`."""
     return _read_arrays(staged.scratch(_MOVIES))
 
 
-def denied(spark: SparkSession, staged: tables.Staged, rules: Rules) -> DataFrame | None:
-    """`columns.PAIRS` of what may not be recommended to whom; None where nothing is denied to anybody."""
+def denied_pairs(spark: SparkSession, staged: StagedRun, rules: Rules) -> DataFrame | None:
+    """Return `schemas.PAIRS` of what may not be recommended to whom; None where nothing is denied to anybody."""
     return _read(spark, staged.scratch(_DENIED), c.PAIRS) if rules.deny_pairs else None
 
 
-def _kept(rows: DataFrame, location: str) -> DataFrame:
-    """The rows, computed once."""
+def _read_published(spark: SparkSession, staged: StagedRun, run: RunRecord, table: str) -> DataFrame:
+    return spark.read.parquet(*open_output(staged.output).files(table, run.run_date))
+
+
+def _materialize(rows: DataFrame, location: str) -> DataFrame:
+    """Write the rows, so that they are computed once; return what was written."""
     rows.write.mode("overwrite").parquet(storage.spark_path(location))
     return rows.sparkSession.read.schema(rows.schema).parquet(storage.spark_path(location))
 
 
 def _read(spark: SparkSession, location: str, schema: pa.Schema) -> DataFrame:
-    """What is there; to be told its schema spares Spark a job to find it out."""
+    """Read Parquet of a known schema, which spares Spark a job to find it out."""
     from pyspark.sql.pandas.types import from_arrow_schema
 
     return spark.read.schema(from_arrow_schema(schema)).parquet(storage.spark_path(location))

@@ -1,7 +1,7 @@
 """Charts: facts as Vega-Lite specifications.
 
-Takes the parts of `facts.Facts`; gives charts that fill the width they are given. Colours are the page's own CSS
-variables, so that a chart is light or dark with the page: whoever draws it must draw SVG.
+Takes the parts of `facts.Facts` and returns charts that fill the width of their place on the page. Colours are the
+page's own CSS variables, so that charts are light or dark with the page. This works in SVG only, not on a canvas.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ from typing import Any
 import altair as alt
 import numpy as np
 
-from recmodel import formatting
-from recmodel import schemas as c
-from recmodel.data.statistics import Tastes
+from recmodel.data.statistics import InteractionStatistics
+from recmodel.records import BIASES, POPULARITY, Measures, Metrics
 from recmodel.report import popularity_buckets
 from recmodel.report.drift import Night
 from recmodel.report.summary import Overlap, Summary
@@ -25,16 +24,16 @@ _COLOURS = {
     "model": "var(--model)",
     "recommendations": "var(--model)",
     "predicted": "var(--model)",
-    c.POPULARITY: "var(--popularity)",
-    c.BIASES: "var(--biases)",
-    "ratings": "var(--people)",
-    "given": "var(--people)",
+    POPULARITY: "var(--popularity)",
+    BIASES: "var(--biases)",
+    "ratings": "var(--users)",
+    "actual": "var(--users)",
 }
 _HEIGHT = 190  # pixels
-_SHORT = "format(datum.value, '~s')"  # each label by itself: 0, 500, 1k
+_SHORT = "format(datum.value, '~s')"  # formats each label on its own: 0, 500, 1k
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', sans-serif"
 
-# Of all charts: no frames, a quiet grid, words in the page's own colours.
+# The theme of all charts: no frames, a quiet grid, text in the page's own colours.
 CONFIG: dict[str, Any] = {
     "background": "transparent",
     "font": _FONT,
@@ -60,22 +59,22 @@ CONFIG: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart with its words: the heading above it, and for who cannot see it, what it shows."""
+    """A chart, its heading, and a description for readers who cannot see it."""
 
-    name: str  # unique on a page
+    name: str  # unique on the page
     heading: str
-    unit: str  # of the vertical axis; empty where the heading says it
+    unit: str  # of the vertical axis; empty where the heading names it
     description: str
     spec: dict[str, Any]
-    numbers: list[dict[str, Any]]  # what is drawn; none where a table of the page has it
+    numbers: list[dict[str, Any]]  # the data as a table; empty where the page has such a table already
 
 
 def _chart(
-    name: str, heading: str, unit: str, description: str, drawn: Any, numbers: list[dict[str, Any]],
+    name: str, heading: str, unit: str, description: str, chart: Any, numbers: list[dict[str, Any]],
     height: int = _HEIGHT,
 ) -> Chart:  # fmt: skip
-    spec = drawn.properties(width="container", height=height, description=description).to_dict()
-    for unwanted in ("$schema", "config"):  # an address on the web, and the defaults that CONFIG replaces
+    spec = chart.properties(width="container", height=height, description=description).to_dict()
+    for unwanted in ("$schema", "config"):  # a web address, and defaults that CONFIG replaces
         spec.pop(unwanted, None)
     return Chart(name, heading, unit, description, spec, numbers)
 
@@ -85,13 +84,13 @@ def _data(rows: list[dict[str, Any]]) -> alt.Data:
 
 
 def _series(names: list[str], legend: alt.Legend | None = None) -> alt.Color:
-    """The colour of each series, the same on the whole page."""
+    """Give each series its colour, the same on the whole page."""
     scale = alt.Scale(domain=names, range=[_COLOURS[name] for name in names])
     return alt.Color("series:N", scale=scale, legend=legend or alt.Legend())
 
 
 def _around(values: list[float], room: float) -> alt.Scale:
-    """All values and at least `room` on each side of the last, so that small changes look small."""
+    """Show all values and at least `room` on each side of the last one, so that small changes look small."""
     return alt.Scale(zero=False, domain=[min(*values, values[-1] - room), max(*values, values[-1] + room)])
 
 
@@ -104,76 +103,76 @@ def _grouped_bars(rows: list[dict[str, Any]], names: list[str], x: alt.X, y: alt
 
 
 def _names(rows: list[dict[str, Any]]) -> list[str]:
-    """The series that are there, in order."""
+    """Return the names of the series, in order."""
     return list(dict.fromkeys(row["series"] for row in rows))
 
 
 # -- quality -------------------------------------------------------------------------------------------------------
 
 
-def _beside(metrics: dict[str, Any], baseline: str) -> dict[str, dict[str, Any]]:
-    """The metrics of the model and of a baseline, by name."""
-    return {"model": metrics, baseline: metrics.get(c.BASELINES, {}).get(baseline, {})}
+def _with_baseline(metrics: Metrics, baseline: str) -> dict[str, Measures]:
+    """Return the measures of the model and of a baseline, by name."""
+    return {"model": metrics, baseline: (metrics.baselines or {}).get(baseline, Measures())}
 
 
-def rating_errors(metrics: dict[str, Any]) -> Chart:
-    """RMSE and its kin, of the model beside two biases."""
+def rating_errors(metrics: Metrics) -> Chart:
+    """Compare RMSE, MAE and calibration error of the model with those of mean and biases."""
     measures = {"RMSE": "rmse", "MAE": "mae", "calibration error": "calibration_error"}
-    methods = _beside(metrics, c.BIASES)
+    methods = _with_baseline(metrics, BIASES)
     rows = [
-        {"measure": label, "series": name, "stars": theirs[key]}
-        for label, key in measures.items()
-        for name, theirs in methods.items()
-        if key in theirs
+        {"measure": label, "series": name, "stars": stars}
+        for label, attribute in measures.items()
+        for name, method in methods.items()
+        if (stars := getattr(method, attribute)) is not None
     ]
-    drawn = _grouped_bars(
+    chart = _grouped_bars(
         rows,
         _names(rows),
         alt.X("measure:N", sort=[*measures], title=None, axis=alt.Axis(labelAngle=0)),
         alt.Y("stars:Q"),
         ["series:N", "measure:N", alt.Tooltip("stars:Q", format=".4f")],
     )
-    said = ", ".join(f"{row['measure']} of {row['series']} {row['stars']:.3f}" for row in rows)
+    values = ", ".join(f"{row['measure']} of {row['series']} {row['stars']:.3f}" for row in rows)
     return _chart(
         "rating-errors",
-        "How far predicted ratings are off",
-        "stars; less is better",
-        f"Bars, in stars: {said}.",
-        drawn,
+        "Error of predicted ratings",
+        "stars; lower is better",
+        f"Bar chart, in stars: {values}.",
+        chart,
         [],
     )
 
 
-def hits(metrics: dict[str, Any]) -> Chart:
-    """The share of held-out ratings found among the first k, by the model and by popularity."""
-    methods = _beside(metrics, c.POPULARITY)
+def hit_rates(metrics: Metrics) -> Chart:
+    """Compare the share of held-out ratings among the first k with that of popularity."""
+    methods = _with_baseline(metrics, POPULARITY)
     rows = [
-        {"first": k, "series": name, "share": share}
-        for name, theirs in methods.items()
-        for k, share in theirs.get(c.ACCURACY, {}).items()
+        {"k": k, "series": name, "share": share}
+        for name, method in methods.items()
+        for k, share in (method.top_k_accuracy_unseen or {}).items()
     ]
-    drawn = _grouped_bars(
+    chart = _grouped_bars(
         rows,
         _names(rows),
-        alt.X("first:N", sort=None, title="movies of the user's list", axis=alt.Axis(labelAngle=0)),
+        alt.X("k:N", sort=None, title="k", axis=alt.Axis(labelAngle=0)),
         alt.Y("share:Q", axis=alt.Axis(format=".0%")),
-        ["series:N", "first:N", alt.Tooltip("share:Q", format=".2%")],
+        ["series:N", "k:N", alt.Tooltip("share:Q", format=".2%")],
     )
-    said = ", ".join(f"{row['series']}, first {row['first']}: {row['share']:.3f}" for row in rows)
+    values = ", ".join(f"{row['series']}, top {row['k']}: {row['share']:.3f}" for row in rows)
     return _chart(
-        "hits",
-        "Held-out ratings found among the first …",
-        "share; more is better",
-        f"Bars, as shares: {said}.",
-        drawn,
+        "hit-rates",
+        "Held-out ratings in the user's top k",
+        "share; higher is better",
+        f"Bar chart of shares: {values}.",
+        chart,
         [],
     )
 
 
-def losses(metrics: dict[str, Any]) -> list[Chart]:
-    """A training curve for each task."""
-    made = []
-    for name, values in metrics.get("epochs", {}).items():
+def losses(metrics: Metrics) -> list[Chart]:
+    """Draw a training curve per task."""
+    charts = []
+    for name, values in metrics.epochs.items():
         if values:
             rows = [{"epoch": i, "loss": loss} for i, loss in enumerate(values, start=1)]
             base = alt.Chart(_data(rows)).encode(
@@ -181,18 +180,20 @@ def losses(metrics: dict[str, Any]) -> list[Chart]:
                 y=alt.Y("loss:Q", scale=_around(values, 0.05 * abs(values[-1])), axis=alt.Axis(format=".3~f")),
                 tooltip=["epoch:O", alt.Tooltip("loss:Q", format=".5f")],
             )
-            drawn = base.mark_line(color="var(--model)") + base.mark_point(color="var(--model)")
+            chart = base.mark_line(color="var(--model)") + base.mark_point(color="var(--model)")
             task = name.removesuffix("_loss")
-            said = f"A line over {len(values)} epochs, from {values[0]:.4f} to {values[-1]:.4f}."
-            made.append(_chart(f"loss-{task}", f"Training loss, {task}", "mean over an epoch", said, drawn, rows, 150))
-    return made
+            description = f"Line chart of {len(values)} epochs, from {values[0]:.4f} to {values[-1]:.4f}."
+            charts.append(
+                _chart(f"loss-{task}", f"Training loss, {task}", "mean per epoch", description, chart, rows, 150)
+            )
+    return charts
 
 
 # -- drift ---------------------------------------------------------------------------------------------------------
 
 
 def drift(nights: list[Night], limits: Checks) -> list[Chart]:
-    """A small chart a figure, over the nights. Its axis shows at least what would be worth a look."""
+    """Draw a small chart per figure over the nights. Its axis shows at least the changes that would be a warning."""
     now = nights[-1]
     room = {
         "users": now.users * limits.max_user_loss / 2,
@@ -201,32 +202,32 @@ def drift(nights: list[Night], limits: Checks) -> list[Chart]:
     }
     figures: list[tuple[str, str, str, list[float | None]]] = [
         ("users", "Users", ",.0f", [night.users for night in nights]),
-        ("coverage", "Catalogue shown", ".1%", [night.coverage for night in nights]),
+        ("coverage", "Catalogue coverage", ".1%", [night.coverage for night in nights]),
         ("predicted-rating", "Mean predicted rating", ".2f", [night.predicted_rating for night in nights]),
-        ("kept", "Kept of a list", ".0%", [_kept(night.overlap) for night in nights]),
+        ("overlap", "List overlap", ".0%", [_mean_overlap(night.overlap) for night in nights]),
     ]
-    changes = [
+    model_changes = [
         {"day": f"{night.run_date}"}
         for before, night in itertools.pairwise(nights)
         if night.model_version != before.model_version
     ]
-    made = []
-    for name, heading, form, values in figures:
-        known = [value for value in values if value is not None]
-        if known:
-            scale = _around(known, room[name]) if name in room else alt.Scale(domain=[0, 1])
-            made.append(_over_time(f"drift-{name}", heading, form, nights, values, scale, changes))
-    return made
+    charts = []
+    for name, heading, number_format, values in figures:
+        present = [value for value in values if value is not None]
+        if present:
+            scale = _around(present, room[name]) if name in room else alt.Scale(domain=[0, 1])
+            charts.append(_over_time(f"drift-{name}", heading, number_format, nights, values, scale, model_changes))
+    return charts
 
 
 def _over_time(
     name: str,
     heading: str,
-    form: str,
+    number_format: str,
     nights: list[Night],
     values: list[float | None],
     scale: alt.Scale,
-    changes: list[dict[str, Any]],
+    model_changes: list[dict[str, Any]],
 ) -> Chart:
     rows = [
         {"day": f"{night.run_date}", "value": value, "model": night.model_version}
@@ -237,80 +238,88 @@ def _over_time(
     x = alt.X(
         "day:T",
         title=None,
-        scale=alt.Scale(type="utc", domain=[f"{nights[0].run_date}", f"{nights[-1].run_date}"]),  # no clock's own day
+        scale=alt.Scale(
+            type="utc", domain=[f"{nights[0].run_date}", f"{nights[-1].run_date}"]
+        ),  # not the reader's zone
         axis=alt.Axis(format="%-d %b", tickCount={"interval": "day", "step": max(1, days // 4)}),
     )
     base = alt.Chart(_data(rows)).encode(
         x=x,
-        y=alt.Y("value:Q", scale=scale, axis=alt.Axis(format=form, tickCount=3)),
+        y=alt.Y("value:Q", scale=scale, axis=alt.Axis(format=number_format, tickCount=3)),
         tooltip=[
             alt.Tooltip("day:T", format="%-d %B %Y", title="run"),
-            alt.Tooltip("value:Q", format=form, title=heading),
+            alt.Tooltip("value:Q", format=number_format, title=heading),
             alt.Tooltip("model:N"),
         ],
     )
-    rule = alt.Chart(_data(changes)).mark_rule(color="var(--muted)", strokeDash=[3, 3]).encode(x=x)
-    drawn = rule + base.mark_line(color="var(--model)") + base.mark_point(color="var(--model)")
-    said = f"A line over {len(rows)} runs, from {rows[0]['value']:.4g} to {rows[-1]['value']:.4g}."
-    return _chart(name, heading, "", said, drawn, [], 110)
+    rule = alt.Chart(_data(model_changes)).mark_rule(color="var(--muted)", strokeDash=[3, 3]).encode(x=x)
+    chart = rule + base.mark_line(color="var(--model)") + base.mark_point(color="var(--model)")
+    description = f"Line chart of {len(rows)} runs, from {rows[0]['value']:.4g} to {rows[-1]['value']:.4g}."
+    return _chart(name, heading, "", description, chart, [], 110)
 
 
-def _kept(overlap: Overlap | None) -> float | None:
+def _mean_overlap(overlap: Overlap | None) -> float | None:
     return overlap.mean if overlap is not None and overlap.users else None
 
 
-def overlap(found: Overlap) -> Chart:
-    """How many users kept how much of their list."""
-    rows = [{"share": i / 10, "users": users} for i, users in enumerate(found.by_tenth)]
-    drawn = (
+def overlap_histogram(overlap: Overlap) -> Chart:
+    """Draw how many users kept how much of their list."""
+    rows = [{"share": i / 10, "users": users} for i, users in enumerate(overlap.by_tenth)]
+    chart = (
         alt.Chart(_data(rows))
         .mark_bar(color="var(--model)")
         .encode(
             x=alt.X(
                 "share:O",
-                title="share of the list that is the same",
+                title="share of the list that was in the previous one",
                 axis=alt.Axis(format=".0%", labelAngle=0, labelOverlap="parity", labelSeparation=6),
             ),
             y=alt.Y("users:Q", axis=alt.Axis(labelExpr=_SHORT)),
-            tooltip=[alt.Tooltip("share:Q", format=".0%", title="the same"), alt.Tooltip("users:Q", format=",")],
+            tooltip=[alt.Tooltip("share:Q", format=".0%", title="overlap"), alt.Tooltip("users:Q", format=",")],
         )
     )
-    said = f"Bars of {found.users:,} users by how much of their list is the same; the mean is {found.mean:.0%}."
-    return _chart("overlap", "Lists beside those of the run before", "users", said, drawn, rows)
+    description = (
+        f"Bar chart of {overlap.users:,} users by the share of their list that was in the previous one; the mean is "
+        f"{overlap.mean:.0%}."
+    )
+    return _chart("overlap", "Overlap with the lists of the previous run", "users", description, chart, rows)
 
 
 # -- scores and ratings --------------------------------------------------------------------------------------------
 
 
-def stars(predicted: dict[float, int], given: dict[float, int]) -> Chart:
-    """Predicted ratings of what is recommended beside all ratings that people gave."""
-    series = {"predicted": predicted, "given": given}
-    steps = sorted({*predicted, *given})
+def rating_distribution(predicted: dict[float, int], actual: dict[float, int]) -> Chart:
+    """Compare the predicted ratings of what is recommended with all ratings that users gave.
+
+    Args:
+        predicted, actual: numbers of ratings by half star; `actual` may be empty.
+    """
+    series = {"predicted": predicted, "actual": actual}
+    steps = sorted({*predicted, *actual})
     rows = [
         {"stars": step, "series": name, "share": counts.get(step, 0) / sum(counts.values())}
         for name, counts in series.items()
         if counts
         for step in steps
     ]
-    drawn = _grouped_bars(
+    chart = _grouped_bars(
         rows,
         _names(rows),
         alt.X("stars:O", title="stars, to the nearest half", axis=alt.Axis(labelAngle=0)),
         alt.Y("share:Q", axis=alt.Axis(format=".0%")),
         ["series:N", "stars:O", alt.Tooltip("share:Q", format=".1%")],
     )
-    said = f"Bars of shares by half star; the commonest is {_mode(predicted)} predicted and {_mode(given)} given."
-    return _chart("stars", "Predicted ratings beside real ones", "share", said, drawn, rows)
-
-
-def _mode(counts: dict[float, int]) -> str:
-    return f"{max(counts, key=lambda step: counts[step]):g} stars" if counts else "nothing"
+    modes = [
+        f"{max(counts, key=lambda step: counts[step]):g} stars ({name})" for name, counts in series.items() if counts
+    ]
+    description = f"Bar chart of shares by half star. Most frequent: {', '.join(modes)}."
+    return _chart("rating-distribution", "Predicted and actual ratings", "share", description, chart, rows)
 
 
 def scores(summary: Summary) -> Chart:
-    """The distribution of retrieval scores."""
+    """Draw the distribution of retrieval scores."""
     rows: list[dict[str, Any]] = [dict(row) for row in summary.scores]
-    drawn = (
+    chart = (
         alt.Chart(_data(rows))
         .mark_rect(color="var(--model)", stroke="var(--paper)")
         .encode(
@@ -326,12 +335,12 @@ def scores(summary: Summary) -> Chart:
             ],
         )
     )
-    ends = f"{summary.scores[0]['low']:.3g} to {summary.scores[-1]['high']:.3g}"
-    return _chart("scores", "Retrieval scores", "recommendations", f"A histogram of scores from {ends}.", drawn, rows)
+    description = f"Histogram of scores from {summary.scores[0]['low']:.3g} to {summary.scores[-1]['high']:.3g}."
+    return _chart("scores", "Retrieval scores", "recommendations", description, chart, rows)
 
 
 def by_rank(summary: Summary) -> Chart:
-    """How the score falls along the list."""
+    """Draw how the score falls along the list."""
     rows = [row for row in summary.by_rank if row["median"] is not None]
     x = alt.X("rank:Q", title="rank", scale=alt.Scale(nice=False), axis=alt.Axis(tickMinStep=1))
     base = alt.Chart(_data(rows)).encode(x=x)
@@ -342,123 +351,85 @@ def by_rank(summary: Summary) -> Chart:
         y="median:Q",
         tooltip=["rank:Q", *(alt.Tooltip(f"{part}:Q", format=".4f") for part in ("low", "median", "high"))],
     )
-    said = f"The median falls from {rows[0]['median']:.3g} at rank 1 to {rows[-1]['median']:.3g} at rank {len(rows)}."
+    ends = f"{rows[0]['median']:.3g} at rank 1 to {rows[-1]['median']:.3g} at rank {len(rows)}"
+    description = f"Line chart; the median falls from {ends}."
     return _chart(
-        "by-rank", "Retrieval score along the list", "median, and the middle 80 % of users", said, band + line, rows
+        "by-rank", "Retrieval score by rank", "median and middle 80 % of users", description, band + line, rows
     )
 
 
-# -- the long tail ---------------------------------------------------------------------------------------------------
+# -- popularity ------------------------------------------------------------------------------------------------------
 
 
-def band_labels() -> list[str]:
-    """What `longtail.BANDS` are called."""
-    return [f"{a}–{b}" for a, b in itertools.pairwise(popularity_buckets.BANDS)]
-
-
-def bands(tastes: Tastes, lists: np.ndarray) -> Chart:
-    """Recommendations and ratings by how popular the movie is.
+def buckets(statistics: InteractionStatistics, users: np.ndarray) -> Chart:
+    """Draw the shares of recommendations and of ratings by how popular the movie is.
 
     Args:
-        lists: [M] in how many lists each movie of `tastes` is.
+        users: [M] to how many users each movie of `statistics` is recommended.
     """
-    series = {"ratings": tastes.ratings, "recommendations": lists}
+    series = {"recommendations": users, "ratings": statistics.ratings}
     rows = [
-        {"band": label, "series": name, "share": share}
+        {"bucket": label, "series": name, "share": share}
         for name, counts in series.items()
-        for label, share in zip(band_labels(), popularity_buckets.bands(tastes.ratings, counts), strict=True)
-    ]
-    drawn = _grouped_bars(
-        rows,
-        ["recommendations", "ratings"],
-        alt.X("band:N", sort=band_labels(), title="% of all movies, the most rated first", axis=alt.Axis(labelAngle=0)),
-        alt.Y("share:Q", axis=alt.Axis(format=".0%")),
-        ["series:N", "band:N", alt.Tooltip("share:Q", format=".1%")],
-    )
-    said = ", ".join(f"{row['band']} % of the movies: {row['share']:.2f} of {row['series']}" for row in rows)
-    return _chart(
-        "bands",
-        "Who gets recommended, by popularity",
-        "share of all recommendations, of all ratings",
-        f"Bars. {said}.",
-        drawn,
-        rows,
-    )
-
-
-def concentration(lists: np.ndarray, ratings: np.ndarray | None) -> Chart:
-    """How few movies make up how much of all recommendations, and of all ratings."""
-    series = {"recommendations": lists} | ({} if ratings is None else {"ratings": ratings})
-    rows = [
-        {"movies": movies, "share": share, "series": name}
-        for name, counts in series.items()
-        for movies, share in popularity_buckets.concentration(counts)
-    ]
-    drawn = (
-        alt.Chart(_data(rows))
-        .mark_line()
-        .encode(
-            x=alt.X(
-                "movies:Q",
-                title="movies, the commonest first",
-                scale=alt.Scale(type="log", nice=False),
-                axis=alt.Axis(labelExpr=_SHORT, values=[10**power for power in range(9)]),
-            ),
-            y=alt.Y("share:Q", axis=alt.Axis(format=".0%")),
-            color=_series([*series], alt.Legend(symbolType="stroke", symbolStrokeWidth=3)),
-            tooltip=["series:N", alt.Tooltip("movies:Q", format=","), alt.Tooltip("share:Q", format=".1%")],
+        for label, share in zip(
+            popularity_buckets.LABELS, popularity_buckets.bucket_shares(statistics.ratings, counts), strict=True
         )
+    ]
+    chart = _grouped_bars(
+        rows,
+        [*series],
+        alt.X(
+            "bucket:N",
+            sort=[*popularity_buckets.LABELS],
+            title="% of all movies, the most rated first",
+            axis=alt.Axis(labelAngle=0),
+        ),
+        alt.Y("share:Q", axis=alt.Axis(format=".0%")),
+        ["series:N", "bucket:N", alt.Tooltip("share:Q", format=".1%")],
     )
-    halves = " and ".join(
-        f"half of all {name} are of {formatting.number(popularity_buckets.effective_half(counts))} movies"
-        for name, counts in series.items()
-    )
+    values = ", ".join(f"{row['bucket']} % of the movies: {row['share']:.2f} of {row['series']}" for row in rows)
     return _chart(
-        "concentration",
-        "How few movies make up how much",
-        "share of all recommendations, of all ratings",
-        f"Rising curves: {halves}.",
-        drawn,
+        "popularity-buckets",
+        "Recommendations by popularity",
+        "share of all recommendations and of all ratings",
+        f"Bar chart. {values}.",
+        chart,
         rows,
     )
 
 
 def against_popularity(movies: list[dict[str, Any]]) -> Chart:
-    """A point a movie: how often it is recommended, by how often it was rated.
+    """Draw a point per movie: to how many users it is recommended, by how often it was rated.
 
     Args:
-        movies: title, ratings (1 or more), lists.
+        movies: title, ratings (at least 1), users.
     """
     scale = alt.Scale(type="log", nice=False, padding=6)
     axes = {
         name: alt.Axis(labelExpr=_SHORT, values=_log_ticks([row[name] for row in movies]))
-        for name in ("ratings", "lists")
+        for name in ("ratings", "users")
     }
-    drawn = (
+    chart = (
         alt.Chart(_data(movies))
         .mark_point(color="var(--model)", opacity=0.5, size=28)
         .encode(
-            x=alt.X("ratings:Q", title="ratings", scale=scale, axis=axes["ratings"]),
-            y=alt.Y("lists:Q", scale=scale, axis=axes["lists"]),
-            tooltip=[
-                "title:N", alt.Tooltip("ratings:Q", format=","), alt.Tooltip("lists:Q", format=",", title="users"),
-            ],
+            x=alt.X("ratings:Q", title="ratings of the movie", scale=scale, axis=axes["ratings"]),
+            y=alt.Y("users:Q", scale=scale, axis=axes["users"]),
+            tooltip=["title:N", alt.Tooltip("ratings:Q", format=","), alt.Tooltip("users:Q", format=",")],
         )
-    )  # fmt: skip
-    said = f"A point for each of the {len(movies)} most recommended movies."
+    )
     return _chart(
         "against-popularity",
-        "Recommended beside rated, movie by movie",
-        "users who are recommended it",
-        said,
-        drawn,
+        "Recommendations and ratings, movie by movie",
+        "users who are recommended the movie",
+        f"Scatter plot with a point for each of the {len(movies)} most recommended movies.",
+        chart,
         [],
-        330,
     )
 
 
-def _log_ticks(values: list[int], most: int = 6) -> list[int]:
-    """1, 2, 5, 10, …, or only powers of ten, within the values."""
+def _log_ticks(values: list[int], limit: int = 6) -> list[int]:
+    """Return 1, 2, 5, 10, … within the range of the values, or only powers of ten where those are too many."""
     steps = [lead * 10**power for power in range(10) for lead in (1, 2, 5)]
-    fine = [step for step in steps if min(values) <= step <= max(values)]
-    return fine if len(fine) <= most else [step for step in fine if step in steps[::3]]
+    ticks = [step for step in steps if min(values) <= step <= max(values)]
+    return ticks if len(ticks) <= limit else [step for step in ticks if step in steps[::3]]

@@ -1,17 +1,16 @@
-"""Drift: a run beside those before it.
+"""Drift: a run compared with the runs before it.
 
-Takes the published runs of an output directory; gives one line of figures a run.
+Takes the published runs of an output and returns a few figures per run.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
 
+from recmodel.records import RunRecord
 from recmodel.report import summary
-from recmodel.storage import Location
-from recmodel.tables import linked as tables
+from recmodel.tables.base import Output
 
 
 @dataclass(frozen=True)
@@ -22,49 +21,35 @@ class Night:
     model_version: str
     users: int
     popular_users: int  # of them, served from popularity
-    coverage: float  # share of the catalogue that somebody was recommended
+    coverage: float  # share of the catalogue that is recommended to at least one user
     predicted_rating: float | None  # mean, in stars
-    overlap: summary.Overlap | None  # with the lists of the night before; None where there is none
+    overlap: summary.Overlap | None  # with the lists of the previous night; None for the first
 
 
-def alike(run: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether two run.json are of runs made in the same way, so that their figures can be compared."""
-    return _made_by(run) == _made_by(other)
+def nights(output: Output, run_date: date, limit: int) -> list[Night]:
+    """Return the run of that date, last, and up to `limit - 1` comparable runs before it, ascending."""
+    current = output.read_run(run_date)
+    runs = [current]
+    if current.all_users:
+        for day in reversed(output.run_dates()):
+            if len(runs) == limit:
+                break
+            if day < run_date and current.is_comparable_with(run := output.read_run(day)):
+                runs.insert(0, run)
+    return [_night(output, run, before) for before, run in zip([None, *runs], runs, strict=False)]
 
 
-def _made_by(run: dict[str, Any]) -> tuple[Any, ...]:
-    return run.get("all_users"), run.get("rank_by"), run["settings"]["scoring"]["top_n"], _rules(run)
-
-
-def _rules(run: dict[str, Any]) -> dict[str, Any]:
-    """Those that say something; runs of older versions have none."""
-    rules = run["settings"].get("rules", {})
-    return {name: rule for name, rule in rules.items() if (any(rule.values()) if isinstance(rule, dict) else rule)}
-
-
-def nights(output: Location, run_date: date, most: int) -> list[Night]:
-    """The run of that date, last, and before it the newest of the earlier ones that were made alike."""
-    mine = tables.read_run(output, run_date)
-    found = {run_date: mine}
-    for day in reversed(tables.run_dates(output)):
-        if len(found) == most or not mine["all_users"]:
-            break
-        if day < run_date and alike(mine, run := tables.read_run(output, day)):
-            found[day] = run
-    days = sorted(found)
-    before = dict(zip(days[1:], days, strict=False))
-    return [_night(output, day, found[day], before.get(day)) for day in days]
-
-
-def _night(output: Location, day: date, run: dict[str, Any], before: date | None) -> Night:
-    made = run["recommendations"]
-    rows = tables.recommendations(output, day)
+def _night(output: Output, run: RunRecord, before: RunRecord | None) -> Night:
+    figures = run.recommendations
+    overlap = None
+    if before is not None:
+        overlap = summary.overlap(output.recommendations(run.run_date), output.recommendations(before.run_date))
     return Night(
-        run_date=day,
-        model_version=run["model_version"],
-        users=made["users"],
-        popular_users=made["popular_users"],
-        coverage=made["distinct_movies"] / max(1, run["movies"]),
-        predicted_rating=made["mean_predicted_rating"],
-        overlap=None if before is None else summary.overlap(rows, tables.recommendations(output, before)),
+        run_date=run.run_date,
+        model_version=run.model_version,
+        users=figures.users,
+        popular_users=figures.popular_users,
+        coverage=figures.distinct_movies / max(1, run.movies),
+        predicted_rating=figures.mean_predicted_rating,
+        overlap=overlap,
     )

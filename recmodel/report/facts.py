@@ -1,7 +1,7 @@
-"""Facts: all that the report of a run says, as plain values.
+"""Facts: everything that the report of a run shows, as plain values.
 
-Takes the published tables, the model versions and the ratings; gives `Facts`. A part that cannot be had any more (the
-model was removed, the ratings are gone) is a sentence that says so.
+Takes the published tables, the model versions and the ratings, and returns `Facts`. What is not available any more (the
+model was removed, the ratings are gone) is None, with a sentence that says why.
 """
 
 from __future__ import annotations
@@ -11,89 +11,106 @@ from datetime import date, datetime
 from typing import Any
 
 from recmodel import schemas as c
-from recmodel.data import movielens as data
-from recmodel.data import statistics
+from recmodel.data import movielens, statistics
+from recmodel.data.statistics import InteractionStatistics
 from recmodel.errors import RecmodelError
 from recmodel.models import versions
+from recmodel.records import Metrics, RunRecord
 from recmodel.report import drift, sample_users, summary
 from recmodel.settings import Settings
 from recmodel.storage import Location
-from recmodel.tables import linked as tables
+from recmodel.tables.base import Output
+from recmodel.tables.candidates import candidate_users
 
 _NIGHTS = 14  # that drift is shown over
-_CANDIDATES = 400, 40  # that the dozen users are chosen from: by model, by popularity
 
 
 @dataclass(frozen=True)
 class Model:
-    """The version that a run was made with."""
+    """The model version that made a run."""
 
     name: str
     preset: str
     created_at: datetime
-    metrics: dict[str, Any]
-    refused: dict[str, list[str]]  # the newest version, if it is a newer one and was not let in, with the reasons
+    metrics: Metrics
+    not_promoted: dict[str, list[str]]  # the newest version, if it is newer and did not pass the gate: the reasons
 
 
 @dataclass(frozen=True)
 class Facts:
-    """A run, its model and its input. A sentence stands for what is not there."""
+    """A run, its model and its input."""
 
-    run: dict[str, Any]  # its run.json
+    run: RunRecord
     rejects: list[dict[str, Any]]  # see `summary.reject_reasons`
     summary: summary.Summary
-    nights: list[drift.Night]  # ascending; this run is the last
-    model: Model | str
-    tastes: statistics.Tastes | str
-    people: list[sample_users.Person]
+    nights: list[drift.Night]  # ascending; the last is this run
+    model: Model | None
+    model_missing: str  # why there is no model
+    statistics: InteractionStatistics | None  # of the ratings
+    statistics_missing: str  # why there are none
+    sample_users: list[sample_users.SampleUser]
 
 
-def collect(output: Location, run_date: date, models: Location, data_folder: str, chosen: Settings) -> Facts:
-    """The facts of the run of that date, which must be published.
+def collect(output: Output, run_date: date, settings: Settings, models: Location | None, data: str | None) -> Facts:
+    """Collect the facts of a published run.
 
     Args:
-        data_folder: as for --data.
+        models: where the model versions are; None: where the run found its model.
+        data: the ratings, as for --data; None: the statistics that the run published, or for runs of versions that
+            published none, the ratings where the run found them.
     """
-    rows = tables.recommendations(output, run_date)
-    run = tables.read_run(output, run_date)
-    sources = summary.some_users(rows, *_CANDIDATES)
-    rated = _tastes(data_folder, [*sources], chosen)
-    histories = {} if isinstance(rated, str) else rated.histories
-    picked = sample_users.choose(sources, histories)
-    offered: dict[int, list[dict[str, Any]]] = {user: [] for user in picked}
-    for row in tables.recommendations_of(output, run_date, [*picked]).to_pylist():
-        offered[row[c.USER_ID]].append(row)
+    run = output.read_run(run_date)
+    rows = output.recommendations(run_date)
+    sources = candidate_users(rows)
+    ratings, ratings_missing = _statistics(output, run, data, [*sources], settings)
+    histories = ratings.histories if ratings else {}
+    kinds = sample_users.select(sources, histories)
+    recommendations: dict[int, list[dict[str, Any]]] = {user: [] for user in kinds}
+    for row in output.recommendations_of(run_date, [*kinds]).to_pylist():
+        recommendations[row[c.USER_ID]].append(row)
+    model, model_missing = _model(models or run.models_path, run.model_version)
     return Facts(
         run=run,
-        rejects=summary.reject_reasons(tables.rejects(output, run_date)),
+        rejects=summary.reject_reasons(output.rejects(run_date)),
         summary=summary.summarise(rows),
         nights=drift.nights(output, run_date, _NIGHTS),
-        model=_model(models, run["model_version"]),
-        tastes=rated,
-        people=[
-            sample_users.Person(user, kind, histories.get(user, []), offered[user]) for user, kind in picked.items()
+        model=model,
+        model_missing=model_missing,
+        statistics=ratings,
+        statistics_missing=ratings_missing,
+        sample_users=[
+            sample_users.SampleUser(user, kind, histories.get(user, []), recommendations[user])
+            for user, kind in kinds.items()
         ],
     )
 
 
-def _model(models: Location, name: str) -> Model | str:
+def _model(models: Location, name: str) -> tuple[Model | None, str]:
+    """Return the version, or None and why it is missing."""
     try:
         version = versions.open_version(models, name)
     except RecmodelError as error:
-        return str(error)
-    newer = [other for other in versions.versions(models)[-1:] if other > name]
-    refused = {other: versions.read_metrics(models, other).get("gate") for other in newer}
+        return None, str(error)
+    newer = [other for other in versions.list_versions(models)[-1:] if other > name]
+    gates = {other: versions.read_metrics(models, other).gate for other in newer}
     return Model(
         name=name,
-        preset=version.manifest["preset"],
-        created_at=datetime.fromisoformat(version.manifest["created_at"]),
+        preset=version.manifest.preset,
+        created_at=version.manifest.created_at,
         metrics=version.metrics(),
-        refused={other: reasons for other, reasons in refused.items() if reasons},
-    )
+        not_promoted={other: reasons for other, reasons in gates.items() if reasons},
+    ), ""
 
 
-def _tastes(folder: str, users: list[int], chosen: Settings) -> statistics.Tastes | str:
+def _statistics(
+    output: Output, run: RunRecord, data: str | None, user_ids: list[int], settings: Settings
+) -> tuple[InteractionStatistics | None, str]:
+    """Return the statistics with the histories of those users, or None and why they are missing."""
+    published = None if data else output.attachment(run.run_date, statistics.FILE)
+    if published:
+        return InteractionStatistics.from_bytes(published), ""
     try:
-        return statistics.read(data.data_dir(folder, chosen.paths.sample), users, chosen.input)
+        folder = movielens.data_dir(data or run.data_path, settings.paths.sample)
+        return statistics.read(folder, user_ids, settings.input), ""
     except RecmodelError as error:
-        return str(error)
+        return None, str(error)

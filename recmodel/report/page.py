@@ -1,14 +1,13 @@
-"""Report: a run as one HTML page that needs nothing else, not even a network.
+"""Page: the report of a run as one HTML file that needs nothing else, not even a network.
 
-Takes `facts.Facts`; gives HTML. The page carries its styles, its charts and the scripts that draw them, tells the
-browser to load nothing and to run no script but its own, and says all its numbers in words and tables too.
+Takes `facts.Facts` and returns HTML. The page carries its styles, its charts and the scripts that draw them, forbids
+the browser to load anything or to run any other script, and shows all numbers as text and tables too.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from datetime import datetime
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -19,23 +18,22 @@ import numpy as np
 import vl_convert
 from markupsafe import Markup
 
-from recmodel import formatting
+from recmodel import formatting, records
 from recmodel import schemas as c
 from recmodel.report import charts, findings, popularity_buckets
 from recmodel.report.charts import Chart
 from recmodel.report.facts import Facts
-from recmodel.report.summary import LISTS
+from recmodel.report.summary import USERS
 from recmodel.settings import Settings
 
-_MOST_RECOMMENDED = 10  # movies in the table
-_POINTS = 300  # movies in the chart
+_MOVIES_IN_TABLE, _MOVIES_IN_CHART = 10, 300  # the most recommended
 
 
 def render(facts: Facts, limits: Settings) -> str:
-    """The page.
+    """Return the page.
 
     Args:
-        limits: what the settings allow, for the verdict.
+        limits: the settings whose limits the findings compare with.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("recmodel.report"), autoescape=True, trim_blocks=True, lstrip_blocks=True,
@@ -45,41 +43,30 @@ def render(facts: Facts, limits: Settings) -> str:
         name: getattr(formatting, name)
         for name in ("number", "percent", "plain", "signed", "day", "short_day", "seconds", "clipped", "stars")
     }
-    found = findings.findings(facts, limits)
     sections = _charts(facts, limits)
     script = _script()
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     page = environment.get_template("report.html").render(
-        run=facts.run,
-        finished_at=datetime.fromisoformat(facts.run["finished_at"]),
-        made=facts.run["recommendations"],
-        nights=facts.nights,
-        model=None if isinstance(facts.model, str) else facts.model,
-        model_is_missing=facts.model if isinstance(facts.model, str) else "",
-        tastes=None if isinstance(facts.tastes, str) else facts.tastes,
-        tastes_are_missing=facts.tastes if isinstance(facts.tastes, str) else "",
-        people=facts.people,
-        rejects=facts.rejects,
-        findings=found,
-        to_look_at=sum(finding.kind == "look" for finding in found),
-        tail=_tail(facts),
-        most_recommended=_movies(facts, _MOST_RECOMMENDED),
-        c=c,
+        **vars(facts),
+        findings=findings.findings(facts, limits),
+        concentration=_concentration(facts),
+        most_recommended=_most_recommended(facts, _MOVIES_IN_TABLE),
         sections=sections,
         specs={
             "config": charts.CONFIG,
             "charts": {chart.name: chart.spec for section in sections.values() for chart in section},
         },
+        c=c,
+        records=records,
         style=Markup(_template("report.css")),
         script=Markup(script),
-        script_digest=digest,
+        script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
     return page.lstrip()
 
 
 @cache
 def _script() -> str:
-    """Vega, Vega-Lite, Vega-Embed and the few lines that draw the charts, as one script of some 900 kB."""
+    """Return Vega, Vega-Lite, Vega-Embed and the few lines that draw the charts, as one script of about 900 kB."""
     version = altair.SCHEMA_VERSION.removeprefix("v").rpartition(".")[0]
     script = vl_convert.javascript_bundle(_template("report.js"), vl_version=version)
     return script.replace("</script", r"<\/script").replace("<!--", r"<\!--").replace("\r", "")
@@ -90,66 +77,55 @@ def _template(name: str) -> str:
 
 
 def _charts(facts: Facts, limits: Settings) -> dict[str, list[Chart]]:
-    """By section of the page."""
-    summary, night = facts.summary, facts.nights[-1]
-    sections: dict[str, list[Chart]] = {name: [] for name in ("quality", "training", "drift", "ratings", "tail")}
-    if not isinstance(facts.model, str):
+    """Return the charts by section of the page."""
+    summary, night, statistics = facts.summary, facts.nights[-1], facts.statistics
+    sections: dict[str, list[Chart]] = {name: [] for name in ("quality", "training", "drift", "ratings", "popularity")}
+    if facts.model:
         metrics = facts.model.metrics
-        if "rmse" in metrics:
+        if metrics.rmse is not None:
             sections["quality"].append(charts.rating_errors(metrics))
-        if c.ACCURACY in metrics:
-            sections["quality"].append(charts.hits(metrics))
+        if metrics.top_k_accuracy_unseen:
+            sections["quality"].append(charts.hit_rates(metrics))
         sections["training"] = charts.losses(metrics)
     if len(facts.nights) > 1:
         sections["drift"] = charts.drift(facts.nights, limits.checks)
         if night.overlap is not None and night.overlap.users:
-            sections["drift"].append(charts.overlap(night.overlap))
-    given = {} if isinstance(facts.tastes, str) else facts.tastes.stars
-    if summary.stars:
-        sections["ratings"].append(charts.stars(summary.stars, given))
+            sections["drift"].append(charts.overlap_histogram(night.overlap))
+    if summary.rating_counts:
+        actual = statistics.stars if statistics else {}
+        sections["ratings"].append(charts.rating_distribution(summary.rating_counts, actual))
     if summary.scores:
         sections["ratings"] += [charts.by_rank(summary), charts.scores(summary)]
-    if isinstance(facts.tastes, str):
-        sections["tail"] = [charts.concentration(_lists(facts), None)]
-    else:
-        lists = summary.lists_of(facts.tastes.movie_ids)
-        sections["tail"] = [
-            charts.bands(facts.tastes, lists),
-            charts.concentration(lists, facts.tastes.ratings),
-        ]
-        if rated := [movie for movie in _movies(facts, _POINTS) if movie["ratings"]]:
-            sections["tail"].append(charts.against_popularity(rated))
+    if statistics:
+        sections["popularity"] = [charts.buckets(statistics, summary.users_per_movie(statistics.movie_ids))]
+        if rated := [movie for movie in _most_recommended(facts, _MOVIES_IN_CHART) if movie["ratings"]]:
+            sections["popularity"].append(charts.against_popularity(rated))
     return sections
 
 
-def _lists(facts: Facts) -> np.ndarray:
-    """In how many lists each movie of the catalogue is, in no order."""
-    recommended = facts.summary.by_movie.column(LISTS).to_numpy()
-    return np.pad(recommended, (0, max(0, facts.run["movies"] - len(recommended))))
-
-
-def _tail(facts: Facts) -> dict[str, dict[str, float]]:
-    """How unevenly recommendations, and ratings where they are known, are spread over the movies."""
-    counts = {"recommendations": _lists(facts)}
-    if not isinstance(facts.tastes, str):
-        counts["ratings"] = facts.tastes.ratings
+def _concentration(facts: Facts) -> dict[str, dict[str, float]]:
+    """Measure how unevenly recommendations, and ratings if they are available, are spread over the movies."""
+    recommended = facts.summary.by_movie.column(USERS).to_numpy()
+    counts = {"recommendations": np.pad(recommended, (0, max(0, facts.run.movies - len(recommended))))}
+    if facts.statistics:
+        counts["ratings"] = facts.statistics.ratings
     return {
         name: {
-            "gini": popularity_buckets.gini(mine),
-            "half": popularity_buckets.effective_half(mine),
-            "movies": int((mine > 0).sum()),
+            "gini": popularity_buckets.gini(per_movie),
+            "half": popularity_buckets.movies_with_half(per_movie),
+            "movies": int((per_movie > 0).sum()),
         }
-        for name, mine in counts.items()
+        for name, per_movie in counts.items()
     }
 
 
-def _movies(facts: Facts, most: int) -> list[dict[str, Any]]:
-    """The most recommended movies: title, lists, and ratings (None where they are not known)."""
-    top = facts.summary.by_movie.slice(0, most)
+def _most_recommended(facts: Facts, limit: int) -> list[dict[str, Any]]:
+    """Return title, users, and ratings (None if they are not available) of the most recommended movies."""
+    statistics = facts.statistics
     ratings: dict[int, int] = {}
-    if not isinstance(facts.tastes, str):
-        ratings = dict(zip(facts.tastes.movie_ids.tolist(), facts.tastes.ratings.tolist(), strict=True))
+    if statistics:
+        ratings = dict(zip(statistics.movie_ids.tolist(), statistics.ratings.tolist(), strict=True))
     return [
-        {c.TITLE: formatting.clipped(row[c.TITLE]), "lists": row[LISTS], "ratings": ratings.get(row[c.MOVIE_ID])}
-        for row in top.to_pylist()
+        {c.TITLE: formatting.clipped(row[c.TITLE]), USERS: row[USERS], "ratings": ratings.get(row[c.MOVIE_ID])}
+        for row in facts.summary.by_movie.slice(0, limit).to_pylist()
     ]

@@ -1,6 +1,6 @@
-"""The long tail: how recommendations are spread over the catalogue, beside how ratings are.
+"""Popularity buckets: how unevenly recommendations and ratings are spread over the catalogue.
 
-Takes a count for each movie of the catalogue; gives shares.
+Takes a count per movie and returns shares.
 """
 
 from __future__ import annotations
@@ -9,12 +9,26 @@ import itertools
 
 import numpy as np
 
-# Parts of the catalogue by falling number of ratings, ends in %. Deciles would put nearly all into the first.
-BANDS = (0, 1, 5, 10, 25, 50, 100)
+# Bounds in % of the catalogue, the most rated movies first. Equal buckets would put nearly all ratings into the first.
+BOUNDS = (0, 1, 5, 10, 25, 50, 100)
+LABELS = tuple(f"{start}–{end}" for start, end in itertools.pairwise(BOUNDS))
+
+
+def bucket_shares(popularity: np.ndarray, counts: np.ndarray) -> list[float]:
+    """Return the share of all `counts` that falls into each bucket.
+
+    Args:
+        popularity: [M] the movies are ordered by this, descending; ties keep their order.
+        counts: [M] what is shared out.
+    """
+    ordered = counts[np.argsort(-popularity, kind="stable")]
+    bounds = np.round(np.array(BOUNDS) / 100 * len(ordered)).astype(int)
+    total = max(1, counts.sum())
+    return [float(ordered[start:end].sum() / total) for start, end in itertools.pairwise(bounds)]
 
 
 def gini(counts: np.ndarray) -> float:
-    """0: all movies alike; towards 1: one movie gets everything. NaN where there is nothing to share out."""
+    """Return the Gini coefficient: 0 if all movies are equal, towards 1 if one has everything; NaN if all are 0."""
     total = counts.sum()
     if not total:
         return float("nan")
@@ -23,24 +37,6 @@ def gini(counts: np.ndarray) -> float:
     return float(2 * (np.arange(1, n + 1) * ascending).sum() / (n * total) - (n + 1) / n)
 
 
-def effective_half(counts: np.ndarray) -> int:
-    """How many movies, the commonest first, make up half of everything."""
+def movies_with_half(counts: np.ndarray) -> int:
+    """Return the smallest number of movies that together have half of all counts."""
     return int(np.searchsorted(np.cumsum(np.sort(counts)[::-1]), counts.sum() / 2) + 1)
-
-
-def concentration(counts: np.ndarray, points: int = 60) -> list[tuple[int, float]]:
-    """(movies, share of everything that so many movies have, the commonest first): a Lorenz curve from its rich end.
-
-    Evenly spread over the logarithm of the number of movies, which ends with all of them.
-    """
-    total = np.cumsum(np.sort(counts)[::-1]) / max(1, counts.sum())
-    movies = np.unique(np.geomspace(1, len(total), points).round().astype(int))
-    return [(int(n), float(total[n - 1])) for n in movies]
-
-
-def bands(popularity: np.ndarray, counts: np.ndarray) -> list[float]:
-    """The share of `counts` in each of `BANDS`, movies being ordered by falling `popularity` (ties as they stand)."""
-    ordered = counts[np.argsort(-popularity, kind="stable")]
-    ends = np.round(np.array(BANDS) / 100 * len(ordered)).astype(int)
-    total = max(1, counts.sum())
-    return [float(ordered[a:b].sum() / total) for a, b in itertools.pairwise(ends)]

@@ -1,4 +1,4 @@
-"""Serving: a SavedModel, loaded, with NumPy in and out, and the exact top N of `topn` on the vectors it gives.
+"""Serving: a loaded SavedModel with NumPy in and out, and the exact top N of its vectors.
 
 Needs TensorFlow and nothing of training: this is what runs in Spark's workers and behind `show` and `predict`.
 """
@@ -17,24 +17,24 @@ from typing import Any
 import numpy as np
 
 from recmodel import schemas as c
-from recmodel.scoring import reasons, rules, topn
+from recmodel.scoring import policies, reasons, rules, topn
 
 
 @dataclass(frozen=True)
 class TopN:
-    """Recommendations of B users: row b holds `count[b]` movies, best first, then padding (-1 and NaN)."""
+    """Recommendations for B users: row b holds `count[b]` movies, best first, then padding (-1 and NaN)."""
 
     row: np.ndarray  # [B, n] int64, of the catalogue
     movie_id: np.ndarray  # [B, n] int64
     retrieval_score: np.ndarray  # [B, n] float32
     predicted_rating: np.ndarray  # [B, n] float32, stars
-    because: np.ndarray  # [B, n] int64, row of the liked movie that speaks most for it; -1 where none does
+    because: np.ndarray  # [B, n] int64, row of the liked movie that contributes most to it; -1 where none does
     count: np.ndarray  # [B] int32
     known_user: np.ndarray  # [B] bool
 
 
 @dataclass(frozen=True)
-class Pairs:
+class Predictions:
     """Scores of B pairs; NaN where the user or the movie is unknown."""
 
     retrieval_score: np.ndarray  # [B] float32
@@ -43,22 +43,22 @@ class Pairs:
     known_movie: np.ndarray  # [B] bool
 
 
-Lists = Sequence[np.ndarray]  # one array a user
+Lists = Sequence[np.ndarray]  # one array per user
 
 
 class Recommender:
-    """A loaded model. Ids may be any integers; they are served as int64.
+    """A loaded model. Ids may be integers of any type; results have int64.
 
-    Where a method takes what users have seen, `seen_movie_ids` and `seen_ratings` hold one array a user, of the movies
-    they rated (each once, in any order) and their ratings in stars. A model that knows users by id alone may be asked
-    without, except for recommendations.
+    `seen_movie_ids` and `seen_ratings` hold one array per user: the movies they rated (each once, in any order) and
+    their ratings in stars. A model that knows users by id needs them only for recommendations.
 
     Args:
-        allowed: [M] bool, the movies of the catalogue that may be recommended; all if it is not given.
+        directory: of the SavedModel.
+        allowed: [M] bool, the movies of the catalogue that may be recommended; None: all.
     """
 
     def __init__(self, directory: str | Path, allowed: np.ndarray | None = None) -> None:
-        from recmodel.tf import tf  # seconds; not before a model is needed
+        from recmodel.tf import tf  # takes seconds, so not before a model is needed
 
         self._tf = tf
         self._allowed = allowed
@@ -68,7 +68,7 @@ class Recommender:
 
     @property
     def needs_history(self) -> bool:
-        """Whether it knows users by what they have seen, and not by id."""
+        """Whether the model knows users by what they have seen, and not by id."""
         return "seen_movie_id" in self._takes["predict"]
 
     def predict(
@@ -77,18 +77,18 @@ class Recommender:
         movie_ids: object,
         seen_movie_ids: Lists | None = None,
         seen_ratings: Lists | None = None,
-    ) -> Pairs:
-        """Scores of the pairs (user_ids[i], movie_ids[i]); with histories, one for each pair.
+    ) -> Predictions:
+        """Score the pairs (user_ids[i], movie_ids[i]); histories, if needed, come one per pair.
 
         Raises:
-            TypeError: ids that are not integers.
-            ValueError: not as many users as movies, or a history is needed and missing.
+            TypeError: ids are not integers.
+            ValueError: there are not as many users as movies, or the model needs histories and there are none.
         """
         users, movies = _int64(user_ids, "user_ids"), _int64(movie_ids, "movie_ids")
         if users.shape != movies.shape:
             raise ValueError(f"{len(users)} user ids and {len(movies)} movie ids do not make pairs")
         history = self._history(len(users), seen_movie_ids, seen_ratings)
-        return Pairs(**self._call("predict", {c.USER_ID: users, c.MOVIE_ID: movies, **history}))
+        return Predictions(**self._call("predict", {c.USER_ID: users, c.MOVIE_ID: movies, **history}))
 
     def recommend(
         self,
@@ -105,42 +105,45 @@ class Recommender:
         liked_from: float | None = None,
         rated: bool = True,
     ) -> TopN:
-        """The exact top n of the catalogue for each user; like the signature `recommend`, but faster; see `topn`.
+        """Return the exact top n of the catalogue for each user: as the signature `recommend` does, but faster.
 
         Args:
-            denied: movie ids that a user must not be recommended, whether seen or not.
-            cap: see `rules.lists`. With two-stage the candidates that were retrieved are ranked and taken within it;
-                where they do not fill a list, as many more are retrieved of what still fits.
-            liked_from: stars, see `reasons.liked`; no reasons are looked for if it is not given.
-            rated: False spares a ranking by retrieval the predicted ratings, which are NaN then.
+            rank_by: one of `policies.NAMES`.
+            candidates: how many movies two-stage retrieves before it ranks them by rating.
+            denied: movie ids that must not be recommended to a user, whether seen or not.
+            cap: see `rules.lists`. With two-stage, the retrieved candidates are ranked and taken within it; where they
+                do not fill a list, as many more are retrieved from what still fits.
+            liked_from: in stars, see `reasons.liked`; None: no reasons.
+            rated: False saves computing predicted ratings where the ranking does not need them; they are NaN then.
 
         Raises:
-            TypeError: ids that are not integers.
-            ValueError: an unknown `rank_by`, n or candidates below 1, or lists that do not fit the users.
+            TypeError: ids are not integers.
+            ValueError: `rank_by` is unknown, n or candidates are below 1, or the lists do not fit the users.
         """
         user_ids = _int64(user_ids, "user_ids")
-        if rank_by not in ("retrieval", "rating", "two-stage") or n < 1 or candidates < 1:
-            raise ValueError(f"cannot rank the top {n} by {rank_by!r} from {candidates} candidates")
+        policy = policies.named(rank_by)
+        if n < 1 or candidates < 1:
+            raise ValueError(f"cannot rank the top {n} from {candidates} candidates; both must be at least 1")
         if not len(user_ids):  # TensorFlow cannot map over nobody
             nothing = np.empty((0, n), np.float32)
             no_ids = nothing.astype(np.int64)
             return TopN(no_ids, no_ids, nothing, nothing, no_ids, np.empty(0, np.int32), np.empty(0, bool))
         seen = _flat_lists(seen_movie_ids, seen_ratings, len(user_ids))
         users = self._call("user_vectors", {c.USER_ID: user_ids, **seen})
+        vectors = policies.Users(user_ids, users["retrieval"], users["rating"])
         history, in_catalogue = topn.pairs(self._movies[c.MOVIE_ID], seen_movie_ids)
         hidden = topn.NO_PAIRS if include_seen else history
         if denied is not None:
             hidden = hidden.and_also(topn.pairs(self._movies[c.MOVIE_ID], denied)[0])
-        search = self._search(user_ids, users, rank_by, candidates)
-        top = rules.lists(search, len(user_ids), n, hidden, cap)
+        top = rules.lists(policy.search(self, vectors, candidates), len(user_ids), n, hidden, cap)
         row = np.where(users["known_user"][:, np.newaxis], top.row, -1)
         score = rating = top.score
-        if rank_by == "retrieval":
-            rating = self._rate_lists(users["rating"], row) if rated else np.full_like(score, np.nan)
+        if policy.by_rating:
+            score = self.retrieval_search.scores(vectors.retrieval, row)
         else:
-            score = self._by_retrieval.scores(users["retrieval"], row)
+            rating = self.rate_lists(vectors.rating, row) if rated else np.full_like(score, np.nan)
         because = np.full_like(row, -1)
-        if liked_from is not None and "seen" in self._movies:  # not in models of before there were reasons
+        if liked_from is not None and "seen" in self._movies:  # which models of the first versions lack
             liked = reasons.liked(history, seen["seen_rating"][in_catalogue], liked_from)
             weight = users["seen_weight"][in_catalogue] if self.needs_history else np.ones(len(liked), np.float32)
             because = self._because(row, history, weight * liked, not_itself=include_seen)
@@ -155,100 +158,89 @@ class Recommender:
             known_user=users["known_user"],
         )
 
-    def memory(self, n: int, rank_by: str) -> tuple[int, int]:
-        """What `recommend` needs at its peak beside the model: bytes a user, and bytes a rating of their history."""
+    def memory(self, n: int, rank_by: str, candidates: int) -> tuple[int, int]:
+        """Return the peak memory of `recommend` in addition to the model's: bytes per user, bytes per rating seen."""
+        policy = policies.named(rank_by)
         d, k = (self._movies["retrieval"].shape[1], self._takes["rate_lists"]["rating_vector"].shape[1])
-        lists = n * (8 * 8 + 4 * (d + k))
-        scores = 5 * topn.TILE if rank_by != "rating" or self._by_rating else 12 * len(self._movies[c.MOVIE_ID])
-        return lists + scores, 64 + (4 * (2 * d + 2 * k) if self.needs_history else 0)
+        lists = min(policy.list_length(n, candidates), self.catalogue_size) * (16 * 8 + 4 * (d + k))
+        return lists + policy.score_bytes(self), 64 + (4 * (2 * d + 2 * k) if self.needs_history else 0)
 
     def rate_catalogue(
         self, user_ids: object, seen_movie_ids: Lists | None = None, seen_ratings: Lists | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """[B, M] predicted ratings (float32, stars) of the whole catalogue, ascending movie id, and known_user [B]."""
+        """Return [B, M] predicted ratings (float32, stars) of all movies, ascending movie id, and known_user [B]."""
         users = _int64(user_ids, "user_ids")
         history = self._history(len(users), seen_movie_ids, seen_ratings)
         result = self._call("rate_catalogue", {c.USER_ID: users, **history})
         return result[c.PREDICTED_RATING], result["known_user"]
 
     def movie_embedding(self, movie_ids: object) -> np.ndarray:
-        """[B, d] float32; a row of NaN for a movie outside the catalogue."""
+        """Return [B, d] float32 retrieval vectors of movies; a row of NaN for a movie outside the catalogue."""
         return self._call("movie_embedding", {c.MOVIE_ID: _int64(movie_ids, "movie_ids")})["embedding"]
 
     def user_embedding(
         self, user_ids: object, seen_movie_ids: Lists | None = None, seen_ratings: Lists | None = None
     ) -> np.ndarray:
-        """[B, d] float32; a row of NaN for an unknown user."""
+        """Return [B, d] float32 retrieval vectors of users; a row of NaN for an unknown user."""
         users = _int64(user_ids, "user_ids")
         history = self._history(len(users), seen_movie_ids, seen_ratings)
         return self._call("user_embedding", {c.USER_ID: users, **history})["embedding"]
 
-    @cached_property
-    def _movies(self) -> dict[str, np.ndarray]:
-        return self._call("movie_vectors", {})
+    # -- what `policies.Model` asks for
+
+    @property
+    def catalogue_size(self) -> int:
+        """M, the number of movies that the model knows."""
+        return len(self._movies[c.MOVIE_ID])
 
     @cached_property
-    def _by_retrieval(self) -> topn.Vectors:
+    def retrieval_search(self) -> topn.Vectors:
+        """The search by retrieval score."""
         return topn.Vectors(self._movies["retrieval"], allowed=self._allowed)
 
     @cached_property
-    def _by_rating(self) -> topn.Vectors | None:
-        """None where a rating is more than a product: then it takes the whole catalogue's ratings."""
+    def rating_search(self) -> topn.Vectors | None:
+        """The search by predicted rating; None where ratings are no products and must be computed for all movies."""
         if "rating" not in self._movies:
             return None
         return topn.Vectors(self._movies["rating"], self._movies["rating_offset"], self._allowed)
 
-    def _search(
-        self, user_ids: np.ndarray, users: dict[str, np.ndarray], rank_by: str, candidates: int
-    ) -> rules.Search:
-        """What finds the best movies for some of these users; scored and in order as the policy has it."""
-        rated = self._rated_allowed(user_ids) if rank_by == "rating" and self._by_rating is None else None
-
-        def best(which: np.ndarray, n: int, hidden: topn.Pairs, closed: topn.Closed | None) -> topn.Top:
-            if rated is not None:
-                # What is hidden or closed now is so in later rounds too: it may be overwritten in place.
-                top = topn.of_scores(rated if len(which) == len(rated) else rated[which], n, hidden, closed)
-            elif rank_by == "rating" and self._by_rating is not None:
-                top = self._by_rating.top(users["rating"][which], n, hidden, closed)
-            else:
-                depth = n if rank_by == "retrieval" else max(n, candidates)
-                top = self._by_retrieval.top(users["retrieval"][which], depth, hidden, closed)
-            if rank_by == "retrieval":
-                return top
-            # the order of what is told, to the last bit
-            return topn.ranked(top.row, self._rate_lists(users["rating"][which], top.row), top.row.shape[1])
-
-        return best
-
-    def _rated_allowed(self, user_ids: np.ndarray) -> np.ndarray:
-        """[B, M] ratings, at -inf where a movie may not be recommended."""
+    def rate_allowed(self, user_ids: np.ndarray) -> np.ndarray:
+        """Return [B, M] predicted ratings of a model without `rating_search`, -inf where a movie is not allowed."""
         ratings, _ = self.rate_catalogue(user_ids)
         if self._allowed is not None:
             ratings[:, ~self._allowed] = -np.inf
         return ratings
 
+    def rate_lists(self, rating_vectors: np.ndarray, row: np.ndarray) -> np.ndarray:
+        """Return [B, n] predicted ratings of a list of movies for each user; any number where the row is -1."""
+        inputs = {"rating_vector": rating_vectors, "row": np.maximum(row, 0).astype(np.int32)}
+        return self._call("rate_lists", inputs)[c.PREDICTED_RATING]
+
+    # -- internals
+
+    @cached_property
+    def _movies(self) -> dict[str, np.ndarray]:
+        return self._call("movie_vectors", {})
+
     def _because(self, row: np.ndarray, history: topn.Pairs, weight: np.ndarray, *, not_itself: bool) -> np.ndarray:
-        """[B, n] rows of the catalogue; see `reasons`. What has no weight, or one against it, is no reason."""
+        """Return [B, n] rows of the catalogue; see `reasons`. A movie of weight 0 or below is no reason."""
         some = weight > 0
         liked = topn.Pairs(history.user[some], history.row[some])
-        movies, said = self._movies["retrieval"], self._movies["seen"]
-        return reasons.strongest(row, movies, said, liked, weight[some], not_itself=not_itself)
-
-    def _rate_lists(self, vectors: np.ndarray, row: np.ndarray) -> np.ndarray:
-        inputs = {"rating_vector": vectors, "row": np.maximum(row, 0).astype(np.int32)}
-        return self._call("rate_lists", inputs)[c.PREDICTED_RATING]
+        candidate_vectors, seen_vectors = self._movies["retrieval"], self._movies["seen"]
+        return reasons.strongest(row, candidate_vectors, seen_vectors, liked, weight[some], not_itself=not_itself)
 
     def _history(self, users: int, seen_movie_ids: Lists | None, seen_ratings: Lists | None) -> dict[str, np.ndarray]:
         return _flat_lists(seen_movie_ids, seen_ratings, users) if self.needs_history else {}
 
     def _call(self, signature: str, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """The signature's answer to those of the inputs that it takes."""
+        """Call a signature with those of the inputs that it takes."""
         taken = {name: self._tf.constant(inputs[name]) for name in self._takes[signature]}
         return {name: value.numpy() for name, value in self._loaded.signatures[signature](**taken).items()}
 
 
 def pack(directory: Path) -> bytes:
-    """A SavedModel as one archive, to be broadcast."""
+    """Pack the directory of a SavedModel into one archive, to be broadcast."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for path in sorted(directory.rglob("*")):
@@ -258,7 +250,7 @@ def pack(directory: Path) -> bytes:
 
 
 def unpack(packed: bytes, allowed: np.ndarray | None = None) -> Recommender:
-    """The model that `pack` packed; see `Recommender`. Its files are gone again when this returns."""
+    """Load the model that `pack` packed; see `Recommender`. Its files are deleted before this returns."""
     with tempfile.TemporaryDirectory(prefix="recmodel-") as scratch:
         with zipfile.ZipFile(io.BytesIO(packed)) as archive:
             archive.extractall(scratch)  # never outside: zipfile drops absolute paths and ".."

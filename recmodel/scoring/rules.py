@@ -1,32 +1,32 @@
-"""Rules: what may be recommended, whatever its score.
+"""Business rules: which movies may be recommended, whatever their scores, and how many of a genre a list may have.
 
-Takes the catalogue, the number of ratings of each movie and the settings `rules`; gives the movies that are left, and
-lists with at most so many movies of a genre. A movie counts for each of its genres; one without genres or without a
-year is in no list of them, so it is neither among what such a list allows nor among what it denies.
+A movie counts for each of its genres. A movie without genres or without a year matches no list of genres or years, so
+such a list neither allows nor denies it.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from recmodel import schemas as c
+from recmodel.arrays import locate
 from recmodel.data import catalogue as lookup
 from recmodel.errors import UsageRejected
-from recmodel.scoring.topn import Closed, Pairs, Top, ranked
+from recmodel.scoring.topn import ExcludedGenres, Pairs, Search, Top, ranked
 
 if TYPE_CHECKING:  # workers have no settings
     from recmodel.settings import Rules, Selection
 
 
 def allowed(catalogue: pa.Table, counts: np.ndarray, rules: Rules) -> np.ndarray:
-    """[M] bool: the movies of `columns.CATALOGUE` that may be recommended.
+    """Return [M] bool: which movies of the catalogue (`schemas.CATALOGUE`) may be recommended.
 
-    Ids that the catalogue lacks say nothing: it changes with every model, and a withdrawn movie may come back.
+    Movie ids that the catalogue lacks are ignored: it changes with every model, and a withdrawn movie may come back.
 
     Args:
         counts: [M] ratings of each movie.
@@ -34,21 +34,21 @@ def allowed(catalogue: pa.Table, counts: np.ndarray, rules: Rules) -> np.ndarray
     Raises:
         UsageRejected: no movie is left, or the catalogue lacks a genre.
     """
-    chosen = counts >= rules.min_ratings
-    for movies in _lists("rules.allow", rules.allow, catalogue):
-        chosen &= movies
-    for movies in _lists("rules.deny", rules.deny, catalogue):
-        chosen &= ~movies
-    if not chosen.any():
+    may_be_recommended = counts >= rules.min_ratings
+    for in_list in _lists("rules.allow", rules.allow, catalogue):
+        may_be_recommended &= in_list
+    for in_list in _lists("rules.deny", rules.deny, catalogue):
+        may_be_recommended &= ~in_list
+    if not may_be_recommended.any():
         raise UsageRejected(
             f"the rules leave nothing to recommend of the {catalogue.num_rows:,} movies in the catalogue; "
             "loosen `rules` in conf/settings.yaml"
         )
-    return chosen
+    return may_be_recommended
 
 
 def _lists(setting: str, selection: Selection, catalogue: pa.Table) -> Iterator[np.ndarray]:
-    """[M] bool: the movies that are in it, for each list that is given."""
+    """Yield [M] bool for each list of the selection that is not empty: which movies match it."""
     if selection.genres:
         names, has = lookup.genres(catalogue)
         for genre in selection.genres:
@@ -67,28 +67,23 @@ def _lists(setting: str, selection: Selection, catalogue: pa.Table) -> Iterator[
 
 
 def _ends(years: int | str) -> tuple[float, float]:
-    """The first and the last year of what `settings.Years` allows."""
+    """Return the first and the last year of a `settings.Years`; infinite where an end is left out."""
     first, dots, last = str(years).partition("..")
     return float(first or "-inf"), float(last or "inf") if dots else float(first)
 
 
-# -- lists, in the workers --------------------------------------------------------------------------------------------
+# -- in the workers ---------------------------------------------------------------------------------------------------
 
 
 class Cap(NamedTuple):
-    """At most `most` movies of each genre in a list."""
+    """A limit on the movies of each genre in a list."""
 
     genres: np.ndarray  # [M, G] float32: 1 where a movie is of a genre, else 0
     most: int
 
 
-# The best movies of some users of the block, in the order of the ranking: (which users [b], how many at least, hidden
-# pairs of a place in `which` and a row, what is closed to them) -> Top.
-Search = Callable[[np.ndarray, int, Pairs, "Closed | None"], Top]
-
-
 def cap(catalogue: pa.Table, rules: Rules) -> Cap | None:
-    """How many movies of each genre a list may have; None for any number."""
+    """Return the limit on the movies of each genre in a list; None if there is no limit."""
     if not rules.max_per_genre:
         return None
     names, has = lookup.genres(catalogue)
@@ -97,12 +92,12 @@ def cap(catalogue: pa.Table, rules: Rules) -> Cap | None:
 
 
 def lists(search: Search, users: int, n: int, hidden: Pairs, cap: Cap | None) -> Top:
-    """The n best movies for each user within the cap, if there is one, without the hidden pairs.
+    """Return the n best movies for each user, without the hidden pairs and within the cap, if there is one.
 
-    A list is filled greedily, in the order of its ranking: a movie is passed over where the list has enough of any of
-    its genres. How deep that goes is not known before, so it goes in rounds, each among the movies of which no genre is
-    full yet. A round fills the list, finds all there is, or passes a movie over and so has filled a genre: there are no
-    more rounds than genres, plus one.
+    A list is filled greedily, in the order of the ranking: a movie is skipped if the list has enough movies of any of
+    its genres. How far down the ranking that goes is not known in advance, so it happens in rounds, each among the
+    movies none of whose genres is full. A round fills the list, exhausts the catalogue, or skips a movie, which means
+    that it has filled a genre: there are at most as many rounds as genres, plus one.
     """
     if cap is None:
         best = search(np.arange(users), n, hidden, None)
@@ -112,24 +107,29 @@ def lists(search: Search, users: int, n: int, hidden: Pairs, cap: Cap | None) ->
     short = np.arange(users)
     while len(short):
         full = (of_genre[short] >= cap.most).astype(np.float32)
-        found = search(short, n, _of(short, hidden), Closed(cap.genres, full) if full.any() else None)
-        fits, of_genre[short] = _fitting(found.row, of_genre[short], n - filled[short], cap)
+        best = search(short, n, _of(short, hidden), ExcludedGenres(cap.genres, full) if full.any() else None)
+        fits, of_genre[short] = _fitting(best.row, of_genre[short], n - filled[short], cap)
         place, at = np.nonzero(fits)
         user = short[place]
         to = (filled[short, np.newaxis] + np.cumsum(fits, axis=1) - 1)[place, at]
-        row[user, to], score[user, to] = found.row[place, at], found.score[place, at]
+        row[user, to], score[user, to] = best.row[place, at], best.score[place, at]
         filled[short] += fits.sum(axis=1)
         hidden = hidden.and_also(Pairs(user, row[user, to]))
-        more = found.row.shape[1] >= n and (found.row[:, -1] >= 0)
+        more = best.row.shape[1] >= n and (best.row[:, -1] >= 0)
         short = short[(filled[short] < n) & more]
     return ranked(row, score, n)
 
 
 def _fitting(row: np.ndarray, of_genre: np.ndarray, room: np.ndarray, cap: Cap) -> tuple[np.ndarray, np.ndarray]:
-    """[b, k] bool: which of the movies found ([b, k] rows) go into the list; and [b, G] how many of a genre are in it.
+    """Choose the movies that go into each list.
 
     Args:
-        of_genre: [b, G] how many it has before. room: [b] how many more movies it takes.
+        row: [b, k] the movies to choose from, best first; -1 pads.
+        of_genre: [b, G] how many movies of each genre the list has already.
+        room: [b] how many more movies the list takes.
+
+    Returns:
+        [b, k] bool, the movies that go into the list; and [b, G], how many of each genre it has with them.
     """
     fits = np.zeros(row.shape, bool)
     for place in range(row.shape[1]):
@@ -141,6 +141,6 @@ def _fitting(row: np.ndarray, of_genre: np.ndarray, room: np.ndarray, cap: Cap) 
 
 
 def _of(users: np.ndarray, pairs: Pairs) -> Pairs:
-    """The pairs of these users (ascending), who are called by their place."""
-    place, theirs = lookup.rows(users, pairs.user)
-    return Pairs(place[theirs], pairs.row[theirs])
+    """Select the pairs of these users (ascending), and replace each user by their place among them."""
+    place, selected = locate(users, pairs.user)
+    return Pairs(place[selected], pairs.row[selected])

@@ -1,36 +1,37 @@
 """Top-N: the n best movies of the whole catalogue for a block of users, exactly and without those they have seen.
 
-Takes vectors (or scores) as NumPy arrays; gives rows of the catalogue with their scores. Knows neither TensorFlow nor
-Spark. A user's score for a movie is the dot product of their vectors, plus the movie's own offset if it has one.
+Takes vectors or scores as NumPy arrays and returns rows of the catalogue with their scores. Knows neither TensorFlow
+nor Spark. A user's score for a movie is the dot product of their vectors, plus the movie's own offset if it has one.
 
-Per block of users the catalogue goes by in tiles that fit the processor's cache. Each user has a threshold, the n-th
-best score met so far; what reaches it is collected, everything else is dropped after one comparison. Movies are visited
-in the order of what they can score at most, so thresholds are high early, and the search is over as soon as the longest
-vector still to come, times each user's own (Cauchy and Schwarz), reaches no threshold. Trained retrieval vectors are
-long for few movies and short for most, so most of the catalogue is never multiplied. Source of the ordering and of the
-early stop: Teflioudi, Gemulla, Mykytiuk, "LEMP: Fast Retrieval of Large Entries in a Matrix Product" (SIGMOD 2015).
+For each block of users the catalogue is searched in tiles that fit the processor's cache. Each user has a threshold,
+the n-th best score met so far; scores that reach it are collected, all others are dropped after one comparison. Movies
+are visited in the order of what they can score at most, so thresholds are high early, and the search ends as soon as
+the longest vector still to come, times each user's own (Cauchy and Schwarz), reaches no threshold. Trained retrieval
+vectors are long for few movies and short for most, so most of the catalogue is never multiplied. Source of the order
+and of the early stop: Teflioudi, Gemulla, Mykytiuk, "LEMP: Fast Retrieval of Large Entries in a Matrix Product" (SIGMOD
+2015).
 
-What was tried instead (`./submit.sh benchmark` measures the peers): a product and `tf.math.top_k` in the graph, as in
-the signature `recommend`, spends most of its time in top_k. Maxima of groups of movies and then only the best groups,
-in the graph or here, needs a whole row of scores at once, which falls out of the cache. FAISS has no masks and no early
-stop, and is no faster where there is nothing to stop for. A compiled loop could fuse the comparison with the search for
-what reached the threshold, a tenth of the time: too little to earn a dependency.
+Alternatives that were slower (`./submit.sh benchmark` measures the peers): A product and `tf.math.top_k` in the graph,
+as in the signature `recommend`, spends most of its time in top_k. Taking the maxima of groups of movies and then only
+the best groups, in the graph or here, needs a whole row of scores at once, which does not fit the cache. FAISS has no
+masks and no early stop, and is no faster where an early stop is impossible. A compiled loop could fuse the comparison
+with the collection of what reached the threshold, a tenth of the time: too little to earn a dependency.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from recmodel.data import catalogue as lookup
+from recmodel.arrays import locate
 
-USERS = 512  # a block: TensorFlow takes a millisecond for each question, and more users fall out of the cache
+USERS = 512  # per block: each call of TensorFlow takes a millisecond, and more users do not fit the cache
 TILE = 2048  # movies: 512 x 2048 scores are 4 MiB
 
 _NOTHING = np.iinfo(np.int64).min  # below the key of every score
-_LOWEST = np.finfo(np.float32).min  # hidden pairs are below it, at -inf
+_LOWEST = np.finfo(np.float32).min  # above hidden pairs, which are at -inf
 
 
 class Pairs(NamedTuple):
@@ -40,52 +41,59 @@ class Pairs(NamedTuple):
     row: np.ndarray  # [S] int
 
     def and_also(self, others: Pairs) -> Pairs:
+        """Return both, one after the other."""
         return Pairs(np.concatenate([self.user, others.user]), np.concatenate([self.row, others.row]))
 
 
 NO_PAIRS = Pairs(np.empty(0, np.int64), np.empty(0, np.int64))
 
 
-class Closed(NamedTuple):
-    """Kinds of movies that are closed to users of the block: a movie of any such kind is hidden from that user."""
+class ExcludedGenres(NamedTuple):
+    """Genres that some users of the block must not get: a movie of any of them is hidden from those users."""
 
-    kinds: np.ndarray  # [M, K] float32: 1 where a movie is of a kind, else 0
-    user: np.ndarray  # [B, K] float32: 1 where a kind is closed to a user, else 0
+    genres: np.ndarray  # [M, G] float32: 1 where a movie is of a genre, else 0
+    user: np.ndarray  # [B, G] float32: 1 where a genre is excluded for a user, else 0
 
     def hides(self, row: np.ndarray) -> np.ndarray:
-        """[B, T] bool, of movies `row` [T]."""
-        return self.user @ self.kinds[row].T > 0
+        """Return [B, T] bool: which of the movies `row` [T] are hidden from each user."""
+        return self.user @ self.genres[row].T > 0
 
 
 class Top(NamedTuple):
-    """The lists of B users, best first, equal scores by ascending row. Where fewer than n are left: -1 and NaN."""
+    """The lists of B users, best first, equal scores by ascending row; padded with -1 and NaN if they are shorter."""
 
     row: np.ndarray  # [B, n] int64
     score: np.ndarray  # [B, n] float32
 
 
+# Finds the best movies of some users of a block, in the order of the ranking: (which users [b], how many at least,
+# hidden pairs of a place in `which` and a row, the genres excluded for each of them) -> Top.
+Search = Callable[[np.ndarray, int, Pairs, "ExcludedGenres | None"], Top]
+
+
 def pairs(movie_id: np.ndarray, lists: Sequence[np.ndarray]) -> tuple[Pairs, np.ndarray]:
-    """The pairs of each user of the block and the movies in their list.
+    """Pair each user of the block with the movies in their list.
 
     Args:
-        movie_id: [M] int64, ascending, the ids of the catalogue. lists: the ids of each user.
+        movie_id: [M] int64, ascending: the ids of the catalogue.
+        lists: the movie ids of each user.
 
     Returns:
-        The pairs, and for each id in turn whether the catalogue has it: the others make no pair.
+        The pairs, and for each id in turn whether the catalogue has it: ids that it lacks make no pair.
     """
     user = np.repeat(np.arange(len(lists)), [len(ids) for ids in lists])
     ids = np.concatenate([np.empty(0, np.int64), *lists])
-    row, known = lookup.rows(movie_id, ids)
-    return Pairs(user[known], row[known]), known
+    row, in_catalogue = locate(movie_id, ids)
+    return Pairs(user[in_catalogue], row[in_catalogue]), in_catalogue
 
 
 class Vectors:
-    """The movies' side of the product, laid out for the search. M movies.
+    """The movies' side of the product, laid out for the search. M is the size of the catalogue.
 
     Args:
         vectors: [M, d] float32.
         offset: [M] float32, added to each movie's scores.
-        allowed: [M] bool, the movies that are searched; all if it is not given.
+        allowed: [M] bool, the movies that are searched; None: all.
     """
 
     def __init__(
@@ -98,7 +106,7 @@ class Vectors:
             offset = np.zeros(movies, np.float32)
         else:
             vectors = np.column_stack([vectors, offset])
-        # What one user in a hundred with a vector of length 1 gives at least. Any order is exact; this one is fast.
+        # The score that one user in a hundred with a vector of length 1 exceeds. Any order is exact; this one is fast.
         order = np.argsort(-(offset + 2.3 / np.sqrt(d) * length), kind="stable")
         self._row = order if allowed is None else order[allowed[order]]
         self._place = np.full(movies, -1)  # of each movie, in that order
@@ -107,8 +115,8 @@ class Vectors:
         self._longest = _greatest_from_here_on(length[self._row])
         self._highest = _greatest_from_here_on(offset[self._row])
 
-    def top(self, users: np.ndarray, n: int, hidden: Pairs, closed: Closed | None = None) -> Top:
-        """The n best of the catalogue for each user, without the hidden pairs and what is closed to them.
+    def top(self, users: np.ndarray, n: int, hidden: Pairs, excluded: ExcludedGenres | None = None) -> Top:
+        """Return the n best movies for each user, without the hidden pairs and the excluded genres.
 
         Args:
             users: [B, d] float32, finite.
@@ -126,18 +134,18 @@ class Vectors:
             block = scores[: len(users) * len(movies)].reshape(len(users), len(movies))
             np.matmul(users, movies.T, out=block)
             block[hidden.user[first:end], hidden.row[first:end] - start] = -np.inf
-            if closed is not None:
-                block[closed.hides(self._row[start : start + TILE])] = -np.inf
+            if excluded is not None:
+                block[excluded.hides(self._row[start : start + TILE])] = -np.inf
             search.offer(block, self._row[start : start + TILE])
         return search.result()
 
     def scores(self, users: np.ndarray, row: np.ndarray) -> np.ndarray:
-        """[B, n] the scores of a list of movies for each user; of some movie where the row is -1."""
+        """Return [B, n] the scores of a list of movies for each user; where the row is -1, that of any movie."""
         movies = self._vectors[self._place[row]]
         return np.matmul(movies, self._extended(users)[:, :, np.newaxis])[:, :, 0]
 
     def _places(self, pairs: Pairs) -> Pairs:
-        """The pairs with the place of each movie in the search, those that are searched."""
+        """Replace rows by places in the order of the search, and drop movies that are not searched."""
         place = self._place[pairs.row]
         if len(self._row) == len(self._place):
             return Pairs(pairs.user, place)
@@ -147,18 +155,18 @@ class Vectors:
         return np.column_stack([users, np.ones(len(users), np.float32)]) if self._has_offset else users
 
     def _best_to_come(self, length: np.ndarray, start: int) -> np.ndarray:
-        """[B] the most that a user of that length can still meet, with room for the rounding of float32."""
+        """Return [B] the highest score still possible for a user of that length, allowing for float32's rounding."""
         product, offset = length * self._longest[start], self._highest[start]
         return product + offset + 2 * self._vectors.shape[1] * np.finfo(np.float32).eps * (product + abs(offset))
 
 
-def of_scores(scores: np.ndarray, n: int, hidden: Pairs, closed: Closed | None = None) -> Top:
-    """The n best of each row of `scores` ([B, M] float32; overwritten where hidden). NaN is never among them."""
+def of_scores(scores: np.ndarray, n: int, hidden: Pairs, excluded: ExcludedGenres | None = None) -> Top:
+    """Return the n best of each row of `scores` ([B, M] float32; overwritten where hidden), never NaN."""
     n = min(n, scores.shape[1])
     search = _Search(len(scores), n)
     scores[hidden.user, hidden.row] = -np.inf
-    if closed is not None:
-        scores[closed.hides(np.arange(scores.shape[1]))] = -np.inf
+    if excluded is not None:
+        scores[excluded.hides(np.arange(scores.shape[1]))] = -np.inf
     for start in range(0, scores.shape[1], TILE):
         tile = np.ascontiguousarray(scores[:, start : start + TILE])
         search.offer(tile, np.arange(start, start + tile.shape[1]))
@@ -166,7 +174,7 @@ def of_scores(scores: np.ndarray, n: int, hidden: Pairs, closed: Closed | None =
 
 
 def ranked(row: np.ndarray, score: np.ndarray, n: int) -> Top:
-    """Lists ([B, k] rows, -1 where there is none, and their scores) in the order of the scores, cut to n."""
+    """Sort lists ([B, k] rows, -1 where there is none, and their scores) by falling score, and cut them to n."""
     keys = np.where(row < 0, _NOTHING, _keys(score, row))
     keys.sort(axis=1)
     return _lists(keys[:, ::-1][:, :n])
@@ -178,37 +186,38 @@ class _Search:
     def __init__(self, users: int, n: int) -> None:
         self._best: np.ndarray = np.full((users, n), _NOTHING)
         self._threshold: np.ndarray = np.full(users, _LOWEST)
-        self._found: list[tuple[np.ndarray, np.ndarray]] = []  # users and keys that may be among the best
+        self._candidates: list[tuple[np.ndarray, np.ndarray]] = []  # users and keys that may be among the best
         self._pending = 0
         self._empty = True
 
     def is_open(self, best_to_come: np.ndarray) -> bool:
-        """Whether a score of `best_to_come` [B] would be among the best of any user."""
+        """Return whether a score of `best_to_come` [B] would be among the best of any user."""
         return bool((best_to_come >= self._threshold).any())
 
     def offer(self, scores: np.ndarray, rows: np.ndarray) -> None:
-        """Takes the scores [B, T], contiguous, of the movies `rows` [T]."""
+        """Search the scores [B, T], contiguous, of the movies `rows` [T]."""
         width = scores.shape[1]
         if self._empty:
             self._threshold = np.maximum(_LOWEST, _bound_of_nth(scores, self._best.shape[1]))
         hit = np.flatnonzero(scores >= self._threshold[:, np.newaxis])
         user = hit // width
-        self._found.append((user, _keys(scores.ravel()[hit], rows[hit - user * width])))
+        self._candidates.append((user, _keys(scores.ravel()[hit], rows[hit - user * width])))
         self._pending += len(hit)
         if self._empty or self._pending > self._best.size:
-            self._settle()
+            self._merge_pending()
         self._empty = False
 
     def result(self) -> Top:
-        self._settle()
+        """Return the best of all scores offered."""
+        self._merge_pending()
         return _lists(self._best[:, ::-1])
 
-    def _settle(self) -> None:
-        """Keeps the best n of what was found, and raises the thresholds."""
+    def _merge_pending(self) -> None:
+        """Keep the best n of the candidates so far, and raise the thresholds."""
         if not self._pending:
             return
-        user = np.concatenate([users for users, _ in self._found])
-        key = np.concatenate([keys for _, keys in self._found])
+        user = np.concatenate([users for users, _ in self._candidates])
+        key = np.concatenate([keys for _, keys in self._candidates])
         users, n = self._best.shape
         order = _stable_order(user, users)
         user, key = user[order], key[order]
@@ -219,11 +228,11 @@ class _Search:
         both.sort(axis=1)
         self._best = both[:, -n:]
         self._threshold = np.where(self._best[:, 0] == _NOTHING, _LOWEST, _scores(self._best[:, 0]))
-        self._found, self._pending = [], 0
+        self._candidates, self._pending = [], 0
 
 
 def _bound_of_nth(scores: np.ndarray, n: int, groups_of: int = 4) -> np.ndarray:
-    """[W] a lower bound of the n-th best score: the n-th best of maxima over groups, or the lowest number there is."""
+    """Return [B] a lower bound of the n-th best score: the n-th best of maxima over groups, or the lowest float32."""
     groups = scores.shape[1] // groups_of
     if groups < n:
         return np.full(len(scores), _LOWEST)
@@ -232,7 +241,7 @@ def _bound_of_nth(scores: np.ndarray, n: int, groups_of: int = 4) -> np.ndarray:
 
 
 def _by_tile(hidden: Pairs, movies: int) -> tuple[Pairs, np.ndarray]:
-    """The pairs in the order of the tiles that their rows are in, and where each tile's begin and end."""
+    """Sort the pairs by the tile that their row is in, and return where the pairs of each tile begin and end."""
     tile = hidden.row // TILE
     order = _stable_order(tile, -(-movies // TILE))
     ends = np.searchsorted(tile[order], np.arange(-(-movies // TILE) + 1))
@@ -240,7 +249,7 @@ def _by_tile(hidden: Pairs, movies: int) -> tuple[Pairs, np.ndarray]:
 
 
 def _stable_order(values: np.ndarray, largest: int) -> np.ndarray:
-    """Of small numbers, in the narrowest type, which NumPy sorts by radix."""
+    """Return the stable order of small integers: in the narrowest type, which NumPy sorts by radix."""
     return np.argsort(values.astype(np.min_scalar_type(largest)), kind="stable")
 
 

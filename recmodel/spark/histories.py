@@ -1,8 +1,8 @@
-"""Histories: every rating, once, beside the others of its user, ready for scoring.
+"""Histories: the ratings of each user together, ready for scoring.
 
-Takes the staged ratings (`columns.RATINGS`) and optionally the users asked for and what is denied to whom; gives a
-DataFrame of `user_id, movie_id, rating` (see `columns.NO_MOVIE`), sorted by user, in partitions of equal work. The
-workers make lists of it, in NumPy: `collect_list` would make objects of each number.
+Takes the staged ratings (`schemas.RATINGS`) and optionally the users asked for and the movies denied to them. Returns a
+DataFrame of `user_id, movie_id, rating` (see `schemas.NO_MOVIE`), sorted by user, in partitions of equal work. The
+workers turn it into lists in NumPy, because `collect_list` would create a Java object for each number.
 """
 
 from __future__ import annotations
@@ -15,52 +15,62 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as f
 
 from recmodel import schemas as c
+from recmodel.data import duplicates
 
 _PART = "part"
-_SAMPLE = 100_000  # users that partitions are measured by; with fewer, the measure is exact
-# Scoring a user against tens of thousands of movies takes some 200 microseconds, and one for each rating of theirs.
-_WORK_OF_A_RATING = 0.005
+_SAMPLE = 100_000  # users by whom partitions are measured; with fewer users than that, the measure is exact
+# Scoring a user against tens of thousands of movies takes about 200 µs, and each rating of the user adds 1 µs.
+_WORK_PER_RATING = 0.005
 
 
 def ratings_by_user(ratings: DataFrame, *, may_repeat: bool = True, fingerprint: bool = False) -> DataFrame:
-    """`columns.USER`: how many ratings there are of each user, of how many movies, and a fingerprint of them.
+    """Count the ratings and the distinct movies of each user, with a fingerprint of the ratings (`schemas.USER`).
 
     Args:
-        may_repeat: False if it is known that no user has rated a movie twice; that spares collecting the movies.
-        fingerprint: False: leave it null, which spares a pass of hashing.
+        may_repeat: False if it is known that no user has rated a movie twice; then the movies need not be collected.
+        fingerprint: False: leave it null, which saves hashing all ratings.
     """
-    # Several times as fast as to count distinct ones, or groups of user and movie.
+    # Several times as fast as counting distinct movies, or groups of user and movie.
     distinct = f.size(f.array_distinct(f.collect_list(c.MOVIE_ID))).cast("long")
     movies = distinct if may_repeat else f.count("*")
-    # Sums, as rows come in any order; of halves, so that they do not overflow. To an XOR two equal rows would be none.
+    # A sum does not depend on the order of rows, and halves keep it from overflowing. XOR would cancel equal rows out.
     row = f.xxhash64(c.MOVIE_ID, c.RATING, c.TIMESTAMP)
-    of_all = f.xxhash64(f.sum(row.bitwiseAND(0xFFFFFFFF)), f.sum(f.shiftrightunsigned(row, 32)))
-    of_all = of_all if fingerprint else f.lit(None).cast("long")
+    hashed = f.xxhash64(f.sum(row.bitwiseAND(0xFFFFFFFF)), f.sum(f.shiftrightunsigned(row, 32)))
+    hashed = hashed if fingerprint else f.lit(None).cast("long")
     return ratings.groupBy(c.USER_ID).agg(
-        f.count("*").alias(c.RATINGS_COUNT), movies.alias(c.MOVIES_COUNT), of_all.alias(c.FINGERPRINT)
+        f.count("*").alias(c.RATINGS_COUNT), movies.alias(c.MOVIES_COUNT), hashed.alias(c.FINGERPRINT)
     )
 
 
 def of_asked(by_user: DataFrame, asked: DataFrame | None) -> DataFrame:
-    """The rows of `ratings_by_user` for the users to be scored.
+    """Return the rows of `ratings_by_user` of the users to be scored.
 
     Args:
-        asked: a column `user_id`, each once: only these users, also those who have rated nothing. None: all who have
-            rated.
+        asked: distinct `user_id` of the users to be scored, including those who have rated nothing. None: all who
+            have rated.
     """
     return by_user if asked is None else asked.join(by_user, c.USER_ID, "left").fillna(0)
 
 
 def partition_starts(by_user: DataFrame, users: int, partitions: int) -> list[int]:
-    """The first user_id of each partition but the first: ranges of users that take about the same time to score."""
+    """Divide the users into ranges that take about the same time to score.
+
+    Returns:
+        The first user_id of each partition except the first partition.
+    """
     hashed = f.pmod(f.xxhash64(c.USER_ID), f.lit(max(1, users // _SAMPLE)))
     sample = by_user.where(hashed == 0).toPandas().sort_values(c.USER_ID)
-    work = (1 + _WORK_OF_A_RATING * sample[c.RATINGS_COUNT].to_numpy()).cumsum()
+    work = (1 + _WORK_PER_RATING * sample[c.RATINGS_COUNT].to_numpy()).cumsum()
     return equal_shares(sample[c.USER_ID].to_numpy(), work, partitions)
 
 
 def equal_shares(user_id: np.ndarray, work: np.ndarray, shares: int) -> list[int]:
-    """The ids that begin a new share of the work, which is cumulative, ascending by user; fewer where users are few."""
+    """Return the ids at which the second and each later share of the work begins; fewer if there are few users.
+
+    Args:
+        user_id: [U], ascending.
+        work: [U], cumulative.
+    """
     if not len(user_id):
         return []
     ends = work[-1] * np.arange(1, shares) / shares
@@ -77,42 +87,41 @@ def histories(
     *,
     may_repeat: bool = True,
 ) -> DataFrame:
-    """Each user's latest ratings of movies, and what is denied to them, in one partition and together.
+    """Bring together, in one partition, the ratings of each user that count and the movies denied to the user.
 
-    The partitions whose numbers are in `done` stay empty.
-
-    The one shuffle is by the ranges of user_id that `starts` begins, so that published files cover ranges that do not
-    overlap and a query for a user opens one of them.
+    The only shuffle is by ranges of user_id. So the ranges of published files do not overlap, and a query for a user
+    opens one file.
 
     Args:
-        asked: a column `user_id`, each once: only these users, also those who have rated nothing. None: all who have
-            rated.
-        denied: `columns.PAIRS`; of users who are not scored it makes rows too, which say nothing.
-        may_repeat: False if it is known that no user has rated a movie twice; that spares looking for the latest.
+        asked: distinct `user_id` of the users to be scored, including those who have rated nothing. None: all who
+            have rated.
+        starts: see `partition_starts`.
+        done: numbers of the partitions that stay empty, because they are finished.
+        denied: `schemas.PAIRS`; rows of users who are not scored do no harm.
+        may_repeat: False if it is known that no user has rated a movie twice; then all ratings count.
     """
     columns = [c.USER_ID, c.MOVIE_ID, c.RATING]
     rows = ratings.select(*columns, *[c.TIMESTAMP] * may_repeat)
     if asked is not None:
-        nothing = asked.withColumn(c.MOVIE_ID, f.lit(c.NO_MOVIE))
-        rows = rows.join(asked, c.USER_ID, "left_semi").unionByName(nothing, allowMissingColumns=True)
+        no_movie = asked.withColumn(c.MOVIE_ID, f.lit(c.NO_MOVIE))
+        rows = rows.join(asked, c.USER_ID, "left_semi").unionByName(no_movie, allowMissingColumns=True)
     if denied is not None:
         rows = rows.unionByName(denied, allowMissingColumns=True)
     rows = in_parts(rows, starts, done)
     if may_repeat:
-        latest = f.max_by(c.RATING, f.struct(c.TIMESTAMP, c.RATING))  # among equal times the higher, as in training
         is_rating = f.col(c.RATING).isNotNull()
-        rows = rows.groupBy(_PART, c.USER_ID, c.MOVIE_ID, is_rating).agg(latest.alias(c.RATING))
+        rows = rows.groupBy(_PART, *duplicates.PAIR, is_rating).agg(duplicates.latest_rating().alias(c.RATING))
     return rows.select(columns).sortWithinPartitions(c.USER_ID)
 
 
 def in_parts(rows: DataFrame, starts: list[int], done: Collection[int]) -> DataFrame:
-    """The rows in partitions of the ranges of user_id that `starts` begins; those numbered in `done` stay empty."""
+    """Partition the rows by the ranges of user_id that begin at `starts`; leave those numbered in `done` empty."""
     return _with_part(rows, starts).where(~f.col(_PART).isin(*done)).repartitionById(len(starts) + 1, _PART)
 
 
 def _with_part(rows: DataFrame, starts: list[int]) -> DataFrame:
-    """With the number of the range each user is in."""
-    # As doubles, ids beyond 2^53 may move to a neighbouring range, each with all of its rows.
+    """Add the number of the range that each user is in."""
+    # The Bucketizer compares doubles: ids beyond 2^53 may move to a neighbouring range, each with all of its rows.
     splits = np.unique(np.array(starts, np.float64)).tolist()
     if not splits:
         return rows.withColumn(_PART, f.lit(0))

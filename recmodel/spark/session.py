@@ -10,10 +10,9 @@ from pathlib import Path
 from pyspark import SparkConf, SparkContext, SparkFiles
 from pyspark.sql import SparkSession
 
-import recmodel
 from recmodel import storage
-from recmodel.cli import console
 from recmodel.errors import ScoringFailed
+from recmodel.progress import log, where_the_trace_is
 from recmodel.spark import launch, resources
 
 
@@ -52,7 +51,7 @@ def start(name: str, *, ship_package: bool = False, needs: resources.Needs | Non
     try:
         spark = SparkSession.builder.config(conf=conf).getOrCreate()
     except Exception as error:
-        raise ScoringFailed(f"Spark does not start: {cause(error)}{console.where_the_trace_is()}") from error
+        raise ScoringFailed(f"Spark does not start: {cause(error)}{where_the_trace_is()}") from error
     spark.sparkContext.setLogLevel("WARN")
     if ship_package and master.split("[")[0] != "local":
         _ship_package(spark)
@@ -107,7 +106,7 @@ def _make_room(conf: SparkConf, needs: resources.Needs) -> None:
         conf.set("spark.executor.memoryOverhead", f"{resources.memory_overhead(told, needs) >> 20}m")
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for sentence in resources.contradictions(dict(conf.getAll()), needs, machine):
-        console.warn(sentence)
+        log.warning("%s", sentence)
 
 
 def driver_peak_mib(spark: SparkSession) -> dict[str, int]:
@@ -125,7 +124,7 @@ def _peak_kib(pid: int) -> int:
 
 def _ship_package(spark: SparkSession) -> None:
     """Gives the executors exactly the code that the driver runs, installed there or not."""
-    package = Path(recmodel.__file__).parent
+    package = Path(__file__).parents[1]
     if not package.is_dir():
         return  # the driver itself runs from an archive of --py-files, which Spark ships
     archive = Path(SparkFiles.getRootDirectory()).parent / "recmodel.zip"  # Spark removes that folder in the end

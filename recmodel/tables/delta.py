@@ -8,17 +8,21 @@ OUTPUT/runs/run_date=YYYY-MM-DD/run.json
 OUTPUT/latest/runs/run.json                             that of the newest run
 OUTPUT/.store/staging/…                                 what a run under way needs
 
-Spark writes a run's files where they stay, and nobody sees them until one entry in the table's log names them all, in
-the place of those of an earlier run of that date. That entry is one object, put if it is not there yet: readers of the
+Spark writes a run's files where they stay. Nobody sees them until one entry in the table's log names them all, in the
+place of those of an earlier run of that date. That entry is one object, put if it is not there yet: readers of the
 table see all of a run or nothing of it, table by table. run.json comes last: a date without one is not published.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import tempfile
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
+from pathlib import Path
 from typing import Any
 
 import deltalake
@@ -32,46 +36,49 @@ from pyarrow import fs
 from recmodel import schemas as c
 from recmodel import storage
 from recmodel.errors import ScoringFailed
-from recmodel.tables import linked as tables
-
-_DATA = (c.RECOMMENDATIONS_TABLE, c.PREDICTED_RATINGS_TABLE, c.REJECTS_TABLE, c.USERS_TABLE)
+from recmodel.records import RunRecord
+from recmodel.tables.base import LATEST, RUN_FILE, Output, StagedRun, dates_to_keep, partition, run_file
 
 
 @dataclass(frozen=True)
-class DeltaRun(tables.Staged):
+class DeltaRun(StagedRun):
     """A run whose files are in place, and which its tables do not know yet."""
 
     run_folder: str  # its name in each table
 
     def table(self, name: str) -> str:
-        """See `tables.Staged`."""
-        return storage.below(self.output, name, tables.partition(self.run_date), self.run_folder)
+        """See `StagedRun`."""
+        return storage.below(self.output, name, partition(self.run_date), self.run_folder)
 
-    def publish(self, run: dict[str, Any], keep_dates: int) -> None:
-        """See `tables.Staged`: by an entry in the log of each table, then run.json."""
+    def publish(self, record: RunRecord, keep_dates: int, attachments: Mapping[str, bytes] | None = None) -> None:
+        """See `StagedRun`: by an entry in the log of each table, then run.json."""
+        output = DeltaOutput(self.output)
         try:
-            for name in _DATA:
+            for name in c.TABLES:
                 self._commit(name)
-            published = tables.run_dates(self.output)
-            tables.write_json(tables.run_file(self.output, self.run_date), run)
-            kept = tables.kept_dates(published, self.run_date, keep_dates)
+            published = output.run_dates()
+            for name, content in (attachments or {}).items():
+                storage.write(storage.below(self.output, c.RUNS_TABLE, partition(self.run_date), name), content)
+            storage.write(run_file(self.output, self.run_date), record.to_bytes())
+            kept = dates_to_keep(published, self.run_date, keep_dates)
             if self.run_date == kept[-1]:
-                tables.write_json(storage.below(self.output, tables.LATEST, c.RUNS_TABLE, tables.RUN_FILE), run)
+                latest = storage.below(self.output, LATEST, c.RUNS_TABLE, RUN_FILE)
+                storage.write(latest, record.to_bytes())
             self._drop(sorted({*published} - {*kept}))
         except (OSError, DeltaError) as error:
             raise ScoringFailed(f"the run could not be published ({error}); the last one still stands") from error
         super().discard()
 
     def discard(self) -> None:
-        """See `tables.Staged`."""
-        for name in _DATA:
+        """See `StagedRun`."""
+        for name in c.TABLES:
             storage.remove(self.table(name))
         super().discard()
 
     def _commit(self, name: str) -> None:
-        """Makes the files of this run those of its date."""
+        """Make the files of this run those of its date, in the table's log."""
         folder = storage.file_system(self.table(name))
-        place = f"{tables.partition(self.run_date)}/{self.run_folder}"
+        path_in_table = f"{partition(self.run_date)}/{self.run_folder}"
         day = f"{self.run_date:%Y-%m-%d}"
         actions: list[AddAction | RemoveAction] = []
         schema = None
@@ -83,54 +90,64 @@ class DeltaRun(tables.Staged):
                 modified = file.mtime_ns // 1_000_000
                 statistics = json.dumps(_statistics(footer))
                 actions.append(
-                    AddAction(f"{place}/{file.base_name}", file.size, {c.RUN_DATE: day}, modified, True, statistics)
+                    AddAction(
+                        f"{path_in_table}/{file.base_name}", file.size, {c.RUN_DATE: day}, modified, True, statistics
+                    )
                 )
         if schema is None:
             raise ScoringFailed(f"{self.table(name)} has no files; run again")
-        # Nullable, all of them: Spark calls a column so or not by how it came about.
+        # All columns become nullable: whether Spark calls one so depends on how it was computed.
         columns = [field.with_nullable(True).remove_metadata() for field in schema]
         written = deltalake.Schema.from_arrow(pa.schema([*columns, pa.field(c.RUN_DATE, pa.date32())]))
         table = deltalake.DeltaTable.create(
             storage.below(self.output, name), schema=written, mode="ignore", partition_by=[c.RUN_DATE]
         )
-        known = {field.name: field for field in table.schema().fields}
-        added = [field for field in written.fields if field.name not in known]
+        fields = {field.name: field for field in table.schema().fields}
+        new_fields = [field for field in written.fields if field.name not in fields]
         table.create_write_transaction(
             actions,
             mode="overwrite",
-            schema=deltalake.Schema([*known.values(), *added]),
+            schema=deltalake.Schema([*fields.values(), *new_fields]),
             partition_by=[c.RUN_DATE],
             partition_filters=[(c.RUN_DATE, "=", day)],
         )
 
     def _drop(self, dates: list[date]) -> None:
-        """Removes what is too old, and files that no reader can still be at: of replaced and of abandoned runs."""
+        """Remove old dates, and the files of replaced and abandoned runs that no reader can still be reading."""
         for day in dates:
-            storage.remove(storage.below(self.output, c.RUNS_TABLE, tables.partition(day)))
-        for name in _DATA:
+            storage.remove(storage.below(self.output, c.RUNS_TABLE, partition(day)))
+        for name in c.TABLES:
             table = deltalake.DeltaTable(storage.below(self.output, name))
             if dates:
                 table.delete(" OR ".join(f"{c.RUN_DATE} = '{day:%Y-%m-%d}'" for day in dates))
-            table.vacuum(dry_run=False, full=True)  # after the week that Delta keeps them
+            table.vacuum(dry_run=False, full=True)  # Delta keeps files for a week
 
 
-def staged(output: str, folder: str, run_date: date) -> DeltaRun:
-    """See `tables.staged`."""
-    note = storage.below(folder, "run_folder")
-    if storage.read(note) is None:  # else an interrupted run goes on
-        storage.write(note, f"run-{uuid.uuid4()}".encode())
-    return DeltaRun(output, folder, run_date, (storage.read(note) or b"").decode())
+class DeltaOutput(Output):
+    """Delta tables below a URI. The lock holds among the processes of one machine."""
 
+    def dataset(self, table: str, run_date: date) -> ds.Dataset:
+        """See `Output`."""
+        rows = deltalake.DeltaTable(storage.below(self.location, table))
+        return rows.to_pyarrow_dataset(file_pruning_predicate=[(c.RUN_DATE, "=", f"{run_date:%Y-%m-%d}")])
 
-def dataset(output: str, name: str, run_date: date) -> ds.Dataset:
-    """A run's rows of a table, as they are now."""
-    table = deltalake.DeltaTable(storage.below(output, name))
-    return table.to_pyarrow_dataset(file_pruning_predicate=[(c.RUN_DATE, "=", f"{run_date:%Y-%m-%d}")])
+    def files(self, table: str, run_date: date) -> list[str]:
+        """See `Output`."""
+        rows = deltalake.DeltaTable(storage.below(self.location, table))
+        return [storage.spark_path(uri) for uri in rows.file_uris([(c.RUN_DATE, "=", f"{run_date:%Y-%m-%d}")])]
 
+    def _open_stage(self, folder: str, run_date: date) -> DeltaRun:
+        note = storage.below(folder, "run_folder")
+        if storage.read(note) is None:  # otherwise an interrupted run is continued
+            storage.write(note, f"run-{uuid.uuid4()}".encode())
+        return DeltaRun(self.location, folder, run_date, (storage.read(note) or b"").decode())
 
-def files(output: str, name: str, run_date: date) -> list[str]:
-    """The URIs of a run's files of a table."""
-    return deltalake.DeltaTable(storage.below(output, name)).file_uris([(c.RUN_DATE, "=", f"{run_date:%Y-%m-%d}")])
+    def _lock_file(self, purpose: str) -> Path:
+        digest = hashlib.sha256(f"{self.location} {purpose}".encode()).hexdigest()
+        return Path(tempfile.gettempdir(), f"recmodel-{digest[:16]}.lock")
+
+    def _check_writable(self) -> None:
+        """Whether a store can be written shows only when it is."""
 
 
 def _statistics(footer: pq.FileMetaData) -> dict[str, Any]:

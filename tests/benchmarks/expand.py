@@ -29,8 +29,9 @@ import pyarrow.parquet as pq
 
 from recmodel import schemas as c
 from recmodel import settings
+from recmodel.data import duplicates
 from recmodel.data import movielens as data
-from recmodel.models import training
+from recmodel.data.validation import Validation
 
 _SHARPNESS = 0.35  # power of the small matrix' entries: 1 multiplies the tails, 0 makes all copies as dense
 
@@ -59,9 +60,9 @@ def read(data_dir: str) -> Real:
     """The ratings of a MovieLens folder, or of the word `sample`, as the jobs read them."""
     chosen = settings.load(paths={"data": data_dir})
     folder = data.data_dir(chosen.paths.data, chosen.paths.sample)
-    intake = data.Intake(chosen.input)
-    catalogue = data.read_catalogue(folder, intake)
-    ratings = training.latest_ratings(data.read_ratings(folder, catalogue, intake))
+    validation = Validation(chosen.input)
+    catalogue = data.read_catalogue(folder, validation)
+    ratings = duplicates.latest(data.read_ratings(folder, catalogue, validation))
     users, user = np.unique(ratings[c.USER_ID], return_inverse=True)
     movie = np.searchsorted(catalogue.column(c.MOVIE_ID).to_numpy(), ratings[c.MOVIE_ID])
     return Real(user, movie, ratings[c.RATING], ratings[c.TIMESTAMP], catalogue, len(users))

@@ -47,14 +47,16 @@ from recmodel import schemas as c
 from recmodel import settings
 from recmodel.cli import console
 from recmodel.data import movielens as data
-from recmodel.models import saved_model, versions
-from recmodel.models.embedding.model import EmbeddingWeights
-from recmodel.models.history.model import HistoryWeights
+from recmodel.data.validation import Validation
+from recmodel.models import presets, versions
+from recmodel.models.embedding.weights import EmbeddingWeights
+from recmodel.models.history.weights import HistoryWeights
 from recmodel.pipeline import capacity
+from recmodel.records import Metrics
 from recmodel.scoring import recommender
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from cluster import standalone
+from support.cluster import standalone
 
 DAY, NEXT_DAY = "2026-01-31", "2026-02-01"
 ML25M = {"users": 162_541, "movies": 62_423, "ratings": 25_000_095}
@@ -155,10 +157,10 @@ def train(work: Work) -> Iterator[Row]:
     shutil.rmtree(models, ignore_errors=True)
     run = _run(work, "train", "--data", _ratings(work, 1), "--models", models, "--epochs", 1, "--test-share", 0)
     metrics = versions.open_version(str(models)).metrics()
-    what = f"train `default` on {metrics['train_rows']:,} ratings, one epoch, the whole command"
+    what = f"train `default` on {metrics.train_rows:,} ratings, one epoch, the whole command"
     yield Row(what, "the notebook: about 70 min at its speed", run.wall / 60, "min", "<= 4")
-    yield Row("- closed form", "", metrics["start_seconds"], "s", "")
-    yield Row("- the epoch, TensorFlow's tracing included", "", sum(metrics["epoch_seconds"]), "s", "")
+    yield Row("- closed form", "", metrics.start_seconds, "s", "")
+    yield Row("- the epoch, TensorFlow's tracing included", "", sum(metrics.epoch_seconds), "s", "")
     yield Row("peak memory of it", "", run.peak_gib, "GiB", "<= 6")
 
 
@@ -447,7 +449,7 @@ def _factors(work: Work, users: int, movies: int) -> EmbeddingWeights:
         source = workload.source(work.data, retrieval_dim=10, rating_dim=10)
         weights = source.enlarged(movies)
         with tempfile.TemporaryDirectory() as scratch:
-            saved_model.save(weights, Path(scratch))
+            workload.save(weights, Path(scratch))
             model = recommender.Recommender(scratch)
             few = source.histories(len(np.unique(source.ratings[c.USER_ID])), movies).to_pandas()
             real = model.user_embedding(few[c.USER_ID], list(few[c.SEEN_MOVIE_IDS]), list(few[c.SEEN_RATINGS]))
@@ -464,10 +466,10 @@ def _write_model(models: Path, weights: HistoryWeights | EmbeddingWeights, prese
         c.GENRES: [""] * movies, c.IMDB_ID: pa.nulls(movies), c.TMDB_ID: pa.nulls(movies),
     }).cast(c.CATALOGUE)  # fmt: skip
     with tempfile.TemporaryDirectory() as scratch:
-        saved_model.save(weights, Path(scratch) / "saved_model")
+        workload.save(weights, Path(scratch) / "saved_model")
         version = versions.write_version(
-            str(models), Path(scratch) / "saved_model", catalogue=catalogue, metrics={}, preset_name=preset,
-            preset=settings.preset(preset), training={}, data_fingerprint="",
+            str(models), Path(scratch) / "saved_model", catalogue=catalogue, metrics=Metrics(), preset_name=preset,
+            preset=presets.load(preset), training={}, data_fingerprint="",
         )  # fmt: skip
     versions.promote(str(models), version.name)
 
@@ -497,9 +499,9 @@ def csv_seconds(work: Work, folder: str) -> tuple[float, int]:
     """Seconds, and rows accepted."""
     limits = settings.load().input
     started = time.perf_counter()
-    intake = data.Intake(limits)
-    catalogue = data.read_catalogue(Path(folder), intake)
-    batches = data.stream_ratings(Path(folder), catalogue, intake)
+    validation = Validation(limits)
+    catalogue = data.read_catalogue(Path(folder), validation)
+    batches = data.stream_ratings(Path(folder), catalogue, validation)
     rated = data.stage_ratings(batches, work.folder / "staged.parquet", catalogue.column(c.MOVIE_ID).to_numpy())
     return time.perf_counter() - started, int(rated.counts.sum())
 

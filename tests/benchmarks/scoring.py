@@ -37,6 +37,7 @@ from rich.table import Table
 from recmodel import schemas as c
 from recmodel.scoring import recommender, topn
 from recmodel.scoring import worker as scoring
+from recmodel.scoring.request import Payload, TopNRequest
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -321,7 +322,7 @@ class _Scorer:
 
     def __init__(self, spark: SparkSession, folder: Path, size: Size) -> None:
         ids = np.arange(size.movies)
-        payload = scoring.Payload(
+        payload = Payload(
             model_version=str(folder),
             saved_model=recommender.pack(folder / "saved_model"),
             tasks=("retrieval", "rating"),
@@ -329,7 +330,7 @@ class _Scorer:
             popular=ids,
             popular_rating=np.full(size.movies, 3.5, np.float32),
         )
-        self.request = scoring.TopNRequest(
+        self.request = TopNRequest(
             n=size.top, rank_by="retrieval", candidates=200, include_seen=False, min_history=1, liked_from=2.75,
             block_bytes=64 << 20, threads=1,
         )  # fmt: skip

@@ -15,10 +15,15 @@ import pyarrow.parquet as pq
 
 from recmodel import schemas as c
 from recmodel import settings
+from recmodel.arrays import Arrays, take
+from recmodel.data import duplicates
 from recmodel.data import movielens as data
-from recmodel.models import saved_model, training
-from recmodel.models.embedding.model import EmbeddingWeights
-from recmodel.models.history.model import HistoryWeights
+from recmodel.data.validation import Validation
+from recmodel.models import presets, saved_model, training
+from recmodel.models.embedding import towers as embedding
+from recmodel.models.embedding.weights import EmbeddingWeights
+from recmodel.models.history import towers as history
+from recmodel.models.history.weights import HistoryWeights
 from recmodel.pipeline import capacity
 
 
@@ -35,7 +40,7 @@ class Source:
     """Real ratings and the model of histories fitted to them."""
 
     weights: HistoryWeights
-    ratings: training.Arrays  # ascending by user
+    ratings: Arrays  # ascending by user
 
     def histories(self, users: int, movies: int, seed: int = 0) -> pa.Table:
         """`user_id, seen_movie_ids, seen_ratings` of users 1 to `users`; movies are rows of the enlarged catalogue."""
@@ -66,15 +71,15 @@ def source(data_dir: str, **dims: int) -> Source:
     """Fits the preset `default`, with `retrieval_dim` and `rating_dim` if they are given, in closed form."""
     chosen = settings.load(paths={"data": data_dir})
     folder = data.data_dir(chosen.paths.data, chosen.paths.sample)
-    intake = data.Intake(chosen.input)
-    catalogue = data.read_catalogue(folder, intake)
-    ratings = training.latest_ratings(data.read_ratings(folder, catalogue, intake))
+    validation = Validation(chosen.input)
+    catalogue = data.read_catalogue(folder, validation)
+    ratings = duplicates.latest(data.read_ratings(folder, catalogue, validation))
     fitted = training.train(
-        ratings, np.unique(ratings[c.USER_ID]), catalogue, settings.preset("default", epochs=0, **dims),
+        ratings, np.unique(ratings[c.USER_ID]), catalogue, presets.load("default", epochs=0, **dims),
         seed=0, rating_range=(chosen.input.rating_min, chosen.input.rating_max),
     )  # fmt: skip
     assert isinstance(fitted.weights, HistoryWeights)
-    return Source(fitted.weights, training.rows(ratings, np.argsort(ratings[c.USER_ID], kind="stable")))
+    return Source(fitted.weights, take(ratings, np.argsort(ratings[c.USER_ID], kind="stable")))
 
 
 def mlp(users: np.ndarray, movies: np.ndarray, seed: int = 0) -> EmbeddingWeights:
@@ -95,8 +100,14 @@ def mlp(users: np.ndarray, movies: np.ndarray, seed: int = 0) -> EmbeddingWeight
     )
 
 
+def save(weights: HistoryWeights | EmbeddingWeights, folder: Path) -> None:
+    """Save a model of either architecture."""
+    architecture = history if isinstance(weights, HistoryWeights) else embedding
+    saved_model.save(architecture.Towers(weights), folder)
+
+
 def write(folder: Path, weights: HistoryWeights | EmbeddingWeights, histories: pa.Table) -> None:
     """What the benchmarks start from: a SavedModel, and the histories as the job has them."""
     folder.mkdir(parents=True, exist_ok=True)
-    saved_model.save(weights, folder / "saved_model")
+    save(weights, folder / "saved_model")
     pq.write_table(histories, folder / "histories.parquet", row_group_size=2048)

@@ -1,49 +1,35 @@
 """The notebook's model: id embeddings, their dot product for retrieval, an MLP on both for the rating.
 
-Takes the ids it may meet and a preset; gives a `tfrs.Model` to fit, and after that its `EmbeddingWeights` as NumPy
-arrays, which is all that `recmodel.export` needs: nothing of Keras, of metrics or of their datasets is exported.
+Only its `EmbeddingWeights`, NumPy arrays, are exported: nothing of Keras, of metrics or of their datasets.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from recmodel import schemas as c
-from recmodel.settings import EmbeddingPreset
+from recmodel.models.embedding.preset import Preset
+from recmodel.models.embedding.weights import EmbeddingWeights
 from recmodel.tf import tf
 
-import tensorflow_recommenders as tfrs  # isort: skip  (after quiet_tensorflow)
+import tensorflow_recommenders as tfrs  # isort: skip  (recmodel.tf must be imported before it)
 
 Features = dict[str, tf.Tensor]
-
-
-@dataclass(frozen=True)
-class EmbeddingWeights:
-    """A trained model as float32 arrays. Row i of a vector table belongs to id i of the sorted ids beside it."""
-
-    user_ids: np.ndarray  # [U] int64, ascending
-    user_vectors: np.ndarray  # [U, d]
-    movie_ids: np.ndarray  # [M] int64, ascending
-    movie_vectors: np.ndarray  # [M, d]
-    rating_layers: list[tuple[np.ndarray, np.ndarray]]  # kernels [in, out] and biases [out]; the first takes 2 d
-    rating_range: tuple[float, float]  # in stars
 
 
 class EmbeddingModel(tfrs.models.Model):
     """Two towers of id embeddings, their dot product as retrieval score, an MLP on both as predicted rating.
 
-    This is the architecture of the TensorFlow Recommenders multi-task tutorial, with int64 ids for names.
+    This is the architecture of the TensorFlow Recommenders multi-task tutorial, with int64 ids instead of names.
     Inputs are dictionaries of `user_id [B]`, `movie_id [B]` and, for the loss, `rating [B]`.
 
     Args:
-        user_ids, movie_ids: every id to have an embedding, int64, ascending.
+        user_ids, movie_ids: all ids that get an embedding, int64, ascending.
         rating_range: the ends of the rating scale in stars; predictions are clipped to it, the loss is not.
     """
 
     def __init__(
-        self, user_ids: np.ndarray, movie_ids: np.ndarray, preset: EmbeddingPreset, rating_range: tuple[float, float]
+        self, user_ids: np.ndarray, movie_ids: np.ndarray, preset: Preset, rating_range: tuple[float, float]
     ) -> None:
         super().__init__()
         self.preset = preset
@@ -58,7 +44,7 @@ class EmbeddingModel(tfrs.models.Model):
         self._loss_means = {task: tf.keras.metrics.Mean(f"{task}_loss") for task in ("rating", "retrieval")}
 
     def call(self, features: Features) -> Features:
-        """`retrieval_score [B]` and `predicted_rating [B]` in stars, float32."""
+        """Return `retrieval_score [B]` and `predicted_rating [B]` in stars, float32."""
         user, movie = self._vectors(features)
         return {
             c.RETRIEVAL_SCORE: tf.reduce_sum(user * movie, axis=1),
@@ -66,6 +52,7 @@ class EmbeddingModel(tfrs.models.Model):
         }
 
     def compute_loss(self, features: Features, training: bool = False) -> tf.Tensor:
+        """Return the weighted sum of both tasks' losses."""
         user, movie = self._vectors(features)
         rating_loss = self.rating_task(labels=features[c.RATING], predictions=self._rate(user, movie))
         retrieval_loss = self.retrieval_task(user, movie, compute_metrics=False)  # a sum over the batch
@@ -75,12 +62,12 @@ class EmbeddingModel(tfrs.models.Model):
         return self.preset.rating_weight * rating_loss + self.preset.retrieval_weight * retrieval_loss
 
     def train_step(self, features: Features) -> Features:
-        """One step; reports the mean losses of the epoch so far, not the last batch's sum as the parent does."""
+        """Run one step, and return the mean losses of the epoch so far, not the last batch's sum as the parent does."""
         super().train_step(features)
         return {mean.name: mean.result() for mean in self._loss_means.values()}
 
     def weights_as_arrays(self) -> EmbeddingWeights:
-        """The weights that scoring needs. The model must have seen a batch, or its layers have none yet."""
+        """Return the weights that scoring needs. The layers of a model have none until it has processed a batch."""
         return EmbeddingWeights(
             user_ids=self.user_ids,
             user_vectors=self.user_tower(self.user_ids).numpy(),
@@ -98,6 +85,6 @@ class EmbeddingModel(tfrs.models.Model):
 
 
 def _id_tower(ids: np.ndarray, dim: int) -> tf.keras.Sequential:
-    """An embedding per id, and one more for ids it does not know (row 0), as the tutorial has it."""
+    """Build an embedding per id, and one more for unknown ids (row 0), as in the tutorial."""
     lookup = tf.keras.layers.IntegerLookup(vocabulary=ids, mask_token=None)
     return tf.keras.Sequential([lookup, tf.keras.layers.Embedding(len(ids) + 1, dim)])

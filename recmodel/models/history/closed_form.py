@@ -1,7 +1,7 @@
-"""Closed form: what can be computed of the history model before any gradient step.
+"""Closed form: the part of the history model that can be computed before any gradient step.
 
-Takes ratings as arrays of rows (user, movie) and the catalogue's genres and titles; gives the starting values of
-`history_model.HistoryModel`. On small data they are nearly all of its quality; see the README's table.
+Computes the starting values of `model.HistoryModel` from ratings and the catalogue's genres and titles. On small data
+they account for nearly all of its quality; see the README's table.
 
 U users, M movies, R ratings; d and k are the widths of the retrieval and the rating vectors.
 """
@@ -17,14 +17,14 @@ import pyarrow as pa
 import scipy.sparse
 
 from recmodel.data import catalogue as lookup
-from recmodel.settings import HistoryPreset
+from recmodel.models.history.preset import Preset
 
-_SLICES = 8  # of the users, in products with the sparse matrix
+_SLICES = 8  # of the users, in products with the sparse matrix; the number decides the order of sums
 
 
 @dataclass(frozen=True)
 class Interactions:
-    """Ratings by row: user rows count those who rated, movie rows follow the catalogue."""
+    """Ratings as rows: user rows number those who have rated, movie rows follow the catalogue."""
 
     user: np.ndarray  # [R] int32 in [0, users)
     movie: np.ndarray  # [R] int32 in [0, movies)
@@ -35,7 +35,7 @@ class Interactions:
 
 @dataclass(frozen=True)
 class Start:
-    """Starting values, float32; see `HistoryModel` for what they mean."""
+    """Starting values, float32; see `HistoryModel` for their meaning."""
 
     seen_vectors: np.ndarray  # [M, d]
     movie_vectors: np.ndarray  # [M, d]
@@ -47,26 +47,26 @@ class Start:
 
 @dataclass(frozen=True)
 class Features:
-    """What is known of a movie without any rating."""
+    """The features of movies that need no ratings."""
 
     genres: np.ndarray  # [M, G] 0 or 1
     year: np.ndarray  # [M]; the median where a title has none
 
 
 def features(catalogue: pa.Table) -> Features:
-    """Genres and year of each movie of `columns.CATALOGUE`."""
+    """Return the genres and the year of each movie of `schemas.CATALOGUE`."""
     _, has = lookup.genres(catalogue)
     year = lookup.years(catalogue)
     median = 2000.0 if np.isnan(year).all() else np.nanmedian(year)
     return Features(has.astype(np.float64), np.where(np.isnan(year), median, year))
 
 
-def start(ratings: Interactions, movie_features: Features, preset: HistoryPreset, seed: int) -> Start:
-    """The starting values of both tasks."""
+def start(ratings: Interactions, movie_features: Features, preset: Preset, seed: int) -> Start:
+    """Compute the starting values of both tasks."""
     counts = np.bincount(ratings.movie, minlength=ratings.movies)
     seen, candidate = _retrieval(ratings, movie_features, counts, preset, seed)
     mean, bias, traits = _rating(ratings, movie_features, counts, candidate, preset)
-    # Equal norms on both sides, and logits of the scale that the softmax of training wants.
+    # Both sides get equal norms, and logits the scale that suits the softmax of training.
     balance = np.sqrt(np.linalg.norm(seen) / np.linalg.norm(candidate))
     scale = np.sqrt(preset.logit_scale)
     return Start(
@@ -80,14 +80,14 @@ def start(ratings: Interactions, movie_features: Features, preset: HistoryPreset
 
 
 def _retrieval(
-    ratings: Interactions, movie_features: Features, counts: np.ndarray, preset: HistoryPreset, seed: int
+    ratings: Interactions, movie_features: Features, counts: np.ndarray, preset: Preset, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """([M, d] vectors of seen movies, [M, d] vectors of candidates): a low-rank, regularised item-item model.
+    """Return ([M, d] vectors of seen movies, [M, d] vectors of candidates): a low-rank, regularised item-item model.
 
     score(history, j) = sum over h of seen[h] · candidate[j]. It is ridge regression from items to items (EASE without
     its zero diagonal: Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", 2019) in the space of the first d
     singular vectors of the matrix of who rated what. Heavy users and popular movies are damped in that matrix. Genres
-    and years join it as imagined users, who "rated" what shares them: that places movies which hardly anybody rated.
+    and years join it as imaginary users, who "rated" the movies that share them: that places movies with few ratings.
     """
     popularity = (counts + 1.0) / 20
     activity = np.maximum(np.bincount(ratings.user, minlength=ratings.users), 1) / 100
@@ -104,13 +104,13 @@ def _retrieval(
 def _right_singular_vectors(
     ratings: Interactions, values: np.ndarray, content: np.ndarray, dim: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """([M, d], [d] squared singular values, descending) of the sparse matrix with `content` as further rows.
+    """Return [M, d], and [d] squared singular values, descending, of the sparse matrix with `content` as further rows.
 
     Randomised subspace iteration (Halko, Martinsson and Tropp, "Finding Structure with Randomness", 2011, algorithm
     4.4): a few products with the sparse matrix, so that neither U × M nor M × M numbers are ever held.
     """
     matrix = scipy.sparse.csr_array((values, (ratings.user, ratings.movie)), (ratings.users, ratings.movies))
-    # SciPy multiplies in one thread and lets others run. As many slices on every machine, so that sums are the same.
+    # SciPy multiplies in one thread and lets others run. The slices are the same on every machine, and so are the sums.
     starts = np.linspace(0, ratings.users, _SLICES + 1).astype(int)
     slices = [slice(*bounds) for bounds in pairwise(starts)]
     of_users = [matrix[rows] for rows in slices]
@@ -134,10 +134,10 @@ def _right_singular_vectors(
 
 
 def _orthonormal(columns: np.ndarray) -> np.ndarray:
-    """An orthonormal basis of what the columns span (float32), at most as many.
+    """Return an orthonormal basis of the span of the columns (float32).
 
-    By the Gram matrix in double precision: several times as fast as a QR decomposition of so tall a matrix, and as good
-    for columns so far from dependent. Those that are dependent are dropped.
+    It is computed from the Gram matrix in double precision: several times as fast as a QR decomposition of such a tall
+    matrix, and as accurate for columns that are far from dependent. Dependent columns are dropped.
     """
     doubled = columns.astype(np.float64)
     squared, rotation = np.linalg.eigh(doubled.T @ doubled)
@@ -150,17 +150,17 @@ def _rating(
     movie_features: Features,
     counts: np.ndarray,
     candidate: np.ndarray,
-    preset: HistoryPreset,
+    preset: Preset,
 ) -> tuple[float, np.ndarray, np.ndarray]:
-    """(mean rating, [M] bias of each movie, [M, k] traits that a user's taste is regressed on).
+    """Return the mean rating, [M] the bias of each movie, and [M, k] the traits on which ratings are regressed.
 
-    A movie's bias is what its features predict plus what its own ratings add, each damped; alternating least squares
-    over users, movies and features. Traits are 1, that bias, the features and the leading retrieval dimensions,
+    A movie's bias is what its features predict plus what its own ratings add, each damped; by alternating least squares
+    over users, movies and features. The traits are 1, that bias, the features and the leading retrieval dimensions,
     centred on the rated movies, so that the weight of the 1 is the user's own bias.
     """
     eras = np.exp(-0.5 * ((movie_features.year[:, np.newaxis] - np.arange(1930, 2019, 8)) / 8) ** 2)
     fame = np.log1p(counts)
-    known = np.column_stack(
+    feature_columns = np.column_stack(
         [
             movie_features.genres / np.sqrt(np.maximum(movie_features.genres.sum(axis=1, keepdims=True), 1)),
             eras,
@@ -170,10 +170,12 @@ def _rating(
     )
     mean = float(ratings.rating.mean(dtype=np.float64))
     activity = np.bincount(ratings.user, minlength=ratings.users)
-    inverse = np.linalg.inv((known * counts[:, np.newaxis]).T @ known + 30 * np.eye(known.shape[1]))
+    inverse = np.linalg.inv(
+        (feature_columns * counts[:, np.newaxis]).T @ feature_columns + 30 * np.eye(feature_columns.shape[1])
+    )
     rest = ratings.rating - mean
     user_bias: np.ndarray = np.zeros(ratings.users)
-    own: np.ndarray = np.zeros(ratings.movies)
+    by_ratings: np.ndarray = np.zeros(ratings.movies)
     by_features: np.ndarray = np.zeros(ratings.movies)
 
     def sums(of: np.ndarray, by: np.ndarray, size: int) -> np.ndarray:
@@ -181,11 +183,11 @@ def _rating(
 
     for _ in range(30):
         left = sums(rest - user_bias[ratings.user], ratings.movie, ratings.movies)
-        by_features = known @ (inverse @ (known.T @ (left - counts * own)))
-        own = (left - counts * by_features) / (counts + 12)
-        user_bias = sums(rest - (own + by_features)[ratings.movie], ratings.user, ratings.users) / (activity + 5)
-    bias = own + by_features
-    traits = np.column_stack([np.ones(ratings.movies), bias, known])
+        by_features = feature_columns @ (inverse @ (feature_columns.T @ (left - counts * by_ratings)))
+        by_ratings = (left - counts * by_features) / (counts + 12)
+        user_bias = sums(rest - (by_ratings + by_features)[ratings.movie], ratings.user, ratings.users) / (activity + 5)
+    bias = by_ratings + by_features
+    traits = np.column_stack([np.ones(ratings.movies), bias, feature_columns])
     latent = candidate[:, : max(0, preset.rating_dim - traits.shape[1])]
     traits = np.column_stack([traits, _unit_rows(latent)])
     traits[:, 1:] -= (traits[:, 1:] * counts[:, np.newaxis]).sum(axis=0) / max(counts.sum(), 1)

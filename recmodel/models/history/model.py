@@ -1,7 +1,6 @@
-"""The default model: both towers know a user by the movies they rated, so it serves users it has never met.
+"""The default model: both towers know a user by the movies they rated, so it serves users who came after training.
 
-Takes the starting values of `closed_form`; gives a `tfrs.Model` to fit, and after that its `HistoryWeights`. Nothing in
-it grows with the number of users.
+It starts from the values of `closed_form`, and nothing in it grows with the number of users.
 
 A user's retrieval vector is the sum of the vectors of the movies they have seen, liked ones weighing more. Their rating
 vector is a ridge regression of their ratings on the movies' traits. Both tasks are then products with the catalogue:
@@ -11,62 +10,43 @@ vector is a ridge regression of their ratings on the movies' traits. Both tasks 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from recmodel.models.history.closed_form import Interactions, Start
-from recmodel.settings import HistoryPreset
+from recmodel.models.history.closed_form import Start
+from recmodel.models.history.preset import Preset
+from recmodel.models.history.weights import HistoryWeights
 from recmodel.tf import tf
 
-import tensorflow_recommenders as tfrs  # isort: skip  (after quiet_tensorflow)
+import tensorflow_recommenders as tfrs  # isort: skip  (recmodel.tf must be imported before it)
 
-_CELLS_IN_BATCH = 16_384  # at least: users times the longest history among them
-_USERS_IN_BATCH = 128  # for so many cells; the softmax holds a row of candidates for each
-_BATCHES = 256  # about so many an epoch, where there are more ratings than fill smaller ones
-_MOST_RATED, _OTHERS = 8192, 4096  # candidates of the softmax of a larger catalogue; the others drawn for each batch
+# Candidates of the softmax over a larger catalogue: the most rated movies, and some others, drawn for each batch.
+_MOST_RATED, _OTHERS = 8192, 4096
 
 Batch = dict[str, tf.Tensor]  # [B, L]: movie int32 (row of the catalogue), rating float32, present float32 (0 or 1)
 
 
-@dataclass(frozen=True)
-class HistoryWeights:
-    """A trained model as float32 arrays; row i belongs to movie_ids[i]."""
-
-    movie_ids: np.ndarray  # [M] int64, ascending
-    seen_vectors: np.ndarray  # [M, d]
-    average_seen: np.ndarray  # [d] what stands in for a history that is short
-    movie_vectors: np.ndarray  # [M, d]
-    traits: np.ndarray  # [M, k]
-    movie_bias: np.ndarray  # [M] stars
-    ridge: np.ndarray  # [k] the penalty on each weight of a user's regression
-    mean_rating: float  # stars
-    liking: float  # how much more a movie one star above the user's mean weighs
-    prior_weight: float  # so many average movies are added to every history
-    rating_range: tuple[float, float]  # stars
-
-
 class CatalogueSoftmax(tfrs.tasks.Retrieval):
-    """A retrieval task whose candidates are those of the catalogue, not the other movies of a batch."""
+    """A retrieval task whose candidates are the movies of the catalogue, not the other movies of a batch."""
 
     def call(self, logits: tf.Tensor, candidates: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
-        """The mean negative log-likelihood of the targets.
+        """Return the mean negative log-likelihood of the targets.
 
         Args:
-            logits: [B, L] of each movie of the history; target: [B, L] 1 for those to be found, else 0.
-            candidates: [B, C] logits of the candidates, what the user has seen already at -inf or near it.
+            logits: [B, L] of each movie of the history.
+            candidates: [B, C] logits of the candidates; what the user has seen already is at -inf or near it.
+            target: [B, L] 1 for the movies to be predicted, else 0.
         """
         log_likelihood = logits - tf.reduce_logsumexp(candidates, axis=1, keepdims=True)
         targets = tf.reduce_sum(target, axis=1)
         by_user = -tf.reduce_sum(target * log_likelihood, axis=1)
-        weight = tf.math.rsqrt(targets + 1)  # a user of a thousand ratings is not a thousand users
+        weight = tf.math.rsqrt(targets + 1)  # so that a user of a thousand ratings does not count a thousand times
         return tf.reduce_sum(by_user * weight) / tf.maximum(tf.reduce_sum(targets * weight), 1)
 
 
 class HistoryModel(tfrs.models.Model):
-    """See above. B users in a batch, L the longest history, M movies."""
+    """The model described above. B users in a batch, L the length of the longest history, M movies."""
 
-    def __init__(self, start: Start, preset: HistoryPreset) -> None:
+    def __init__(self, start: Start, preset: Preset) -> None:
         super().__init__()
         self._start, self._preset = start, preset
         self._seen = tf.constant(start.seen_vectors)
@@ -74,7 +54,7 @@ class HistoryModel(tfrs.models.Model):
         self._ridge = tf.constant(ridge(start.traits.shape[1], preset))
         self._per_rating = tf.constant(1 / np.maximum(start.counts, 1), tf.float32)
         self._ratings = float(start.counts.sum())
-        # What training adds to the starting values, and is penalised for.
+        # What training adds to the starting values; the loss penalises it.
         self.movie_delta = tf.Variable(tf.zeros_like(start.movie_vectors), name="movie_delta")
         self.trait_delta = tf.Variable(tf.zeros_like(start.traits), name="trait_delta")
         self.bias_delta = tf.Variable(tf.zeros_like(start.movie_bias), name="bias_delta")
@@ -84,6 +64,7 @@ class HistoryModel(tfrs.models.Model):
         self._loss_means = {task: tf.keras.metrics.Mean(f"{task}_loss") for task in ("rating", "retrieval")}
 
     def compute_loss(self, batch: Batch, training: bool = False) -> tf.Tensor:
+        """Return the weighted sum of both tasks' losses and penalties."""
         movie, rating, present = batch["movie"], batch["rating"], batch["present"]
         ratings = tf.reduce_sum(present)
         rating_loss, rating_penalty = self._rating_loss(movie, rating, present, ratings)
@@ -96,12 +77,12 @@ class HistoryModel(tfrs.models.Model):
         )
 
     def train_step(self, batch: Batch) -> Batch:
-        """One step; reports the mean losses of the epoch so far."""
+        """Run one step, and return the mean losses of the epoch so far."""
         super().train_step(batch)
         return {mean.name: mean.result() for mean in self._loss_means.values()}
 
     def weights_as_arrays(self, movie_ids: np.ndarray, rating_range: tuple[float, float]) -> HistoryWeights:
-        """What scoring needs, with what training added; scores without the scale that the softmax wanted."""
+        """Return the weights that scoring needs; scores are no longer on the scale of the softmax's logits."""
         start, preset = self._start, self._preset
         return HistoryWeights(
             movie_ids=movie_ids,
@@ -118,13 +99,13 @@ class HistoryModel(tfrs.models.Model):
         )
 
     def _retrieval_loss(self, movie: tf.Tensor, rating: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
-        """Part of each history is shown, drawn anew each time; the rest is to be found among all that is not shown."""
+        """Return the loss of predicting a part of each history from the other part, which is drawn for each batch."""
         share = tf.random.uniform([tf.shape(movie)[0], 1], 0.5, 0.9)
         shown = present * tf.cast(tf.random.uniform(tf.shape(rating)) < share, tf.float32)
         count = tf.reduce_sum(shown, axis=1, keepdims=True)
         mean = self._start.mean_rating
-        own_mean = mean + tf.reduce_sum((rating - mean) * shown, axis=1, keepdims=True) / (count + 5)
-        weight = shown * (1 + self._preset.liking * (rating - own_mean))
+        user_mean = mean + tf.reduce_sum((rating - mean) * shown, axis=1, keepdims=True) / (count + 5)
+        weight = shown * (1 + self._preset.liking * (rating - user_mean))
         prior = self._preset.prior_weight
         summed = tf.linalg.matvec(tf.gather(self._seen, movie), weight, transpose_a=True) + prior * self._average
         user = summed * tf.math.rsqrt(count + prior)
@@ -140,16 +121,16 @@ class HistoryModel(tfrs.models.Model):
         return self.retrieval_task(logits, candidates, present - shown)
 
     def _vectors(self, movie: tf.Tensor) -> tf.Tensor:
-        """The retrieval vectors of some rows of the catalogue, as trained so far."""
+        """Return the retrieval vectors of some rows of the catalogue, as trained so far."""
         delta = self._preset.retrieval_step * tf.gather(self.movie_delta, movie)
         return tf.gather(self._start.movie_vectors, movie) + delta
 
     def _candidates(self) -> tuple[tf.Tensor, tf.Tensor]:
-        """([C] rows of the catalogue, [C] what to add to their logits).
+        """Return [C] rows of the catalogue, and [C] corrections to add to their logits.
 
-        All movies; of a large catalogue the most rated and some of the others, each standing for as many as were not
-        drawn: the sum of the softmax is right on average (sampled softmax: Bengio and Senécal, "Adaptive Importance
-        Sampling to Accelerate Training of a Neural Probabilistic Language Model", 2008).
+        These are all movies; of a large catalogue, the most rated ones and a sample of the others. The correction lets
+        the sample stand for all others, so that the sum of the softmax is right on average (sampled softmax: Bengio and
+        Senécal, "Adaptive Importance Sampling to Accelerate Training of a Neural Probabilistic Language Model", 2008).
         """
         rest = len(self._start.counts) - _MOST_RATED
         if rest <= _OTHERS:
@@ -161,7 +142,7 @@ class HistoryModel(tfrs.models.Model):
     def _rating_loss(
         self, movie: tf.Tensor, rating: tf.Tensor, present: tf.Tensor, ratings: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Each rating as predicted from the user's other ratings, in closed form; and the penalty of the deltas.
+        """Return the error of predicting each rating from the user's others, in closed form; and the deltas' penalty.
 
         The leave-one-out residual of a ridge regression is its residual over 1 - leverage (Golub, Heath and Wahba,
         "Generalized Cross-Validation", 1979). The gradient of the solution t = A⁻¹ b is that of one Newton step from
@@ -177,13 +158,13 @@ class HistoryModel(tfrs.models.Model):
             return tf.squeeze(tf.linalg.cholesky_solve(factor, right[..., tf.newaxis]), axis=-1)
 
         right = tf.linalg.matvec(traits, residual, transpose_a=True)
-        found = tf.stop_gradient(solve(right))
-        left = tf.linalg.matvec(traits, tf.linalg.matvec(traits, found), transpose_a=True) + self._ridge * found
-        taste = found + solve(right - left)
+        solution = tf.stop_gradient(solve(right))
+        left = tf.linalg.matvec(traits, tf.linalg.matvec(traits, solution), transpose_a=True) + self._ridge * solution
+        trait_weights = solution + solve(right - left)
         whitened = tf.linalg.triangular_solve(factor, tf.transpose(fixed, [0, 2, 1]))
         leverage = tf.minimum(tf.reduce_sum(whitened**2, axis=1), 0.95)
-        error = (residual - tf.linalg.matvec(traits, taste)) / (1 - leverage) * present
-        # Ranking wants labels and predictions: what is left to explain, and the leave-one-out prediction of it.
+        error = (residual - tf.linalg.matvec(traits, trait_weights)) / (1 - leverage) * present
+        # The task takes labels and predictions: what is left to explain, and the leave-one-out prediction of it.
         flat = [tf.reshape(values, [-1, 1]) for values in (residual, residual - error)]
         loss = self.rating_task(labels=flat[0], predictions=flat[1]) / ratings
         shrink = tf.gather(self._per_rating, movie) * present  # adds up to 1 for each movie
@@ -193,48 +174,11 @@ class HistoryModel(tfrs.models.Model):
 
 
 def average_seen(start: Start) -> np.ndarray:
-    """[d] float32, the mean vector of a rating's movie."""
+    """Return [d] float32: the mean vector of the movies of all ratings."""
     summed = (start.seen_vectors * start.counts[:, np.newaxis]).sum(axis=0)
     return (summed / max(start.counts.sum(), 1)).astype(np.float32)
 
 
-def ridge(dim: int, preset: HistoryPreset) -> np.ndarray:
-    """[k] float32 penalties; the user's own bias, on the constant trait, is penalised less than their tastes."""
+def ridge(dim: int, preset: Preset) -> np.ndarray:
+    """Return [k] float32: the penalties. A user's bias, on the constant trait, is penalised less than the others."""
     return np.array([preset.bias_ridge] + [preset.trait_ridge] * (dim - 1), np.float32)
-
-
-class HistoryBatches(tf.keras.utils.Sequence):
-    """Whole histories, in batches of users with histories of like length; the batches shuffled before each epoch."""
-
-    def __init__(self, ratings: Interactions, seed: int) -> None:
-        order = np.argsort(ratings.user, kind="stable")
-        self._movie, self._rating = ratings.movie[order], ratings.rating[order]
-        length = np.bincount(ratings.user, minlength=ratings.users)
-        self._starts = np.concatenate([[0], np.cumsum(length)])
-        by_length = np.argsort(-length, kind="stable")[: np.count_nonzero(length)]
-        self._batches: list[np.ndarray] = []
-        larger = max(1, len(ratings.user) // (_BATCHES * _CELLS_IN_BATCH))
-        while len(by_length):
-            size = max(1, larger * min(_USERS_IN_BATCH, _CELLS_IN_BATCH // length[by_length[0]]))
-            self._batches.append(by_length[:size])
-            by_length = by_length[size:]
-        self._random = np.random.RandomState(seed)
-        self.on_epoch_end()
-
-    def __len__(self) -> int:
-        return len(self._batches)
-
-    def __getitem__(self, i: int) -> Batch:
-        users = self._batches[i]
-        first, length = self._starts[users], self._starts[users + 1] - self._starts[users]
-        column = np.arange(length.max())
-        present = column < length[:, np.newaxis]
-        cell = np.where(present, first[:, np.newaxis] + column, 0)
-        return {
-            "movie": tf.constant(np.where(present, self._movie[cell], 0), tf.int32),
-            "rating": tf.constant(np.where(present, self._rating[cell], 0), tf.float32),
-            "present": tf.constant(present, tf.float32),
-        }
-
-    def on_epoch_end(self) -> None:
-        self._random.shuffle(self._batches)

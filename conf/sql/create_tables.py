@@ -1,0 +1,68 @@
+"""Print the statements that define the published tables in a Hive metastore or in Trino's Hive connector.
+
+    python conf/sql/create_tables.py hive /data/output >tables.sql     then: beeline -u jdbc:hive2://… -f tables.sql
+    python conf/sql/create_tables.py trino /data/output >tables.sql    then: trino --catalog hive -f tables.sql
+
+Columns and types come from recmodel/schemas.py. Run it in the environment of the project, or with PYTHONPATH=. in its
+folder. Where Trino uses a metastore that already has the tables, it needs no statements.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+import pyarrow as pa
+
+from recmodel import schemas as c
+
+_TYPES = {  # of each column type, its name in SQL
+    "hive": {pa.int32(): "INT", pa.int64(): "BIGINT", pa.float32(): "FLOAT", pa.string(): "STRING"},
+    "trino": {pa.int32(): "INTEGER", pa.int64(): "BIGINT", pa.float32(): "REAL", pa.string(): "VARCHAR"},
+}
+
+
+def hive(output: str) -> Iterator[str]:
+    """Yield the lines of the script for a Hive metastore, filled by Spark SQL with Hive support or by Hive 4."""
+    yield "-- Hive metastore, for Spark SQL with Hive support or Hive 4 (older versions of Hive cannot read scored_at)."
+    for table, schema in c.TABLES.items():
+        yield f"CREATE EXTERNAL TABLE IF NOT EXISTS {table} ({_columns(schema, 'hive')})"
+        yield f"PARTITIONED BY ({c.RUN_DATE} DATE) STORED AS PARQUET LOCATION '{output}/{table}';"
+    yield "\n-- The newest run alone, without run_date; nothing has to be repeated for these. (A Spark session that has"
+    yield "-- read one of them before needs REFRESH TABLE to see a newer run.)"
+    for table, schema in c.TABLES.items():
+        yield f"CREATE EXTERNAL TABLE IF NOT EXISTS latest_{table} ({_columns(schema, 'hive')})"
+        yield f"STORED AS PARQUET LOCATION '{output}/latest/{table}';"
+    yield "\n-- Add new dates and drop removed ones: repeat these lines after each night."
+    for table in c.TABLES:
+        yield f"MSCK REPAIR TABLE {table} SYNC PARTITIONS;"
+
+
+def trino(output: str) -> Iterator[str]:
+    """Yield the lines of the script for Trino, with a catalogue `hive` of its Hive connector."""
+    yield "-- Trino, for a catalogue `hive` of the Hive connector."
+    yield "CREATE SCHEMA IF NOT EXISTS hive.recmodel;\nUSE hive.recmodel;\n"
+    for table, schema in c.TABLES.items():
+        yield f"CREATE TABLE IF NOT EXISTS {table} ({_columns(schema, 'trino')}, {c.RUN_DATE} DATE)"
+        place = f"external_location = 'file://{output}/{table}', partitioned_by = ARRAY['{c.RUN_DATE}']"
+        yield f"WITH (format = 'PARQUET', {place});"
+    yield "\n-- The newest run alone, without run_date; nothing has to be repeated for these."
+    for table, schema in c.TABLES.items():
+        yield f"CREATE TABLE IF NOT EXISTS latest_{table} ({_columns(schema, 'trino')})"
+        yield f"WITH (format = 'PARQUET', external_location = 'file://{output}/latest/{table}');"
+    yield "\n-- Add new dates and drop removed ones: repeat these lines after each night."
+    for table in c.TABLES:
+        yield f"CALL hive.system.sync_partition_metadata('recmodel', '{table}', 'FULL');"
+
+
+def _columns(schema: pa.Schema, engine: str) -> str:
+    quote = "`" if engine == "hive" else '"'
+    names = {**_TYPES[engine], pa.timestamp("us", "UTC"): "TIMESTAMP"}
+    return ", ".join(f"{quote}{field.name}{quote} {names[field.type]}" for field in schema)
+
+
+if __name__ == "__main__":
+    scripts = {"hive": hive, "trino": trino}
+    if len(sys.argv) != 3 or sys.argv[1] not in scripts:
+        sys.exit("usage: python conf/sql/create_tables.py hive|trino /data/output")
+    print("\n".join(scripts[sys.argv[1]](sys.argv[2].rstrip("/"))))

@@ -1,0 +1,207 @@
+"""Views: what the commands print, as tables for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from recmodel import schemas as c
+from recmodel.cli.console import facts, stars, table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from recmodel.pipeline import capacity, predict, score, train
+    from recmodel.records import Metrics, RunRecord
+
+DRY_RUN = "this was --dry-run: nothing was written, except a log"
+_MIB = 1 << 20
+
+
+# -- score -----------------------------------------------------------------------------------------------------------
+
+
+def run_summary(run: RunRecord, output: str) -> Table:
+    """Return what a run did."""
+    figures, peak = run.recommendations, run.peak_mib
+    driver = peak["driver_python"] + peak["driver_jvm"]
+    carried = {}
+    if run.carried_from:
+        others = f"the others keep their lists of {run.carried_from.run_date}"
+        carried["users scored again"] = f"{run.users_scored:,}; {others}"
+    return facts(
+        {
+            "run date": run.run_date,
+            "model version": run.model_version,
+            "ranked by": run.rank_by,
+            "users": f"{run.users:,} ({figures.popular_users:,} of them served from popularity)",
+            **carried,
+            "movies in the catalogue": _movies(run.movies, run.movies_allowed),
+            "recommendations": f"{figures.rows:,} rows, {figures.distinct_movies:,} different movies",
+            "predicted ratings": f"{run.predicted_ratings.rows:,} rows",
+            "rows rejected": f"{run.rows_rejected:,} ({run.ratings_superseded:,} of them replaced by a later rating)",
+            "peak memory": f"driver {driver:,} MiB, largest worker {peak['largest_worker']:,} MiB",
+            "published in": output,
+        }
+    )
+
+
+def score_dry_run(plan: score.DryRun, run_date: date, output: str) -> Table:
+    """Return what a run would do."""
+    run, users = plan.run, plan.plan.users
+    return facts(
+        {
+            "run date": f"{run_date}, published already: it would be replaced" if plan.replaces else run_date,
+            "model version": run.version.name,
+            "ranked by": run.rank_by,
+            "users to score": f"{plan.users_scored:,} of {users:,}",
+            "movies in the catalogue": _movies(run.catalogue.num_rows, plan.counts.movies_allowed),
+            "partitions": f"{plan.plan.partitions:,}",
+            "recommendations": f"up to {users * run.settings.scoring.top_n:,} rows",
+            "rows rejected": f"{plan.counts.rows_rejected:,}",
+            "interrupted run": "it would be continued" if plan.resumes else "none of this kind",
+            "would be published in": output,
+        }
+    )
+
+
+def recommendations(title: str, rows: Sequence[dict[str, Any]]) -> Table:
+    """Return rows of the table recommendations; those of popularity and of older versions have no reasons."""
+    reasons = ["because you liked"] * any(row.get(c.BECAUSE_TITLE) for row in rows)
+    view = table(title, ["rank", "title", *reasons, "predicted rating"], ["score", "movie id"])
+    for row in rows:
+        score = row[c.RETRIEVAL_SCORE]
+        view.add_row(
+            str(row[c.RANK]),
+            escape(row[c.TITLE]),
+            *(escape(row[c.BECAUSE_TITLE] or "–") for _ in reasons),
+            stars(row[c.PREDICTED_RATING]),
+            "popular" if row[c.SOURCE] == c.SOURCE_POPULARITY else _number(score),
+            str(row[c.MOVIE_ID]),
+        )
+    return view
+
+
+def predictions(title: str, rows: Iterable[predict.Prediction]) -> Table:
+    """Return predicted ratings and scores of single movies."""
+    view = table(title, ["title", "predicted rating"], ["score", "movie id"])
+    for row in rows:
+        view.add_row(escape(row.title), stars(row.predicted_rating), _number(row.retrieval_score), str(row.movie_id))
+    return view
+
+
+def _movies(catalogue: int, allowed: int | None) -> str:
+    if allowed is None or allowed == catalogue:
+        return f"{catalogue:,}"
+    return f"{catalogue:,}, of which {allowed:,} may be recommended"
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
+
+
+# -- train -----------------------------------------------------------------------------------------------------------
+
+
+def training_summary(training: train.Training) -> Table:
+    """Return what a training run did, and how good its model is."""
+    metrics, rows = training.version.metrics(), training.validation.rows
+    summary = {
+        "model version": training.version.name,
+        **{f"rows of {file}": f"{count:,}" for file, count in rows.items()},
+        "rows rejected": f"{training.validation.rejected().num_rows:,}",
+        "ratings superseded": f"{metrics.superseded_rows:,}",
+        "ratings fitted / held out": f"{metrics.train_rows:,} / {metrics.test_rows:,}",
+        "examples per second": f"{metrics.examples_per_second:,}",
+    }
+    if metrics.rmse:
+        summary["held-out RMSE"] = f"{metrics.rmse:.4f} stars"
+    for k, share in (metrics.top_k_accuracy or {}).items():
+        unseen = (metrics.top_k_accuracy_unseen or {})[k]
+        summary[f"held-out top-{k} accuracy"] = f"{unseen:.4f} among unseen movies, {share:.4f} among all"
+    return facts({**summary, "written to": training.version.path})
+
+
+def training_dry_run(plan: train.DryRun, preset: str, test_share: float, models: str) -> Table:
+    """Return what a training run would do."""
+    return facts(
+        {
+            "preset": preset,
+            "ratings": f"{plan.ratings:,}, {test_share:.0%} of them held out",
+            "movies": f"{plan.movies:,}",
+            "rows rejected": f"{plan.validation.rejected().num_rows:,}",
+            "current version": plan.current or "none",
+            "would be written below": models,
+        }
+    )
+
+
+def model_versions(metrics: dict[str, Metrics], current: str | None) -> Table:
+    """Return model versions, how good they were, and why the gate refused one."""
+    view = table(None, ["", "version", "refused because"], ["RMSE", "top-100 accuracy"])
+    for name, measured in metrics.items():
+        figures = (_number(measured.rmse), _number(measured.accuracy_at_100))
+        view.add_row("CURRENT" if name == current else "", name, "; ".join(measured.gate or []), *figures)
+    return view
+
+
+# -- evaluate --------------------------------------------------------------------------------------------------------
+
+
+def metrics_by_method(frame: pd.DataFrame, title: str) -> Table:
+    """Return a column per method: the mean over seeds, with ± the standard deviation where there are several."""
+    grouped = frame.drop(columns="seed").groupby("method", sort=False)
+    mean, spread, runs = grouped.mean(), grouped.std(ddof=0), grouped.size()
+    view = table(title, ["metric"], list(mean.index))
+    for metric in mean.columns:
+        cells = []
+        for method in mean.index:
+            value, digits = mean.loc[method, metric], 0 if metric == "examples/s" else 4
+            plus = f" ±{spread.loc[method, metric]:,.{digits}f}" if runs[method] > 1 else ""
+            cells.append(f"{value:,.{digits}f}{plus}" if value == value else "–")
+        view.add_row(metric, *cells)
+    return view
+
+
+def frame_rows(frame: pd.DataFrame, title: str) -> Table:
+    """Return a frame as it is: text and counts to the left, numbers to the right."""
+    names = [name for name in ("ratings given", "method") if name in frame]
+    numbers = [str(name) for name in frame if name not in names]
+    view = table(title, names, numbers)
+    for row in frame.to_dict("records"):
+        cells = [f"{row[number]:.4f}" if row[number] == row[number] else "–" for number in numbers]
+        view.add_row(*(str(row[name]) for name in names), *cells)
+    return view
+
+
+# -- capacity --------------------------------------------------------------------------------------------------------
+
+
+def capacity_forecast(
+    forecast: capacity.Forecast, rates: capacity.Rates, users: int, cores: int, price: float | None
+) -> Iterable[Table]:
+    """Return what a night would take, and in which stages."""
+    hours = forecast.total_seconds / 3600
+    ratings = f"{users * rates.ratings_per_user:,.0f} ratings"
+    yield facts(
+        {
+            "to score": f"{users:,} users x {rates.movies:,} movies, top {rates.top_n} by {rates.rank_by}, {ratings}",
+            "time": f"{forecast.total_seconds:,.0f} s" if hours < 1 else f"{hours:,.1f} h",
+            "core hours": f"{forecast.core_hours:,.2f} on {cores:,} cores",
+            **({"cost": f"{forecast.core_hours * price:,.2f}"} if price is not None else {}),
+            "tables": f"{forecast.parquet_bytes / _MIB:,.0f} MiB of Parquet per night",
+            "broadcast": f"{forecast.broadcast_bytes / _MIB:,.0f} MiB, {rates.model_bytes / _MIB:,.0f} MiB each time",
+            "memory": f"{sum(forecast.memory_mib.values()) / 1024:,.1f} GiB in all, the same for any number of users",
+            **{f"  {name}": f"{mib:,.0f} MiB" for name, mib in forecast.memory_mib.items()},
+            "a worker is planned with": f"{forecast.planned_worker_bytes / _MIB:,.0f} MiB",
+            "rates": f"measured on {rates.cores} cores",
+        }
+    )
+    view = table("\nWhere the time goes", ["stage", "done by"], ["seconds"])
+    for stage, seconds in sorted(forecast.seconds.items(), key=lambda item: -item[1]):
+        view.add_row(stage, "the driver alone" if stage in forecast.driver_stages else "all cores", f"{seconds:,.1f}")
+    yield view

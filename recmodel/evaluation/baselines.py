@@ -1,0 +1,161 @@
+"""Predictions to be measured: those of a model as it is served, and those of methods without one.
+
+Each takes a split and returns its predicted ratings and its ranked lists; a method that does not do a task has None.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from recmodel import schemas as c
+from recmodel.arrays import locate
+from recmodel.evaluation.splits import Split
+from recmodel.scoring.popularity import popularity
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from recmodel.scoring.recommender import Recommender
+
+TOP_K = (1, 5, 10, 50, 100)
+LIST_LENGTH = max(TOP_K)
+_BLOCK = 256  # users at a time
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a method predicts for a split."""
+
+    ratings: np.ndarray | None = None  # [held-out rows] stars
+    lists: np.ndarray | None = None  # [U, LIST_LENGTH] movie ids, best first, fitted movies left out; -1 pads
+
+
+def of_model(model: Recommender, tasks: tuple[str, ...], split: Split, *, include_seen: bool = False) -> Predictions:
+    """Predict with a served model.
+
+    A user it does not know gets what the published tables would hold: damped means of movies, and the most rated ones.
+    """
+    order, popular_rating = popularity(split.movie_ids, *split.counts())
+    users = split.users
+    row = np.searchsorted(users, split.held_out[c.USER_ID])
+    movie = np.searchsorted(split.movie_ids, split.held_out[c.MOVIE_ID])
+    predicted = popular_rating[movie].copy()
+    lists = np.full((len(users), min(LIST_LENGTH, len(split.movie_ids))), -1)
+    for start in range(0, len(users), _BLOCK):
+        block = users[start : start + _BLOCK]
+        seen, ratings = split.histories(block)
+        if "rating" in tasks:
+            pairs = np.flatnonzero((row >= start) & (row < start + len(block)))
+            if model.needs_history:
+                block_ratings, _ = model.rate_catalogue(block, seen, ratings)
+                values = block_ratings[row[pairs] - start, movie[pairs]]
+            else:
+                scores = model.predict(split.held_out[c.USER_ID][pairs], split.held_out[c.MOVIE_ID][pairs])
+                values = scores.predicted_rating
+            predicted[pairs] = np.where(np.isnan(values), predicted[pairs], values)
+        if "retrieval" in tasks:
+            top = model.recommend(block, seen, ratings, n=LIST_LENGTH, include_seen=include_seen)
+            lists[start : start + len(block)] = top.movie_id
+            for b in np.flatnonzero(~top.known_user):
+                lists[start + b] = split.movie_ids[order[: lists.shape[1]]]
+    return Predictions(predicted if "rating" in tasks else None, lists if "retrieval" in tasks else None)
+
+
+def of_popularity(split: Split) -> Predictions:
+    """Recommend the most rated movies that the user has not rated yet."""
+    order, _ = popularity(split.movie_ids, *split.counts())
+    ranked = split.movie_ids[order]
+    lists = np.full((len(split.users), min(LIST_LENGTH, len(ranked))), -1)
+    for row, seen in zip(lists, split.histories(split.users)[0], strict=True):
+        head = ranked[: len(row) + len(seen)]
+        unseen = head[~np.isin(head, seen)][: len(row)]
+        row[: len(unseen)] = unseen
+    return Predictions(lists=lists)
+
+
+def of_biases(split: Split, damping: float = 5.0) -> Predictions:
+    """Predict the overall mean plus a bias of each movie and of each user, each damped towards 0.
+
+    Source: Koren, Bell and Volinsky, "Matrix Factorization Techniques for Recommender Systems", 2009, equation 3,
+    with the biases estimated one after the other.
+    """
+    fitted, held_out = split.fitted, split.held_out
+    mean = fitted[c.RATING].mean(dtype=np.float64)
+    movie_bias = _damped_means(fitted[c.MOVIE_ID], fitted[c.RATING] - mean, damping)
+    residual = fitted[c.RATING] - mean - _values_of(movie_bias, fitted[c.MOVIE_ID])
+    user_bias = _damped_means(fitted[c.USER_ID], residual, damping)
+    return Predictions(mean + _values_of(movie_bias, held_out[c.MOVIE_ID]) + _values_of(user_bias, held_out[c.USER_ID]))
+
+
+def of_ease(split: Split, penalty: float = 100.0) -> Predictions:
+    """Recommend by EASE: ridge regression from items to items with a zero diagonal; M² memory, M³ time.
+
+    Source: Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", 2019.
+    """
+    size = len(split.movie_ids)
+    users, user = np.unique(split.fitted[c.USER_ID], return_inverse=True)
+    rated = np.zeros((len(users), size), np.float32)
+    rated[user, np.searchsorted(split.movie_ids, split.fitted[c.MOVIE_ID])] = 1
+    inverse = np.linalg.inv(rated.T @ rated + penalty * np.eye(size, dtype=np.float32))
+    weights = inverse / -np.diag(inverse)
+    np.fill_diagonal(weights, 0)
+    return Predictions(lists=_best_unseen(_for_users(rated @ weights, users, split), split))
+
+
+def of_als(spark: SparkSession, split: Split, rank: int = 32, seed: int = 0) -> Predictions:
+    """Predict by Spark's ALS: implicit feedback for the lists, explicit (cold pairs at the mean) for the ratings."""
+    from pyspark.ml.recommendation import ALS
+
+    users, user = np.unique(split.fitted[c.USER_ID], return_inverse=True)
+    movie = np.searchsorted(split.movie_ids, split.fitted[c.MOVIE_ID])
+    rows = [(int(u), int(m), float(r)) for u, m, r in zip(user, movie, split.fitted[c.RATING], strict=True)]
+    frame = spark.createDataFrame(rows, "user INT, movie INT, rating FLOAT").cache()
+
+    def scores(als: ALS) -> np.ndarray:
+        model = als.setUserCol("user").setItemCol("movie").setRatingCol("rating").setSeed(seed).fit(frame)
+        left, right = np.zeros((len(users), rank)), np.zeros((len(split.movie_ids), rank))
+        for into, factors in ((left, model.userFactors), (right, model.itemFactors)):
+            for row in factors.collect():
+                into[row["id"]] = row["features"]
+        return left @ right.T
+
+    watched = scores(ALS(rank=rank, implicitPrefs=True, alpha=1.0, regParam=0.1, maxIter=15))
+    liked = scores(ALS(rank=rank, regParam=0.15, maxIter=15))
+    row, known = locate(users, split.held_out[c.USER_ID])
+    predicted = liked[row, np.searchsorted(split.movie_ids, split.held_out[c.MOVIE_ID])]
+    cold = (predicted == 0) | ~known
+    predicted[cold] = split.fitted[c.RATING].mean()
+    return Predictions(predicted, _best_unseen(_for_users(watched, users, split), split))
+
+
+def _for_users(scores: np.ndarray, users: np.ndarray, split: Split) -> np.ndarray:
+    """Return the rows of `scores` (of the fitted `users`) for the split's users; popularity for those not fitted."""
+    counts, _ = split.counts()
+    rows = np.tile(counts, (len(split.users), 1))
+    known = np.isin(split.users, users)
+    rows[known] = scores[np.searchsorted(users, split.users[known])]
+    return rows
+
+
+def _best_unseen(scores: np.ndarray, split: Split) -> np.ndarray:
+    scores = scores.copy()
+    for row, seen in enumerate(split.histories(split.users)[0]):
+        scores[row, np.searchsorted(split.movie_ids, seen)] = -np.inf
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :LIST_LENGTH]
+    return np.where(np.isinf(np.take_along_axis(scores, best, axis=1)), -1, split.movie_ids[best])
+
+
+def _damped_means(keys: np.ndarray, values: np.ndarray, damping: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the sorted keys, and for each the sum of its values over (their number + damping)."""
+    unique, row = np.unique(keys, return_inverse=True)
+    return unique, np.bincount(row, values) / (np.bincount(row) + damping)
+
+
+def _values_of(means: tuple[np.ndarray, np.ndarray], keys: np.ndarray) -> np.ndarray:
+    """Return the mean of each key, 0 for a key that has none."""
+    unique, mean = means
+    row, known = locate(unique, keys)
+    return np.where(known, mean[row], 0.0)

@@ -1,0 +1,39 @@
+"""The gate: whether a new model may replace the current one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from recmodel.records import Measures
+from recmodel.settings import Gate
+
+_NO_MARGIN = Gate(rmse=0, accuracy=0)
+
+
+def reasons_to_refuse(
+    measures: Measures, baselines: Mapping[str, Measures], current: tuple[str, Measures] | None, margins: Gate
+) -> list[str]:
+    """Return why a new model must not become the current one; nothing if it may.
+
+    It has to be better than each baseline, and worse than the current model by at most the margins, in RMSE and in
+    top-100 accuracy, each where both were measured. All measures are of the same held-out ratings.
+
+    Args:
+        measures: those of the new model.
+        current: the current version and its measures; None where there is none.
+    """
+    rivals = [(name, rival, _NO_MARGIN) for name, rival in baselines.items()]
+    if current is not None:
+        rivals.append((*current, margins))
+    reasons = []
+    for name, rival, margin in rivals:
+        if measures.rmse is not None and rival.rmse is not None and measures.rmse > rival.rmse + margin.rmse:
+            reasons.append(
+                f"held-out RMSE {measures.rmse:.4f} is above {rival.rmse:.4f} of {name} plus {margin.rmse:g}"
+            )
+        accuracy, limit = measures.accuracy_at_100, rival.accuracy_at_100
+        if accuracy is not None and limit is not None and accuracy < limit - margin.accuracy:
+            reasons.append(
+                f"held-out top-100 accuracy {accuracy:.4f} is below {limit:.4f} of {name} minus {margin.accuracy:g}"
+            )
+    return reasons

@@ -1,0 +1,122 @@
+"""Metrics: how far predicted ratings are off, and how good ranked lists are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from recmodel import schemas as c
+from recmodel.evaluation.baselines import TOP_K, Predictions, of_biases, of_model, of_popularity
+from recmodel.evaluation.splits import Split
+from recmodel.records import BIASES, POPULARITY, Measures, Metrics
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from recmodel.scoring.recommender import Recommender
+
+_MEASURED_USERS = 10_000  # enough for four digits, and done in a minute
+
+
+def rating_metrics(predicted: np.ndarray, actual: np.ndarray) -> dict[str, float]:
+    """Return rmse, mae and calibration_error, in stars.
+
+    The calibration error is the mean distance between the mean prediction and the mean rating, over half-star bins of
+    the prediction weighted by their size.
+    """
+    error = predicted.astype(np.float64) - actual
+    _, bins = np.unique(np.round(predicted * 2), return_inverse=True)
+    return {
+        "rmse": float(np.sqrt(np.mean(error**2))),
+        "mae": float(np.mean(np.abs(error))),
+        "calibration_error": float(np.abs(np.bincount(bins, error)).sum() / len(error)),
+    }
+
+
+def rmse_by_movie_ratings(predictions: Predictions, split: Split) -> dict[str, float]:
+    """Return the RMSE on movies with 0, 1–2, 3–5, … fitted ratings; NaN where none is held out."""
+    counts, _ = split.counts()
+    movie = np.searchsorted(split.movie_ids, split.held_out[c.MOVIE_ID])
+    assert predictions.ratings is not None
+    error = predictions.ratings.astype(np.float64) - split.held_out[c.RATING]
+    by_count = {}
+    for low, high in ((0, 0), (1, 2), (3, 5), (6, 20), (21, np.inf)):
+        errors = error[(counts[movie] >= low) & (counts[movie] <= high)]
+        name = f"{low:g}" if low == high else f"{low:g}–{high:g}" if np.isfinite(high) else f"{low:g} and more"
+        by_count[name] = float(np.sqrt(np.mean(errors**2))) if len(errors) else np.nan
+    return by_count
+
+
+def top_k_accuracy(lists: np.ndarray, split: Split) -> dict[str, float]:
+    """Return for each k of `TOP_K` the share of held-out pairs whose movie is among the first k of the user's list."""
+    list_of_pair = lists[np.searchsorted(split.users, split.held_out[c.USER_ID])]
+    hit = list_of_pair == split.held_out[c.MOVIE_ID][:, np.newaxis]
+    return {str(k): float(hit[:, :k].any(axis=1).mean()) for k in TOP_K}
+
+
+def list_metrics(spark: SparkSession, lists: np.ndarray, split: Split) -> dict[str, float]:
+    """Return Spark's RankingMetrics at 10 and 100, each a mean over users; every held-out movie is relevant.
+
+    Also the catalogue coverage (the share of all movies in anybody's first 10) and the novelty in bits (the mean of
+    -log2 of the share of users who had rated a movie, over everybody's first 10).
+    """
+    from pyspark.mllib.evaluation import RankingMetrics
+
+    order = np.argsort(split.held_out[c.USER_ID], kind="stable")
+    cuts = np.searchsorted(split.held_out[c.USER_ID][order], split.users[1:])
+    relevant = np.split(split.held_out[c.MOVIE_ID][order], cuts)
+    pairs = [
+        ([float(movie) for movie in ranked if movie >= 0], [float(movie) for movie in held_out])
+        for ranked, held_out in zip(lists, relevant, strict=True)
+    ]
+    ranking = RankingMetrics(spark.sparkContext.parallelize(pairs).cache())
+    counts, _ = split.counts()
+    users = len(np.unique(split.fitted[c.USER_ID]))
+    first = lists[:, :10]
+    shown = np.searchsorted(split.movie_ids, first[first >= 0])
+    metrics = {}
+    for k in (10, 100):
+        metrics[f"recall@{k}"] = ranking.recallAt(k)
+        metrics[f"ndcg@{k}"] = ranking.ndcgAt(k)
+        metrics[f"precision@{k}"] = ranking.precisionAt(k)
+    metrics["coverage@10"] = len(np.unique(shown)) / len(split.movie_ids)
+    metrics["novelty@10"] = float(-np.log2((counts[shown] + 1) / (users + 1)).mean())
+    return metrics
+
+
+def held_out_metrics(model: Recommender, tasks: tuple[str, ...], split: Split) -> Metrics:
+    """Measure a model on the held-out ratings of at most 10,000 users; without any only `test_rows` is set.
+
+    `top_k_accuracy` ranks the whole catalogue, as the notebook did; `top_k_accuracy_unseen` leaves out what the user
+    had rated, as the published tables do.
+    """
+    test_rows = len(split.held_out[c.RATING])
+    if not test_rows:
+        return Metrics(test_rows=0)
+    split = split.of_some_users(_MEASURED_USERS)
+    predictions = of_model(model, tasks, split)
+    of_all = of_model(model, ("retrieval",), split, include_seen=True) if "retrieval" in tasks else Predictions()
+    measures = _measures(predictions, split)
+    accuracy = None if of_all.lists is None else top_k_accuracy(of_all.lists, split)
+    return Metrics(
+        test_rows=test_rows,
+        measured_users=len(split.users),
+        top_k_accuracy=accuracy,
+        **measures.model_dump(exclude={"top_k_accuracy"}),
+    )
+
+
+def baseline_measures(split: Split) -> dict[str, Measures]:
+    """Measure two methods without a model on the same held-out ratings; by their names."""
+    split = split.of_some_users(_MEASURED_USERS)
+    return {BIASES: _measures(of_biases(split), split), POPULARITY: _measures(of_popularity(split), split)}
+
+
+def _measures(predictions: Predictions, split: Split) -> Measures:
+    fields: dict[str, Any] = {}
+    if predictions.ratings is not None:
+        fields |= rating_metrics(predictions.ratings, split.held_out[c.RATING])
+    if predictions.lists is not None:
+        fields["top_k_accuracy_unseen"] = top_k_accuracy(predictions.lists, split)
+    return Measures(**fields)

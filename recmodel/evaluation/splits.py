@@ -1,0 +1,153 @@
+"""Splits: which ratings a model is fitted to, and which it is measured by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from recmodel import schemas as c
+from recmodel.arrays import Arrays, take
+
+
+@dataclass(frozen=True)
+class Split:
+    """Ratings to fit and ratings to measure by, one per (user, movie), with the ids of the input."""
+
+    fitted: Arrays
+    held_out: Arrays
+    movie_ids: np.ndarray  # [M] int64, ascending: the catalogue
+
+    @cached_property
+    def users(self) -> np.ndarray:
+        """[U] the users who have held-out ratings, ascending."""
+        return np.unique(self.held_out[c.USER_ID])
+
+    def histories(self, users: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Return the fitted (movie ids, ratings) of each of `users`."""
+        user, movie, rating = self._fitted_by_user
+        first, end = np.searchsorted(user, users, "left"), np.searchsorted(user, users, "right")
+        spans = [slice(a, b) for a, b in zip(first, end, strict=True)]
+        return [movie[span] for span in spans], [rating[span] for span in spans]
+
+    @cached_property
+    def _fitted_by_user(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        order = np.argsort(self.fitted[c.USER_ID], kind="stable")
+        user, movie, rating = (self.fitted[name][order] for name in (c.USER_ID, c.MOVIE_ID, c.RATING))
+        return user, movie, rating
+
+    def of_some_users(self, limit: int, seed: int = 0) -> Split:
+        """Return the same split with the held-out ratings of at most `limit` users, chosen at random."""
+        if len(self.users) <= limit:
+            return self
+        sample = np.random.RandomState(seed).choice(self.users, limit, replace=False)
+        rows = np.flatnonzero(np.isin(self.held_out[c.USER_ID], sample))
+        return Split(self.fitted, take(self.held_out, rows), self.movie_ids)
+
+    def counts(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the [M] number and the [M] sum of each movie's fitted ratings, float64."""
+        movie = np.searchsorted(self.movie_ids, self.fitted[c.MOVIE_ID])
+        size = len(self.movie_ids)
+        return np.bincount(movie, minlength=size).astype(float), np.bincount(movie, self.fitted[c.RATING], size)
+
+
+KINDS = ("random", "time", "last-out")
+
+
+def make(
+    kind: str, ratings: Arrays, movie_ids: np.ndarray, *, test_share: float, seed: int, limit: int | None = None
+) -> Split:
+    """Split ratings by one of `KINDS`.
+
+    Args:
+        movie_ids: [M] int64, ascending: the catalogue.
+        limit: of the random split, use only the first rows.
+    """
+    if kind == "random":
+        parts = at_random(ratings, test_share, seed, limit)
+    elif kind == "time":
+        parts = by_time(ratings, test_share)
+    elif kind == "last-out":
+        parts = last_out(ratings)
+    else:
+        raise ValueError(f"no split is called {kind!r}; there are {', '.join(KINDS)}")
+    return Split(*parts, movie_ids)
+
+
+def at_random(ratings: Arrays, test_share: float, seed: int, limit: int | None = None) -> tuple[Arrays, Arrays]:
+    """Return (train, test): a random `test_share` is held out, of the first `limit` rows in random order."""
+    # RandomState, not a Generator: published figures for MovieLens are of its permutation.
+    order = np.random.RandomState(seed).permutation(len(ratings[c.USER_ID]))[:limit]
+    cut = len(order) - int(len(order) * test_share)
+    return take(ratings, order[:cut]), take(ratings, order[cut:])
+
+
+def by_pair(ratings: Arrays, test_share: float, seed: int) -> tuple[Arrays, Arrays]:
+    """Return (train, test), each in the order of the input: about `test_share` is held out.
+
+    Whether a rating is held out depends on its user, its movie and the seed alone. So no model of the same seed and
+    share has been fitted to a rating that another one is measured by, whatever ratings came or went between the two.
+    """
+    hashed = _mix(np.full(len(ratings[c.USER_ID]), seed, np.uint64))
+    for name in (c.USER_ID, c.MOVIE_ID):
+        hashed = _mix(hashed ^ ratings[name].astype(np.uint64))
+    held_out = (hashed >> np.uint64(11)) * 2.0**-53 < test_share  # the upper 53 bits are a number in [0, 1)
+    return take(ratings, np.flatnonzero(~held_out)), take(ratings, np.flatnonzero(held_out))
+
+
+def by_time(ratings: Arrays, test_share: float) -> tuple[Arrays, Arrays]:
+    """Return (train, test): the newest `test_share` of all ratings is held out."""
+    order = np.argsort(ratings[c.TIMESTAMP], kind="stable")
+    cut = len(order) - int(len(order) * test_share)
+    return take(ratings, order[:cut]), take(ratings, order[cut:])
+
+
+def last_out(ratings: Arrays) -> tuple[Arrays, Arrays]:
+    """Return (train, test): the newest rating of each user who has two or more is held out."""
+    order = np.lexsort((ratings[c.MOVIE_ID], ratings[c.TIMESTAMP], ratings[c.USER_ID]))
+    user = ratings[c.USER_ID][order]
+    is_last = np.append(user[1:] != user[:-1], True)
+    is_first = np.insert(user[1:] != user[:-1], 0, True)
+    held_out = is_last & ~is_first
+    return take(ratings, order[~held_out]), take(ratings, order[held_out])
+
+
+def cold_users(
+    ratings: Arrays, movie_ids: np.ndarray, seed: int, counts: tuple[int, ...] = (0, 1, 3, 10)
+) -> tuple[Split, dict[int, Split]]:
+    """Hold a fifth of the users out whole, and then show the model their first few ratings.
+
+    Returns:
+        The split to fit a model to, and for each of `counts` one whose fitted part is that of the other users and that
+        many ratings of the cold ones, in random order. What is held out is the same in all: what follows the largest
+        of `counts`.
+    """
+    random = np.random.RandomState(seed)
+    users = np.unique(ratings[c.USER_ID])
+    cold = random.choice(users, len(users) // 5, replace=False)
+    shuffled = take(ratings, random.permutation(len(ratings[c.USER_ID])))
+    is_cold = np.isin(shuffled[c.USER_ID], cold)
+    others, of_cold = take(shuffled, np.flatnonzero(~is_cold)), take(shuffled, np.flatnonzero(is_cold))
+    of_cold = take(of_cold, np.argsort(of_cold[c.USER_ID], kind="stable"))
+    first = np.searchsorted(of_cold[c.USER_ID], of_cold[c.USER_ID])  # where each user's ratings begin
+    place = np.arange(len(first)) - first
+    held_out = take(of_cold, np.flatnonzero(place >= max(counts)))
+
+    def with_first(count: int) -> Arrays:
+        few = take(of_cold, np.flatnonzero(place < count))
+        return {name: np.concatenate([others[name], few[name]]) for name in others}
+
+    return Split(others, held_out, movie_ids), {n: Split(with_first(n), held_out, movie_ids) for n in counts}
+
+
+def _mix(state: np.ndarray) -> np.ndarray:
+    """Return the output of SplitMix64 for each state (uint64): every bit depends on every bit of the state.
+
+    Source: Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", 2014, with the finaliser of
+    Vigna's splitmix64.c (variant 13 of Stafford's).
+    """
+    mixed = state + np.uint64(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return mixed ^ (mixed >> np.uint64(31))

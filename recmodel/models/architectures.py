@@ -1,0 +1,107 @@
+"""Architectures: what a model architecture consists of. Each is a package `recmodel/models/<architecture>/` with
+
+    preset.py   class Preset: the fields of its presets in conf/presets.yaml
+    fit.py      prepare(…) -> Fittable: the model to fit, and its arrays afterwards
+    towers.py   class Towers(weights): the graphs that `saved_model` exports
+
+To add an architecture, add such a package and a preset that names it. This module needs no TensorFlow, and neither may
+`preset.py`: quick commands read presets.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from recmodel import models
+
+if TYPE_CHECKING:
+    from recmodel.models.tensors import SortedIds
+    from recmodel.tf import tf
+
+
+class Preset(BaseModel):
+    """The fields that every preset has; see conf/presets.yaml."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    description: str
+    architecture: str
+    rating_weight: float = Field(ge=0)
+    retrieval_weight: float = Field(ge=0)
+    learning_rate: float = Field(gt=0)
+    epochs: int = Field(ge=0)
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks that this preset is trained for: of 'retrieval' and 'rating'."""
+        weights = {"retrieval": self.retrieval_weight, "rating": self.rating_weight}
+        return tuple(task for task, weight in weights.items() if weight > 0)
+
+
+class Fittable(NamedTuple):
+    """A model that is ready to be fitted."""
+
+    model: tf.keras.Model  # compiled; reports `rating_loss` and `retrieval_loss`, means over the epoch
+    batches: tf.keras.utils.Sequence
+    weights: Callable[[], Any]  # returns the model's arrays as a dataclass, which `Towers` takes
+
+
+class Users(NamedTuple):
+    """B users, as the user tower describes them."""
+
+    retrieval: tf.Tensor  # [B, d] float32
+    rating: tf.Tensor  # [B, k] float32: all that the rating task knows of a user
+    known: tf.Tensor  # [B] bool
+    seen_weight: tf.Tensor | None = None  # [S] float32: the weight of each seen movie in `retrieval`; None: by id
+
+
+class Towers(Protocol):
+    """The graphs of one architecture: a `tf.Module` of variables, from which `saved_model` makes the signatures.
+
+    d and k are the widths of the retrieval and the rating vectors, M is the size of the catalogue.
+    """
+
+    movies: SortedIds  # the ids of the catalogue
+    needs_history: bool  # whether users are known by what they have seen, and not by id
+    movie_vectors: tf.Tensor  # [M, d] float32; their product with `Users.retrieval` is the retrieval score
+    rating_width: int  # k
+
+    @property
+    def seen_vectors(self) -> tf.Tensor:
+        """[M, d] float32: what each movie contributes to the user who has seen it; see `scoring.reasons`."""
+
+    def users(self, user_id: tf.Tensor, seen: tuple[tf.Tensor, ...]) -> Users:
+        """Describe users.
+
+        Args:
+            user_id: [B] int64.
+            seen: the histories, one after the other: movie ids [S] int64, ratings [S] float32 in stars and row splits
+                [B + 1] int64. Empty for towers that need no history.
+        """
+
+    def rate_lists(self, rating_vector: tf.Tensor, movie: tf.Tensor) -> tf.Tensor:
+        """[B, n] float32 stars: the rating of a list of movies ([B, n] rows of the catalogue) by each user ([B, k])."""
+
+    def rate_catalogue(self, rating_vector: tf.Tensor) -> tf.Tensor:
+        """[B, M] float32 stars: the rating of all movies by each user ([B, k])."""
+
+    def linear_rating(self) -> dict[str, tf.Tensor]:
+        """The vectors `rating` [M, k] and the offsets `rating_offset` [M] whose product with a user's rating vector
+        orders movies as their ratings do; empty if there are none.
+        """
+
+
+def names() -> list[str]:
+    """Return the architectures there are, in alphabetical order."""
+    return sorted(module.name for module in pkgutil.iter_modules(models.__path__) if module.ispkg)
+
+
+def part(architecture: str, module: str) -> ModuleType:
+    """Import a module of an architecture, such as its `fit`."""
+    return importlib.import_module(f"{models.__name__}.{architecture}.{module}")

@@ -1,0 +1,79 @@
+"""What is fitted of the architecture `history`: whole histories, with Adam, starting from the closed form."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from recmodel import schemas as c
+from recmodel.arrays import Arrays
+from recmodel.models.architectures import Fittable
+from recmodel.models.history import closed_form
+from recmodel.models.history.closed_form import Interactions
+from recmodel.models.history.model import Batch, HistoryModel
+from recmodel.models.history.preset import Preset
+from recmodel.tf import tf
+
+_CELLS_IN_BATCH = 16_384  # at least: users times the longest history among them
+_USERS_IN_BATCH = 128  # at most, in a batch of that size; the softmax holds a row of candidates for each
+_BATCHES = 256  # per epoch, about, if there are more ratings than fill batches of that size
+
+
+def prepare(
+    fitted: Arrays,
+    user_ids: np.ndarray,
+    catalogue: pa.Table,
+    preset: Preset,
+    *,
+    seed: int,
+    rating_range: tuple[float, float],
+) -> Fittable:
+    """Compute the closed form, and prepare a model to be fitted from there; see `training.train`."""
+    del user_ids  # nothing in this model belongs to a user
+    movie_ids = catalogue.column(c.MOVIE_ID).to_numpy()
+    users = np.unique(fitted[c.USER_ID])
+    user = np.searchsorted(users, fitted[c.USER_ID]).astype(np.int32)
+    movie = np.searchsorted(movie_ids, fitted[c.MOVIE_ID]).astype(np.int32)
+    ratings = Interactions(user, movie, fitted[c.RATING], len(users), len(movie_ids))
+    model = HistoryModel(closed_form.start(ratings, closed_form.features(catalogue), preset, seed), preset)
+    model.compile(optimizer=tf.keras.optimizers.Adam(preset.learning_rate))
+    batches = HistoryBatches(ratings, seed)
+    return Fittable(model, batches, lambda: model.weights_as_arrays(movie_ids, rating_range))
+
+
+class HistoryBatches(tf.keras.utils.Sequence):
+    """Whole histories, in batches of users with histories of similar length, shuffled before each epoch."""
+
+    def __init__(self, ratings: Interactions, seed: int) -> None:
+        order = np.argsort(ratings.user, kind="stable")
+        self._movie, self._rating = ratings.movie[order], ratings.rating[order]
+        length = np.bincount(ratings.user, minlength=ratings.users)
+        self._starts = np.concatenate([[0], np.cumsum(length)])
+        by_length = np.argsort(-length, kind="stable")[: np.count_nonzero(length)]
+        self._batches: list[np.ndarray] = []
+        larger = max(1, len(ratings.user) // (_BATCHES * _CELLS_IN_BATCH))
+        while len(by_length):
+            size = max(1, larger * min(_USERS_IN_BATCH, _CELLS_IN_BATCH // length[by_length[0]]))
+            self._batches.append(by_length[:size])
+            by_length = by_length[size:]
+        self._random = np.random.RandomState(seed)
+        self.on_epoch_end()
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __getitem__(self, i: int) -> Batch:
+        users = self._batches[i]
+        first, length = self._starts[users], self._starts[users + 1] - self._starts[users]
+        column = np.arange(length.max())
+        present = column < length[:, np.newaxis]
+        cell = np.where(present, first[:, np.newaxis] + column, 0)
+        return {
+            "movie": tf.constant(np.where(present, self._movie[cell], 0), tf.int32),
+            "rating": tf.constant(np.where(present, self._rating[cell], 0), tf.float32),
+            "present": tf.constant(present, tf.float32),
+        }
+
+    def on_epoch_end(self) -> None:
+        """Shuffle the batches."""
+        self._random.shuffle(self._batches)

@@ -1,0 +1,26 @@
+"""The fields of presets of the architecture `history`: towers that know users by the movies they rated."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from recmodel.models import architectures
+
+
+class Preset(architectures.Preset):
+    """See conf/presets.yaml."""
+
+    architecture: Literal["history"]
+    retrieval_dim: int = Field(ge=1)
+    rating_dim: int = Field(ge=1)
+    popularity_damping: float = Field(ge=0)
+    liking: float = Field(ge=0)
+    prior_weight: float = Field(gt=0)
+    bias_ridge: float = Field(gt=0)
+    trait_ridge: float = Field(gt=0)
+    logit_scale: float = Field(gt=0)
+    retrieval_step: float = Field(gt=0)
+    trait_penalty: float = Field(ge=0)
+    bias_penalty: float = Field(ge=0)

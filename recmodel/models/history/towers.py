@@ -1,0 +1,148 @@
+"""The exported graphs of the architecture `history`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from recmodel.models.architectures import Users
+from recmodel.models.history.weights import HistoryWeights
+from recmodel.models.tensors import SortedIds, frozen, padded, user_of_each
+from recmodel.tf import tf
+
+_PIECE = 64  # ratings of a history that are multiplied together
+
+
+class Towers(tf.Module):
+    """Towers that know a user by the movies they rated; see `history.model`.
+
+    A user's rating vector is the weights of the regression of their ratings on the movies' traits.
+    """
+
+    needs_history = True
+
+    def __init__(self, weights: HistoryWeights) -> None:
+        super().__init__()
+        # `read_weights` reads these variables by the names of the attributes, in models of earlier versions too.
+        self.movies = SortedIds(weights.movie_ids)
+        self.seen_vectors = frozen(weights.seen_vectors)
+        self._prior = frozen(weights.prior_weight * weights.average_seen)
+        self.movie_vectors = frozen(weights.movie_vectors)
+        self._traits = frozen(padded(weights.traits, rows=1))  # the last row is no movie's: it fills up histories
+        self._movie_bias = frozen(weights.movie_bias)
+        self._ridge = frozen(np.diag(weights.ridge))
+        self.rating_width = weights.traits.shape[1]
+        self._mean_rating, self._liking = weights.mean_rating, weights.liking
+        self._prior_weight, self._range = weights.prior_weight, weights.rating_range
+
+    def users(self, user_id: tf.Tensor, seen: tuple[tf.Tensor, ...]) -> Users:
+        """Describe users by their histories; known are those who have rated a movie of the catalogue."""
+        seen_movie_id, rating, row_splits = seen
+        size = tf.shape(user_id)[0]
+        movie, known = self.movies.rows(seen_movie_id)
+        user = tf.boolean_mask(user_of_each(row_splits), known)
+        movie, rating = tf.boolean_mask(movie, known), tf.boolean_mask(rating, known)
+        count = tf.math.unsorted_segment_sum(tf.ones_like(rating), user, size)
+        above_mean = tf.math.unsorted_segment_sum(rating - self._mean_rating, user, size)
+        user_mean = self._mean_rating + above_mean / (count + 5)
+        weight = 1 + self._liking * (rating - tf.gather(user_mean, user))
+        pieces = _pieces(tf.cast(count, tf.int32))
+        summed = pieces.sums_of(weight, tf.gather(self.seen_vectors, pieces.of(movie))) + self._prior
+        retrieval = summed * tf.math.rsqrt(count + self._prior_weight)[:, tf.newaxis]
+        residual = rating - tf.gather(self._movie_bias, movie)
+        weights = tf.scatter_nd(tf.where(known), weight, tf.shape(known, tf.int64))
+        return Users(retrieval, self._regress(movie, residual, pieces), count > 0, weights)
+
+    def _regress(self, movie: tf.Tensor, residual: tf.Tensor, pieces: _Pieces) -> tf.Tensor:
+        """Return [B, k] ridge regressions of residuals on traits, from normal equations added up over pieces."""
+        traits = tf.gather(self._traits, pieces.of(movie, filler=self._movie_bias.shape[0]))
+        squares = pieces.add_up(tf.matmul(traits, traits, transpose_a=True))
+        factor = tf.linalg.cholesky(squares + self._ridge)
+        return tf.linalg.cholesky_solve(factor, pieces.sums_of(residual, traits)[:, :, tf.newaxis])[:, :, 0]
+
+    def linear_rating(self) -> dict[str, tf.Tensor]:
+        """Return the traits and the biases: `_on_the_scale` keeps the order of the products."""
+        return {"rating": self._traits[:-1], "rating_offset": self._movie_bias}
+
+    def rate_lists(self, rating_vector: tf.Tensor, movie: tf.Tensor) -> tf.Tensor:
+        """Rate a list of movies for each user."""
+        product = tf.einsum("bk,bnk->bn", rating_vector, tf.gather(self._traits, movie))
+        return self._on_the_scale(product + tf.gather(self._movie_bias, movie))
+
+    def rate_catalogue(self, rating_vector: tf.Tensor) -> tf.Tensor:
+        """Rate all movies for each user."""
+        product = tf.matmul(rating_vector, self._traits[:-1], transpose_b=True)
+        return self._on_the_scale(product + self._movie_bias)
+
+    def _on_the_scale(self, rating: tf.Tensor) -> tf.Tensor:
+        """Bend ratings smoothly at both ends of the scale: if they were clipped, many would tie at five stars."""
+        low, high = self._range
+        bend = 0.05 * (high - low)
+        over, under = tf.nn.relu(rating - (high - bend)), tf.nn.relu(low + bend - rating)
+        return rating - over + bend * (1 - tf.exp(-over / bend)) + under - bend * (1 - tf.exp(-under / bend))
+
+
+def read_weights(saved_model: Path) -> HistoryWeights:
+    """Read the arrays of a SavedModel of this architecture, that of an earlier version too.
+
+    The scalars, which are part of its graphs, get usual values: they shift its numbers, not the work of computing them.
+
+    Raises:
+        ValueError: the SavedModel is of another architecture.
+    """
+    checkpoint = tf.train.load_checkpoint(str(saved_model / "variables" / "variables"))
+
+    def array(name: str) -> np.ndarray:
+        return checkpoint.get_tensor(f"{name}/.ATTRIBUTES/VARIABLE_VALUE")
+
+    if not checkpoint.has_tensor("_towers/seen_vectors/.ATTRIBUTES/VARIABLE_VALUE"):
+        raise ValueError(f"{saved_model} is not of the architecture history")
+    return HistoryWeights(
+        movie_ids=array("_movies/ids"),
+        seen_vectors=array("_towers/seen_vectors"),
+        average_seen=array("_towers/_prior"),
+        movie_vectors=array("_towers/movie_vectors"),
+        traits=array("_towers/_traits")[:-1],
+        movie_bias=array("_towers/_movie_bias"),
+        ridge=np.diag(array("_towers/_ridge")),
+        mean_rating=3.5,
+        liking=0.2,
+        prior_weight=1.0,
+        rating_range=(0.5, 5.0),
+    )
+
+
+class _Pieces(NamedTuple):
+    """Histories of very different lengths, cut into P pieces of one length L, so that they can be multiplied together.
+
+    The histories are S ratings, those of one user after those of the other.
+    """
+
+    owner: tf.Tensor  # [P] the user of each piece
+    users: tf.Tensor  # the number of users
+    at: tf.Tensor  # [P, L] the rating at each place
+    filled: tf.Tensor  # [P, L] whether there is one: the end of a user's last piece is empty
+
+    def of(self, values: tf.Tensor, filler: float = 0) -> tf.Tensor:
+        """Cut the values [S] of the ratings into pieces [P, L]."""
+        return tf.where(self.filled, tf.gather(values, self.at), tf.cast(filler, values.dtype))
+
+    def add_up(self, of_pieces: tf.Tensor) -> tf.Tensor:
+        """Add up values of pieces [P, ...] by user."""
+        return tf.math.unsorted_segment_sum(of_pieces, self.owner, self.users)
+
+    def sums_of(self, weight: tf.Tensor, vectors: tf.Tensor) -> tf.Tensor:
+        """Return [B, k]: the sum of each user's `vectors [P, L, k]`, weighted by `weight [S]` per rating."""
+        return self.add_up(tf.matmul(self.of(weight)[:, tf.newaxis], vectors)[:, 0])
+
+
+def _pieces(count: tf.Tensor) -> _Pieces:
+    """Cut histories of `count [B]` ratings each, one after the other, into pieces."""
+    users, pieces = tf.shape(count)[0], (count + _PIECE - 1) // _PIECE
+    owner = tf.repeat(tf.range(users), pieces)
+    before = (tf.range(tf.shape(owner)[0]) - tf.gather(tf.cumsum(pieces, exclusive=True), owner)) * _PIECE
+    filled = tf.sequence_mask(tf.minimum(tf.gather(count, owner) - before, _PIECE), _PIECE)
+    first = tf.gather(tf.cumsum(count, exclusive=True), owner) + before
+    return _Pieces(owner, users, tf.where(filled, first[:, tf.newaxis] + tf.range(_PIECE), 0), filled)

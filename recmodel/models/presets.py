@@ -1,0 +1,39 @@
+"""Presets: the named models of conf/presets.yaml."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from recmodel import settings
+from recmodel.errors import UsageRejected
+from recmodel.models import architectures
+from recmodel.models.architectures import Preset
+
+
+def load(name: str, **flags: Any) -> Preset:
+    """Return the preset of that name, of the class of its architecture.
+
+    Args:
+        flags: fields to replace; None means that the flag was not given.
+
+    Raises:
+        UsageRejected: there is no preset of that name, its architecture is unknown, or a field is missing, unknown or
+            out of its range; names it.
+    """
+    presets = yaml.safe_load(settings.conf_file("presets.yaml").read_text(encoding="utf-8"))
+    if name not in presets:
+        raise UsageRejected(f"no preset is called {name!r}; conf/presets.yaml has {', '.join(presets)}")
+    fields = presets[name] | {field: value for field, value in flags.items() if value is not None}
+    architecture, available = fields.get("architecture"), architectures.names()
+    if architecture not in available:
+        raise UsageRejected(
+            f"preset {name}, architecture: {architecture!r} does not exist; choose one of {', '.join(available)} in "
+            "conf/presets.yaml"
+        )
+    try:
+        return architectures.part(architecture, "preset").Preset(**fields)
+    except ValidationError as error:
+        raise UsageRejected(f"preset {name}, {settings.first_error(error)}; see conf/presets.yaml") from None

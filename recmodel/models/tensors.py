@@ -1,0 +1,53 @@
+"""Building blocks of exported graphs, for all architectures."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from recmodel.errors import ModelRejected
+from recmodel.tf import tf
+
+
+class SortedIds(tf.Module):
+    """Ids as an ascending array. Binary search needs no hash table, which would need an initialiser and an asset."""
+
+    def __init__(self, ids: np.ndarray) -> None:
+        super().__init__()
+        if len(ids) == 0 or (np.diff(ids) <= 0).any():
+            raise ModelRejected("the ids of a model must ascend strictly; this one has none, or one of them twice")
+        self.ids = frozen(ids.astype(np.int64))
+
+    def rows(self, ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return the row of each id (int32; any row where it is absent) and whether it is present."""
+        last = tf.shape(self.ids)[0] - 1
+        row = tf.minimum(tf.searchsorted(self.ids, ids), last)
+        return row, tf.equal(tf.gather(self.ids, row), ids)
+
+
+def frozen(array: np.ndarray) -> tf.Variable:
+    """Return the array as a variable, which is stored next to the graph: a graph itself has 2 GiB at most.
+
+    Raises:
+        ModelRejected: a number is not finite.
+    """
+    if not np.isfinite(array).all():
+        raise ModelRejected("the model has a weight that is not a finite number; train it again")
+    return tf.Variable(array, trainable=False)
+
+
+def padded(array: np.ndarray, rows: int = 0, to_multiple_of: int = 1) -> np.ndarray:
+    """Append `rows` rows of zeros, and then as many as make the length a multiple."""
+    rows += -(len(array) + rows) % to_multiple_of
+    return np.pad(array, [(0, rows), (0, 0)])
+
+
+def user_of_each(row_splits: tf.Tensor) -> tf.Tensor:
+    """Return [S] int32: the user (0-based) that each seen movie belongs to."""
+    lengths = row_splits[1:] - row_splits[:-1]
+    return tf.repeat(tf.range(tf.shape(lengths)[0]), lengths)
+
+
+def where(valid: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
+    """Replace values by NaN where they are not valid. `valid` may lack the last dimensions of `values`."""
+    valid = tf.reshape(valid, tf.concat([tf.shape(valid), tf.ones([tf.rank(values) - tf.rank(valid)], tf.int32)], 0))
+    return tf.where(valid, values, tf.constant(np.nan, values.dtype))

@@ -1,0 +1,94 @@
+"""Resolve: what a run is to do, decided before anything is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import pyarrow as pa
+
+from recmodel import schemas as c
+from recmodel import storage
+from recmodel.data import movielens
+from recmodel.errors import UsageRejected
+from recmodel.models import versions
+from recmodel.pipeline import incremental
+from recmodel.progress import Stages
+from recmodel.records import RunRecord
+from recmodel.scoring import policies
+from recmodel.settings import Scoring, Settings
+from recmodel.tables.base import Output
+
+
+@dataclass(frozen=True)
+class ResolvedRun:
+    """What a run is to do, resolved before anything is read."""
+
+    settings: Settings
+    version: versions.ModelVersion
+    catalogue: pa.Table  # of that version
+    rank_by: str  # the ranking policy
+    users_file: Path | None  # who is scored; None: all who have rated
+    conditions: str  # see `incremental`
+    carried_run: RunRecord | None  # the earlier run whose rows this one carries on, if it does
+
+
+def resolve_run(
+    settings: Settings,
+    output: Output,
+    run_date: date,
+    model_version: str | None,
+    users_file: Path | None,
+    stages: Stages,
+) -> ResolvedRun:
+    """Find and check the model, the ranking policy and the run to carry on.
+
+    Raises:
+        ModelRejected: see `versions.open_version`.
+        UsageRejected: the settings contradict each other or the model.
+    """
+    if settings.scoring.incremental and settings.rules.min_ratings:
+        raise UsageRejected(
+            "incremental runs keep lists of a night when other movies had as many ratings; choose one of "
+            "scoring.incremental and rules.min_ratings"
+        )
+    with stages("check the model"):
+        version = versions.open_version(settings.paths.models, model_version)
+        rank_by = _ranking_policy(settings.scoring, version)
+    conditions, carried_run = incremental.conditions(settings, rank_by, version), None
+    if settings.scoring.incremental and users_file is None:
+        carried_run = incremental.earlier_run(output, run_date, conditions)
+    return ResolvedRun(settings, version, version.catalogue(), rank_by, users_file, conditions, carried_run)
+
+
+def run_key(resolved: ResolvedRun, folder: Path) -> str:
+    """Return a digest of all that decides a run's rows: an interrupted run is continued only under the same one."""
+    users = resolved.users_file
+    decides = {
+        "conditions": resolved.conditions,
+        "input": [movielens.identity(movielens.find(folder, table)) for table in ("ratings", "movies")],
+        "users": users and storage.sha256(movielens.find_ids(users, c.USERS)),
+        "accepts": resolved.settings.input.model_dump(),
+        "incremental": resolved.settings.scoring.incremental,
+        "carried": resolved.carried_run and resolved.carried_run.run_id,
+    }
+    return storage.sha256_of(decides)[:12]
+
+
+def _ranking_policy(scoring: Scoring, version: versions.ModelVersion) -> str:
+    """Return the ranking policy of this run.
+
+    Raises:
+        UsageRejected: it, or the table asked for, needs a task that the model was not trained for.
+    """
+    rank_by = policies.automatic(version.tasks) if scoring.rank_by == "auto" else scoring.rank_by
+    missing = {*policies.missing_tasks(rank_by, version.tasks)}
+    if scoring.predicted_ratings == "all" and "rating" not in version.tasks:
+        missing.add("rating")
+    if missing:
+        raise UsageRejected(
+            f"model {version.name} was not trained for {' and '.join(sorted(missing))}, which this run needs; "
+            "choose another --rank-by or --predicted-ratings, or train the preset default"
+        )
+    return rank_by

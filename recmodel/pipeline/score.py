@@ -1,0 +1,182 @@
+"""Score: everybody's histories and a model version become a published run.
+
+`run` reads like the night itself: check the model, stage the input, score, check what was written, publish.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import uuid
+from dataclasses import dataclass
+from datetime import date, datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from recmodel import storage
+from recmodel.data import movielens
+from recmodel.errors import RecmodelError, ScoringFailed
+from recmodel.pipeline import staging
+from recmodel.pipeline.resolve import ResolvedRun, resolve_run, run_key
+from recmodel.progress import Stages, where_the_trace_is
+from recmodel.records import EarlierRun, RunRecord
+from recmodel.settings import Checks, Settings
+from recmodel.tables.base import Output, StagedRun
+from recmodel.tables.linked import LinkedOutput
+from recmodel.tables.output import open_output
+
+if TYPE_CHECKING:
+    from recmodel.pipeline.writing import Outcome
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """What a run would do."""
+
+    run: ResolvedRun
+    counts: staging.InputCounts
+    plan: staging.Plan
+    users_scored: int
+    replaces: bool  # an earlier run of its date
+    resumes: bool  # an interrupted run
+
+
+def run(
+    settings: Settings,
+    run_date: date,
+    *,
+    model_version: str | None = None,
+    users_file: Path | None = None,
+    stages: Stages | None = None,
+) -> RunRecord:
+    """Check the model and the input, score, check what was written, publish it, and return its run.json.
+
+    Args:
+        model_version: None: the current one.
+        users_file: who is scored; None: all who have rated.
+
+    Raises:
+        RecmodelError: of the kind that names which of these steps failed.
+    """
+    stages = stages or Stages()
+    output = open_output(settings.paths.output)
+    with output.locked():
+        resolved = resolve_run(settings, output, run_date, model_version, users_file, stages)
+
+        with stages("read and check the input"):
+            folder = movielens.data_dir(settings.paths.data, settings.paths.sample)
+            staged = output.stage(run_date, run_key(resolved, folder))
+            staging.stage_input(folder, users_file, settings.input, settings.rules, staged)
+
+        with stages("start Spark"):
+            from recmodel.pipeline import writing
+            from recmodel.scoring import recommender
+            from recmodel.spark import resources, session
+
+            model = recommender.pack(resolved.version.saved_model)
+            needs = resources.needs(len(model), resolved.catalogue.num_rows, settings.scoring.block_mib << 20)
+            spark = session.start("recmodel score", ship_package=True, needs=needs)
+
+        try:
+            workload = staging.divide(spark, resolved, staged, stages)
+            outcome = writing.write_and_check(spark, resolved, workload, staged, model, stages)
+        except RecmodelError:
+            staged.discard()
+            raise
+        except Exception as error:  # finished partitions stay staged: the same command continues from there
+            raise ScoringFailed(f"scoring failed: {session.cause(error)}{where_the_trace_is()}") from error
+        finally:
+            spark.stop()
+
+        with stages("publish"):
+            record = _record(resolved, run_date, workload, outcome, stages.seconds)
+            if record.all_users:
+                _compare_with_last(record, output, settings.checks, staged)
+            staged.publish(record, settings.retention.run_dates, outcome.attachments)
+    return output.read_run(run_date)
+
+
+def dry_run(
+    settings: Settings,
+    run_date: date,
+    *,
+    model_version: str | None = None,
+    users_file: Path | None = None,
+    stages: Stages | None = None,
+) -> DryRun:
+    """Do all that `run` does before it scores, in a place that is gone afterwards; return what it would do then.
+
+    Raises:
+        RecmodelError: what `run` would raise.
+    """
+    stages = stages or Stages()
+    output = open_output(settings.paths.output)
+    output.check_ready()
+    resolved = resolve_run(settings, output, run_date, model_version, users_file, stages)
+    # Next to a local output, so that the executors see the staged files too.
+    parent = None if storage.is_uri(output.location) else storage.nearest_folder(Path(output.location))
+    with tempfile.TemporaryDirectory(prefix=".dry-run-", dir=parent) as scratch:
+        with stages("read and check the input"):
+            folder = movielens.data_dir(settings.paths.data, scratch)
+            key = run_key(resolved, folder)
+            staged = LinkedOutput(Path(scratch, "output")).stage(run_date, key)
+            staging.stage_input(folder, users_file, settings.input, settings.rules, staged)
+        with stages("start Spark"):
+            from recmodel.spark import session
+
+            spark = session.start("recmodel score --dry-run")
+        try:
+            session.check_reach(spark, output.location)
+            workload = staging.divide(spark, resolved, staged, stages)
+        finally:
+            spark.stop()
+    return DryRun(
+        run=resolved,
+        counts=workload.counts,
+        plan=workload.plan,
+        users_scored=workload.users_scored,
+        replaces=run_date in output.run_dates(),
+        resumes=output.resumable(run_date, key),
+    )
+
+
+def _record(
+    resolved: ResolvedRun, run_date: date, workload: staging.Workload, outcome: Outcome, seconds: dict[str, float]
+) -> RunRecord:
+    carried_run = resolved.carried_run
+    return RunRecord(
+        run_id=str(uuid.uuid4()),
+        run_date=run_date,
+        model_version=resolved.version.name,
+        finished_at=datetime.now(timezone.utc),
+        settings=resolved.settings.model_dump(),
+        rank_by=resolved.rank_by,
+        all_users=resolved.users_file is None,
+        conditions=resolved.conditions,
+        movies=resolved.catalogue.num_rows,
+        users=workload.plan.users,
+        users_scored=workload.users_scored,
+        carried_from=EarlierRun(run_id=carried_run.run_id, run_date=carried_run.run_date) if carried_run else None,
+        partitions=workload.plan.partitions,
+        seconds=seconds,
+        **workload.counts.model_dump(),
+        **outcome.fields,
+    )
+
+
+def _compare_with_last(record: RunRecord, output: Output, limits: Checks, staged: StagedRun) -> None:
+    """Compare the run with the last one that was made in the same way.
+
+    Raises:
+        ScoringFailed: see `checks.compare`; then nothing stays staged.
+    """
+    from recmodel.pipeline import checks
+
+    for day in reversed(output.run_dates()):
+        last = output.read_run(day)
+        if record.is_comparable_with(last):
+            try:
+                checks.compare(record.recommendations, last.recommendations, limits)
+            except RecmodelError:
+                staged.discard()
+                raise
+            return

@@ -1,0 +1,154 @@
+"""Train: ratings become a new model version, measured on held-out ratings and promoted if it is good enough."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from recmodel import schemas as c
+from recmodel import storage
+from recmodel.data import duplicates, movielens
+from recmodel.data.validation import Validation
+from recmodel.errors import ModelRejected, UsageRejected
+from recmodel.evaluation import gate as gates
+from recmodel.evaluation import splits
+from recmodel.models import versions
+from recmodel.models.architectures import Preset
+from recmodel.progress import Stages
+from recmodel.records import Measures
+from recmodel.settings import Settings
+
+
+@dataclass(frozen=True)
+class Training:
+    """A finished training run."""
+
+    version: versions.ModelVersion
+    validation: Validation  # of the input
+    refusals: list[str]  # why the version does not become the current one; empty where it did
+
+    def require_promoted(self) -> None:
+        """Raise ModelRejected if the version did not pass the gate."""
+        if self.refusals:
+            reasons = "; ".join(self.refusals)
+            raise ModelRejected(f"{self.version.name} does not become the current version: {reasons}")
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """What a training run would do."""
+
+    ratings: int
+    movies: int
+    validation: Validation
+    current: str | None  # the version that would be replaced
+
+
+def run(settings: Settings, preset: Preset, *, gate: bool, stages: Stages | None = None) -> Training:
+    """Read, fit, measure, write a version and, unless the gate refuses it, make it current.
+
+    Args:
+        gate: compare with baselines and the current version before promoting.
+
+    Raises:
+        InputRejected: see `movielens`.
+        ModelRejected: training diverged.
+    """
+    stages = stages or Stages()
+    models = settings.paths.models
+
+    with stages("read ratings and movies"):
+        folder = movielens.data_dir(settings.paths.data, settings.paths.sample)
+        catalogue, table, validation = movielens.read(folder, settings.input)
+        size = movielens.ratings_size(folder)
+        fingerprint = movielens.fingerprint(table, catalogue)
+
+    with stages("start TensorFlow"):
+        from recmodel.evaluation import metrics as measuring
+        from recmodel.models import saved_model, training
+        from recmodel.scoring.recommender import Recommender
+
+    with stages(f"train preset {settings.training.preset}") as progress:
+        ratings = duplicates.latest(table)
+        superseded = table.num_rows - len(ratings[c.RATING])
+        user_ids = np.unique(ratings[c.USER_ID])
+        parts = splits.by_pair(ratings, settings.training.test_share, settings.training.seed)
+        split = splits.Split(*parts, catalogue.column(c.MOVIE_ID).to_numpy())
+        del table, ratings  # 28 bytes per rating, twice
+        trained = training.train(
+            split.fitted,
+            user_ids,
+            catalogue,
+            preset,
+            seed=settings.training.seed,
+            rating_range=(settings.input.rating_min, settings.input.rating_max),
+            progress=progress,
+        )
+
+    with tempfile.TemporaryDirectory() as scratch:
+        with stages("export"):
+            exported = Path(scratch, "saved_model")
+            saved_model.save(trained.towers(), exported)
+        with stages("measure on held-out ratings"):
+            measures = measuring.held_out_metrics(Recommender(exported), preset.tasks, split)
+            baselines = measuring.baseline_measures(split) if measures.test_rows else None
+        refusals = None
+        if gate:
+            with stages("compare with baselines and the current version"):
+                current = _current_measures(models, split)
+                refusals = gates.reasons_to_refuse(measures, baselines or {}, current, settings.training.gate)
+        metrics = measures.model_copy(
+            update={
+                **trained.report(),
+                "superseded_rows": superseded,
+                "baselines": baselines,
+                "gate": refusals,
+                "ratings_file": size.file,
+                "ratings_bytes": size.bytes,
+            }
+        )
+        version = versions.write_version(
+            models,
+            exported,
+            catalogue=catalogue,
+            metrics=metrics,
+            preset_name=settings.training.preset,
+            preset=preset,
+            training=settings.training.model_dump(),
+            data_fingerprint=fingerprint,
+        )
+    if not refusals:
+        versions.promote(models, version.name)
+    return Training(version, validation, refusals or [])
+
+
+def dry_run(settings: Settings, stages: Stages | None = None) -> DryRun:
+    """Read the input and check the folder of models, as `run` would; return what it would train on.
+
+    Raises:
+        InputRejected: as in `run`.
+        UsageRejected: no version can be written.
+    """
+    stages = stages or Stages()
+    models = settings.paths.models
+    if not storage.is_uri(models) and not storage.is_writable(Path(models)):
+        raise UsageRejected(f"{models} cannot be written; choose another --models")
+    with stages("read ratings and movies"), tempfile.TemporaryDirectory() as scratch:
+        folder = movielens.data_dir(settings.paths.data, scratch)
+        catalogue, ratings, validation = movielens.read(folder, settings.input)
+    return DryRun(ratings.num_rows, catalogue.num_rows, validation, versions.current(models))
+
+
+def _current_measures(models: str, split: splits.Split) -> tuple[str, Measures] | None:
+    """Return the current version and its measures on the split; None where there is none that can be used."""
+    from recmodel.evaluation.metrics import held_out_metrics
+    from recmodel.scoring.recommender import Recommender
+
+    try:
+        version = versions.open_version(models)
+    except ModelRejected:
+        return None
+    return version.name, held_out_metrics(Recommender(version.saved_model), version.tasks, split)

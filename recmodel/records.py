@@ -1,0 +1,209 @@
+"""Records: what run.json, metrics.json and manifest.json say, typed.
+
+Each is read from what any version since 0.1.0 wrote: a field that an older version lacks has a default, and a field of
+a newer version is kept. Only this module knows the names of the fields in the files.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import date, datetime, timezone
+from typing import Any, ClassVar, TypeVar
+
+from pydantic import BaseModel, ConfigDict, field_serializer
+
+# The baselines that metrics.json compares a model with.
+BIASES, POPULARITY = "mean and biases", "popularity"
+
+_Record = TypeVar("_Record", bound="Record")
+
+
+class Record(BaseModel):
+    """A JSON file with typed fields. `record["field"]` reads a field as it stands in the file."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    omit_none: ClassVar[bool] = False  # whether a field without a value is left out of the file
+
+    @classmethod
+    def parse(cls: type[_Record], content: bytes | str) -> _Record:
+        """Read a record from the content of its file.
+
+        Raises:
+            ValueError: the content is not JSON, or a field has another type.
+        """
+        return cls.model_validate_json(content)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as JSON has them."""
+        return self.model_dump(mode="json", exclude_none=self.omit_none)
+
+    def to_bytes(self) -> bytes:
+        """Return the content of the file."""
+        return (json.dumps(self.to_json(), indent=2, ensure_ascii=False) + "\n").encode()
+
+    def __getitem__(self, field: str) -> Any:
+        return self.to_json()[field]
+
+    @field_serializer("*", when_used="json", check_fields=False)
+    def _times_in_iso_format(self, value: Any) -> Any:
+        return value.isoformat(timespec="seconds") if isinstance(value, datetime) else value
+
+
+# -- run.json --------------------------------------------------------------------------------------------------------
+
+
+class Figures(Record):
+    """What a run recommends, in numbers."""
+
+    rows: int = 0
+    users: int = 0
+    distinct_movies: int = 0
+    mean_predicted_rating: float | None = None  # in stars; None where the model predicts no ratings
+    popular_rows: int = 0  # served from popularity
+    popular_users: int = 0
+
+
+class PredictedRatings(Record):
+    """What the table `predicted_ratings` holds."""
+
+    rows: int = 0
+
+
+class EarlierRun(Record):
+    """The run whose lists an incremental run carries on."""
+
+    run_id: str
+    run_date: date
+
+
+class RunRecord(Record):
+    """run.json: what a published run did, and with which model, input and settings."""
+
+    run_id: str = ""
+    run_date: date
+    model_version: str
+    finished_at: datetime = datetime.min.replace(tzinfo=timezone.utc)
+    settings: dict[str, Any] = {}  # as they were; a section that came later is missing
+    rank_by: str = "retrieval"
+    all_users: bool = True  # False: only those of --users
+    conditions: str = ""  # names all but the ratings that decides the lists; empty before there were incremental runs
+    started_at: datetime | None = None
+    ratings_file: str = ""
+    rows_in: dict[str, int] = {}  # by file
+    rows_used: dict[str, int] = {}
+    rows_rejected: int = 0
+    users_asked: int | None = None  # those of --users
+    ratings_superseded: int = 0  # of the rejected rows, those that a later rating of the same movie replaced
+    users_rated: int | None = None
+    movies_allowed: int | None = None
+    movies: int = 0  # in the catalogue
+    users: int = 0
+    users_scored: int | None = None
+    carried_from: EarlierRun | None = None
+    partitions: int = 0
+    partitions_resumed: int = 0
+    recommendations: Figures = Figures()
+    predicted_ratings: PredictedRatings = PredictedRatings()
+    model_loads: int = 0
+    slowest_model_load_seconds: float = 0.0
+    peak_mib: dict[str, int] = {}  # by process: driver_python, driver_jvm, largest_worker
+    seconds: dict[str, float] = {}  # by stage
+
+    @property
+    def top_n(self) -> int:
+        """Recommendations per user that the run was asked for."""
+        return self._scoring.get("top_n", 0)
+
+    @property
+    def incremental(self) -> bool:
+        """Whether the run kept fingerprints of its users' ratings, so that a later run may carry on its lists."""
+        return self._scoring.get("incremental", False)
+
+    @property
+    def active_rules(self) -> dict[str, Any]:
+        """The business rules that filter something; runs of versions without rules have none."""
+        rules = self.settings.get("rules", {})
+        return {name: rule for name, rule in rules.items() if (any(rule.values()) if isinstance(rule, dict) else rule)}
+
+    def is_comparable_with(self, other: RunRecord) -> bool:
+        """Return whether both runs were made in the same way, so that their figures can be compared."""
+        return self._way == other._way
+
+    @property
+    def _way(self) -> tuple[Any, ...]:
+        return self.all_users, self.rank_by, self.top_n, self.active_rules
+
+    @property
+    def data_path(self) -> str:
+        """Where the run found its ratings, as `--data` has it."""
+        return self.settings["paths"]["data"]
+
+    @property
+    def models_path(self) -> str:
+        """Where the run found its model."""
+        return self.settings["paths"]["models"]
+
+    @property
+    def _scoring(self) -> dict[str, Any]:
+        return self.settings.get("scoring", {})
+
+
+# -- metrics.json ----------------------------------------------------------------------------------------------------
+
+
+class Measures(Record):
+    """How good a model or a baseline is on held-out ratings; a task that it doesn't do has None or no entries."""
+
+    omit_none: ClassVar[bool] = True
+
+    rmse: float | None = None  # in stars, as are the next two
+    mae: float | None = None
+    calibration_error: float | None = None
+    top_k_accuracy: dict[str, float] | None = (
+        None  # by k: share of held-out pairs found among the first k of all movies
+    )
+    top_k_accuracy_unseen: dict[str, float] | None = None  # the same without the movies that the user had rated
+
+    @property
+    def accuracy_at_100(self) -> float | None:
+        """The share of held-out pairs among the user's first 100 unseen movies; None where it was not measured."""
+        return (self.top_k_accuracy_unseen or {}).get("100")
+
+
+class Metrics(Measures):
+    """metrics.json: how training went, and how good the model is."""
+
+    train_rows: int = 0
+    epochs: dict[str, list[float]] = {}  # mean loss of each epoch, by task
+    start_seconds: float = 0.0  # of the closed form
+    epoch_seconds: list[float] = []
+    examples_per_second: int = 0
+    test_rows: int = 0  # held out
+    measured_users: int | None = None  # that the measures are of
+    superseded_rows: int = 0  # ratings that a later one of the same user and movie replaced
+    baselines: dict[str, Measures] | None = None  # by name, on the same held-out ratings
+    gate: list[str] | None = None  # why the model must not become the current one; None where nobody asked
+    ratings_file: str | None = None  # that the model was trained on; None in versions before 0.3.2
+    ratings_bytes: int | None = None
+
+    @property
+    def input_rows(self) -> int:
+        """The ratings that training read and could use, duplicates included."""
+        return self.train_rows + self.test_rows + self.superseded_rows
+
+
+# -- manifest.json ---------------------------------------------------------------------------------------------------
+
+
+class Manifest(Record):
+    """manifest.json: what a model version is, and the sha256 of each of its files."""
+
+    format_version: int
+    created_at: datetime = datetime.min.replace(tzinfo=timezone.utc)
+    preset: str = ""
+    tasks: tuple[str, ...] = ()  # of 'retrieval' and 'rating'
+    settings: dict[str, Any] = {}
+    data_fingerprint: str = ""
+    libraries: dict[str, str] = {}
+    git_commit: str | None = None
+    files: dict[str, str]  # sha256 by path

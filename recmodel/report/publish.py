@@ -1,0 +1,58 @@
+"""Publish: the page of a run becomes a file, and pages of runs that are gone are removed."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from recmodel import storage
+from recmodel.errors import UsageRejected
+from recmodel.progress import Stages
+from recmodel.report import facts, page
+from recmodel.settings import Settings
+from recmodel.tables.base import Output
+
+_LATEST = "latest.html"
+
+
+def write(
+    output: Output,
+    run_date: date,
+    settings: Settings,
+    stages: Stages | None = None,
+    *,
+    data: str | None = None,
+    models: str | None = None,
+    to: str | None = None,
+) -> tuple[str, int]:
+    """Write the page of a published run; return where it is, and its size in bytes.
+
+    Args:
+        data, models: see `facts.collect`.
+        to: another file; then no other page is touched.
+
+    Raises:
+        UsageRejected: the file cannot be written.
+    """
+    stages = stages or Stages()
+    with stages("gather the facts"):
+        collected = facts.collect(output, run_date, settings, models, data)
+    with stages("write the page"):
+        content = page.render(collected, settings).encode()
+        folder = storage.below(output.location, "reports")
+        target = to or storage.below(folder, f"{run_date}.html")
+        try:
+            storage.write(target, content)
+            if not to:
+                _update_folder(folder, run_date, content, output.run_dates())
+        except OSError as error:
+            raise UsageRejected(f"{target} cannot be written ({error}); give another file with --to") from None
+    return target, len(content)
+
+
+def _update_folder(folder: str, run_date: date, content: bytes, published: list[date]) -> None:
+    """Keep `latest.html` that of the newest run, and remove the pages of runs that are not published any more."""
+    if run_date == published[-1]:
+        storage.write(storage.below(folder, _LATEST), content)
+    keep = {_LATEST, *(f"{day}.html" for day in published)}
+    for name in set(storage.names(folder)) - keep:
+        storage.file_system(folder).delete_file(name)

@@ -1,0 +1,223 @@
+"""Ranking policies: which movies are best for a user, and in what order. All that is known of a policy is in its class.
+
+To add a policy, write a class here and put an instance into `_POLICIES`: the settings, the command line, the workers
+and the exported signature `recommend` take it from there.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import numpy as np
+
+from recmodel.scoring import topn
+
+if TYPE_CHECKING:
+    from recmodel.tf import tf
+
+AUTO = "auto"  # in the settings: the first policy whose tasks the model was trained for
+
+
+class Model(Protocol):
+    """What a policy may ask of a loaded model; see `recommender.Recommender`."""
+
+    @property
+    def retrieval_search(self) -> topn.Vectors:
+        """The search by retrieval score."""
+
+    @property
+    def rating_search(self) -> topn.Vectors | None:
+        """The search by predicted rating; None where ratings are no products and must be computed for all movies."""
+
+    @property
+    def catalogue_size(self) -> int:
+        """M, the number of movies that the model knows."""
+
+    def rate_allowed(self, user_ids: np.ndarray) -> np.ndarray:
+        """[B, M] float32 predicted ratings, -inf where a movie must not be recommended."""
+
+    def rate_lists(self, rating_vectors: np.ndarray, row: np.ndarray) -> np.ndarray:
+        """[B, n] float32 predicted ratings of a list of movies for each user; any number where the row is -1."""
+
+
+class Users(NamedTuple):
+    """A block of B users, as the model's user tower describes them."""
+
+    user_id: np.ndarray  # [B] int64
+    retrieval: np.ndarray  # [B, d] float32
+    rating: np.ndarray  # [B, k] float32
+
+
+class Graph(NamedTuple):
+    """What a policy's branch of the exported graph is made of: tensors for a block of B users and M movies."""
+
+    retrieval_scores: Callable[[], tf.Tensor]  # [B, M] float32, hidden movies at -inf
+    ratings: Callable[[], tf.Tensor]  # [B, M] float32 stars, hidden movies at -inf
+    rate_lists: Callable[[tf.Tensor], tf.Tensor]  # [B, n] rows of the catalogue -> [B, n] float32 stars
+    n: tf.Tensor  # how many movies to return per user, at most M
+    candidates: tf.Tensor  # at most M
+
+
+class Policy(ABC):
+    """A ranking policy."""
+
+    name: str
+    help: str  # completes "name: …" in the help of --rank-by
+    tasks: tuple[str, ...]  # that a model must be trained for
+    by_rating: bool  # whether lists are in the order of predicted ratings, and not of retrieval scores
+
+    @abstractmethod
+    def search(self, model: Model, users: Users, candidates: int) -> topn.Search:
+        """Return what finds the best movies of any of these users, in the order of the policy."""
+
+    @abstractmethod
+    def graph(self, of: Graph) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return the scores and rows ([B, n] each) of the best movies, best first; -inf where fewer are left."""
+
+    def list_length(self, n: int, candidates: int) -> int:
+        """Return how many movies per user are in memory at once."""
+        del candidates
+        return n
+
+    def score_bytes(self, model: Model) -> int:
+        """Return the memory that scores take per user, in bytes."""
+        del model
+        return 5 * topn.TILE  # float32, and one byte for the comparison with the threshold
+
+
+class _Retrieval(Policy):
+    name = "retrieval"
+    help = "what they will watch"
+    tasks = ("retrieval",)
+    by_rating = False
+
+    def search(self, model: Model, users: Users, candidates: int) -> topn.Search:
+        del candidates
+        return _by_retrieval(model, users)
+
+    def graph(self, of: Graph) -> tuple[tf.Tensor, tf.Tensor]:
+        return _top_k(of.retrieval_scores(), of.n)
+
+
+class _Rating(Policy):
+    name = "rating"
+    help = "what they will like"
+    tasks = ("rating",)
+    by_rating = True
+
+    def search(self, model: Model, users: Users, candidates: int) -> topn.Search:
+        del candidates
+        vectors = model.rating_search
+        if vectors is not None:
+            return _in_order_of_ratings(
+                lambda which, n, hidden, excluded: vectors.top(users.rating[which], n, hidden, excluded), model, users
+            )
+        ratings = model.rate_allowed(users.user_id)
+
+        def best(which: np.ndarray, n: int, hidden: topn.Pairs, excluded: topn.ExcludedGenres | None) -> topn.Top:
+            # What is hidden or excluded now stays so in later rounds, so it may be overwritten in place.
+            some = ratings if len(which) == len(ratings) else ratings[which]
+            return topn.of_scores(some, n, hidden, excluded)
+
+        return _in_order_of_ratings(best, model, users)
+
+    def graph(self, of: Graph) -> tuple[tf.Tensor, tf.Tensor]:
+        return _top_k(of.ratings(), of.n)
+
+    def score_bytes(self, model: Model) -> int:
+        return 12 * model.catalogue_size if model.rating_search is None else super().score_bytes(model)
+
+
+class _TwoStage(Policy):
+    name = "two-stage"
+    help = "of what they will watch, the best rated"
+    tasks = ("retrieval", "rating")
+    by_rating = True
+
+    def search(self, model: Model, users: Users, candidates: int) -> topn.Search:
+        retrieve = _by_retrieval(model, users)
+        return _in_order_of_ratings(
+            lambda which, n, hidden, excluded: retrieve(which, self.list_length(n, candidates), hidden, excluded),
+            model,
+            users,
+        )
+
+    def graph(self, of: Graph) -> tuple[tf.Tensor, tf.Tensor]:
+        from recmodel.tf import tf
+
+        scores, movie = _top_k(of.retrieval_scores(), tf.maximum(of.candidates, of.n))
+        hidden = tf.where(tf.math.is_inf(scores), -np.inf, 0.0)
+        by_id = tf.argsort(movie)  # so that equal ratings keep the order of ids
+        movie, hidden = (tf.gather(values, by_id, batch_dims=1) for values in (movie, hidden))
+        ratings, place = _top_k(of.rate_lists(movie) + hidden, of.n)
+        return ratings, tf.gather(movie, place, batch_dims=1)
+
+    def list_length(self, n: int, candidates: int) -> int:
+        return max(n, candidates)
+
+
+_POLICIES = {
+    policy.name: policy for policy in (_Retrieval(), _Rating(), _TwoStage())
+}  # `automatic` tries them in order
+
+NAMES = tuple(_POLICIES)
+HELP = "; ".join(f"{policy.name}: {policy.help}" for policy in _POLICIES.values()) + "."
+
+
+def named(name: str) -> Policy:
+    """Return the policy of that name.
+
+    Raises:
+        ValueError: there is none; names those there are.
+    """
+    if name not in _POLICIES:
+        raise ValueError(f"there is no ranking policy {name!r}; choose one of {', '.join(NAMES)}")
+    return _POLICIES[name]
+
+
+def automatic(tasks: Collection[str]) -> str:
+    """Return the first policy whose tasks a model was trained for; if there is none, the first policy."""
+    return next((name for name in NAMES if not missing_tasks(name, tasks)), NAMES[0])
+
+
+def missing_tasks(name: str, tasks: Collection[str]) -> list[str]:
+    """Return the tasks that the policy needs and a model trained for `tasks` lacks, in alphabetical order."""
+    return sorted(set(named(name).tasks).difference(tasks))
+
+
+def graph(rank_by: tf.Tensor, of: Graph) -> tuple[tf.Tensor, tf.Tensor]:
+    """Build the choice among all policies into a graph; see `Policy.graph`.
+
+    Args:
+        rank_by: a scalar string. The graph fails with InvalidArgumentError if it names no policy.
+    """
+    from recmodel.tf import tf
+
+    is_named = tf.equal(rank_by, tf.constant(NAMES))
+    known = tf.debugging.Assert(tf.reduce_any(is_named), [f"rank_by must be one of {', '.join(NAMES)}, not", rank_by])
+    with tf.control_dependencies([known]):
+        number = tf.argmax(is_named, output_type=tf.int32)
+    return tf.switch_case(number, [lambda policy=policy: policy.graph(of) for policy in _POLICIES.values()])
+
+
+def _by_retrieval(model: Model, users: Users) -> topn.Search:
+    return lambda which, n, hidden, excluded: model.retrieval_search.top(users.retrieval[which], n, hidden, excluded)
+
+
+def _in_order_of_ratings(search: topn.Search, model: Model, users: Users) -> topn.Search:
+    """Sort what a search finds by the ratings that are published, which may differ from its scores in the last bit."""
+
+    def best(which: np.ndarray, n: int, hidden: topn.Pairs, excluded: topn.ExcludedGenres | None) -> topn.Top:
+        row = search(which, n, hidden, excluded).row
+        return topn.ranked(row, model.rate_lists(users.rating[which], row), row.shape[1])
+
+    return best
+
+
+def _top_k(scores: tf.Tensor, k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return values and indices; of equal scores the lower index comes first."""
+    from recmodel.tf import tf
+
+    return tuple(tf.math.top_k(scores, k))

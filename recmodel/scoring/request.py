@@ -1,0 +1,45 @@
+"""What is sent to the workers: the model with its catalogue, and what to recommend from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from recmodel.scoring import rules, topn
+
+
+@dataclass(frozen=True)
+class Payload:
+    """Everything a worker needs, broadcast once. Row i of the M movies is movie i of the SavedModel."""
+
+    model_version: str
+    saved_model: bytes  # see `recommender.pack`
+    tasks: tuple[str, ...]  # that the model was trained for
+    movie_id: np.ndarray  # [M] int64, ascending
+    popular: np.ndarray  # [M] rows of the catalogue, most rated first
+    popular_rating: np.ndarray  # [M] float32: the damped mean rating of each movie, in stars
+    allowed: np.ndarray | None = None  # [M] bool: what may be recommended, by the model or as popular; None: everything
+    cap: rules.Cap | None = None  # on the movies of each genre in a list
+
+    @cached_property
+    def popularity_search(self) -> topn.Vectors:
+        """The search for popular movies, with vectors of one dimension: the ranking is the same for all users."""
+        falling = np.empty((len(self.popular), 1), np.float32)
+        falling[self.popular, 0] = np.arange(len(self.popular), 0, -1)
+        return topn.Vectors(falling, allowed=self.allowed)
+
+
+@dataclass(frozen=True)
+class TopNRequest:
+    """What to recommend; see conf/settings.yaml."""
+
+    n: int
+    rank_by: str  # one of `policies.NAMES`
+    candidates: int
+    include_seen: bool
+    min_history: int
+    liked_from: float | None  # in stars, see `reasons.liked`; None: no reasons
+    block_bytes: int  # memory of a worker for the users it scores at a time
+    threads: int  # of TensorFlow in a worker

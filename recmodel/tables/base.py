@@ -1,0 +1,254 @@
+"""The contract of an output format: how runs are written unseen, become visible in one step, and are read again.
+
+`Output` is a place where runs are published, `StagedRun` one run under way. A format implements the abstract methods of
+both; `tests/tables/test_output_contract.py` is its specification.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+from filelock import FileLock, Timeout
+
+from recmodel import schemas as c
+from recmodel import storage
+from recmodel.errors import AnotherRun, ScoringFailed, UsageRejected
+from recmodel.records import RunRecord
+
+LATEST = "latest"
+RUN_FILE = "run.json"
+_PART = re.compile(r"part-(\d+)-.*\.parquet")
+
+
+def partition(run_date: date) -> str:
+    """Return the name of a run's folder in a table."""
+    return f"{c.RUN_DATE}={run_date:%Y-%m-%d}"
+
+
+def dates_to_keep(published: list[date], run_date: date, limit: int) -> list[date]:
+    """Return the dates that stay published with a new run, ascending: its own and the newest others, `limit` in all."""
+    others = [day for day in reversed(published) if day != run_date]
+    return sorted([run_date, *others[: limit - 1]])
+
+
+@dataclass(frozen=True)
+class StagedRun(ABC):
+    """A run that is being written below OUTPUT and that no reader sees, found again by its key when it is resumed."""
+
+    output: str
+    folder: str  # of what the run needs while it is under way
+    run_date: date
+
+    def table(self, name: str) -> str:
+        """Return the location where the files of this run's part of a table are written."""
+        return storage.below(self.folder, name)
+
+    def scratch(self, name: str) -> str:
+        """Return a location for what the run needs only while it is under way."""
+        return storage.below(self.folder, "scratch", name)
+
+    def remember(self, name: str, value: dict[str, Any]) -> dict[str, Any]:
+        """Keep `value`, whole or not at all, for when the run is resumed; return it."""
+        storage.write(self.scratch(name), json.dumps(value, indent=2, default=str).encode())
+        return value
+
+    def remembered(self, name: str) -> dict[str, Any] | None:
+        """Return what was kept under that name; None in a run that has not come so far."""
+        content = storage.read(self.scratch(name))
+        return json.loads(content) if content else None
+
+    def finished_parts(self, name: str) -> set[int]:
+        """Return the numbers of the partitions whose files of that table are complete: Spark puts them in the names."""
+        matches = (_PART.fullmatch(file) for file in storage.names(self.table(name)))
+        return {int(match[1]) for match in matches if match}
+
+    def discard(self) -> None:
+        """Remove the run: nothing of it can be resumed."""
+        storage.remove(self.folder)
+
+    @abstractmethod
+    def publish(self, record: RunRecord, keep_dates: int, attachments: Mapping[str, bytes] | None = None) -> None:
+        """Show every table of the run, and `record` as its run.json, in the place of an earlier run of its date.
+
+        Args:
+            keep_dates: how many of the newest dates stay published, this one included.
+            attachments: small files next to run.json, by name.
+
+        Raises:
+            ScoringFailed: it could not be written; what was published before still is.
+        """
+
+
+class Output(ABC):
+    """A place where runs are published: OUTPUT in a certain format.
+
+    Args:
+        location: a path or a URI.
+    """
+
+    def __init__(self, location: str | Path) -> None:
+        self.location = str(location)
+
+    # -- what a format decides --------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def dataset(self, table: str, run_date: date) -> ds.Dataset:
+        """Return a published run's rows of a table, as they are now, even while another run is being published."""
+
+    @abstractmethod
+    def files(self, table: str, run_date: date) -> list[str]:
+        """Return the Parquet files of a published run in a table, as Spark reads them."""
+
+    @abstractmethod
+    def _open_stage(self, folder: str, run_date: date) -> StagedRun:
+        """Return the run that is staged in that folder, which may be there already."""
+
+    @abstractmethod
+    def _lock_file(self, purpose: str) -> Path:
+        """Return the local file whose lock is the right to do something here."""
+
+    @abstractmethod
+    def _check_writable(self) -> None:
+        """Raise OSError if it is certain that nothing can be written here; write nothing."""
+
+    # -- writing ----------------------------------------------------------------------------------------------------
+
+    def stage(self, run_date: date, key: str) -> StagedRun:
+        """Return the place for a run under way, which exists if a run of that key was interrupted; remove all others.
+
+        Args:
+            key: names what the run depends on; another key is another run. Call with the lock held.
+
+        Raises:
+            ScoringFailed: the place cannot be made.
+        """
+        try:
+            for name in storage.names(self._staging):
+                if name != _stage_name(run_date, key):
+                    storage.remove(storage.below(self._staging, name))
+            return self._open_stage(storage.below(self._staging, _stage_name(run_date, key)), run_date)
+        except OSError as error:
+            raise self._cannot_write(error) from error
+
+    def resumable(self, run_date: date, key: str) -> bool:
+        """Return whether a run of that key was interrupted, so that the next one continues it."""
+        return _stage_name(run_date, key) in storage.names(self._staging)
+
+    def check_ready(self, purpose: str = "lock") -> None:
+        """Check that a run could start, without making anything.
+
+        Raises:
+            AnotherRun, ScoringFailed: see `locked`.
+        """
+        if self._lock_file(purpose).exists():  # otherwise nobody has ever held it
+            with self.locked(purpose):
+                pass
+        try:
+            self._check_writable()
+        except OSError as error:
+            raise self._cannot_write(error) from error
+
+    @contextmanager
+    def locked(self, purpose: str = "lock") -> Iterator[None]:
+        """Hold the right to write here, or to do what else one process may do here at a time.
+
+        The system releases it when its holder ends, however it ends.
+
+        Raises:
+            AnotherRun: another process holds it.
+            ScoringFailed: nothing can be written here.
+        """
+        file = self._lock_file(purpose)
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(file, blocking=False).acquire()
+        except Timeout:
+            raise AnotherRun(f"another run writes to {self.location}; wait until it has ended") from None
+        except OSError as error:
+            raise self._cannot_write(error) from error
+        with lock:
+            yield
+
+    @property
+    def _staging(self) -> str:
+        """The folder of the runs under way."""
+        return storage.below(self.location, ".store", "staging")
+
+    def _cannot_write(self, error: OSError) -> ScoringFailed:
+        return ScoringFailed(f"cannot write below {self.location} ({error}); choose another --output")
+
+    # -- reading ----------------------------------------------------------------------------------------------------
+
+    def run_dates(self) -> list[date]:
+        """Return the dates of all published runs, ascending."""
+        folders = storage.folders_with(storage.below(self.location, c.RUNS_TABLE), RUN_FILE)
+        parts = (name.partition("=") for name in folders)
+        return [date.fromisoformat(day) for column, _, day in parts if column == c.RUN_DATE]
+
+    def published(self, run_date: date | None = None) -> date:
+        """Return that date, or the newest for None.
+
+        Raises:
+            UsageRejected: no such run is published; names the nearest.
+        """
+        dates = self.run_dates()
+        if not dates:
+            raise UsageRejected(f"{self.location} holds no published run; score first, or give another --output")
+        if run_date is None:
+            return dates[-1]
+        if run_date not in dates:
+            nearest = min(dates, key=lambda day: abs(day - run_date))
+            raise UsageRejected(f"there is no run of {run_date} in {self.location}; the nearest is that of {nearest}")
+        return run_date
+
+    def read_run(self, run_date: date) -> RunRecord:
+        """Return the run.json of a published run."""
+        return RunRecord.parse(storage.read(run_file(self.location, run_date)) or b"")
+
+    def attachment(self, run_date: date, name: str) -> bytes | None:
+        """Return a file that was published next to run.json; None if the run has none of that name."""
+        return storage.read(storage.below(self.location, c.RUNS_TABLE, partition(run_date), name))
+
+    def recommendations(self, run_date: date) -> ds.Dataset:
+        """Return the recommendations of a published run (`schemas.RECOMMENDATION`)."""
+        return self.dataset(c.RECOMMENDATIONS_TABLE, run_date)
+
+    def rejects(self, run_date: date) -> ds.Dataset:
+        """Return the input rows that a published run rejected (`schemas.REJECTS`)."""
+        return self.dataset(c.REJECTS_TABLE, run_date)
+
+    def recommendations_of(self, run_date: date, user_ids: list[int]) -> pa.Table:
+        """Return the published recommendations of some users, by user_id and rank."""
+        rows = self.recommendations(run_date).to_table(filter=pc.field(c.USER_ID).isin(user_ids))
+        return rows.sort_by([(c.USER_ID, "ascending"), (c.RANK, "ascending")])
+
+    def first_users(self, run_date: date, count: int) -> list[int]:
+        """Return some users of a run, the first of its first file."""
+        head = self.recommendations(run_date).head(count * 1000, columns=[c.USER_ID])
+        return pc.unique(head.column(c.USER_ID)).to_pylist()[:count]
+
+    def user_range(self, run_date: date) -> tuple[int, int] | None:
+        """Return the smallest and the largest user_id of a run; None if it has no rows."""
+        ids = self.recommendations(run_date).to_table(columns=[c.USER_ID]).column(c.USER_ID)
+        ends = pc.min_max(ids).as_py()
+        return None if ends["min"] is None else (ends["min"], ends["max"])
+
+
+def run_file(location: str | Path, run_date: date) -> str:
+    """Return where the run.json of a run is."""
+    return storage.below(location, c.RUNS_TABLE, partition(run_date), RUN_FILE)
+
+
+def _stage_name(run_date: date, key: str) -> str:
+    return f"{run_date:%Y-%m-%d}-{key}"

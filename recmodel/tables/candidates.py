@@ -1,0 +1,39 @@
+"""Candidates: some users of a run, the same in every run, for people to look at.
+
+Scoring publishes the ratings of these users with the run, and the report selects its sample users among them.
+"""
+
+from __future__ import annotations
+
+import heapq
+
+import numpy as np
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
+from recmodel import schemas as c
+
+_MIX = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: its multiples are spread evenly (Fibonacci hashing)
+
+
+def candidate_users(rows: ds.Dataset, by_model: int = 400, by_popularity: int = 40) -> dict[int, str]:
+    """Select users of each source of recommendations, scattered over all ids.
+
+    Args:
+        rows: `schemas.RECOMMENDATION`, of any size.
+        by_model, by_popularity: how many users at most of each source.
+
+    Returns:
+        The source of each selected user's recommendations.
+    """
+    limits = {c.SOURCE_MODEL: by_model, c.SOURCE_POPULARITY: by_popularity}
+    smallest: dict[str, list[tuple[int, int]]] = {source: [] for source in limits}  # (hash, user_id)
+    first_rows = rows.to_batches(columns=[c.USER_ID, c.SOURCE], filter=pc.field(c.RANK) == 1)
+    for batch in first_rows:
+        for source, limit in limits.items():
+            ids = batch.filter(pc.equal(batch.column(c.SOURCE), source)).column(c.USER_ID).to_numpy()
+            hashes = ids.astype(np.uint64) * _MIX
+            first = np.argsort(hashes, kind="stable")[:limit]
+            both = [*smallest[source], *zip(hashes[first].tolist(), ids[first].tolist(), strict=True)]
+            smallest[source] = heapq.nsmallest(limit, both)
+    return {user_id: source for source, users in smallest.items() for _, user_id in users}

@@ -1,0 +1,18 @@
+"""The one place that knows which output format a location has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from recmodel import storage
+from recmodel.tables.base import Output
+from recmodel.tables.linked import LinkedOutput
+
+
+def open_output(location: str | Path) -> Output:
+    """Return the output at a path (linked folders of Parquet) or a URI (Delta tables), which need not be there yet."""
+    if storage.is_uri(location):
+        from recmodel.tables.delta import DeltaOutput  # imported where it is used: quick commands need no Delta
+
+        return DeltaOutput(location)
+    return LinkedOutput(location)

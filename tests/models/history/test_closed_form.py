@@ -1,0 +1,27 @@
+"""The closed form that the history model starts from, against dense linear algebra."""
+
+import numpy as np
+import pytest
+from support.inputs import CATALOGUE
+
+from recmodel.models.history import closed_form
+
+
+def test_singular_vectors_are_those_of_the_dense_matrix():
+    random = np.random.RandomState(0)
+    user, movie = np.divmod(random.choice(50 * 30, 400, replace=False), 30)
+    values = random.uniform(0.5, 1.5, 400).astype(np.float32)
+    content = random.uniform(size=(4, 30)).astype(np.float32)
+    ratings = closed_form.Interactions(user, movie, values, 50, 30)
+    found, squared = closed_form._right_singular_vectors(ratings, values, content, 5, seed=0)
+    dense = np.zeros((50, 30))
+    dense[user, movie] = values
+    _, expected, right = np.linalg.svd(np.vstack([dense, content]), full_matrices=False)
+    assert np.sqrt(squared) == pytest.approx(expected[:5], rel=1e-4)
+    assert np.abs(np.diag(right[:5] @ found)) == pytest.approx(np.ones(5), abs=1e-3)
+
+
+def test_features_come_from_titles_and_genres():
+    found = closed_form.features(CATALOGUE)
+    assert found.year.tolist() == [1999, 2001, 1996, 1996, 2001, 1999]  # the undated one at the median
+    assert found.genres.sum(axis=1).tolist() == [2, 1, 1, 2, 2, 1]

@@ -1,0 +1,114 @@
+"""The default model, against its definition in float64 NumPy."""
+
+import numpy as np
+import pytest
+from support.inputs import CATALOGUE, MOVIES, make_ratings, table
+from support.training import ask_a_fresh_process, train
+
+from recmodel import schemas as c
+from recmodel.data import duplicates
+from recmodel.evaluation import splits
+from recmodel.models import presets, saved_model
+from recmodel.models.embedding.model import tf
+from recmodel.models.history import closed_form
+from recmodel.models.history import model as history_model
+from recmodel.scoring import recommender
+
+
+def history_scores(weights, seen: np.ndarray, ratings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The history model by its definition, in float64 NumPy: ([M] retrieval scores, [M] ratings)."""
+    row = np.searchsorted(weights.movie_ids, seen)
+    ratings = ratings.astype(np.float64)
+    own_mean = weights.mean_rating + (ratings - weights.mean_rating).sum() / (len(ratings) + 5)
+    liked = 1 + weights.liking * (ratings - own_mean)
+    summed = liked @ weights.seen_vectors[row].astype(np.float64) + weights.prior_weight * weights.average_seen
+    user = summed / np.sqrt(len(seen) + weights.prior_weight)
+    traits = weights.traits.astype(np.float64)
+    residual = ratings - weights.movie_bias[row]
+    taste = np.linalg.solve(traits[row].T @ traits[row] + np.diag(weights.ridge), traits[row].T @ residual)
+    raw = weights.movie_bias + traits @ taste
+    low, high = weights.rating_range
+    bend = (high - low) / 20
+    bent = np.where(raw > high - bend, high - bend * np.exp(-(raw - high + bend) / bend), raw)
+    bent = np.where(raw < low + bend, low + bend * np.exp((raw - low - bend) / bend), bent)
+    return weights.movie_vectors.astype(np.float64) @ user, bent
+
+
+def test_the_history_model_is_its_definition_in_a_fresh_process(tmp_path):
+    trained, fitted, _ = train("default")
+    users = np.unique(fitted[c.USER_ID])
+    split = splits.Split(fitted, fitted, MOVIES)
+    seen, ratings = split.histories(users)
+    expected = [history_scores(trained.weights, *history) for history in zip(seen, ratings, strict=True)]
+    each = len(MOVIES)
+    answer = ask_a_fresh_process(
+        trained.weights, tmp_path, user_id=np.repeat(users, each), movie_id=np.tile(MOVIES, len(users)),
+        seen_movie_id=np.concatenate([ids for ids in seen for _ in MOVIES]),
+        seen_rating=np.concatenate([values for values in ratings for _ in MOVIES]),
+        seen_row_splits=np.concatenate([[0], np.cumsum(np.repeat([len(ids) for ids in seen], each))]),
+    )  # fmt: skip
+    assert answer["known_user"].all()
+    assert np.abs(answer[c.RETRIEVAL_SCORE] - np.concatenate([s for s, _ in expected])).max() <= 1e-5
+    assert np.abs(answer[c.PREDICTED_RATING] - np.concatenate([r for _, r in expected])).max() <= 1e-5
+    assert answer[c.PREDICTED_RATING].min() > 0.5
+    assert answer[c.PREDICTED_RATING].max() < 5.0
+
+
+def test_the_history_model_serves_users_it_never_met(tmp_path):
+    """All policies against the definition; seen ids outside the catalogue are ignored; nobody is known by id."""
+    trained, *_ = train("default")
+    saved_model.save(trained.towers(), tmp_path / "saved_model")
+    model = recommender.Recommender(tmp_path / "saved_model")
+    seen, ratings = np.array([10, 3]), np.array([5.0, 1.0])
+    score, rating = history_scores(trained.weights, seen, ratings)
+    unseen = [0, 1, 3, 5]
+    for rank_by, key in (("retrieval", score), ("rating", rating), ("two-stage", rating)):
+        top = model.recommend(
+            [10**15, 7], [np.array([10, 999, 3]), np.array([999])], [np.array([5.0, 2.0, 1.0]), np.array([4.0])],
+            n=10, rank_by=rank_by, candidates=10,
+        )  # fmt: skip
+        best = sorted(unseen, key=lambda row: -key[row])
+        assert top.known_user.tolist() == [True, False]
+        assert top.count.tolist() == [4, 0]
+        assert top.movie_id[0, :4].tolist() == MOVIES[best].tolist()
+        assert top.predicted_rating[0, :4] == pytest.approx(rating[best], abs=1e-5)
+        assert top.retrieval_score[0, :4] == pytest.approx(score[best], abs=1e-5)
+    everything, known = model.rate_catalogue([1], [seen], [ratings])
+    assert known.all()
+    assert everything[0] == pytest.approx(rating, abs=1e-5)
+    vector = model.user_embedding([1], [seen], [ratings])[0]
+    assert model.movie_embedding(MOVIES) @ vector == pytest.approx(score, abs=1e-5)
+    with pytest.raises(ValueError, match="knows users by their history"):
+        model.predict([1], [1])
+
+
+def test_the_rating_loss_is_leave_one_out(monkeypatch):
+    """The closed form against refitting each user's regression without each rating in turn."""
+    start = _start()
+    preset = presets.load("default", trait_penalty=0.0, bias_penalty=0.0)
+    model = history_model.HistoryModel(start, preset)
+    movie, rating = np.array([0, 2, 3, 4]), np.array([4.0, 1.0, 3.5, 5.0], np.float32)
+    left_out = []
+    for i in range(4):
+        others = np.arange(4) != i
+        traits = start.traits[movie[others]].astype(np.float64)
+        penalty = np.diag(history_model.ridge(start.traits.shape[1], preset))
+        residual = (rating - start.movie_bias[movie])[others]
+        taste = np.linalg.solve(traits.T @ traits + penalty, traits.T @ residual)
+        left_out.append(rating[i] - start.movie_bias[movie[i]] - start.traits[movie[i]] @ taste)
+    padded = {"movie": [[*movie, 0, 0]], "rating": [[*rating, 0, 0]], "present": [[1, 1, 1, 1, 0, 0]]}
+    loss, penalty = model._rating_loss(
+        tf.constant(padded["movie"]), tf.constant(padded["rating"], tf.float32),
+        tf.constant(padded["present"], tf.float32), 4.0,
+    )  # fmt: skip
+    assert float(loss) == pytest.approx(np.mean(np.square(left_out)), rel=1e-4)
+    assert float(penalty) == 0
+
+
+def _start():
+    fitted = duplicates.latest(table(make_ratings()))
+    users, user = np.unique(fitted[c.USER_ID], return_inverse=True)
+    ratings = closed_form.Interactions(
+        user, np.searchsorted(MOVIES, fitted[c.MOVIE_ID]), fitted[c.RATING], len(users), len(MOVIES)
+    )
+    return closed_form.start(ratings, closed_form.features(CATALOGUE), presets.load("default"), seed=0)

@@ -1,0 +1,95 @@
+"""A scoring run, in this process, on small data."""
+
+from collections import Counter
+from datetime import date
+
+from support.inputs import make_ratings, write_movielens
+from support.nights import DAY, REPEATS, rows_but_for_the_time, run_json, table
+
+from recmodel import schemas as c
+from recmodel.models import versions
+from recmodel.pipeline import monitoring
+from recmodel.tables import linked as tables
+
+
+def test_superseded_ratings_are_rejects_that_change_nothing(
+    with_repeats, toy_models, tmp_path, score_here, monkeypatch
+):
+    """Neither the lists nor what is popular for a new user; and any number of them is no reason to stop."""
+    monkeypatch.setenv("RECMODEL_INPUT__MAX_REJECTED_SHARE", "0")
+    arguments = ("--models", toy_models, "--users", tmp_path / "users.csv", "--run-date", DAY)
+    for data, output in zip(with_repeats, (tmp_path / "a", tmp_path / "b"), strict=True):
+        score_here("--data", data, "--output", output, *arguments)
+    assert rows_but_for_the_time(tmp_path / "a").equals(rows_but_for_the_time(tmp_path / "b"))
+    assert set(table(tmp_path / "a")[c.SOURCE].to_pylist()) == {"model", "popularity"}
+    rejects = table(tmp_path / "a", "rejects").to_pylist()
+    assert Counter(row["value"] for row in rejects) == Counter(
+        f"user_id {user}, movie_id {movie}, rating {rating}, timestamp {timestamp}"
+        for user, movie, rating, timestamp in REPEATS
+    )
+    assert {row["file"] for row in rejects} == {"ratings.csv"}
+    for output, superseded in ((tmp_path / "a", 5), (tmp_path / "b", 0)):
+        run = run_json(output)
+        assert run["ratings_superseded"] == run["rows_rejected"] == table(output, "rejects").num_rows == superseded
+        assert sum(run["rows_in"].values()) == sum(run["rows_used"].values()) + run["rows_rejected"]
+        assert run["rows_in"]["ratings.csv"] == run["rows_used"]["ratings.csv"] + superseded
+
+
+def test_rows_in_are_rows_used_and_rows_rejected(toy_models, tmp_path, score_here, monkeypatch):
+    """With every kind of reject, and users in a file that has the name of another."""
+    monkeypatch.setenv("RECMODEL_INPUT__MAX_REJECTED_SHARE", "0.5")
+    bad = [(1, 99, 3.0, 5), (2, 1, 9.0, 5), (3, 1, 3.0, 10**11), ("x", 1, 3.0, 5), (1, 1, 3.0)]
+    data = write_movielens(tmp_path / "data", [*make_ratings(), *bad, *REPEATS, *REPEATS])
+    (tmp_path / "ratings.csv").write_text("userId\n1\n2\n2\nx\n")
+    score_here(
+        "--data", data, "--output", tmp_path / "o", "--models", toy_models, "--users", tmp_path / "ratings.csv",
+        "--run-date", DAY,
+    )  # fmt: skip
+    run = run_json(tmp_path / "o")
+    of_pair = {row[:2] for row in [*make_ratings(), *REPEATS]}
+    assert run["rows_in"] == {"movies.csv": 6, "ratings.csv": len(make_ratings()) + 5 + 10 + 4}
+    assert run["rows_used"] == {"movies.csv": 6, "ratings.csv": len(of_pair) + 3}
+    assert run["ratings_superseded"] == len(make_ratings()) + 10 - len(of_pair)
+    assert run["rows_rejected"] == run["ratings_superseded"] + 6 == table(tmp_path / "o", "rejects").num_rows
+    monitoring.write_textfile(tmp_path / "metrics.prom", 0, run)
+    assert "recmodel_rejected_rows 6.0" in (tmp_path / "metrics.prom").read_text()
+
+
+def test_rules_and_reasons_are_in_what_is_published(toy, toy_models, tmp_path, score_here, monkeypatch):
+    users, denied = tmp_path / "users.csv", tmp_path / "denied.csv"
+    users.write_text("userId\n" + "".join(f"{user}\n" for user in [*range(1, 21), 12345]))
+    denied.write_text("userId,movieId\n1,2\n2,3\n12345,10\n12345,77777\n")
+    default = next(v for v in versions.list_versions(toy_models) if "-default-" in v)
+    for name, value in {
+        "DENY__GENRES": '["Sci-Fi"]', "MIN_RATINGS": "1", "MAX_PER_GENRE": "1", "DENY_PAIRS": str(denied),
+    }.items():  # fmt: skip
+        monkeypatch.setenv(f"RECMODEL_RULES__{name}", value)
+    score_here(
+        "--data", toy, "--models", toy_models, "--model-version", default, "--output", tmp_path / "output",
+        "--run-date", "2026-01-31", "--users", users,
+    )  # fmt: skip
+    rows = tables.recommendations(tmp_path / "output", date(2026, 1, 31)).to_table().to_pandas()
+    rated: dict[int, set[int]] = {}
+    for user, movie, *_ in make_ratings():
+        rated.setdefault(user, set()).add(movie)
+    genres = {2: {"Comedy"}, 3: {"Drama"}, 4: {"Drama", "Romance"}, 10: {"Comedy", "Romance"}}
+    titles = {1: "Matrix, The (1999)", 2: 'Say "Hi" (2001)', 3: "Emma (1996)", 4: "Emma (1996)", 10: "Amélie (2001)"}
+    never = {1: {2}, 2: {3}, 12345: {10}}
+    for user, mine in rows.groupby(c.USER_ID):
+        listed, left = mine[c.MOVIE_ID].tolist(), set(genres) - rated.get(user, set()) - never.get(user, set())
+        assert set(listed) <= left
+        shown = [genre for movie in listed for genre in genres[movie]]
+        assert len(shown) == len(set(shown))
+        for movie in left - set(listed):
+            assert genres[movie] & set(shown)  # it does not fit
+    assert rows[c.USER_ID].nunique() == 1 + sum(
+        bool(set(genres) - rated[user] - never.get(user, set())) for user in range(1, 21)
+    )
+    because = rows.dropna(subset=c.BECAUSE_MOVIE_ID)
+    assert 0 < len(because) < len(rows)
+    for row in because.itertuples():
+        assert row.because_movie_id in rated[row.user_id]
+        assert row.because_title == titles[row.because_movie_id]
+    assert rows.loc[rows[c.SOURCE] == "popularity", c.BECAUSE_TITLE].isna().all()
+    run = tables.read_run(tmp_path / "output", date(2026, 1, 31))
+    assert (run["movies_allowed"], run["settings"]["rules"]["deny"]["genres"]) == (4, ["Sci-Fi"])

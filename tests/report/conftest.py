@@ -1,0 +1,26 @@
+"""A published month, made by hand, for all tests of the report."""
+
+import csv
+import io
+from datetime import timedelta
+from types import SimpleNamespace
+
+import pytest
+from support.inputs import make_ratings, write_movielens
+from support.report import DAY, HOSTILE, METRICS, make_version, publish, recommendations
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory) -> SimpleNamespace:
+    """A month of runs with two models, a catalogue of hostile titles, and the ratings that the runs were made from."""
+    base = tmp_path_factory.mktemp("site")
+    titles = [HOSTILE[movie] if movie < len(HOSTILE) else f"M{movie} (1999)" for movie in range(40)]
+    text = io.StringIO()
+    csv.writer(text).writerows([("movieId", "title", "genres"), *((i, name, "Drama") for i, name in enumerate(titles))])
+    ratings = make_ratings(60, tuple(range(40)), each=(1, 30))
+    folder = write_movielens(base / "data", ratings, text.getvalue())
+    versions = [make_version(base / "models", METRICS | {"rmse": rmse}).name for rmse in (0.85, 0.8)]
+    for number in range(14):
+        frame = recommendations(range(1, 46 + number), 40, seed=number, popular={3, 4, 5}, titles=titles)
+        publish(base / "output", frame, DAY - timedelta(2 * (13 - number)), versions[number > 9])
+    return SimpleNamespace(output=base / "output", models=base / "models", version=versions[1], data=folder)

@@ -1,0 +1,51 @@
+"""What the report warns of."""
+
+from collections import Counter
+from datetime import datetime, timedelta, timezone
+from types import SimpleNamespace
+
+from support.report import METRICS, collect
+
+from recmodel import settings
+from recmodel.records import Metrics
+from recmodel.report import drift, facts, findings
+
+
+def kinds(run: facts.Facts, **changes) -> Counter:
+    """Count the findings by kind; they must be sorted by it."""
+    result = findings.findings(SimpleNamespace(**{**vars(run), **changes}), settings.load())
+    kinds = [finding.kind for finding in result]
+    assert kinds == sorted(kinds, key=["warning", "good", "note"].index)
+    return Counter(kinds)
+
+
+def test_each_change_for_the_worse_is_one_warning(site):
+    run = collect(site)
+    assert kinds(run)["warning"] == 0
+
+    def model(**changes):
+        return facts.Model(**{**vars(run.model), **changes})
+
+    def night(**changes):
+        return [*run.nights[:-1], drift.Night(**{**vars(run.nights[-1]), **changes})]
+
+    now = run.nights[-1]
+    for changes in (
+        {"model": model(metrics=Metrics(**METRICS | {"rmse": 0.95}))},
+        {"model": model(metrics=Metrics(**METRICS | {"top_k_accuracy_unseen": {"100": 0.2}}))},
+        {"model": model(metrics=Metrics(test_rows=0, train_rows=1))},
+        {"model": model(metrics=Metrics(**METRICS | {"baselines": None}))},
+        {"model": model(created_at=now_utc() - timedelta(days=8))},
+        {"model": model(not_promoted={"newer": ["held-out RMSE is high"]})},
+        {"model": None, "model_missing": "the model is gone"},
+        {"nights": night(users=round(run.nights[-2].users * 0.85))},
+        {"nights": night(coverage=run.nights[-2].coverage * 0.7)},
+        {"nights": night(predicted_rating=now.predicted_rating + 0.3)},
+        {"rejects": [run.rejects[0] | {"file": "ratings.csv", "rows": 3}]},
+    ):
+        assert kinds(run, **changes)["warning"] == 1, changes
+    assert kinds(run, nights=night(users=round(run.nights[-2].users * 0.95)))["warning"] == 0
+
+
+def now_utc() -> datetime:
+    return datetime.now(timezone.utc)

@@ -1,0 +1,185 @@
+"""Business rules: what is left of a catalogue, and lists that keep all of them, against Python going movie by movie."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.exact import oracle_scores
+
+from recmodel import schemas as c
+from recmodel.errors import UsageRejected
+from recmodel.scoring import recommender, rules, topn
+from recmodel.scoring import worker as scoring
+from recmodel.scoring.request import Payload, TopNRequest
+from recmodel.settings import Rules
+
+NONE = {"genres": [], "years": [], "movies": []}
+
+
+def make_rules(allow=None, deny=None, **more) -> Rules:
+    given = {"min_ratings": 0, "max_per_genre": 0, "deny_pairs": ""}
+    return Rules(allow=NONE | (allow or {}), deny=NONE | (deny or {}), **(given | more))
+
+
+def make_catalogue(rows: list[tuple[int, str, str | None]]) -> pa.Table:
+    ids, titles, genres = zip(*rows, strict=True)
+    nothing = [None] * len(ids)
+    return pa.table([ids, titles, genres, nothing, nothing], schema=c.CATALOGUE)
+
+
+CATALOGUE = make_catalogue([
+    (2, "Heat (1995)", "Action|Crime"), (3, "Emma (1996)", "Drama|Romance"), (5, "Alien (1979)", "Horror|Sci-Fi"),
+    (8, "Undated", "Drama"), (13, "2001 (A Space Odyssey) (1968) ", "Sci-Fi"), (21, "Odd (2000)", "(no genres listed)"),
+    (34, "Odder (2001)", None),
+])  # fmt: skip
+COUNTS = np.array([9, 5, 4, 7, 0, 1, 2])
+
+
+@pytest.mark.parametrize(
+    ("given", "left"),
+    [
+        ({}, [2, 3, 5, 8, 13, 21, 34]),
+        ({"allow": {"genres": ["Drama", "Crime"]}}, [2, 3, 8]),
+        ({"deny": {"genres": ["Drama"]}}, [2, 5, 13, 21, 34]),
+        ({"deny": {"genres": ["(no genres listed)"]}}, [2, 3, 5, 8, 13, 34]),
+        ({"allow": {"years": [1995, "1979..1980"]}}, [2, 5]),
+        ({"allow": {"years": ["..1979"]}}, [5, 13]),
+        ({"allow": {"years": ["1996.."]}}, [3, 21, 34]),
+        ({"allow": {"years": [".."]}}, [2, 3, 5, 13, 21, 34]),
+        ({"deny": {"years": ["1995..1996"]}}, [5, 8, 13, 21, 34]),
+        ({"allow": {"movies": [3, 13, 4711]}}, [3, 13]),
+        ({"deny": {"movies": [3, 4711]}}, [2, 5, 8, 13, 21, 34]),
+        ({"allow": {"genres": ["Sci-Fi"], "years": ["..1970"]}}, [13]),
+        ({"allow": {"genres": ["Sci-Fi"]}, "deny": {"movies": [5]}}, [13]),
+        ({"min_ratings": 5}, [2, 3, 8]),
+        ({"min_ratings": 5, "deny": {"genres": ["Crime"]}, "allow": {"years": [1995, 1996]}}, [3]),
+    ],
+)
+def test_what_is_left_of_a_catalogue(given, left):
+    chosen = rules.allowed(CATALOGUE, COUNTS, make_rules(**given))
+    assert CATALOGUE.column(c.MOVIE_ID).to_numpy()[chosen].tolist() == left
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"deny": {"genres": ["Horor"]}}, "rules.deny.genres: the catalogue has no 'Horor'; it has Horror"),
+        ({"allow": {"genres": ["Xyz"]}}, "it has (no genres listed), Action, Crime, Drama, Horror, Romance, Sci-Fi"),
+        ({"allow": {"movies": [4]}}, "the rules leave nothing to recommend of the 7 movies in the catalogue"),
+        ({"min_ratings": 10}, "the rules leave nothing to recommend of the 7 movies in the catalogue"),
+    ],
+)
+def test_rules_that_cannot_be_kept_are_named(given, sentence):
+    with pytest.raises(UsageRejected, match=re.escape(sentence)):
+        rules.allowed(CATALOGUE, COUNTS, make_rules(**given))
+
+
+def test_the_cap_counts_a_movie_for_each_of_its_genres_and_none_for_none():
+    assert rules.cap(CATALOGUE, make_rules()) is None
+    cap = rules.cap(CATALOGUE, make_rules(max_per_genre=2))
+    assert cap.most == 2
+    assert cap.genres.sum(axis=1).tolist() == [2, 2, 2, 1, 1, 0, 0]
+    assert cap.genres.shape[1] == 6
+
+
+def greedy(order, genres, most, taken, n) -> None:
+    """Adds to `taken` what fits of `order`, one movie after the other."""
+    for row in order:
+        of = np.flatnonzero(genres[row])
+        full = [genre for genre in of if sum(genres[other][genre] for other in taken) >= most]
+        if len(taken) < n and not full:
+            taken.append(row)
+
+
+def expected_list(case, known, allowed, counts, request, cap) -> list[int]:
+    """Rows of the catalogue by the definition. `known`: the row of the user's vector; None: served from popularity."""
+    if cap is None:
+        cap = rules.Cap(np.zeros((60, 1)), 1)
+    score, rating = (counts, counts) if known is None else oracle_scores(case.weights, known)
+    if known is None or request.rank_by != "two-stage":
+        key = score if request.rank_by == "retrieval" else rating
+        taken: list[int] = []
+        greedy(sorted(allowed, key=lambda row: (-key[row], row)), cap.genres, cap.most, taken, request.n)
+        return taken
+    taken = []
+    left = sorted(allowed, key=lambda row: (-score[row], row))
+    while left and len(taken) < request.n:
+        best = left[: max(request.n, request.candidates)]
+        greedy(sorted(best, key=lambda row: (-rating[row], row)), cap.genres, cap.most, taken, request.n)
+        full = cap.genres[taken].sum(axis=0) >= cap.most
+        left = [row for row in left if row not in best and not (cap.genres[row] > 0)[full].any()]
+    return sorted(taken, key=lambda row: (-rating[row], row))
+
+
+@pytest.fixture(scope="module")
+def restricted(exported):
+    """The model of 60 movies by its candidates: all, half, four of them."""
+    case, row = exported[60], np.arange(60)
+    masks = [np.ones(60, bool), row % 2 == 1, np.isin(row, [3, 4, 30, 59])]
+    return [(mask, recommender.Recommender(case.folder, mask)) for mask in masks]
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data())
+def test_lists_keep_all_rules(exported, restricted, data):
+    """All policies and popularity, ties, histories of everything, and catalogues of one genre or of none."""
+    case, ids = exported[60], exported[60].weights.movie_ids
+    mask, model = data.draw(st.sampled_from(restricted), "candidates")
+    random = np.random.RandomState(data.draw(st.integers(0, 2**32 - 1), "seed"))
+    genres = (random.random_sample((60, 6)) < data.draw(st.sampled_from([0.1, 0.4, 1.0]), "density")).astype(np.float32)
+    most = data.draw(st.sampled_from([None, 1, 2, 4]), "most of a genre")
+    cap = None if most is None else rules.Cap(genres, most)
+    request = TopNRequest(
+        n=data.draw(st.sampled_from([1, 5, 12, 70]), "n"), candidates=data.draw(st.sampled_from([1, 8, 100]), "K"),
+        rank_by=data.draw(st.sampled_from(["retrieval", "rating", "two-stage"]), "policy"),
+        include_seen=data.draw(st.booleans(), "include seen"), min_history=1, liked_from=3.0, block_bytes=1, threads=1,
+    )  # fmt: skip
+    counts = random.randint(0, 9, size=60)
+    payload = Payload(
+        model_version="v", saved_model=b"", tasks=("retrieval", "rating"), movie_id=ids,
+        popular=np.lexsort((ids, -counts)), popular_rating=np.full(60, 3, np.float32), allowed=mask, cap=cap,
+    )  # fmt: skip
+    users = data.draw(st.lists(st.integers(-3, 19), min_size=1, max_size=5, unique=True), "users")
+
+    def some() -> np.ndarray:
+        return np.sort(random.choice(ids, random.choice([0, 3, 40, 60]), replace=False))
+
+    seen, denied = [some() for _ in users], [some() if random.randint(2) else ids[:0] for _ in users]
+    frame = pd.DataFrame({
+        c.USER_ID: [case.weights.user_ids[user] if user >= 0 else user for user in users],
+        c.SEEN_MOVIE_IDS: seen, c.SEEN_RATINGS: [np.full(len(mine), 3.0) for mine in seen],
+        c.DENIED_MOVIE_IDS: denied,
+    })  # fmt: skip
+    rows = scoring.recommend_block(model, frame, payload, request)
+    by_user = {user: mine[c.MOVIE_ID].tolist() for user, mine in rows.groupby(c.USER_ID)}
+    for b, user in enumerate(users):
+        known = user if user >= 0 and len(seen[b]) else None
+        hidden = np.concatenate([[] if request.include_seen else seen[b], denied[b]])
+        allowed = np.flatnonzero(mask & ~np.isin(ids, hidden))
+        expected = expected_list(case, known, allowed, counts, request, cap)
+        assert by_user.get(frame[c.USER_ID][b], []) == ids[expected].tolist()
+    for size in (1, 2):
+        parts = [frame.iloc[start : start + size] for start in range(0, len(frame), size)]
+        alone = pd.concat([scoring.recommend_block(model, part, payload, request) for part in parts])
+        pd.testing.assert_frame_equal(alone.reset_index(drop=True), rows)
+
+
+def test_a_list_takes_no_more_rounds_than_there_are_genres_and_one():
+    """A catalogue where one genre leads by far: what fits of the others is deep down, and found in few rounds."""
+    genres = np.zeros((20_000, 5), np.float32)
+    genres[np.arange(20_000), np.minimum(np.arange(20_000) // 4_900, 4)] = 1
+    movies = topn.Vectors(-np.arange(20_000, dtype=np.float32)[:, np.newaxis])
+    rounds = []
+
+    def search(which, n, hidden, excluded):
+        rounds.append(n)
+        return movies.top(np.ones((len(which), 1), np.float32), n, hidden, excluded)
+
+    top = rules.lists(search, 3, 12, topn.NO_PAIRS, rules.Cap(genres, 2))
+    first = [0, 1, 4900, 4901, 9800, 9801, 14700, 14701, 19600, 19601]
+    assert top.row.tolist() == [[*first, -1, -1]] * 3
+    assert len(rounds) <= 6

@@ -1,0 +1,45 @@
+"""Models whose arithmetic is exact, and what they answer by definition, in float64 NumPy."""
+
+import numpy as np
+
+
+def exact_weights(users: int, movies: int, dim: int = 3, seed: int = 0):
+    """Weights that are small multiples of 1/2, so that float32 computes them without rounding and ties are real."""
+    from recmodel.models.embedding.weights import EmbeddingWeights
+
+    random = np.random.RandomState(seed)
+
+    def halves(*shape: int) -> np.ndarray:
+        return (random.randint(-3, 4, size=shape) / 2).astype(np.float32)
+
+    return EmbeddingWeights(
+        user_ids=np.arange(1, users + 1, dtype=np.int64) * 3,
+        user_vectors=halves(users, dim),
+        movie_ids=np.sort(random.choice(10 * movies, size=movies, replace=False)).astype(np.int64) + 1,
+        movie_vectors=halves(movies, dim),
+        rating_layers=[(halves(2 * dim, 5), halves(5)), (halves(5, 4), halves(4)), (halves(4, 1), halves(1))],
+        rating_range=(0.5, 5.0),
+    )
+
+
+def oracle_scores(weights, user_row: int) -> tuple[np.ndarray, np.ndarray]:
+    """Retrieval scores and ratings of one user for the whole catalogue, as the definitions say, in float64."""
+    user = weights.user_vectors[user_row].astype(np.float64)
+    movies = weights.movie_vectors.astype(np.float64)
+    hidden = np.concatenate([np.broadcast_to(user, movies.shape), movies], axis=1)
+    for i, (kernel, bias) in enumerate(weights.rating_layers):
+        hidden = hidden @ kernel + bias
+        if i < len(weights.rating_layers) - 1:
+            hidden = np.maximum(hidden, 0)
+    return movies @ user, np.clip(hidden[:, 0], *weights.rating_range)
+
+
+def oracle_top(weights, user_row, seen, n, rank_by, candidates) -> np.ndarray:
+    """Ids by falling score, ties by ascending id, seen items left out: a stable argsort of the whole catalogue."""
+    score, rating = oracle_scores(weights, user_row)
+    allowed = np.flatnonzero(~np.isin(weights.movie_ids, seen))
+    if rank_by == "two-stage":
+        by_score = allowed[np.argsort(-score[allowed], kind="stable")][: max(candidates, n)]
+        allowed = np.sort(by_score)
+    key = score if rank_by == "retrieval" else rating
+    return weights.movie_ids[allowed[np.argsort(-key[allowed], kind="stable")][:n]]

@@ -1,0 +1,74 @@
+"""Small hand-made inputs, as files and as tables."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from recmodel import schemas as c
+from recmodel.data import movielens as data
+from recmodel.data.validation import Validation
+from recmodel.settings import Input
+
+MOVIES_CSV = """movieId,title,genres
+1,"Matrix, The (1999)",Action|Sci-Fi
+2,"Say ""Hi"" (2001)",Comedy
+3,Emma (1996),Drama
+4,Emma (1996),Drama|Romance
+10,Amélie (2001),Comedy|Romance
+11,Never Rated (1990),(no genres listed)
+"""
+
+
+def make_ratings(
+    users: int = 40, movies: tuple[int, ...] = (1, 2, 3, 4, 10), seed: int = 0, each: tuple[int, int] = (2, 4)
+) -> list[tuple]:
+    """(user, movie, rating, timestamp): everybody has rated two or three movies, or as many as `each` says."""
+    random = np.random.RandomState(seed)
+    rows = []
+    for user in range(1, users + 1):
+        for movie in sorted(random.choice(movies, size=random.randint(*each), replace=False)):
+            rows.append((user, int(movie), random.randint(1, 11) / 2, 1_000_000 + len(rows)))
+    return rows
+
+
+def write_movielens(folder: Path, ratings: list[tuple], movies_csv: str = MOVIES_CSV) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "movies.csv").write_text(movies_csv, encoding="utf-8")
+    lines = ["userId,movieId,rating,timestamp", *(",".join(str(value) for value in row) for row in ratings)]
+    (folder / "ratings.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
+
+
+MOVIES = np.array([1, 2, 3, 4, 10, 11])
+CATALOGUE = pa.table(
+    {
+        c.MOVIE_ID: MOVIES,
+        c.TITLE: ["Matrix, The (1999)", "B (2001)", "Emma (1996)", "Emma (1996)", "Amélie (2001)", "Undated"],
+        c.GENRES: ["Action|Sci-Fi", "Comedy", "Drama", "Drama|Romance", "Comedy|Romance", None],
+        c.IMDB_ID: [None] * 6,
+        c.TMDB_ID: [None] * 6,
+    },
+    schema=c.CATALOGUE,
+)
+
+
+def table(rows: list[tuple]) -> pa.Table:
+    return pa.table(list(zip(*rows, strict=True)), schema=c.RATINGS)
+
+
+STRICT = Input(rating_min=0.5, rating_max=5.0, max_rejected_share=0.0)
+LENIENT = Input(rating_min=0.5, rating_max=5.0, max_rejected_share=1.0)
+HEADER = b"userId,movieId,rating,timestamp\n"
+
+
+def read(folder, limits=STRICT):
+    validation = Validation(limits)
+    catalogue = data.read_catalogue(folder, validation)
+    return data.read_ratings(folder, catalogue, validation), catalogue, validation
+
+
+def with_ratings(folder, content: bytes):
+    write_movielens(folder, [])
+    (folder / "ratings.csv").write_bytes(content)
+    return folder

@@ -1,0 +1,175 @@
+"""What every output format does: readers see a whole run or none of it, and runs come, are replaced and go by date."""
+
+import threading
+import time
+from datetime import timedelta
+
+import duckdb
+import pyarrow as pa
+import pytest
+from support.processes import another_process
+from support.runs import DAY, labels, publish, record, stage, write_part
+
+from recmodel import schemas as c
+from recmodel import storage
+from recmodel.errors import AnotherRun, UsageRejected
+from recmodel.records import RunRecord
+from recmodel.tables.output import open_output
+
+# Where each format publishes, by the fixtures of a test. A new format adds a line.
+FORMATS = {
+    "linked folders": lambda fixture: fixture("tmp_path") / "output",
+    "Delta on a disk": lambda fixture: (fixture("tmp_path") / "output").as_uri(),
+    "Delta on S3": lambda fixture: f"{fixture('s3')}/{fixture('tmp_path').name}",
+}
+
+
+@pytest.fixture(params=FORMATS.values(), ids=FORMATS)
+def output(request):
+    return open_output(request.param(request.getfixturevalue))
+
+
+def of_runs_table(output, folder: str) -> RunRecord:
+    return RunRecord.parse(storage.read(storage.below(output.location, folder, "run.json")))
+
+
+def test_a_run_becomes_visible_in_all_its_tables(output):
+    run = stage(output, "a", parts=2)
+    assert output.run_dates() == []
+    with pytest.raises(UsageRejected, match="holds no published run"):
+        output.published()
+    run.publish(record(model_version="a", users=4), 90, {"note.txt": b"hello"})
+    assert output.run_dates() == [DAY]
+    assert [labels(output, DAY, table) for table in c.TABLES] == [["a"] * 4] * len(c.TABLES)
+    assert output.read_run(DAY) == record(model_version="a", users=4)
+    assert of_runs_table(output, f"runs/run_date={DAY}") == of_runs_table(output, "latest/runs") == output.read_run(DAY)
+    assert (output.attachment(DAY, "note.txt"), output.attachment(DAY, "none.txt")) == (b"hello", None)
+    assert output.rejects(DAY).count_rows() == output.recommendations(DAY).count_rows() == 4
+    assert output.recommendations_of(DAY, [3, 1, 99]).column(c.USER_ID).to_pylist() == [1, 3]
+    assert output.recommendations_of(DAY, [1, 2]).column(c.USER_ID).to_pylist() == [1, 2]
+    assert output.user_range(DAY) == (1, 4)
+    assert set(output.first_users(DAY, 2)) in ({1, 2}, {3, 4})  # of one file
+    assert len(output.files(c.RECOMMENDATIONS_TABLE, DAY)) == 2
+    assert storage.names(storage.below(output.location, ".store", "staging")) == []
+
+
+def test_a_run_replaces_that_of_its_date_and_leaves_the_others(output):
+    for label, day in (("a", DAY), ("b", DAY + timedelta(1)), ("c", DAY)):
+        publish(output, label, day)
+    assert output.run_dates() == [DAY, DAY + timedelta(1)]
+    for day, label in ((DAY, "c"), (DAY + timedelta(1), "b")):
+        assert [labels(output, day, table) for table in c.TABLES] == [[label] * 2] * len(c.TABLES)
+        assert output.read_run(day).model_version == label
+    assert of_runs_table(output, "latest/runs").model_version == "b"
+    assert (output.published(), output.published(DAY)) == (DAY + timedelta(1), DAY)
+    with pytest.raises(UsageRejected, match="there is no run of 2026-01-20 .* the nearest is that of 2026-01-31"):
+        output.published(DAY - timedelta(11))
+
+
+def test_the_oldest_dates_are_dropped_and_a_late_run_of_an_old_date_is_not(output):
+    days = [DAY + timedelta(number) for number in range(3)]
+    for number, day in enumerate(days):
+        publish(output, str(number), day, keep=2)
+    assert output.run_dates() == days[1:]
+    publish(output, "late", DAY, keep=2)
+    assert output.run_dates() == [DAY, days[2]]
+    assert [labels(output, day) for day in (DAY, days[2])] == [["late"] * 2, ["2"] * 2]
+    assert of_runs_table(output, "latest/runs").model_version == "2"
+    publish(output, "only", DAY, keep=1)
+    assert output.run_dates() == [DAY]
+    assert of_runs_table(output, "latest/runs").model_version == "only"
+
+
+def test_an_interrupted_run_is_found_again_by_its_key_alone_and_seen_by_nobody(output):
+    publish(output, "a")
+    run = stage(output, "b", key="b", parts=3)
+    run.remember("plan", {"starts": [1]})
+    assert (output.resumable(DAY, "b"), output.resumable(DAY, "c")) == (True, False)
+    again = output.stage(DAY, "b")
+    assert again.table("recommendations") == run.table("recommendations")
+    assert again.finished_parts("recommendations") == {0, 1, 2}
+    assert (again.remembered("plan"), again.remembered("more")) == ({"starts": [1]}, None)
+    assert labels(output) == ["a"] * 2
+    with storage.create(f"{again.table('recommendations')}/_temporary/0/part-00009-x.parquet") as sink:
+        sink.write(b"unfinished")
+    assert again.finished_parts("recommendations") == {0, 1, 2}
+    other = output.stage(DAY, "c")
+    assert other.finished_parts("recommendations") == set()
+    assert not output.resumable(DAY, "b")
+    other.discard()
+    assert (output.resumable(DAY, "c"), labels(output)) == (False, ["a"] * 2)
+
+
+def test_a_column_that_a_newer_version_adds_leaves_older_runs_readable(output):
+    publish(output, "a")
+    newer = output.stage(DAY + timedelta(1), "newer")
+    for table in c.TABLES:
+        rows = pa.table({c.USER_ID: pa.array([1], pa.int64()), "label": ["b"], c.BECAUSE_TITLE: ["Heat (1995)"]})
+        write_part(newer, table, 0, rows)
+    newer.publish(record(DAY + timedelta(1)), 90)
+    rows = output.recommendations(DAY + timedelta(1)).to_table()
+    assert rows.column(c.BECAUSE_TITLE).to_pylist() == ["Heat (1995)"]
+    assert labels(output) == ["a"] * 2
+
+
+def test_who_has_opened_a_run_can_read_it_after_the_next_publication(output):
+    publish(output, "a")
+    opened = [output.dataset(table, DAY) for table in c.TABLES]
+    publish(output, "b")
+    assert [rows.to_table().column("label").to_pylist() for rows in opened] == [["a"] * 2] * len(opened)
+
+
+def test_readers_in_a_loop_never_see_a_mixture_or_nothing(output):
+    """While a date is published again and again. Who is overtaken by two publications has to open the run again."""
+    publish(output, "0", parts=2)
+    stop, errors, seen = threading.Event(), [], {"pyarrow": set(), "duckdb": set()}
+
+    def by_duckdb():
+        rows = output.recommendations(DAY)  # noqa: F841 - named in the query
+        with duckdb.connect() as connection:
+            return [label for (label,) in connection.sql("select label from rows").fetchall()]
+
+    def read(name, query):
+        while not stop.is_set():
+            try:
+                rows = query()
+            except Exception as error:  # noqa: BLE001 - to be seen by the test
+                if "No such file or directory" not in str(error):
+                    errors.append((name, error))
+                continue
+            seen[name] |= set(rows)
+            if len(rows) != 4 or len(set(rows)) != 1:
+                errors.append((name, rows))
+
+    readers = (("pyarrow", lambda: labels(output)), ("duckdb", by_duckdb))
+    threads = [threading.Thread(target=read, args=reader) for reader in readers]
+    for thread in threads:
+        thread.start()
+    started, number = time.monotonic(), 0
+    while time.monotonic() < started + 3 or (min(map(len, seen.values())) < 4 and not errors):
+        number += 1
+        publish(output, str(number), parts=2)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert min(map(len, seen.values())) > 3, seen
+
+
+def test_one_writer_at_a_time_and_the_system_releases_what_a_killed_one_held(output):
+    script = (
+        "import sys; from recmodel.tables.output import open_output; "
+        "right = open_output(sys.argv[1]).locked(); right.__enter__()"
+    )
+    output.check_ready()
+    with another_process(script, output.location) as holder:
+        with pytest.raises(AnotherRun, match=f"another run writes to {output.location}"), output.locked():
+            pass
+        with pytest.raises(AnotherRun):
+            output.check_ready()
+        with output.locked("nightly"):  # another right
+            pass
+        holder.kill()
+    with output.locked():
+        pass
+    output.check_ready()

@@ -1,0 +1,410 @@
+"""The queries of conf/sql, each on each engine, against plain Python on what was published; and how little they read.
+
+pip installs no Trino: its statements are parsed as its dialect by sqlglot, and run on DuckDB in translation.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from datetime import date, datetime, timezone
+from itertools import pairwise, product
+from pathlib import Path
+from statistics import fmean
+
+import deltalake
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+import sqlglot
+from support.processes import ROOT
+from support.runs import record, write_part
+
+from recmodel import schemas as c
+from recmodel.tables.output import open_output
+
+SQL = ROOT / "conf/sql"
+QUERIES = sorted(path.stem for path in SQL.glob("*.sql") if not path.stem.startswith(("tables-", "pruning")))
+OF_TABLES = [name for name in QUERIES if name != "runs"]
+DAYS = [date(2026, 1, 29), date(2026, 1, 30), date(2026, 2, 1)]
+FIRST_COLUMNS = c.RECOMMENDATION.names[:8]  # of the first version; all others came later
+
+
+def rows_of(day: int) -> list[dict]:
+    """A run's recommendations: users and movies come and go from day to day, and some users get what is popular."""
+    rows = []
+    for user in range(30 + day, 60 + 2 * day):
+        movies = [1190 + (user * 7 + step * (3 + day * (user % 2)) + day * (user % 3)) % 25 for step in range(5)]
+        for rank, movie in enumerate(dict.fromkeys(movies), start=1):
+            by_model = user % 10 != 5
+            rows.append(
+                {
+                    c.USER_ID: user, c.RANK: rank, c.MOVIE_ID: movie,
+                    c.TITLE: f"It's \"{movie}\", Æon (19{movie % 90})",
+                    c.RETRIEVAL_SCORE: 1 / (rank + user % 4) if by_model else None,
+                    c.PREDICTED_RATING: 0.5 + (user * 13 + movie * 5 + day) % 10 / 2.25,
+                    c.SOURCE: "model" if by_model else "popularity", c.MODEL_VERSION: f"v{day}",
+                    c.SCORED_AT: datetime(2026, 1, 28 + day, 3, tzinfo=timezone.utc),
+                }
+            )  # fmt: skip
+    return rows
+
+
+RUNS = [rows_of(day) for day in range(3)]
+THEN, NOW = RUNS[1:]
+
+
+def publish(output, numbers=range(3)) -> None:
+    """The runs, in two files each. The oldest is of a version that had only the first columns."""
+    for number in numbers:
+        rows = pa.Table.from_pylist(RUNS[number], c.RECOMMENDATION)
+        rows = rows.select(FIRST_COLUMNS) if number == 0 else rows
+        middle = pc.less(rows.column(c.USER_ID), 45)
+        one_row = {
+            c.PREDICTED_RATINGS_TABLE: {c.USER_ID: 1, c.MOVIE_ID: 2, c.PREDICTED_RATING: 3.5, c.MODEL_VERSION: "v"},
+            c.REJECTS_TABLE: {"file": "f", "row": 1, "column": "c", "value": "v", "reason": "r"},
+            c.USERS_TABLE: dict.fromkeys(c.USER.names, number),
+        }
+        staged = open_output(output).stage(DAYS[number], "key")
+        for part, some in enumerate((rows.filter(middle), rows.filter(pc.invert(middle)))):
+            write_part(staged, c.RECOMMENDATIONS_TABLE, part, some)
+        for table, row in one_row.items():
+            write_part(staged, table, 0, pa.Table.from_pylist([row], c.TABLES[table]))
+        run = record(
+            DAYS[number], model_version=f"v{number}", rank_by="rating", users=30, rows_rejected=1, movies=100,
+            recommendations={"distinct_movies": len(lists_with(RUNS[number])), "rows": 3},
+        )  # fmt: skip
+        staged.publish(run, 90)
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory) -> Path:
+    output = tmp_path_factory.mktemp("sql") / "output"
+    publish(output)
+    return output
+
+
+# -- what is right, in plain Python ----------------------------------------------------------------------------------
+
+
+LIST = (c.USER_ID, c.RANK, c.MOVIE_ID, c.TITLE, c.RETRIEVAL_SCORE, c.PREDICTED_RATING, c.SOURCE)
+AUDIENCE = (c.USER_ID, c.RANK, c.RETRIEVAL_SCORE, c.PREDICTED_RATING)
+TITLES = {row[c.MOVIE_ID]: row[c.TITLE] for row in THEN + NOW}
+
+
+def lists_with(rows: list[dict]) -> Counter:
+    """Of each movie, in how many lists it is."""
+    return Counter(row[c.MOVIE_ID] for row in rows)
+
+
+def pairs(rows: list[dict]) -> dict:
+    return {(row[c.USER_ID], row[c.MOVIE_ID]): row for row in rows}
+
+
+def day_over_day() -> tuple:
+    then, now = pairs(THEN), pairs(NOW)
+    users_then, users_now = ({user for user, _ in chosen} for chosen in (then, now))
+    both = then.keys() & now.keys()
+    rating = c.PREDICTED_RATING
+    return (
+        len(users_now), len(users_now - users_then), len(users_then - users_now),
+        len(now), len(now) - len(both), len(then) - len(both),
+        fmean(row[rating] for row in NOW), fmean(row[rating] for row in THEN),
+        fmean(now[pair][rating] - then[pair][rating] for pair in both),
+    )  # fmt: skip
+
+
+def changes() -> list[tuple]:
+    then, now = pairs(THEN), pairs(NOW)
+    found = [("entered", now[pair]) for pair in now.keys() - then.keys()]
+    found += [("left", then[pair]) for pair in then.keys() - now.keys()]
+    return sorted((row[c.USER_ID], what, row[c.RANK], row[c.MOVIE_ID], row[c.TITLE]) for what, row in found)
+
+
+def most_recommended() -> list[tuple]:
+    found = []
+    for movie, n in lists_with(NOW).items():
+        means = (fmean(row[name] for row in NOW if row[c.MOVIE_ID] == movie) for name in (c.RANK, c.PREDICTED_RATING))
+        found.append((movie, TITLES[movie], n, *means))
+    return sorted(found, key=lambda row: (-row[2], row[0]))
+
+
+EXPECTED = {
+    "latest_run": [tuple(row[name] for name in LIST) for row in NOW],
+    "one_user": [tuple(row[name] for name in LIST[1:]) for row in NOW if row[c.USER_ID] == 42],
+    "movie_audience": sorted(
+        (tuple(row[name] for name in AUDIENCE) for row in NOW if row[c.MOVIE_ID] == 1196),
+        key=lambda row: (row[1], row[0]),
+    ),
+    "most_recommended": most_recommended(),
+    "coverage": [
+        (day, len(n), n.total(), sum(sorted(n.values())[-10:]) / n.total())
+        for day, n in zip(DAYS, map(lists_with, RUNS), strict=True)
+    ],
+    "day_over_day": [day_over_day()],
+    "day_over_day_lists": changes(),
+    "day_over_day_movies": sorted(
+        ((movie, title, lists_with(NOW)[movie], lists_with(THEN)[movie]) for movie, title in TITLES.items()),
+        key=lambda row: (-abs(row[3] - row[2]), row[0]),
+    ),
+    "runs": [
+        (day, f"v{n}", "rating", 30, 1, 100, len(lists_with(rows)), len(lists_with(rows)) / 100)
+        for n, (day, rows) in enumerate(zip(DAYS, RUNS, strict=True))
+    ],
+}
+
+
+def test_the_made_runs_tell_queries_apart():
+    users, entered, left, rows, came, went, mean, mean_before, change = day_over_day()
+    assert min(users, entered, left, rows, came, went) > 0
+    assert abs(mean - mean_before - change) > 0.001
+    assert len(EXPECTED["movie_audience"]) > 1
+    assert len(EXPECTED["one_user"]) > 1
+    assert EXPECTED["coverage"][0][1] > 10
+
+
+# -- engines ---------------------------------------------------------------------------------------------------------
+
+
+def query(name: str) -> str:
+    return (SQL / f"{name}.sql").read_text()
+
+
+def statements(text: str) -> list[str]:
+    without_comments = "\n".join(line for line in text.splitlines() if not line.startswith("--"))
+    return [statement for statement in without_comments.split(";") if statement.strip()]
+
+
+def views(name: str, output) -> list[str]:
+    assert "var/output" in query(name)
+    return statements(query(name).replace("var/output", str(output)))
+
+
+def create_tables(engine: str, output) -> list[str]:
+    result = subprocess.run(
+        [sys.executable, SQL / "create_tables.py", engine, str(output)],
+        capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    return statements(result.stdout)
+
+
+def plain(cell):
+    """Engines call missing values and dates by different names."""
+    if cell is None or cell != cell:
+        return None
+    if hasattr(cell, "item"):
+        return cell.item()
+    return cell.isoformat() if isinstance(cell, date) else cell
+
+
+def assert_same(rows, name: str) -> None:
+    found, right = [tuple(map(plain, row)) for row in rows], [tuple(map(plain, row)) for row in EXPECTED[name]]
+    assert len(found) == len(right)
+    for row, rightly in zip(found, right, strict=True):
+        assert row == tuple(pytest.approx(cell, rel=1e-6) if isinstance(cell, float) else cell for cell in rightly)
+
+
+def duckdb_with(connection, output):
+    """What answers a query by DuckDB."""
+    for statement in views("tables-duckdb", output):
+        connection.execute(statement)
+    return lambda query: connection.execute(query).fetchall()
+
+
+def spark_with(spark, output):
+    """What answers a query by Spark SQL, with views that other tests do not see."""
+    session = spark.newSession()
+    session.conf.set("spark.sql.shuffle.partitions", 2)
+    for statement in views("tables-spark", output):
+        session.sql(statement)
+    return lambda query: [tuple(row) for row in session.sql(query).collect()]
+
+
+@pytest.fixture(scope="module")
+def on_duckdb(output):
+    with duckdb.connect() as connection:
+        yield duckdb_with(connection, output)
+
+
+@pytest.fixture(scope="module")
+def on_spark(spark, output):
+    return spark_with(spark, output)
+
+
+@pytest.fixture(scope="module")
+def on_trino(output):
+    """By sqlglot and DuckDB: the statements are Trino's grammar and mean the right thing; not that Trino runs them."""
+    with duckdb.connect() as connection:
+        connection.execute("attach ':memory:' as hive")
+        for statement in create_tables("trino", output):
+            (parsed,) = sqlglot.parse(statement, dialect="trino")
+            if not isinstance(parsed, sqlglot.exp.Command):  # CALL, which sqlglot takes as it is
+                connection.execute(parsed.sql("duckdb"))
+        for name in c.TABLES:
+            for table, folder in ((name, f"{name}/*"), (f"latest_{name}", f"latest/{name}")):
+                files = f"'{output}/{folder}/*.parquet', hive_partitioning = {'*' in folder}, union_by_name = true"
+                connection.execute(f"insert into {table} by name select * from read_parquet({files})")
+        yield lambda query: connection.execute(sqlglot.transpile(query, read="trino", write="duckdb")[0]).fetchall()
+
+
+@pytest.fixture(scope="module")
+def on_delta(tmp_path_factory):
+    """DuckDB on the Delta tables of an OUTPUT that is a URI."""
+    output = (tmp_path_factory.mktemp("delta") / "output").as_uri()
+    publish(output)
+    with duckdb.connect() as connection:
+        for name in c.TABLES:
+            connection.register(name, deltalake.DeltaTable(f"{output}/{name}").to_pyarrow_dataset())
+        connection.execute(query("tables-delta"))
+        yield lambda query: connection.execute(query).fetchall()
+
+
+@pytest.mark.parametrize(
+    ("engine", "name"),
+    [*product(("on_duckdb", "on_spark"), QUERIES), *product(("on_trino", "on_delta"), OF_TABLES)],
+)
+def test_queries(request, engine, name):
+    assert_same(request.getfixturevalue(engine)(query(name)), name)
+
+
+def test_hive_metastore(output, tmp_path):
+    """Spark with a metastore of its own, which a session has from its start or never: hence another process."""
+    script = """
+import json, sys
+from pyspark.sql import SparkSession
+statements, queries = json.load(sys.stdin)
+spark = SparkSession.builder.enableHiveSupport().getOrCreate()
+for statement in statements:
+    spark.sql(statement)
+print(json.dumps([[list(row) for row in spark.sql(query).collect()] for query in queries], default=str))
+"""
+    (tmp_path / "spark-defaults.conf").write_text(
+        f"""
+spark.master local[1]
+spark.ui.enabled false
+spark.driver.bindAddress 127.0.0.1
+spark.driver.host 127.0.0.1
+spark.sql.shuffle.partitions 1
+spark.sql.warehouse.dir {tmp_path}/warehouse
+spark.hadoop.javax.jdo.option.ConnectionURL jdbc:derby:memory:metastore;create=true
+spark.driver.extraJavaOptions -Dderby.system.home={tmp_path} -XX:TieredStopAtLevel=1
+"""
+    )
+    queries = [query("one_user"), query("coverage"), "DESCRIBE FORMATTED recommendations", *OTHER_TABLES]
+    result = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=300, cwd=tmp_path,
+        input=json.dumps([create_tables("hive", output), queries]),
+        env={**os.environ, "SPARK_CONF_DIR": str(tmp_path)},
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr[-3000:]
+    one_user, coverage, described, *others = json.loads(result.stdout.splitlines()[-1])
+    assert_same(one_user, "one_user")
+    assert_same(coverage, "coverage")
+    assert ["Provider", "hive", ""] in described
+    assert others == [[list(row)] for row in OTHER_TABLES.values()]
+
+
+# -- all tables, and the newest run ----------------------------------------------------------------------------------
+
+OTHER_TABLES = {
+    "SELECT count(*), count(scored_at) FROM recommendations": (sum(map(len, RUNS)), len(THEN + NOW)),
+    "SELECT count(*), min(user_id), max(user_id) FROM latest_recommendations": (len(NOW), 32, 63),
+    "SELECT count(*) FROM predicted_ratings p JOIN rejects r ON p.run_date = r.run_date": (3,),
+    "SELECT count(*) FROM latest_recommendations WHERE retrieval_score IS NULL": (
+        sum(row[c.RETRIEVAL_SCORE] is None for row in NOW),
+    ),
+    "SELECT count(*), max(ratings) FROM users": (3, 2),
+    "SELECT ratings, movies, fingerprint FROM latest_users": (2, 2, 2),
+    "SELECT count(*) FROM latest_predicted_ratings CROSS JOIN latest_rejects": (1,),
+}
+
+
+@pytest.mark.parametrize("engine", ["on_duckdb", "on_spark", "on_trino", "on_delta"])
+def test_every_table_and_its_newest_run(engine, request):
+    run = request.getfixturevalue(engine)
+    assert [run(query) for query in OTHER_TABLES] == [[row] for row in OTHER_TABLES.values()]
+
+
+@pytest.mark.parametrize("engine", ["hive", "trino"])
+def test_the_columns_that_are_created_are_those_of_the_published_files(nightly, engine):
+    """Names, order and types, as DuckDB reads them from the files of a real run."""
+    created, published = {}, {}
+    for statement in create_tables(engine, nightly.output):
+        (parsed,) = sqlglot.parse(statement, dialect=engine)
+        if isinstance(parsed, sqlglot.exp.Create) and parsed.kind == "TABLE":
+            columns = [column for column in parsed.this.expressions if column.name != c.RUN_DATE]
+            types = [str(duckdb.sqltype(column.kind.sql("duckdb"))) for column in columns]
+            created[parsed.this.this.name] = list(zip((column.name for column in columns), types, strict=True))
+    for table in c.TABLES:
+        read = duckdb.sql(f"DESCRIBE SELECT * FROM '{nightly.output}/latest/{table}/*.parquet'")
+        columns = [(name, kind.removesuffix(" WITH TIME ZONE")) for name, kind, *_ in read.fetchall()]
+        published |= {table: columns, f"latest_{table}": columns}
+    assert created == published
+
+
+def test_views_show_what_is_published_after_they_were_made(spark, tmp_path):
+    publish(tmp_path, [0, 1])
+    with duckdb.connect() as connection:
+        engines = [duckdb_with(connection, tmp_path), spark_with(spark, tmp_path)]
+        for newest in (1, 2):
+            publish(tmp_path, [newest])
+            for run in engines:
+                assert run("SELECT DISTINCT model_version FROM latest_recommendations") == [(f"v{newest}",)]
+                assert run("SELECT model_version FROM latest_runs") == [(f"v{newest}",)]
+                assert run("SELECT max(run_date) FROM recommendations") == [(DAYS[newest],)]
+
+
+# -- how little is read ----------------------------------------------------------------------------------------------
+
+
+def ranges(folder: Path) -> list[tuple[int, int]]:
+    """The smallest and the largest user of each row group of a table's files, by the statistics that readers go by."""
+    footers = [pq.read_metadata(path) for path in sorted(folder.glob("*.parquet"))]
+    groups = [footer.row_group(number) for footer in footers for number in range(footer.num_row_groups)]
+    column = footers[0].schema.names.index(c.USER_ID)
+    return [(group.column(column).statistics.min, group.column(column).statistics.max) for group in groups]
+
+
+def test_a_query_for_a_user_of_a_real_run_reads_one_file(nightly):
+    ranges_of_users = sorted(ranges(nightly.output / "latest/recommendations"))
+    assert all(last < first for (_, last), (first, _) in pairwise(ranges_of_users))
+    (read,) = duckdb.sql(query("pruning").replace("var/output", str(nightly.output))).df().to_dict("records")
+    assert (read["files"], read["files_read"]) == (2, 1)
+    assert (read["row_groups"], read["row_groups_read"]) == (2, 1)
+
+
+def test_a_query_for_a_user_reads_little_of_a_large_file(spark, tmp_path):
+    """Of 300 users with all of 5,000 movies, about 15 MB."""
+    rows = spark.range(300 * 5000).selectExpr("id div 5000 user_id", "id % 5000 movie_id", "rand(1) rating")
+    rows.coalesce(1).write.parquet(str(tmp_path / "rows"))
+    found = ranges(tmp_path / "rows")
+    assert len(found) > 2
+    assert all(sum(first <= user <= last for first, last in found) <= 2 for user in range(300))
+
+
+# -- the README ------------------------------------------------------------------------------------------------------
+
+
+def test_every_file_of_the_folder_is_in_the_readme():
+    readme = (SQL / "README.md").read_text(encoding="utf-8")
+    for path in {*SQL.glob("*.sql"), *SQL.glob("*.py")}:
+        assert f"`{path.name}`" in readme or f"`{path.stem}`" in readme, path.name
+
+
+@pytest.mark.parametrize("readme", ["README.md", "conf/sql/README.md"])
+def test_the_python_of_the_readme_runs_as_it_stands(output, tmp_path, monkeypatch, readme):
+    (tmp_path / "var").mkdir()
+    (tmp_path / "var/output").symlink_to(output)
+    (tmp_path / "conf").symlink_to(ROOT / "conf")
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / readme).read_text(encoding="utf-8"), flags=re.DOTALL)
+    block = "\n".join(block for block in blocks if "var/output" in block or "duckdb" in block)
+    names = {}
+    exec(block, names)
+    if readme != "README.md":
+        assert_same(names["lists"].itertuples(index=False), "latest_run")
+        assert_same(names["movies"].rows(), "most_recommended")
