@@ -1,7 +1,4 @@
-"""Settings: `conf/*.yaml`, overridden by environment variables, overridden by flags.
-
-Takes the conf folder and the flags that were given; gives a validated, frozen `Settings`, and where each value is from.
-"""
+"""Settings: `conf/settings.yaml`, overridden by environment variables, overridden by flags; validated and frozen."""
 
 from __future__ import annotations
 
@@ -35,7 +32,7 @@ PredictedRatings = Literal["top-n", "all"]
 
 
 def _anchored(place: str) -> str:
-    """A relative path starts at `root`, so that cron may call from anywhere."""
+    """Make a path absolute: a relative one starts at `root`, so that cron may call from anywhere."""
     storage.refuse_credentials(place)
     return place if place in ("", SAMPLE) or storage.is_uri(place) else str(root() / place)
 
@@ -53,7 +50,7 @@ class _Section(BaseModel):
 
 
 class Paths(_Section):
-    """Where things are; absolute, whatever was given."""
+    """Where things are, as absolute paths or URIs."""
 
     data: _Place
     models: _Place
@@ -84,7 +81,7 @@ class Gate(_Section):
 
 
 class Training(_Section):
-    """How a model is trained, beside its preset, and when."""
+    """When a model is trained, and how, apart from its preset."""
 
     preset: str
     seed: int = Field(ge=0, lt=2**32)
@@ -95,7 +92,7 @@ class Training(_Section):
 
 
 class Scoring(_Section):
-    """What is recommended, and how the work is cut."""
+    """What is recommended, and how the work is divided."""
 
     top_n: int = Field(ge=1)
     rank_by: Annotated[str, AfterValidator(_ranking_policy)]
@@ -119,7 +116,7 @@ Years = Annotated[int, Field(ge=1000, le=9999)] | Annotated[str, Field(pattern=r
 
 
 class Selection(_Section):
-    """Some of the catalogue, by lists; an empty one says nothing."""
+    """A part of the catalogue, by lists; an empty list is no filter."""
 
     genres: list[str]
     years: list[Years]
@@ -137,7 +134,7 @@ class Rules(_Section):
 
 
 class Checks(_Section):
-    """How far a run may be from the last one before it is not published."""
+    """How far a run may differ from the last one and still be published."""
 
     max_user_loss: float = Field(ge=0, le=1)
     max_coverage_change: float = Field(ge=0)
@@ -145,7 +142,7 @@ class Checks(_Section):
 
 
 class Retention(_Section):
-    """What is kept."""
+    """How much is kept, and for how long."""
 
     run_dates: int = Field(ge=1)
     models: int = Field(ge=2)
@@ -153,7 +150,7 @@ class Retention(_Section):
 
 
 class Monitoring(_Section):
-    """Who else is told of a night."""
+    """Who else hears how a night ended."""
 
     json_logs: bool
     textfile: str
@@ -192,7 +189,7 @@ def absolute_data(data: str) -> str:
 
 
 def conf_dir() -> Path:
-    """The folder of settings: $RECMODEL_CONF, else the one that comes with the package.
+    """Return the folder of settings: $RECMODEL_CONF, or else the one that comes with the package.
 
     Raises:
         UsageRejected: it has no settings.yaml.
@@ -204,19 +201,19 @@ def conf_dir() -> Path:
 
 
 def conf_file(name: str) -> Path:
-    """A file of `conf_dir`, or for want of it the one that comes with the package."""
+    """Return a file of `conf_dir`, or else the one that comes with the package."""
     own = conf_dir() / name
     return own if own.exists() else _SHIPPED / name
 
 
 def root() -> Path:
-    """Where relative paths start: above `conf_dir`, or in the working directory if that is inside the package."""
+    """Return where relative paths start: above `conf_dir`, or the working directory if that is inside the package."""
     above = conf_dir().parent
     return Path.cwd() if above == _PACKAGE else above
 
 
 def load(**flags: Any) -> Settings:
-    """The settings of this run.
+    """Load the settings of this run: flags beat environment variables, which beat conf/settings.yaml.
 
     Args:
         flags: sections with the values given on the command line, such as `scoring={"top_n": 20}`;
@@ -226,52 +223,53 @@ def load(**flags: Any) -> Settings:
         UsageRejected: a value that is missing, unknown or out of its range, or an environment variable that looks
             like a setting and is none; names it.
     """
-    known = [*_variables(Settings)]
-    for name in os.environ:
-        given_name = name.upper().removeprefix(_PREFIX)
-        if name.upper().startswith(_PREFIX) and given_name not in known and name.upper() not in _NO_SETTINGS:
-            near = difflib.get_close_matches(given_name, known, n=1)
-            hint = f"did you mean {_PREFIX}{near[0]}?" if near else "unset it"
-            raise UsageRejected(f"the environment variable {name} sets nothing; {hint}")
-    given: dict[str, Any] = {
-        section: {k: v for k, v in values.items() if v is not None} for section, values in flags.items()
+    _refuse_unknown_variables()
+    sections: dict[str, Any] = {
+        section: {field: value for field, value in values.items() if value is not None}
+        for section, values in flags.items()
     }
     try:
-        return Settings(**given)
+        return Settings(**sections)
     except ValidationError as error:
         raise UsageRejected(f"setting {first_error(error)}; see conf/settings.yaml") from None
 
 
 def load_with(flags: Mapping[str, Any], *sections: str) -> Settings:
-    """Load the settings with the flags of a command, each taken by the one of these sections that has its name.
+    """Load the settings, with the flags of a command for the fields of some sections (paths, training, scoring).
 
     Raises:
         UsageRejected: see `load`.
     """
-    fields = {name: Settings.model_fields[name].annotation for name in sections}
+    classes: dict[str, type[BaseModel]] = {"paths": Paths, "training": Training, "scoring": Scoring}
     return load(
-        **{
-            name: {flag: flags[flag] for flag in section.model_fields if flag in flags}
-            for name, section in fields.items()
-            if isinstance(section, type) and issubclass(section, BaseModel)
-        }
+        **{name: {flag: flags[flag] for flag in classes[name].model_fields if flag in flags} for name in sections}
     )
 
 
+def _refuse_unknown_variables() -> None:
+    known = [*_variables(Settings)]
+    for variable in os.environ:
+        name = variable.upper().removeprefix(_PREFIX)
+        if variable.upper().startswith(_PREFIX) and name not in known and variable.upper() not in _NO_SETTINGS:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {_PREFIX}{near[0]}?" if near else "unset it"
+            raise UsageRejected(f"the environment variable {variable} sets nothing; {hint}")
+
+
 def origins() -> dict[str, str]:
-    """Where the settings come from that are not the package's defaults: by dotted name, the source and the default."""
+    """Return the source and the default of each setting that is not the package's default, by dotted name."""
     defaults, own = (
         _flat(YamlConfigSettingsSource(Settings, folder / "settings.yaml")()) for folder in (_SHIPPED, conf_dir())
     )
     variables = _flat(EnvSettingsSource(Settings)())
-    found = {}
+    sources = {}
     for name in {**own, **variables}:
         default = f"the default is {defaults.get(name)}"
         if name in variables:
-            found[name] = f"environment variable {_PREFIX}{name.upper().replace('.', '__')}; {default}"
+            sources[name] = f"environment variable {_PREFIX}{name.upper().replace('.', '__')}; {default}"
         elif own[name] != defaults.get(name):
-            found[name] = f"{conf_dir() / 'settings.yaml'}; {default}"
-    return found
+            sources[name] = f"{conf_dir() / 'settings.yaml'}; {default}"
+    return sources
 
 
 def first_error(error: ValidationError) -> str:
@@ -299,7 +297,7 @@ def _yaml_lines(values: dict[str, Any], sources: dict[str, str], prefix: str = "
 
 
 def _variables(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    """The environment variables, without RECMODEL_, that set a field of the model, or a section of it as JSON."""
+    """Yield the environment variables, without RECMODEL_, that set a field, or a section as JSON."""
     for name, field in model.model_fields.items():
         yield f"{prefix}{name.upper()}"
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
@@ -307,7 +305,7 @@ def _variables(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested sections as one dictionary of dotted names."""
+    """Return nested sections as one dictionary of dotted names."""
     flat: dict[str, Any] = {}
     for name, value in values.items():
         flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}

@@ -85,6 +85,11 @@ def test_the_notebooks_presets_are_its_own():
     assert weights == {"joint": (1, 1), "rating": (1, 0), "retrieval": (0, 1), "ranking": (1, 0)}
 
 
+def test_a_preset_of_an_unknown_architecture_is_told_the_known_ones():
+    with pytest.raises(UsageRejected, match="preset joint, architecture: 'tree' does not exist; .* embedding, history"):
+        presets.load("joint", architecture="tree")
+
+
 def test_an_unknown_preset_is_told_the_known_ones():
     with pytest.raises(UsageRejected, match="no preset is called 'best'.* has default, joint, rating"):
         presets.load("best")

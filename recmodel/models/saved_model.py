@@ -184,9 +184,9 @@ class ServingModel(tf.Module):
 
     def _hidden_pairs(self, movie_id: tf.Tensor, row_splits: tf.Tensor, include_seen: tf.Tensor) -> tf.Tensor:
         """Return indices [S, 2] of the (user, movie) to hide in a block of scores."""
-        movie, known = self._movies.rows(movie_id)
+        movie, in_catalogue = self._movies.rows(movie_id)
         user = user_of_each(row_splits)
-        return tf.boolean_mask(tf.stack([user, movie], axis=1), known & ~include_seen)
+        return tf.boolean_mask(tf.stack([user, movie], axis=1), in_catalogue & ~include_seen)
 
 
 def _graph(function: Callable, *inputs: tf.TensorSpec) -> Callable:

@@ -1,4 +1,4 @@
-"""Ranking policies: which movies are best for a user, and in what order. All that is known of a policy is in its class.
+"""Ranking policies: which movies are best for a user, and in what order. Each policy is described by its class alone.
 
 To add a policy, write a class here and put an instance into `_POLICIES`: the settings, the command line, the workers
 and the exported signature `recommend` take it from there.
@@ -196,8 +196,8 @@ def graph(rank_by: tf.Tensor, of: Graph) -> tuple[tf.Tensor, tf.Tensor]:
     from recmodel.tf import tf
 
     is_named = tf.equal(rank_by, tf.constant(NAMES))
-    known = tf.debugging.Assert(tf.reduce_any(is_named), [f"rank_by must be one of {', '.join(NAMES)}, not", rank_by])
-    with tf.control_dependencies([known]):
+    check = tf.debugging.Assert(tf.reduce_any(is_named), [f"rank_by must be one of {', '.join(NAMES)}, not", rank_by])
+    with tf.control_dependencies([check]):
         number = tf.argmax(is_named, output_type=tf.int32)
     return tf.switch_case(number, [lambda policy=policy: policy.graph(of) for policy in _POLICIES.values()])
 

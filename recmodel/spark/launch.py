@@ -1,7 +1,6 @@
-"""Launching: the JVM that runs Spark, and what it finds in its environment.
+"""Launch: the JVM that runs Spark, started with the flags of spark-submit from a job's command line.
 
-Takes the flags of spark-submit from a job's command line; gives a gateway to a JVM that was started with them. A job
-that spark-submit has started has a JVM already, and nothing here changes it.
+A job that spark-submit has started has a JVM already, and nothing here changes it.
 """
 
 from __future__ import annotations
@@ -25,12 +24,12 @@ _SCORE = Path(__file__).parents[1] / "jobs" / "score_all.py"
 
 
 def prepare(flags: Sequence[str] = ()) -> None:
-    """Spark's flags, our settings of it and our log file, where the environment does not say otherwise.
+    """Set Spark's flags, our Spark settings and our log file in the environment, unless it has its own.
 
-    Where the driver is to run on the cluster, this process becomes spark-submit.
+    If the driver is to run on the cluster, this process becomes spark-submit.
 
     Args:
-        flags: spark-submit's, each followed by its value.
+        flags: those of spark-submit, each followed by its value.
 
     Raises:
         UsageRejected: there is no Java.
@@ -43,11 +42,11 @@ def prepare(flags: Sequence[str] = ()) -> None:
             f"no Java found{f' in JAVA_HOME, {home}' if home else ''}; install Java 17 or newer "
             "(Debian: openjdk-17-jre-headless), or set JAVA_HOME to where it is"
         )
-    if "SPARK_HOME" not in os.environ:  # else that Spark has a configuration of its own
+    if "SPARK_HOME" not in os.environ:  # otherwise that Spark has its own configuration
         os.environ.setdefault("SPARK_CONF_DIR", str(settings.conf_file("spark-defaults.conf").parent))
     os.environ.setdefault("RECMODEL_SPARK_LOG", str(Path(settings.load().paths.logs) / "spark.log"))
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    if _master(flags).startswith("local"):  # else other machines must reach the driver
+    if _master(flags).startswith("local"):  # otherwise other machines must reach the driver
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     if flags:
         os.environ["PYSPARK_SUBMIT_ARGS"] = shlex.join([*flags, "pyspark-shell"])
@@ -55,15 +54,16 @@ def prepare(flags: Sequence[str] = ()) -> None:
         from pyspark.find_spark_home import _find_spark_home
 
         submit = str(Path(_find_spark_home(), "bin/spark-submit"))
-        ours = sys.argv[2:] if sys.argv[1:2] == ["score"] else sys.argv[1:]  # there, Spark's flags are left alone
-        os.execv(submit, [submit, *flags, str(_SCORE), *ours])
+        # The job gets all flags again: on the cluster, it ignores those of Spark.
+        job_flags = sys.argv[2:] if sys.argv[1:2] == ["score"] else sys.argv[1:]
+        os.execv(submit, [submit, *flags, str(_SCORE), *job_flags])
 
 
 def gateway() -> JavaGateway:
-    """A JVM for Spark. What it writes to stderr goes to Spark's log file.
+    """Start a JVM for Spark. What it writes to stderr goes to Spark's log file.
 
     Raises:
-        UsageRejected: it does not start; gives Spark's own reason.
+        UsageRejected: it does not start; names Spark's own reason.
     """
     from pyspark.errors import PySparkRuntimeError
     from pyspark.java_gateway import launch_gateway
@@ -78,8 +78,8 @@ def gateway() -> JavaGateway:
             return launch_gateway(popen_kwargs={"stderr": file})  # type: ignore[no-untyped-call, unused-ignore]
         except PySparkRuntimeError:
             file.seek(before)
-            said = file.read().decode(errors="replace")
-    raise UsageRejected(f"Spark does not start: {_reason(said)} (all it said is in {log})")
+            output = file.read().decode(errors="replace")
+    raise UsageRejected(f"Spark does not start: {_reason(output)} (its whole output is in {log})")
 
 
 def _is_submitted() -> bool:
@@ -91,17 +91,17 @@ def _value(flags: Sequence[str], name: str) -> str | None:
 
 
 def _master(flags: Sequence[str]) -> str:
-    """Where Spark will run, as far as that can be told before it starts."""
+    """Return where Spark will run, as far as its flags and defaults tell before it starts."""
     folder = os.environ.get("SPARK_CONF_DIR") or str(Path(os.environ["SPARK_HOME"], "conf"))
     defaults = Path(folder, "spark-defaults.conf")
     lines = [*flags, *(defaults.read_text().splitlines() if defaults.is_file() else [])]
-    found = (re.match(r"\s*spark\.master[\s=:]+(\S+)", line) for line in lines)
-    return _value(flags, "--master") or next((match[1] for match in found if match), "local[*]")
+    matches = (re.match(r"\s*spark\.master[\s=:]+(\S+)", line) for line in lines)
+    return _value(flags, "--master") or next((match[1] for match in matches if match), "local[*]")
 
 
-def _reason(said: str) -> str:
-    """The sentence that says most in what spark-submit or Java said before it ended."""
-    lines = [line for line in said.splitlines() if line.strip() and not line.startswith("WARNING")]
+def _reason(output: str) -> str:
+    """Return the most telling sentence of what spark-submit or Java wrote before it ended."""
+    lines = [line for line in output.splitlines() if line.strip() and not line.startswith("WARNING")]
     for line in lines:
         if line.startswith(("Error: ", "Exception in thread ")):
             return re.sub(r'^Error: |^Exception in thread "\S+" (\S+: )?', "", line)[:300]

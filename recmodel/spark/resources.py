@@ -1,16 +1,13 @@
-"""Resources: what a run needs of memory and partitions, from its users, its catalogue and Spark's settings.
+"""Resources: the memory and the partitions that a run needs, and the Spark settings that contradict them.
 
-Takes sizes in bytes and counts, and Spark's settings as strings; gives numbers for Spark, and sentences about settings
-that contradict them. Nothing here asks a cluster.
+Everything follows from sizes, counts and settings; nothing here asks a cluster. What grows with what, in bytes:
 
-What grows with what, in bytes:
-
-- a Python worker (one a task slot, outside the JVM's heap): `WORKER_BASE` + the block of users it scores at a time
+- a Python worker (one per task slot, outside the JVM's heap): `WORKER_BASE` + the block of users it scores at a time
   (scoring.block_mib) + 3.2 times the packed model, whose parts it holds as the archive, as TensorFlow's variables and
   in the order of the search. Measured from 9,000 to 500,000 movies, at 32 and at 128 + 64 dimensions.
-- the packed model of the default preset (retrieval_dim d, rating_dim k): 4 (2 d + k + 1) + 8 a movie, 1,292 as shipped.
+- the packed model of the default preset (retrieval_dim d, rating_dim k): 4 (2 d + k + 1) + 8 per movie, so 1,292.
   It is broadcast once: the driver and each executor hold it, packed.
-- the driver's heap: `DRIVER_BASE` + two packed models + `TITLE` a movie, the table that titles are joined from.
+- the driver's heap: `DRIVER_BASE` + two packed models + `TITLE` per movie, the table that titles are joined from.
 - nothing with the users: they pass by. A partition takes 8 bytes in the plan of the run.
 """
 
@@ -28,7 +25,7 @@ MIB = 1 << 20
 WORKER_BASE = 850 * MIB  # Python, TensorFlow, NumPy, pandas, PyArrow and batches of Arrow
 WORKER_MODELS = 3.2  # packed models that a worker holds, in one form or another
 DRIVER_BASE = 900 * MIB
-TITLE = 300  # bytes a movie
+TITLE = 300  # bytes per movie
 _ROWS_OF_A_TASK = 1_000_000
 _LEAST_USERS, _MANY_PARTITIONS = 1024, 10_000  # scheduling a task takes some 10 ms of the driver
 _UNITS = {"b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
@@ -44,7 +41,7 @@ class Needs:
 
 
 def needs(model: int, movies: int, block: int) -> Needs:
-    """Of a packed model of so many bytes, a catalogue of so many movies, and blocks of users of so many bytes."""
+    """Return the needs of a packed model of `model` bytes, a catalogue of `movies`, and blocks of `block` bytes."""
     return Needs(
         model=model,
         worker=WORKER_BASE + block + math.ceil(WORKER_MODELS * model),
@@ -53,17 +50,17 @@ def needs(model: int, movies: int, block: int) -> Needs:
 
 
 def threads(conf: Mapping[str, str]) -> int:
-    """Of TensorFlow and NumPy in a worker: as many as Spark gives a task, so that slots do not compete for cores."""
+    """Return the threads of TensorFlow and NumPy in a worker: those of a task, so that slots share the cores."""
     return int(conf.get("spark.task.cpus", "1"))
 
 
 def slots_of_executor(conf: Mapping[str, str]) -> int:
-    """Tasks, and so Python workers, that run in an executor at a time."""
+    """Return how many tasks, and so Python workers, run in an executor at a time."""
     return max(1, int(conf.get("spark.executor.cores", "1")) // threads(conf))
 
 
 def slots(conf: Mapping[str, str], registered: int) -> int:
-    """Tasks that run at a time in the whole cluster.
+    """Return how many tasks run at a time in the whole cluster.
 
     Args:
         registered: cores of the executors that are there already, which may be a part of those asked for.
@@ -74,62 +71,62 @@ def slots(conf: Mapping[str, str], registered: int) -> int:
 
 
 def partitions(users: int, users_per_task: int, slots: int) -> int:
-    """Of users that take about equal time, as many as fill whole rounds of all slots."""
+    """Return how many partitions to divide users into: as few as fill whole rounds of all slots."""
     return -(-users // (users_per_task * slots)) * slots or slots
 
 
 def shuffle_partitions(rows: int, slots: int) -> int:
-    """Of so many rows that are brought together to be counted or checked: whole rounds, of some 20 MiB a task."""
+    """Return how many partitions to shuffle rows into: whole rounds of all slots, of about 20 MiB per task."""
     return -(-rows // (_ROWS_OF_A_TASK * slots)) * slots or slots
 
 
 def memory_overhead(conf: Mapping[str, str], needs: Needs) -> int:
-    """Bytes of an executor's container outside its heap: its Python workers, and what the JVM itself takes."""
+    """Return the bytes of an executor's container outside its heap: Python workers, and what the JVM itself takes."""
     own = max(384 * MIB, size(conf.get("spark.executor.memory", "1g")) // 10)
     return own + slots_of_executor(conf) * needs.worker
 
 
 def contradictions(conf: Mapping[str, str], needs: Needs, machine: int) -> list[str]:
-    """One sentence, with a remedy, for each setting that this run contradicts.
+    """Return one sentence, with a remedy, for each setting that contradicts the needs of the run.
 
     Args:
         conf: Spark's settings, as the run will have them.
         machine: bytes of this machine's memory.
     """
     master = conf.get("spark.master", "local[*]")
-    found = []
+    sentences = []
     if master.startswith("local"):
         wanted = _local_slots(conf) * needs.worker + size(conf.get("spark.driver.memory", "1g")) + needs.model
         if wanted > machine:
-            found.append(
-                f"{_local_slots(conf)} workers of {_mib(needs.worker)} beside the driver need {_mib(wanted)}, more "
+            sentences.append(
+                f"{_local_slots(conf)} workers of {_mib(needs.worker)} next to the driver need {_mib(wanted)}, more "
                 f"than the {_mib(machine)} of this machine; take fewer with --master local[N]"
             )
     elif _containers(master):
         wanted, given = memory_overhead(conf, needs), _given_overhead(conf)
         if given is not None and given < wanted:
-            found.append(
+            sentences.append(
                 f"spark.executor.memoryOverhead gives {_mib(given)} but {slots_of_executor(conf)} Python workers of an "
                 f"executor need {_mib(wanted)} with this catalogue; raise it, or leave it out to have it derived"
             )
     heap = size(conf.get("spark.driver.memory", "1g"))
     if heap < needs.driver_heap:
-        found.append(
+        sentences.append(
             f"spark.driver.memory is {_mib(heap)} but a model of {_mib(needs.model)} and its titles need "
             f"{_mib(needs.driver_heap)}; raise it with --driver-memory"
         )
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         given_threads = conf.get(f"spark.executorEnv.{variable}")
         if given_threads is not None and int(given_threads) > threads(conf):
-            found.append(
+            sentences.append(
                 f"spark.executorEnv.{variable} is {given_threads} but a task has {threads(conf)} of the executor's "
                 "cores; leave it out, or raise spark.task.cpus"
             )
-    return found
+    return sentences
 
 
 def too_many_partitions(users: int, users_per_task: int) -> str | None:
-    """The sentence about a setting that cuts the users too small; None where it does not."""
+    """Return a warning if a setting divides the users too finely; None otherwise."""
     count = -(-users // users_per_task)
     if count <= _MANY_PARTITIONS or users_per_task >= _LEAST_USERS:
         return None
@@ -140,10 +137,10 @@ def too_many_partitions(users: int, users_per_task: int) -> str | None:
 
 
 def size(text: str) -> int:
-    """Bytes of a Spark setting such as 4g or 512m; a number alone is MiB, as Spark has it for memory.
+    """Return the bytes of a Spark setting such as 4g or 512m; a number alone is MiB, as in Spark's settings of memory.
 
     Raises:
-        UsageRejected: it is none.
+        UsageRejected: it is no size.
     """
     parsed = re.fullmatch(r"([0-9.]+) *([bkmgt]?)b?", text.strip().lower())
     if parsed is None:
@@ -152,12 +149,12 @@ def size(text: str) -> int:
 
 
 def _containers(master: str) -> bool:
-    """Whether executors are killed that take more memory than they asked for."""
+    """Return whether executors that take more memory than they asked for are killed."""
     return master.startswith(("yarn", "k8s"))
 
 
 def derives_overhead(conf: Mapping[str, str]) -> bool:
-    """Whether nobody has said what an executor needs outside its heap."""
+    """Return whether no setting has the size of an executor outside its heap, so that it is derived."""
     return _containers(conf.get("spark.master", "local[*]")) and _given_overhead(conf) is None
 
 
@@ -171,7 +168,7 @@ def _given_overhead(conf: Mapping[str, str]) -> int | None:
 
 
 def _local_slots(conf: Mapping[str, str]) -> int:
-    """Of local, local[8] or local[*]."""
+    """Return the slots of local, local[8] or local[*]."""
     inside = re.search(r"\[(\d+)", conf.get("spark.master", "local[*]"))
     cores = (os.cpu_count() or 1) if "[*" in conf.get("spark.master", "local[*]") else 1
     return max(1, (int(inside[1]) if inside else cores) // threads(conf))

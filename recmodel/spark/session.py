@@ -1,4 +1,4 @@
-"""The Spark session of a job, and what its executors need of us."""
+"""The Spark session of a job, and what its executors need."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from recmodel.spark import launch, resources
 
 
 def start(name: str, *, ship_package: bool = False, needs: resources.Needs | None = None) -> SparkSession:
-    """A session with what this project relies on, over whatever spark-submit was told.
+    """Start a session with the settings that this project relies on, added to those of spark-submit.
 
     Args:
-        ship_package: whether executors elsewhere get this package.
-        needs: what the job needs: executors get room for it where nobody said how much, and settings that
+        ship_package: whether executors on other machines get this package.
+        needs: what the job needs: executors get room for it unless a setting names a size, and settings that
             contradict it are warned of.
 
     Raises:
         UsageRejected: see `launch`.
-        ScoringFailed: Spark does not start; gives its reason.
+        ScoringFailed: Spark does not start; names its reason.
     """
-    if SparkContext._gateway is None:  # only with a JVM does SparkConf know what spark-submit was told
+    if SparkContext._gateway is None:  # without a JVM, SparkConf does not know the flags of spark-submit
         launch.prepare()
         SparkContext._ensure_initialized(gateway=launch.gateway())
     conf = SparkConf().setAppName(name)
@@ -59,7 +59,7 @@ def start(name: str, *, ship_package: bool = False, needs: resources.Needs | Non
 
 
 def check_reach(spark: SparkSession, location: str) -> None:
-    """Whether Spark has a file system for that path or URI.
+    """Check that Spark has a file system for a path or URI.
 
     Raises:
         ScoringFailed: it lacks the connector.
@@ -76,7 +76,7 @@ def check_reach(spark: SparkSession, location: str) -> None:
 
 
 def cause(error: Exception) -> str:
-    """The line of a Spark error that says most: the end of a Python worker's trace, Java's last cause, or the first."""
+    """Return the most telling line of a Spark error: the end of a worker's trace, Java's last cause, or the first."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     in_worker = [i for i, line in enumerate(lines) if line.startswith("Traceback (most recent call last)")]
     if in_worker:
@@ -84,33 +84,33 @@ def cause(error: Exception) -> str:
             if not line.startswith("File ") and ": " in line and line.split(": ")[0].replace(".", "").isidentifier():
                 return line[:300]
     causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
-    thrown = [line.removeprefix(": ") for line in lines if line.startswith(": ")]  # as py4j has it
-    return (causes[-1:] or thrown or lines or [type(error).__name__])[0][:300]
+    exceptions = [line.removeprefix(": ") for line in lines if line.startswith(": ")]  # as py4j has it
+    return (causes[-1:] or exceptions or lines or [type(error).__name__])[0][:300]
 
 
 def slots(spark: SparkSession) -> int:
-    """Tasks that run at a time."""
+    """Return how many tasks run at a time."""
     context = spark.sparkContext
     return resources.slots(dict(context.getConf().getAll()), context.defaultParallelism)
 
 
 def expect(spark: SparkSession, rows: int) -> None:
-    """Divides the shuffles that follow for so many rows, where nobody said in how many partitions."""
+    """Divide the shuffles that follow for that many rows, unless a setting has a number of partitions."""
     if not spark.sparkContext.getConf().contains("spark.sql.shuffle.partitions"):
         spark.conf.set("spark.sql.shuffle.partitions", resources.shuffle_partitions(rows, slots(spark)))
 
 
 def _make_room(conf: SparkConf, needs: resources.Needs) -> None:
-    told = dict(conf.getAll())
-    if resources.derives_overhead(told):
-        conf.set("spark.executor.memoryOverhead", f"{resources.memory_overhead(told, needs) >> 20}m")
+    given = dict(conf.getAll())
+    if resources.derives_overhead(given):
+        conf.set("spark.executor.memoryOverhead", f"{resources.memory_overhead(given, needs) >> 20}m")
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for sentence in resources.contradictions(dict(conf.getAll()), needs, machine):
         log.warning("%s", sentence)
 
 
 def driver_peak_mib(spark: SparkSession) -> dict[str, int]:
-    """Peak resident memory of the driver's two processes so far, in MiB."""
+    """Return the peak resident memory of the driver's two processes so far, in MiB."""
     jvm = spark.sparkContext._jvm
     assert jvm is not None
     pids = {"driver_python": os.getpid(), "driver_jvm": jvm.java.lang.ProcessHandle.current().pid()}
@@ -123,7 +123,7 @@ def _peak_kib(pid: int) -> int:
 
 
 def _ship_package(spark: SparkSession) -> None:
-    """Gives the executors exactly the code that the driver runs, installed there or not."""
+    """Send the executors exactly the code that the driver runs, whether they have it installed or not."""
     package = Path(__file__).parents[1]
     if not package.is_dir():
         return  # the driver itself runs from an archive of --py-files, which Spark ships

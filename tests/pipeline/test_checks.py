@@ -13,7 +13,7 @@ SCHEMA = (
     f"{c.USER_ID} BIGINT, {c.RANK} INT, {c.MOVIE_ID} BIGINT, {c.RETRIEVAL_SCORE} FLOAT, {c.PREDICTED_RATING} FLOAT, "
     f"{c.SOURCE} STRING"
 )
-PROMISED = checks.Promised(
+PROMISED = checks.Expectations(
     top_n=2, movies=3, include_seen=False, tasks=("retrieval", "rating"), rating_range=(0.5, 5.0)
 )
 GOOD = [(1, 1, 10, 0.9, 4.0, "model"), (1, 2, 20, 0.8, 3.0, "model"), (2, 1, 30, None, 2.0, "popularity")]
@@ -61,7 +61,7 @@ def test_a_run_with_a_fault_is_not_published(spark, rows, sentence):
 
 def test_a_task_without_training_may_leave_its_column_empty(spark):
     rows = [(user, rank, movie, None, *rest) for user, rank, movie, _, *rest in GOOD]
-    promised = checks.Promised(2, 3, False, ("rating",), (0.5, 5.0))
+    promised = checks.Expectations(2, 3, False, ("rating",), (0.5, 5.0))
     assert check(spark, rows, promised)["rows"] == 3
 
 

@@ -67,6 +67,15 @@ def test_the_signature_recommend_says_the_same_without_this_package(exported, ra
         assert values.numpy().tolist() == getattr(ours, name).tolist()
 
 
+def test_the_signature_recommend_refuses_an_unknown_policy(exported):
+    nothing = {"seen_movie_id": tf.constant([], tf.int64), "seen_rating": tf.constant([], tf.float32)}
+    with pytest.raises(tf.errors.InvalidArgumentError, match="must be one of retrieval, rating, two-stage, not.*best"):
+        tf.saved_model.load(str(exported[7].folder)).signatures["recommend"](
+            user_id=tf.constant([3], tf.int64), **nothing, seen_row_splits=tf.constant([0, 0], tf.int64),
+            n=tf.constant(2), rank_by=tf.constant("best"), candidates=tf.constant(3), include_seen=tf.constant(False),
+        )  # fmt: skip
+
+
 def test_the_exact_weights_do_tie(exported):
     """Else the test above would say nothing about ties."""
     weights = exported[60].weights

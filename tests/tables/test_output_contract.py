@@ -130,7 +130,7 @@ def test_readers_in_a_loop_never_see_a_mixture_or_nothing(output):
             return [label for (label,) in connection.sql("select label from rows").fetchall()]
 
     def read(name, query):
-        while not stop.is_set():
+        while not stop.wait(0.02):
             try:
                 rows = query()
             except Exception as error:  # noqa: BLE001 - to be seen by the test

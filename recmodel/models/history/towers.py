@@ -41,9 +41,9 @@ class Towers(tf.Module):
         """Describe users by their histories; known are those who have rated a movie of the catalogue."""
         seen_movie_id, rating, row_splits = seen
         size = tf.shape(user_id)[0]
-        movie, known = self.movies.rows(seen_movie_id)
-        user = tf.boolean_mask(user_of_each(row_splits), known)
-        movie, rating = tf.boolean_mask(movie, known), tf.boolean_mask(rating, known)
+        movie, in_catalogue = self.movies.rows(seen_movie_id)
+        user = tf.boolean_mask(user_of_each(row_splits), in_catalogue)
+        movie, rating = tf.boolean_mask(movie, in_catalogue), tf.boolean_mask(rating, in_catalogue)
         count = tf.math.unsorted_segment_sum(tf.ones_like(rating), user, size)
         above_mean = tf.math.unsorted_segment_sum(rating - self._mean_rating, user, size)
         user_mean = self._mean_rating + above_mean / (count + 5)
@@ -52,7 +52,7 @@ class Towers(tf.Module):
         summed = pieces.sums_of(weight, tf.gather(self.seen_vectors, pieces.of(movie))) + self._prior
         retrieval = summed * tf.math.rsqrt(count + self._prior_weight)[:, tf.newaxis]
         residual = rating - tf.gather(self._movie_bias, movie)
-        weights = tf.scatter_nd(tf.where(known), weight, tf.shape(known, tf.int64))
+        weights = tf.scatter_nd(tf.where(in_catalogue), weight, tf.shape(in_catalogue, tf.int64))
         return Users(retrieval, self._regress(movie, residual, pieces), count > 0, weights)
 
     def _regress(self, movie: tf.Tensor, residual: tf.Tensor, pieces: _Pieces) -> tf.Tensor:
