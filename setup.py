@@ -10,7 +10,7 @@ setup(
     description="Nightly movie recommendations: a TensorFlow Recommenders model, scored for every user by Spark",
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
-    # recmodel/jobs and recmodel/conf are links to the folders beside the package; a wheel holds what they point to.
+    # recmodel/jobs and recmodel/conf are links to the folders next to the package; a wheel contains what they point to.
     packages=find_packages(include=["recmodel", "recmodel.*"]),
     package_data={
         "recmodel": [

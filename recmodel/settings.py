@@ -19,10 +19,11 @@ from pydantic_settings import (
 )
 
 from recmodel import storage
+from recmodel.data.limits import Input
+from recmodel.data.sample import SAMPLE
 from recmodel.errors import UsageRejected
 from recmodel.scoring import policies
 
-SAMPLE = "sample"
 _PACKAGE = Path(__file__).resolve().parent
 _SHIPPED = _PACKAGE / "conf"  # in a checkout a link to the project's
 _PREFIX = "RECMODEL_"
@@ -58,19 +59,6 @@ class Paths(_Section):
     logs: _Place
     evaluation: _Place
     sample: _Place
-
-
-class Input(_Section):
-    """What the input must be like."""
-
-    rating_min: float
-    rating_max: float
-    max_rejected_share: float = Field(ge=0, le=1)
-
-    @property
-    def liked_from(self) -> float:
-        """The middle of the scale, in stars: no rating below it is praise; see `reasons.liked`."""
-        return (self.rating_min + self.rating_max) / 2
 
 
 class Gate(_Section):

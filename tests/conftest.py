@@ -4,7 +4,6 @@ import json
 import logging
 import os
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,8 +15,32 @@ from moto.moto_server.werkzeug_app import MotoRequestHandler, create_backend_app
 from pyarrow import fs
 from support.exact import exact_weights
 from support.inputs import make_ratings, write_movielens
-from support.processes import ROOT, submit
+from support.processes import here, submit
 from werkzeug.serving import make_server
+
+import recmodel
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Divides the tests among processes (--dist loadgroup), what takes long first.
+
+    All tests in Spark's session are one group, as each process would start a session of its own else; of the others,
+    each file is one. Within a group, what others may still be making comes last.
+    """
+
+    def order(item: pytest.Item) -> tuple[bool, bool, bool, bool]:
+        of_spark = "spark" in item.fixturenames
+        return (
+            not of_spark,
+            "system" not in item.path.parts,
+            "nightly" in item.fixturenames and of_spark,
+            ("toy_models" in item.fixturenames and of_spark),
+        )
+
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("spark" if "spark" in item.fixturenames else str(item.path)))
+    items.sort(key=order)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -54,23 +77,25 @@ def toy(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def spark():
+    """The one session of this process. A command that is run in it (`support.processes.here`) does not end it."""
     from recmodel.spark import session
 
     spark = session.start("tests")
     assert spark.sparkContext.master == "local[*]"
-    yield spark
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(spark), "stop", lambda self: None)
+        yield spark
     spark.stop()
 
 
-@pytest.fixture
-def score_here(spark, monkeypatch) -> Callable:
-    """jobs/score_all.py as a function: in this process, and in the tests' Spark session, which it may not end."""
-    from recmodel.jobs import score_all
+@pytest.fixture(scope="session")
+def score_here(spark) -> Callable:
+    """`recmodel score …`, in this process, as it goes well."""
 
-    monkeypatch.setattr(type(spark), "stop", lambda self: None)
-
-    def score(*arguments: object) -> None:
-        score_all.score([str(argument) for argument in arguments], standalone_mode=False)
+    def score(*arguments: object) -> subprocess.CompletedProcess:
+        result = here("score", *arguments)
+        assert result.returncode == 0, result.stdout + result.stderr
+        return result
 
     return score
 
@@ -97,11 +122,7 @@ def toy_models(toy, made_once) -> Path:
 
     def make(models: Path) -> None:
         for preset in ("rating", "retrieval", "ranking", "default", "joint"):
-            result = subprocess.run(
-                [sys.executable, ROOT / "jobs/train.py", "--data", toy, "--models", models, "--preset", preset],
-                capture_output=True, text=True, timeout=300, check=False,
-            )  # fmt: skip
-            assert result.returncode == 0, result.stderr
+            recmodel.train(toy, models, preset=preset)
 
     return made_once("toy-models", make)
 

@@ -23,11 +23,11 @@ from recmodel import schemas as c
 from recmodel import storage
 from recmodel.arrays import locate
 from recmodel.data import duplicates
+from recmodel.data.limits import Input
 from recmodel.data.reading import check, parquet_rows
-from recmodel.data.sample import sample_dir
+from recmodel.data.sample import SAMPLE, sample_dir
 from recmodel.data.validation import Validation
 from recmodel.errors import InputRejected
-from recmodel.settings import SAMPLE, Input
 
 _DAY = 86_400  # seconds
 _TABLES, _ENDINGS = ("ratings", "movies", "links"), (".csv", ".parquet")

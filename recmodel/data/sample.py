@@ -12,6 +12,8 @@ from pathlib import Path
 
 from recmodel.errors import UsageRejected
 
+SAMPLE = "sample"  # the word that --data takes for it
+
 
 def sample_dir(cache: str | Path) -> Path:
     """Return a directory with the sample's `ratings.csv` and `movies.csv`, written below `cache` on first use.

@@ -21,8 +21,8 @@ import pyarrow.dataset
 
 from recmodel import schemas as c
 from recmodel.data import duplicates, movielens
+from recmodel.data.limits import Input
 from recmodel.data.validation import Validation
-from recmodel.settings import Input
 
 FILE = "statistics.json.gz"  # next to run.json
 History = list[dict[str, Any]]  # title, rating, timestamp and ids of each movie of a user, newest first

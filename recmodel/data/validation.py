@@ -9,9 +9,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from recmodel import schemas as c
+from recmodel.data.limits import Input
 from recmodel.data.reading import Checked
 from recmodel.errors import InputRejected
-from recmodel.settings import Input
 
 _MAX_REJECTS = 1_000_000  # kept in memory; a file with more is refused whatever its size
 

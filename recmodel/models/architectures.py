@@ -50,6 +50,7 @@ class Fittable(NamedTuple):
     model: tf.keras.Model  # compiled; reports `rating_loss` and `retrieval_loss`, means over the epoch
     batches: tf.keras.utils.Sequence
     weights: Callable[[], Any]  # returns the model's arrays as a dataclass, which `Towers` takes
+    start_seconds: float = 0.0  # that it took to compute starting values
 
 
 class Users(NamedTuple):

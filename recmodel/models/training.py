@@ -27,7 +27,7 @@ class Trained:
     architecture: str
     weights: Any  # a dataclass of arrays, of the architecture
     losses: dict[str, list[float]]  # mean loss of each epoch, by task
-    start_seconds: float  # before the first epoch: the closed form, if the architecture has one
+    start_seconds: float  # for the starting values, if the architecture computes any
     epoch_seconds: list[float]  # the first includes TensorFlow's tracing
     examples: int  # ratings per epoch, each used by both tasks
 
@@ -84,14 +84,11 @@ def train(
     if not examples:
         raise InputRejected("there are no ratings to train on; check the ratings file and training.test_share")
     tf.keras.utils.set_random_seed(seed)
-    started = time.monotonic()
-    fittable = architectures.part(preset.architecture, "fit").prepare(
-        fitted, user_ids, catalogue, preset, seed=seed, rating_range=rating_range
-    )
-    start_seconds = time.monotonic() - started
+    prepare = architectures.part(preset.architecture, "fit").prepare
+    fittable = prepare(fitted, user_ids, catalogue, preset, seed=seed, rating_range=rating_range)
     clock = _Clock(examples, progress)
     losses = _fit(fittable, preset.epochs, clock) if preset.epochs else {}
-    return Trained(preset.architecture, fittable.weights(), losses, start_seconds, clock.seconds, examples)
+    return Trained(preset.architecture, fittable.weights(), losses, fittable.start_seconds, clock.seconds, examples)
 
 
 def _fit(fittable: Fittable, epochs: int, clock: _Clock) -> dict[str, list[float]]:

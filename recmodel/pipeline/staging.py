@@ -20,14 +20,15 @@ import pyarrow.parquet as pq
 from recmodel import schemas as c
 from recmodel import storage
 from recmodel.data import movielens, statistics
+from recmodel.data.limits import Input
 from recmodel.data.statistics import InteractionStatistics
 from recmodel.data.validation import Validation
 from recmodel.errors import InputRejected
-from recmodel.pipeline import incremental
+from recmodel.pipeline import business_rules, incremental
 from recmodel.pipeline.resolve import ResolvedRun
 from recmodel.progress import Stages, log
 from recmodel.records import Record, RunRecord
-from recmodel.settings import Input, Rules, Scoring
+from recmodel.settings import Rules, Scoring
 from recmodel.tables.base import StagedRun
 from recmodel.tables.candidates import candidate_users
 from recmodel.tables.output import open_output
@@ -134,14 +135,13 @@ def count_ratings(
         fingerprint: also write fingerprints of the users' ratings, by which a later run sees which have changed.
 
     Raises:
-        UsageRejected: see `rules.allowed`.
+        UsageRejected: see `business_rules.allowed`.
     """
     from pyspark.sql import Observation
     from pyspark.sql import functions as f
 
     from recmodel.data import duplicates
     from recmodel.scoring.popularity import popularity
-    from recmodel.scoring.rules import allowed
     from recmodel.spark import histories
 
     remembered = staged.remembered(_COUNTED_INPUT)
@@ -167,7 +167,7 @@ def count_ratings(
         content = storage.read(staged.scratch(_REJECTS)) or b""
         storage.write(storage.below(staged.table(c.REJECTS_TABLE), _REJECTS), content)
     popular, rating = popularity(movie_id, number, total)
-    may_recommend = allowed(catalogue, number, rules)
+    may_recommend = business_rules.allowed(catalogue, number, rules)
     _write_arrays(staged.scratch(_MOVIES), popular=popular, popular_rating=rating, allowed=may_recommend)
     used = counts.rows_used[counts.ratings_file] - superseded
     counts = counts.model_copy(
@@ -280,7 +280,7 @@ def _staged_ratings(staged: StagedRun) -> movielens.StagedRatings:
 
 
 def movies(staged: StagedRun) -> dict[str, np.ndarray]:
-    """Return `popular` and `popular_rating`, see `popularity.popularity`, and `allowed`, see `rules.allowed`."""
+    """Return `popular`, `popular_rating` (see `popularity.popularity`) and `allowed` (see `business_rules`)."""
     return _read_arrays(staged.scratch(_MOVIES))
 
 

@@ -14,12 +14,12 @@ from pyspark.sql.pandas.types import from_arrow_schema
 from recmodel import schemas as c
 from recmodel import storage
 from recmodel.data.statistics import FILE as STATISTICS_FILE
-from recmodel.pipeline import checks, staging
+from recmodel.pipeline import business_rules, checks, staging
 from recmodel.pipeline.resolve import ResolvedRun
 from recmodel.pipeline.staging import Workload
 from recmodel.progress import Progress, Stages
 from recmodel.records import Figures, PredictedRatings
-from recmodel.scoring import rules, worker
+from recmodel.scoring import worker
 from recmodel.scoring.request import Payload, TopNRequest
 from recmodel.spark import histories, resources, session
 from recmodel.tables.base import StagedRun
@@ -100,7 +100,7 @@ class _Job:
             popular=movies["popular"],
             popular_rating=movies["popular_rating"],
             allowed=None if movies["allowed"].all() else movies["allowed"],
-            cap=rules.cap(resolved.catalogue, settings.rules),
+            cap=business_rules.cap(resolved.catalogue, settings.rules),
         )
         request = TopNRequest(
             n=settings.scoring.top_n,

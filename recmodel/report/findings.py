@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from recmodel import formatting
+from recmodel.data.limits import Input
 from recmodel.records import BIASES, POPULARITY, Metrics, RunRecord
 from recmodel.report.drift import Night
 from recmodel.report.facts import Facts, Model
-from recmodel.settings import Checks, Input, Settings
+from recmodel.settings import Checks, Settings
 
 Kind = Literal["warning", "good", "note"]
 

@@ -1,78 +1,13 @@
-"""Business rules: which movies may be recommended, whatever their scores, and how many of a genre a list may have.
-
-A movie counts for each of its genres. A movie without genres or without a year matches no list of genres or years, so
-such a list neither allows nor denies it.
-"""
+"""List rules: the best movies for each user, with a limit on the movies of each genre."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import pyarrow as pa
 
-from recmodel import schemas as c
 from recmodel.arrays import locate
-from recmodel.data import catalogue as lookup
-from recmodel.errors import UsageRejected
 from recmodel.scoring.topn import ExcludedGenres, Pairs, Search, Top, ranked
-
-if TYPE_CHECKING:  # workers have no settings
-    from recmodel.settings import Rules, Selection
-
-
-def allowed(catalogue: pa.Table, counts: np.ndarray, rules: Rules) -> np.ndarray:
-    """Return [M] bool: which movies of the catalogue (`schemas.CATALOGUE`) may be recommended.
-
-    Movie ids that the catalogue lacks are ignored: it changes with every model, and a withdrawn movie may come back.
-
-    Args:
-        counts: [M] ratings of each movie.
-
-    Raises:
-        UsageRejected: no movie is left, or the catalogue lacks a genre.
-    """
-    may_be_recommended = counts >= rules.min_ratings
-    for in_list in _lists("rules.allow", rules.allow, catalogue):
-        may_be_recommended &= in_list
-    for in_list in _lists("rules.deny", rules.deny, catalogue):
-        may_be_recommended &= ~in_list
-    if not may_be_recommended.any():
-        raise UsageRejected(
-            f"the rules leave nothing to recommend of the {catalogue.num_rows:,} movies in the catalogue; "
-            "loosen `rules` in conf/settings.yaml"
-        )
-    return may_be_recommended
-
-
-def _lists(setting: str, selection: Selection, catalogue: pa.Table) -> Iterator[np.ndarray]:
-    """Yield [M] bool for each list of the selection that is not empty: which movies match it."""
-    if selection.genres:
-        names, has = lookup.genres(catalogue)
-        for genre in selection.genres:
-            if genre not in names:
-                near = difflib.get_close_matches(genre, names, n=3) or [name for name in names if name]
-                raise UsageRejected(f"{setting}.genres: the catalogue has no {genre!r}; it has {', '.join(near)}")
-        yield np.logical_or.reduce(has[:, np.isin(names, selection.genres)], axis=1)
-    if selection.years:
-        year = lookup.years(catalogue)
-        within = np.zeros(len(year), bool)
-        for first, last in map(_ends, selection.years):
-            within |= (year >= first) & (year <= last)
-        yield within
-    if selection.movies:
-        yield np.isin(catalogue.column(c.MOVIE_ID).to_numpy(), selection.movies)
-
-
-def _ends(years: int | str) -> tuple[float, float]:
-    """Return the first and the last year of a `settings.Years`; infinite where an end is left out."""
-    first, dots, last = str(years).partition("..")
-    return float(first or "-inf"), float(last or "inf") if dots else float(first)
-
-
-# -- in the workers ---------------------------------------------------------------------------------------------------
 
 
 class Cap(NamedTuple):
@@ -80,15 +15,6 @@ class Cap(NamedTuple):
 
     genres: np.ndarray  # [M, G] float32: 1 where a movie is of a genre, else 0
     most: int
-
-
-def cap(catalogue: pa.Table, rules: Rules) -> Cap | None:
-    """Return the limit on the movies of each genre in a list; None if there is no limit."""
-    if not rules.max_per_genre:
-        return None
-    names, has = lookup.genres(catalogue)
-    counted = [name not in lookup.NO_GENRE for name in names]
-    return Cap(has[:, counted].astype(np.float32), rules.max_per_genre)
 
 
 def lists(search: Search, users: int, n: int, hidden: Pairs, cap: Cap | None) -> Top:

@@ -307,8 +307,8 @@ def recommend_block(
             c.MOVIE_ID: payload.movie_id[row[filled]],
             c.RETRIEVAL_SCORE: score[filled],  # Spark turns NaN into null
             c.PREDICTED_RATING: rating[filled],
-            c.BY_MODEL: ~cold[user],
             c.BECAUSE_MOVIE_ID: pd.arrays.IntegerArray(payload.movie_id[because[filled]], without_reason),
+            c.BY_MODEL: ~cold[user],
         }
     )
 

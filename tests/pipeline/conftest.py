@@ -1,8 +1,7 @@
 """Inputs of several tests of the pipeline."""
 
 import pytest
-from support.inputs import make_ratings, write_movielens
-from support.nights import REPEATS
+from support.inputs import REPEATS, make_ratings, write_movielens
 
 
 @pytest.fixture

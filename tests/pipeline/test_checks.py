@@ -7,13 +7,14 @@ import pytest
 from recmodel import schemas as c
 from recmodel.errors import ScoringFailed
 from recmodel.pipeline import checks
+from recmodel.records import Figures
 from recmodel.settings import Checks
 
 SCHEMA = (
     f"{c.USER_ID} BIGINT, {c.RANK} INT, {c.MOVIE_ID} BIGINT, {c.RETRIEVAL_SCORE} FLOAT, {c.PREDICTED_RATING} FLOAT, "
     f"{c.SOURCE} STRING"
 )
-PROMISED = checks.Expectations(
+EXPECTED = checks.Expectations(
     top_n=2, movies=3, include_seen=False, tasks=("retrieval", "rating"), rating_range=(0.5, 5.0)
 )
 GOOD = [(1, 1, 10, 0.9, 4.0, "model"), (1, 2, 20, 0.8, 3.0, "model"), (2, 1, 30, None, 2.0, "popularity")]
@@ -23,17 +24,16 @@ RATED = [(1, 30), (2, 10), (2, 20), (3, 10), (3, 20), (3, 30)]  # user 3 has see
 PAIRS = f"{c.USER_ID} BIGINT, {c.MOVIE_ID} BIGINT"
 
 
-def check(spark, rows, promised=PROMISED, **rules):
+def check(spark, rows, expected=EXPECTED, **rules):
     by_user = spark.createDataFrame([(1, 1), (2, 2), (3, 3)], f"{c.USER_ID} BIGINT, movies BIGINT")
     rated = spark.createDataFrame(RATED, PAIRS)
-    return checks.check(spark.createDataFrame(rows, SCHEMA), rated, by_user, promised, **rules)
+    return checks.check(spark.createDataFrame(rows, SCHEMA), rated, by_user, expected, **rules)
 
 
 def test_a_good_run_gives_its_figures(spark):
-    assert check(spark, GOOD) == {
-        "rows": 3, "users": 2, "distinct_movies": 3, "mean_predicted_rating": 3.0, "popular_rows": 1,
-        "popular_users": 1,
-    }  # fmt: skip
+    assert check(spark, GOOD) == Figures(
+        rows=3, users=2, distinct_movies=3, mean_predicted_rating=3.0, popular_rows=1, popular_users=1
+    )
 
 
 @pytest.mark.parametrize(
@@ -61,14 +61,14 @@ def test_a_run_with_a_fault_is_not_published(spark, rows, sentence):
 
 def test_a_task_without_training_may_leave_its_column_empty(spark):
     rows = [(user, rank, movie, None, *rest) for user, rank, movie, _, *rest in GOOD]
-    promised = checks.Expectations(2, 3, False, ("rating",), (0.5, 5.0))
-    assert check(spark, rows, promised)["rows"] == 3
+    expected = checks.Expectations(2, 3, False, ("rating",), (0.5, 5.0))
+    assert check(spark, rows, expected).rows == 3
 
 
 def test_a_run_far_from_the_last_is_not_published():
     limits = Checks(max_user_loss=0.2, max_coverage_change=0.5, max_rating_shift=0.3)
-    last = {"users": 100, "distinct_movies": 40, "mean_predicted_rating": 3.5}
-    checks.compare({"users": 80, "distinct_movies": 60, "mean_predicted_rating": 3.2}, last, limits)
+    last = Figures(users=100, distinct_movies=40, mean_predicted_rating=3.5)
+    checks.compare(Figures(users=80, distinct_movies=60, mean_predicted_rating=3.2), last, limits)
     for change, what in (
         ({"users": 79}, "users, as a share lost, changed by 0.210"),
         ({"distinct_movies": 19}, "the recommended share of the catalogue changed by 0.525"),
@@ -76,7 +76,7 @@ def test_a_run_far_from_the_last_is_not_published():
         ({"mean_predicted_rating": 3.9}, "the mean predicted rating changed by 0.400"),
     ):
         with pytest.raises(ScoringFailed, match=f"{what} since the last run"):
-            checks.compare(last | change, last, limits)
+            checks.compare(last.model_copy(update=change), last, limits)
 
 
 @pytest.mark.parametrize(
@@ -94,12 +94,12 @@ def test_a_run_against_a_rule_is_not_published(spark, most, allowed, denied, sen
         "allowed": spark.createDataFrame(allowed, f"{c.MOVIE_ID} BIGINT, {c.GENRES} STRING"),
         "denied": spark.createDataFrame(denied, PAIRS),
     }
-    promised = replace(PROMISED, max_per_genre=most)
+    expected = replace(EXPECTED, max_per_genre=most)
     if sentence is None:
-        assert check(spark, GOOD, promised, **rules)["rows"] == len(GOOD)
+        assert check(spark, GOOD, expected, **rules).rows == len(GOOD)
     else:
         with pytest.raises(ScoringFailed, match=f"the run is not published: {sentence}"):
-            check(spark, GOOD, promised, **rules)
+            check(spark, GOOD, expected, **rules)
 
 
 def test_a_user_to_whom_the_rest_is_denied_may_be_missing(spark):

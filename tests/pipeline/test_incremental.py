@@ -9,13 +9,17 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from support.inputs import make_ratings, write_movielens
-from support.nights import run_json, table
+from support.processes import here, said
+from support.runs import published, record, run_json, without_time
 
 from recmodel import schemas as c
-from recmodel import settings
-from recmodel.errors import InputRejected, UsageRejected
+from recmodel import settings, storage
+from recmodel.errors import InputRejected
+from recmodel.models.versions import FORMAT_VERSION
 from recmodel.pipeline import incremental
-from recmodel.tables import linked as tables
+from recmodel.records import Manifest
+from recmodel.tables.base import run_file
+from recmodel.tables.output import open_output
 
 
 @pytest.fixture(scope="module")
@@ -51,16 +55,16 @@ def test_an_incremental_night_gives_what_a_full_one_gives(two_nights, default_mo
     for mode, output in (("--incremental", tmp_path / "a"), ("--full", tmp_path / "b")):
         for day, data in zip(("2026-02-01", "2026-02-02"), two_nights.nights, strict=True):
             score_here("--data", data, "--output", output, "--run-date", day, mode, *default_model)
-    carried, full = table(tmp_path / "a", day="2026-02-02"), table(tmp_path / "b", day="2026-02-02")
-    assert_equal_but_for_rounding(carried.drop_columns([c.SCORED_AT]), full.drop_columns([c.SCORED_AT]))
-    ratings = [table(output, "predicted_ratings", "2026-02-02") for output in (tmp_path / "a", tmp_path / "b")]
+    carried, full = (published(output, "2026-02-02") for output in (tmp_path / "a", tmp_path / "b"))
+    assert_equal_but_for_rounding(without_time(carried), without_time(full))
+    ratings = [published(output, "2026-02-02", "predicted_ratings") for output in (tmp_path / "a", tmp_path / "b")]
     assert_equal_but_for_rounding(*ratings)
     first, second, whole = (run_json(*which) for which in (
         (tmp_path / "a", "2026-02-01"), (tmp_path / "a", "2026-02-02"), (tmp_path / "b", "2026-02-02")
     ))  # fmt: skip
     assert second["carried_from"] == {"run_id": first["run_id"], "run_date": "2026-02-01"}
     assert first["carried_from"] is whole["carried_from"] is None
-    until = pc.max(table(tmp_path / "a", day="2026-02-01")[c.SCORED_AT])
+    until = pc.max(published(tmp_path / "a", "2026-02-01")[c.SCORED_AT])
     anew = {*carried.filter(pc.greater(carried[c.SCORED_AT], until))[c.USER_ID].to_pylist()}
     assert anew == two_nights.others | {two_nights.few}
     assert second["users_scored"] == len(anew)
@@ -74,11 +78,14 @@ def test_an_incremental_night_gives_what_a_full_one_gives(two_nights, default_mo
 
 def test_rows_are_carried_only_where_nothing_but_ratings_has_changed(tmp_path):
     """Of the newest run, of that date or before, of all users, that was incremental too and has the same conditions."""
-    version = SimpleNamespace(manifest={"files": {"a": "1"}})
+
+    def version_of(content: str) -> SimpleNamespace:
+        return SimpleNamespace(manifest=Manifest(format_version=FORMAT_VERSION, files={"a": content}))
+
     denied = tmp_path / "denied.csv"
     denied.write_text("userId,movieId\n1,2\n")
 
-    def conditions_of(rank_by="retrieval", version=version, **changed):
+    def conditions_of(rank_by="retrieval", version=version_of("1"), **changed):
         rules = {"deny_pairs": str(denied), **changed.pop("rules", {})}
         return incremental.conditions(settings.load(rules=rules, **changed), rank_by, version)
 
@@ -92,10 +99,12 @@ def test_rows_are_carried_only_where_nothing_but_ratings_has_changed(tmp_path):
     }
     alike = {"conditions": conditions, "all_users": True, "settings": {"scoring": {"incremental": True}}}
     for day, differs in runs.items():
-        tables.write_json(tables.run_file(tmp_path, date.fromisoformat(day)), {"run_date": day} | alike | differs)
-    found = {day: incremental.earlier(tmp_path, date(2026, 2, day), conditions) for day in (1, 5, 6, 7)}
-    assert {day: run["run_date"][-2:] for day, run in found.items()} == {1: "01", 5: "01", 6: "06", 7: "06"}
-    assert incremental.earlier(tmp_path, date(2026, 1, 31), conditions) is None
+        run = record(date.fromisoformat(day), **(alike | differs))
+        storage.write(run_file(tmp_path, run.run_date), run.to_bytes())
+    output = open_output(tmp_path)
+    found = {day: incremental.earlier_run(output, date(2026, 2, day), conditions) for day in (1, 5, 6, 7)}
+    assert {day: run.run_date.day for day, run in found.items()} == {1: 1, 5: 1, 6: 6, 7: 6}
+    assert incremental.earlier_run(output, date(2026, 1, 31), conditions) is None
     assert conditions_of(scoring={"incremental": True}) == conditions
     denied.write_text("userId,movieId\n1,3\n")
     others = [
@@ -105,7 +114,7 @@ def test_rows_are_carried_only_where_nothing_but_ratings_has_changed(tmp_path):
         conditions_of(rules={"deny": {"genres": ["Horror"]}}),
         conditions_of(input={"rating_max": 10}),
         conditions_of("rating"),
-        conditions_of(version=SimpleNamespace(manifest={"files": {"a": "2"}})),
+        conditions_of(version=version_of("2")),
     ]
     assert len({conditions, *others}) == 1 + len(others)
     denied.unlink()
@@ -114,8 +123,9 @@ def test_rows_are_carried_only_where_nothing_but_ratings_has_changed(tmp_path):
 
 
 def test_lists_are_not_carried_where_other_movies_may_be_recommended_every_night(
-    toy, toy_models, tmp_path, score_here, monkeypatch
+    toy, toy_models, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("RECMODEL_RULES__MIN_RATINGS", "2")
-    with pytest.raises(UsageRejected, match=r"choose one of scoring\.incremental and rules\.min_ratings"):
-        score_here("--data", toy, "--models", toy_models, "--output", tmp_path / "o", "--incremental")
+    result = here("score", "--data", toy, "--models", toy_models, "--output", tmp_path / "o", "--incremental")
+    assert result.returncode == 2
+    assert "choose one of scoring.incremental and rules.min_ratings" in said(result)

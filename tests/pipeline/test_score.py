@@ -1,15 +1,16 @@
 """A scoring run, in this process, on small data."""
 
 from collections import Counter
-from datetime import date
 
-from support.inputs import make_ratings, write_movielens
-from support.nights import DAY, REPEATS, rows_but_for_the_time, run_json, table
+from support.inputs import REPEATS, make_ratings, write_movielens
+from support.runs import published, run_json, without_time
 
 from recmodel import schemas as c
 from recmodel.models import versions
 from recmodel.pipeline import monitoring
-from recmodel.tables import linked as tables
+from recmodel.records import RunRecord
+
+DAY = "2026-02-01"
 
 
 def test_superseded_ratings_are_rejects_that_change_nothing(
@@ -20,17 +21,22 @@ def test_superseded_ratings_are_rejects_that_change_nothing(
     arguments = ("--models", toy_models, "--users", tmp_path / "users.csv", "--run-date", DAY)
     for data, output in zip(with_repeats, (tmp_path / "a", tmp_path / "b"), strict=True):
         score_here("--data", data, "--output", output, *arguments)
-    assert rows_but_for_the_time(tmp_path / "a").equals(rows_but_for_the_time(tmp_path / "b"))
-    assert set(table(tmp_path / "a")[c.SOURCE].to_pylist()) == {"model", "popularity"}
-    rejects = table(tmp_path / "a", "rejects").to_pylist()
+    assert without_time(published(tmp_path / "a", DAY)).equals(without_time(published(tmp_path / "b", DAY)))
+    assert set(published(tmp_path / "a", DAY)[c.SOURCE].to_pylist()) == {"model", "popularity"}
+    rejects = published(tmp_path / "a", DAY, "rejects").to_pylist()
     assert Counter(row["value"] for row in rejects) == Counter(
         f"user_id {user}, movie_id {movie}, rating {rating}, timestamp {timestamp}"
         for user, movie, rating, timestamp in REPEATS
     )
     assert {row["file"] for row in rejects} == {"ratings.csv"}
     for output, superseded in ((tmp_path / "a", 5), (tmp_path / "b", 0)):
-        run = run_json(output)
-        assert run["ratings_superseded"] == run["rows_rejected"] == table(output, "rejects").num_rows == superseded
+        run = run_json(output, DAY)
+        assert (
+            run["ratings_superseded"]
+            == run["rows_rejected"]
+            == published(output, DAY, "rejects").num_rows
+            == superseded
+        )
         assert sum(run["rows_in"].values()) == sum(run["rows_used"].values()) + run["rows_rejected"]
         assert run["rows_in"]["ratings.csv"] == run["rows_used"]["ratings.csv"] + superseded
 
@@ -45,13 +51,13 @@ def test_rows_in_are_rows_used_and_rows_rejected(toy_models, tmp_path, score_her
         "--data", data, "--output", tmp_path / "o", "--models", toy_models, "--users", tmp_path / "ratings.csv",
         "--run-date", DAY,
     )  # fmt: skip
-    run = run_json(tmp_path / "o")
+    run = run_json(tmp_path / "o", DAY)
     of_pair = {row[:2] for row in [*make_ratings(), *REPEATS]}
     assert run["rows_in"] == {"movies.csv": 6, "ratings.csv": len(make_ratings()) + 5 + 10 + 4}
     assert run["rows_used"] == {"movies.csv": 6, "ratings.csv": len(of_pair) + 3}
     assert run["ratings_superseded"] == len(make_ratings()) + 10 - len(of_pair)
-    assert run["rows_rejected"] == run["ratings_superseded"] + 6 == table(tmp_path / "o", "rejects").num_rows
-    monitoring.write_textfile(tmp_path / "metrics.prom", 0, run)
+    assert run["rows_rejected"] == run["ratings_superseded"] + 6 == published(tmp_path / "o", DAY, "rejects").num_rows
+    monitoring.write_textfile(tmp_path / "metrics.prom", 0, RunRecord(**run))
     assert "recmodel_rejected_rows 6.0" in (tmp_path / "metrics.prom").read_text()
 
 
@@ -66,9 +72,9 @@ def test_rules_and_reasons_are_in_what_is_published(toy, toy_models, tmp_path, s
         monkeypatch.setenv(f"RECMODEL_RULES__{name}", value)
     score_here(
         "--data", toy, "--models", toy_models, "--model-version", default, "--output", tmp_path / "output",
-        "--run-date", "2026-01-31", "--users", users,
+        "--run-date", DAY, "--users", users,
     )  # fmt: skip
-    rows = tables.recommendations(tmp_path / "output", date(2026, 1, 31)).to_table().to_pandas()
+    rows = published(tmp_path / "output", DAY).to_pandas()
     rated: dict[int, set[int]] = {}
     for user, movie, *_ in make_ratings():
         rated.setdefault(user, set()).add(movie)
@@ -91,5 +97,5 @@ def test_rules_and_reasons_are_in_what_is_published(toy, toy_models, tmp_path, s
         assert row.because_movie_id in rated[row.user_id]
         assert row.because_title == titles[row.because_movie_id]
     assert rows.loc[rows[c.SOURCE] == "popularity", c.BECAUSE_TITLE].isna().all()
-    run = tables.read_run(tmp_path / "output", date(2026, 1, 31))
+    run = run_json(tmp_path / "output", DAY)
     assert (run["movies_allowed"], run["settings"]["rules"]["deny"]["genres"]) == (4, ["Sci-Fi"])

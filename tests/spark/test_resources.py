@@ -19,7 +19,7 @@ def test_needs_grow_with_the_model_and_the_block():
 
 
 @pytest.mark.parametrize(
-    ("master", "measured"),  # MiB: the largest worker of real runs, see README and its history
+    ("master", "measured"),  # MiB: the largest worker of real runs, see tests/benchmarks/README.md
     [({"model": 81_078_964, "movies": 62_423}, 1123), ({"model": 25_135_012, "movies": 62_423}, 952),
      ({"model": 198_415_503, "movies": 499_384}, 1434)],
 )  # fmt: skip

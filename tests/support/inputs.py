@@ -7,8 +7,8 @@ import pyarrow as pa
 
 from recmodel import schemas as c
 from recmodel.data import movielens as data
+from recmodel.data.limits import Input
 from recmodel.data.validation import Validation
-from recmodel.settings import Input
 
 MOVIES_CSV = """movieId,title,genres
 1,"Matrix, The (1999)",Action|Sci-Fi
@@ -30,6 +30,10 @@ def make_ratings(
         for movie in sorted(random.choice(movies, size=random.randint(*each), replace=False)):
             rows.append((user, int(movie), random.randint(1, 11) / 2, 1_000_000 + len(rows)))
     return rows
+
+
+# Ratings that are older than those of `make_ratings`, of movies that their users have rated again; some twice.
+REPEATS = [(1, 1, 0.5, 5), (1, 1, 1.0, 5), (2, 4, 5.0, 5), (3, 1, 2.0, 5), (3, 1, 2.0, 5)]
 
 
 def write_movielens(folder: Path, ratings: list[tuple], movies_csv: str = MOVIES_CSV) -> Path:

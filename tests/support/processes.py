@@ -1,22 +1,56 @@
-"""The project's commands in processes of their own."""
+"""The project's commands: in processes of their own, as their users run them, and in this one, which is cheaper."""
 
+import io
+import logging
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
+from unittest.mock import patch
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def submit(*arguments: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess:
+def submit(*arguments: object, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess:
     """./submit.sh, as its users call it."""
     return subprocess.run(
         [str(ROOT / "submit.sh"), *map(str, arguments)],
         capture_output=True, text=True, timeout=600, check=False, env={**os.environ, **(environment or {})},
     )  # fmt: skip
+
+
+def here(*arguments: object) -> subprocess.CompletedProcess:
+    """`recmodel …` from its first line to its exit code, in this process; Spark's commands need the fixture `spark`."""
+    from recmodel.__main__ import main
+
+    words = ["recmodel", *map(str, arguments)]
+    code: object = 0
+    with (
+        redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err, _logging_as_before(),
+        patch.object(sys, "argv", words), patch.dict(os.environ),
+    ):  # fmt: skip
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code or 0
+    return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
+
+
+@contextmanager
+def _logging_as_before() -> Iterator[None]:
+    loggers = [logging.getLogger(), logging.getLogger("recmodel")]
+    before = [(logger.handlers[:], logger.level) for logger in loggers]
+    try:
+        yield
+    finally:
+        logging.captureWarnings(False)
+        for logger, (handlers, level) in zip(loggers, before, strict=True):
+            for handler in {*logger.handlers} - {*handlers}:
+                handler.close()
+            logger.handlers[:], logger.level = handlers, level
 
 
 @contextmanager

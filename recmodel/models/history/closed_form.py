@@ -1,7 +1,7 @@
 """Closed form: the part of the history model that can be computed before any gradient step.
 
 Computes the starting values of `model.HistoryModel` from ratings and the catalogue's genres and titles. On small data
-they account for nearly all of its quality; see the README's table.
+they account for nearly all of its quality; see tests/benchmarks/README.md.
 
 U users, M movies, R ratings; d and k are the widths of the retrieval and the rating vectors.
 """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pyarrow as pa
 
@@ -29,16 +31,19 @@ def prepare(
     rating_range: tuple[float, float],
 ) -> Fittable:
     """Compute the closed form, and prepare a model to be fitted from there; see `training.train`."""
+    started = time.monotonic()
     del user_ids  # nothing in this model belongs to a user
     movie_ids = catalogue.column(c.MOVIE_ID).to_numpy()
     users = np.unique(fitted[c.USER_ID])
     user = np.searchsorted(users, fitted[c.USER_ID]).astype(np.int32)
     movie = np.searchsorted(movie_ids, fitted[c.MOVIE_ID]).astype(np.int32)
     ratings = Interactions(user, movie, fitted[c.RATING], len(users), len(movie_ids))
-    model = HistoryModel(closed_form.start(ratings, closed_form.features(catalogue), preset, seed), preset)
+    start = closed_form.start(ratings, closed_form.features(catalogue), preset, seed)
+    start_seconds = time.monotonic() - started
+    model = HistoryModel(start, preset)
     model.compile(optimizer=tf.keras.optimizers.Adam(preset.learning_rate))
     batches = HistoryBatches(ratings, seed)
-    return Fittable(model, batches, lambda: model.weights_as_arrays(movie_ids, rating_range))
+    return Fittable(model, batches, lambda: model.weights_as_arrays(movie_ids, rating_range), start_seconds)
 
 
 class HistoryBatches(tf.keras.utils.Sequence):

@@ -1,0 +1,20 @@
+"""Limits: what the input must be like; the section `input` of the settings."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Input(BaseModel):
+    """What the input must be like."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rating_min: float
+    rating_max: float
+    max_rejected_share: float = Field(ge=0, le=1)
+
+    @property
+    def liked_from(self) -> float:
+        """The middle of the scale, in stars: no rating below it is praise; see `reasons.liked`."""
+        return (self.rating_min + self.rating_max) / 2

@@ -1,0 +1,80 @@
+"""Business rules: what is left of a catalogue."""
+
+import re
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from recmodel import schemas as c
+from recmodel.errors import UsageRejected
+from recmodel.pipeline import business_rules
+from recmodel.settings import Rules
+
+NONE = {"genres": [], "years": [], "movies": []}
+
+
+def make_rules(allow=None, deny=None, **more) -> Rules:
+    given = {"min_ratings": 0, "max_per_genre": 0, "deny_pairs": ""}
+    return Rules(allow=NONE | (allow or {}), deny=NONE | (deny or {}), **(given | more))
+
+
+def make_catalogue(rows: list[tuple[int, str, str | None]]) -> pa.Table:
+    ids, titles, genres = zip(*rows, strict=True)
+    nothing = [None] * len(ids)
+    return pa.table([ids, titles, genres, nothing, nothing], schema=c.CATALOGUE)
+
+
+CATALOGUE = make_catalogue([
+    (2, "Heat (1995)", "Action|Crime"), (3, "Emma (1996)", "Drama|Romance"), (5, "Alien (1979)", "Horror|Sci-Fi"),
+    (8, "Undated", "Drama"), (13, "2001 (A Space Odyssey) (1968) ", "Sci-Fi"), (21, "Odd (2000)", "(no genres listed)"),
+    (34, "Odder (2001)", None),
+])  # fmt: skip
+COUNTS = np.array([9, 5, 4, 7, 0, 1, 2])
+
+
+@pytest.mark.parametrize(
+    ("given", "left"),
+    [
+        ({}, [2, 3, 5, 8, 13, 21, 34]),
+        ({"allow": {"genres": ["Drama", "Crime"]}}, [2, 3, 8]),
+        ({"deny": {"genres": ["Drama"]}}, [2, 5, 13, 21, 34]),
+        ({"deny": {"genres": ["(no genres listed)"]}}, [2, 3, 5, 8, 13, 34]),
+        ({"allow": {"years": [1995, "1979..1980"]}}, [2, 5]),
+        ({"allow": {"years": ["..1979"]}}, [5, 13]),
+        ({"allow": {"years": ["1996.."]}}, [3, 21, 34]),
+        ({"allow": {"years": [".."]}}, [2, 3, 5, 13, 21, 34]),
+        ({"deny": {"years": ["1995..1996"]}}, [5, 8, 13, 21, 34]),
+        ({"allow": {"movies": [3, 13, 4711]}}, [3, 13]),
+        ({"deny": {"movies": [3, 4711]}}, [2, 5, 8, 13, 21, 34]),
+        ({"allow": {"genres": ["Sci-Fi"], "years": ["..1970"]}}, [13]),
+        ({"allow": {"genres": ["Sci-Fi"]}, "deny": {"movies": [5]}}, [13]),
+        ({"min_ratings": 5}, [2, 3, 8]),
+        ({"min_ratings": 5, "deny": {"genres": ["Crime"]}, "allow": {"years": [1995, 1996]}}, [3]),
+    ],
+)
+def test_what_is_left_of_a_catalogue(given, left):
+    chosen = business_rules.allowed(CATALOGUE, COUNTS, make_rules(**given))
+    assert CATALOGUE.column(c.MOVIE_ID).to_numpy()[chosen].tolist() == left
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"deny": {"genres": ["Horor"]}}, "rules.deny.genres: the catalogue has no 'Horor'; it has Horror"),
+        ({"allow": {"genres": ["Xyz"]}}, "it has (no genres listed), Action, Crime, Drama, Horror, Romance, Sci-Fi"),
+        ({"allow": {"movies": [4]}}, "the rules leave nothing to recommend of the 7 movies in the catalogue"),
+        ({"min_ratings": 10}, "the rules leave nothing to recommend of the 7 movies in the catalogue"),
+    ],
+)
+def test_rules_that_cannot_be_kept_are_named(given, sentence):
+    with pytest.raises(UsageRejected, match=re.escape(sentence)):
+        business_rules.allowed(CATALOGUE, COUNTS, make_rules(**given))
+
+
+def test_the_cap_counts_a_movie_for_each_of_its_genres_and_none_for_none():
+    assert business_rules.cap(CATALOGUE, make_rules()) is None
+    cap = business_rules.cap(CATALOGUE, make_rules(max_per_genre=2))
+    assert cap.most == 2
+    assert cap.genres.sum(axis=1).tolist() == [2, 2, 2, 1, 1, 0, 0]
+    assert cap.genres.shape[1] == 6
