@@ -14,13 +14,16 @@ import re
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pyarrow as pa
-import pyarrow.dataset as ds
 from pyarrow import fs
 
 from recmodel.errors import UsageRejected
+
+if TYPE_CHECKING:
+    import pyarrow.dataset as ds
 
 Location = str | Path  # of a folder: a path, or a URI
 
@@ -135,6 +138,8 @@ def create(location: Location) -> pa.NativeFile:
 
 def dataset(location: Location) -> ds.Dataset:
     """Open a Parquet file, or the Parquet files of a folder."""
+    import pyarrow.dataset as ds  # imports pandas, which quick commands need not wait for
+
     store, path = _open(location)
     return ds.dataset(path, filesystem=store, format="parquet")
 

@@ -82,6 +82,7 @@ def spark():
 
     spark = session.start("tests")
     assert spark.sparkContext.master == "local[*]"
+    spark.conf.set("spark.sql.shuffle.partitions", 2)  # as small as what the tests shuffle
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(type(spark), "stop", lambda self: None)
         yield spark

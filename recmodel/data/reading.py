@@ -91,7 +91,7 @@ def _check_block(block: _Block, schema: pa.Schema, rules: list[Rule], file: str)
     refusals = [
         (f.name, f"is not {_TYPE_NAMES[f.type]}", pc.is_null(typed.column(f.name)))
         for f in schema
-        if f.name not in _MAY_BE_EMPTY
+        if f.name not in _MAY_BE_EMPTY and typed.column(f.name).null_count
     ]
     readable = np.ones(typed.num_rows, bool)
     for _, _, mask in refusals:

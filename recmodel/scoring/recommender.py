@@ -34,7 +34,7 @@ class TopN:
 
 
 @dataclass(frozen=True)
-class Predictions:
+class PairScores:
     """Scores of B pairs; NaN where the user or the movie is unknown."""
 
     retrieval_score: np.ndarray  # [B] float32
@@ -77,7 +77,7 @@ class Recommender:
         movie_ids: object,
         seen_movie_ids: Lists | None = None,
         seen_ratings: Lists | None = None,
-    ) -> Predictions:
+    ) -> PairScores:
         """Score the pairs (user_ids[i], movie_ids[i]); histories, if needed, come one per pair.
 
         Raises:
@@ -88,7 +88,7 @@ class Recommender:
         if users.shape != movies.shape:
             raise ValueError(f"{len(users)} user ids and {len(movies)} movie ids do not make pairs")
         history = self._history(len(users), seen_movie_ids, seen_ratings)
-        return Predictions(**self._call("predict", {c.USER_ID: users, c.MOVIE_ID: movies, **history}))
+        return PairScores(**self._call("predict", {c.USER_ID: users, c.MOVIE_ID: movies, **history}))
 
     def recommend(
         self,

@@ -1,113 +1,240 @@
-"""A workload of any size for the benchmarks: models trained on real ratings, with a catalogue made larger.
+"""Data and models of any size for the benchmarks, made of real ratings and of models that are fitted to them.
 
-Each movie of the enlarged catalogue is a noisy copy of a real one, so vectors are as long and as clustered as training
-made them; each user is a real one whose seen movies are copies of what they rated.
+Each movie of a larger catalogue is a noisy copy of a real one, so vectors are as long and as clustered as training
+made them. Each user is a copy of a real one, whose seen movies are copies of those that the real one rated.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import shutil
+import tempfile
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
+import expand
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recmodel import schemas as c
 from recmodel import settings
 from recmodel.arrays import Arrays, take
-from recmodel.data import duplicates
-from recmodel.data import movielens as data
-from recmodel.data.validation import Validation
-from recmodel.models import presets, saved_model, training
+from recmodel.models import presets, saved_model, training, versions
+from recmodel.models.architectures import Towers
 from recmodel.models.embedding import towers as embedding
 from recmodel.models.embedding.weights import EmbeddingWeights
 from recmodel.models.history import towers as history
 from recmodel.models.history.weights import HistoryWeights
 from recmodel.pipeline import capacity
+from recmodel.records import Metrics
+from recmodel.scoring.recommender import Recommender
+
+ML25M = {"users": 162_541, "movies": 62_423, "ratings": 25_000_095}
 
 
-def verdict(measured: float, goal: str) -> str:
-    """'met' or 'missed', for a goal such as '>= 20' or '<= 0.9'; empty where there is none."""
-    if not goal:
-        return ""
-    sign, limit = goal.split()
-    return "met" if (measured >= float(limit) if sign == ">=" else measured <= float(limit)) else "missed"
+# -- in memory ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Source:
-    """Real ratings and the model of histories fitted to them."""
+    """Real ratings, and the model of histories that is fitted to them."""
 
     weights: HistoryWeights
     ratings: Arrays  # ascending by user
 
-    def histories(self, users: int, movies: int, seed: int = 0) -> pa.Table:
-        """`user_id, seen_movie_ids, seen_ratings` of users 1 to `users`; movies are rows of the enlarged catalogue."""
-        random = np.random.default_rng(seed)
+    @property
+    def users(self) -> int:
+        """The number of real users."""
+        return len(np.unique(self.ratings[c.USER_ID]))
+
+    def write(self, folder: Path, users: int, movies: int) -> Workload:
+        """Write a model with that many movies, with ids 0, 1, 2, …, and histories of users 1, 2, …"""
+        folder.mkdir(parents=True, exist_ok=True)
+        work = Workload(folder)
+        saved_model.save(self.towers(movies), work.saved_model)
+        pq.write_table(self._histories(users, movies), work.histories_file, row_group_size=2048)
+        return work
+
+    def towers(self, movies: int, first_movie: int = 0) -> Towers:
+        """Return a model with that many movies, whose ids ascend from `first_movie`."""
+        weights = capacity.enlarged(self.weights, movies)
+        return history.Towers(replace(weights, movie_ids=weights.movie_ids + first_movie))
+
+    def _histories(self, users: int, movies: int) -> pa.Table:
+        """Return `user_id, seen_movie_ids, seen_ratings`; movies are rows of the enlarged catalogue."""
+        random = np.random.default_rng(0)
         real, first, count = np.unique(self.ratings[c.USER_ID], return_index=True, return_counts=True)
-        who = np.arange(users) % len(real)
-        lengths = count[who]
+        copied = np.arange(users) % len(real)
+        lengths = count[copied]
         ends = np.cumsum(lengths)
-        at = np.repeat(first[who] - (ends - lengths), lengths) + np.arange(ends[-1])
-        source = np.searchsorted(self.weights.movie_ids, self.ratings[c.MOVIE_ID][at])
-        copies = (movies - source - 1) // len(self.weights.movie_ids) + 1
-        movie = source + len(self.weights.movie_ids) * random.integers(0, copies)
+        at = np.repeat(first[copied] - (ends - lengths), lengths) + np.arange(ends[-1])
+        movie = np.searchsorted(self.weights.movie_ids, self.ratings[c.MOVIE_ID][at])
+        copies = (movies - movie - 1) // len(self.weights.movie_ids) + 1
+        movie += len(self.weights.movie_ids) * random.integers(0, copies)
         order = np.lexsort((movie, np.repeat(np.arange(users), lengths)))
-        movie, rating = movie[order], self.ratings[c.RATING][at][order]
         splits = pa.array(np.concatenate([[0], ends]), pa.int32())
+        seen, rating = pa.array(movie[order], pa.int64()), pa.array(self.ratings[c.RATING][at][order], pa.float32())
         return pa.table({
             c.USER_ID: np.arange(1, users + 1),
-            c.SEEN_MOVIE_IDS: pa.ListArray.from_arrays(splits, pa.array(movie.astype(np.int64))),
-            c.SEEN_RATINGS: pa.ListArray.from_arrays(splits, pa.array(rating, pa.float32())),
+            c.SEEN_MOVIE_IDS: pa.ListArray.from_arrays(splits, seen),
+            c.SEEN_RATINGS: pa.ListArray.from_arrays(splits, rating),
         })  # fmt: skip
 
-    def enlarged(self, movies: int) -> HistoryWeights:
-        """The model with `movies` movies, whose ids are 0, 1, 2, …"""
-        return capacity.enlarged(self.weights, movies)
+
+@dataclass(frozen=True)
+class Workload:
+    """A model, and the histories of the users to be scored, in a folder."""
+
+    folder: Path
+
+    @property
+    def saved_model(self) -> Path:
+        """The directory of the SavedModel."""
+        return self.folder / "saved_model"
+
+    @property
+    def histories_file(self) -> Path:
+        """The Parquet file of the histories."""
+        return self.folder / "histories.parquet"
+
+    @cached_property
+    def model(self) -> Recommender:
+        """The loaded model."""
+        return Recommender(self.saved_model)
+
+    @cached_property
+    def histories(self) -> pd.DataFrame:
+        """`user_id, seen_movie_ids, seen_ratings`, one row per user."""
+        return pd.read_parquet(self.histories_file)
+
+    def user_vectors(self) -> np.ndarray:
+        """Return the retrieval vectors [U, d] of the users."""
+        users, seen, ratings = (self.histories[name] for name in (c.USER_ID, c.SEEN_MOVIE_IDS, c.SEEN_RATINGS))
+        return self.model.user_embedding(users, list(seen), list(ratings))
+
+    def movie_vectors(self) -> np.ndarray:
+        """Return the retrieval vectors [M, d] of the movies."""
+        return self.model.movie_embedding(np.arange(self.model.catalogue_size))
 
 
-def source(data_dir: str, **dims: int) -> Source:
-    """Fits the preset `default`, with `retrieval_dim` and `rating_dim` if they are given, in closed form."""
-    chosen = settings.load(paths={"data": data_dir})
-    folder = data.data_dir(chosen.paths.data, chosen.paths.sample)
-    validation = Validation(chosen.input)
-    catalogue = data.read_catalogue(folder, validation)
-    ratings = duplicates.latest(data.read_ratings(folder, catalogue, validation))
+def fit(data: str, dims: int | None = None) -> Source:
+    """Fit the preset `default` in closed form, with that many dimensions of both tasks or its own."""
+    limits = settings.load().input
+    catalogue, ratings = expand.read_real(data)
     fitted = training.train(
-        ratings, np.unique(ratings[c.USER_ID]), catalogue, presets.load("default", epochs=0, **dims),
-        seed=0, rating_range=(chosen.input.rating_min, chosen.input.rating_max),
+        ratings, np.unique(ratings[c.USER_ID]), catalogue,
+        presets.load("default", epochs=0, retrieval_dim=dims, rating_dim=dims),
+        seed=0, rating_range=(limits.rating_min, limits.rating_max),
     )  # fmt: skip
-    assert isinstance(fitted.weights, HistoryWeights)
     return Source(fitted.weights, take(ratings, np.argsort(ratings[c.USER_ID], kind="stable")))
 
 
-def mlp(users: np.ndarray, movies: np.ndarray, seed: int = 0) -> EmbeddingWeights:
-    """The notebook's architecture around given vectors, its rating MLP (256-128-1) untrained."""
-    random = np.random.default_rng(seed)
+def towers_by_id(users: np.ndarray, movies: np.ndarray, *units: int, first_movie: int = 0) -> Towers:
+    """Return the notebook's architecture around vectors of users 1, 2, … and of movies, its rating MLP untrained.
 
-    def layer(inputs: int, units: int) -> tuple[np.ndarray, np.ndarray]:
-        kernel = random.standard_normal((inputs, units), np.float32) / np.sqrt(np.float32(inputs))
-        return kernel, np.zeros(units, np.float32)
-
-    return EmbeddingWeights(
-        user_ids=np.arange(1, len(users) + 1),
-        user_vectors=users,
-        movie_ids=np.arange(len(movies)),
-        movie_vectors=movies,
-        rating_layers=[layer(2 * users.shape[1], 256), layer(256, 128), layer(128, 1)],
-        rating_range=(0.5, 5.0),
+    Args:
+        units: of each layer of the MLP.
+    """
+    random = np.random.default_rng(0)
+    layers = []
+    for inputs, outputs in zip([2 * users.shape[1], *units], units, strict=False):
+        kernel = random.standard_normal((inputs, outputs), np.float32) / np.sqrt(np.float32(inputs))
+        layers.append((kernel, np.zeros(outputs, np.float32)))
+    movie_ids = np.arange(first_movie, first_movie + len(movies))
+    return embedding.Towers(
+        EmbeddingWeights(np.arange(1, len(users) + 1), users, movie_ids, movies, layers, (0.5, 5.0))
     )
 
 
-def save(weights: HistoryWeights | EmbeddingWeights, folder: Path) -> None:
-    """Save a model of either architecture."""
-    architecture = history if isinstance(weights, HistoryWeights) else embedding
-    saved_model.save(architecture.Towers(weights), folder)
+def title(movie_id: int) -> str:
+    """Return a title of common length."""
+    return f"A movie of the catalogue ({movie_id})"
 
 
-def write(folder: Path, weights: HistoryWeights | EmbeddingWeights, histories: pa.Table) -> None:
-    """What the benchmarks start from: a SavedModel, and the histories as the job has them."""
-    folder.mkdir(parents=True, exist_ok=True)
-    save(weights, folder / "saved_model")
-    pq.write_table(histories, folder / "histories.parquet", row_group_size=2048)
+# -- in files, for the commands ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Store:
+    """Inputs and models for `recmodel`. Each is made when it is first asked for, and kept in `folder`."""
+
+    folder: Path
+    data: str  # the real ratings: a MovieLens directory
+    scale: float  # of the numbers of users and ratings
+    random: bool  # whether factors are Gaussian, instead of copies of trained vectors
+
+    def users(self, count: int) -> int:
+        """Return the number of users at this scale."""
+        return max(1, round(count * self.scale))
+
+    def ratings(self, share: float = 1, *, as_csv: bool = False) -> Path:
+        """Return a MovieLens directory with that share of the users of MovieLens-25M, and with all its movies."""
+        share *= self.scale
+        folder = self.folder / f"{'csv' if as_csv else 'ratings'}-{share:g}"
+        if not folder.exists():
+            users, ratings = (round(ML25M[name] * share) for name in ("users", "ratings"))
+            real = expand.read(self.data)
+            expand.write(real, folder, users=users, movies=ML25M["movies"], ratings=ratings, seed=0, as_csv=as_csv)
+        return folder
+
+    def ratings_of_next_day(self) -> Path:
+        """Return the same directory with one more rating, of the first movie, by every twentieth user."""
+        folder = self.folder / f"ratings-later-{self.scale:g}"
+        if not folder.exists():
+            shutil.copytree(self.ratings(), folder)
+            ratings = pq.read_table(folder / "ratings.parquet")
+            users = np.unique(ratings.column("userId"))[::20]
+            columns = (users, np.ones_like(users), np.full(len(users), 4.0), np.full(len(users), 1_700_000_000))
+            new = pa.table(dict(zip(expand.RATINGS.names, columns, strict=True))).cast(expand.RATINGS)
+            pq.write_table(pa.concat_tables([ratings, new]), folder / "ratings.parquet")
+        return folder
+
+    def users_by_id(self, users: int, movies: int) -> Path:
+        """Return a MovieLens directory with that many movies, and with a file `asked.parquet` of users without ratings.
+
+        The model of `factors` knows users by id, as ALS does, and needs no histories.
+        """
+        folder = self.folder / f"users-{users}-{movies}"
+        if not folder.exists():
+            real = expand.read(self.data)
+            expand.write(real, folder, users=real.users, movies=movies, ratings=len(real.user), seed=0)
+            pq.write_table(pa.table({"userId": np.arange(1, users + 1)}), folder / "asked.parquet")
+        return folder
+
+    def history_model(self) -> Path:
+        """Return MODELS with the default architecture at 32 dimensions, for the movies of `ratings`."""
+        models = self.folder / "models-32"
+        if not models.exists():
+            _write_version(models, fit(self.data, 32).towers(ML25M["movies"], first_movie=1), "default")
+        return models
+
+    def factors(self, users: int, movies: int) -> Path:
+        """Return MODELS with two tables of factors of rank 10, of a model that knows users by id."""
+        models = self.folder / f"models-{users}-{movies}-{'random' if self.random else 'trained'}"
+        if not models.exists():
+            random = np.random.default_rng(0)
+            if self.random:
+                vectors = [random.standard_normal((count, 10), np.float32) for count in (users, movies)]
+            else:
+                source = fit(self.data, 10)
+                with tempfile.TemporaryDirectory() as scratch:
+                    real = source.write(Path(scratch), source.users, movies)
+                    vectors = [capacity.copies(real.user_vectors(), users, random), real.movie_vectors()]
+            _write_version(models, towers_by_id(*vectors, 1, first_movie=1), "retrieval")
+        return models
+
+
+def _write_version(models: Path, towers: Towers, preset: str) -> None:
+    movie_ids = towers.movies.ids.numpy()
+    empty = pa.nulls(len(movie_ids))
+    columns = [movie_ids, list(map(title, movie_ids)), [""] * len(movie_ids), empty, empty]
+    catalogue = pa.table(dict(zip(c.CATALOGUE.names, columns, strict=True))).cast(c.CATALOGUE)
+    with tempfile.TemporaryDirectory() as scratch:
+        saved_model.save(towers, Path(scratch) / "saved_model")
+        version = versions.write_version(
+            str(models), Path(scratch) / "saved_model", catalogue=catalogue, metrics=Metrics(), preset_name=preset,
+            preset=presets.load(preset), training={}, data_fingerprint="",
+        )  # fmt: skip
+    versions.promote(str(models), version.name)

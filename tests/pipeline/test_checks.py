@@ -1,5 +1,6 @@
 """What a run must be like before it is published, on a small one with one fault at a time."""
 
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -36,26 +37,47 @@ def test_a_good_run_gives_its_figures(spark):
     )
 
 
-@pytest.mark.parametrize(
-    ("rows", "sentence"),
-    [
-        (GOOD[:2], "1 users are missing"),
-        ([*GOOD, (4, 1, 10, 0.9, 4.0, "model")], "1 users were not asked for"),
-        ([GOOD[0], (1, 3, 20, 0.8, 3.0, "model"), GOOD[2]], "their ranks are not 1, 2, 3"),
-        ([GOOD[0], (1, 1, 20, 0.8, 3.0, "model"), GOOD[2]], "their ranks are not 1, 2, 3"),
-        ([(1, 2, 20, 0.8, 3.0, "model"), GOOD[2]], "their ranks are not 1, 2, 3"),
-        ([GOOD[0], (1, 0, 20, 0.8, 3.0, "model"), GOOD[2]], "their ranks are not 1, 2, 3"),
-        ([*GOOD, (1, 3, 40, 0.7, 3.0, "model")], "1 lists are too long"),
-        ([GOOD[0], (1, 2, 10, 0.8, 3.0, "model"), GOOD[2]], "1 movies come twice in a list"),
-        ([*GOOD, (2, 2, 10, None, 2.0, "popularity")], "1 recommended movies have been rated by their user"),
-        ([GOOD[0], (1, 2, 20, None, 3.0, "model"), GOOD[2]], "1 rows have no retrieval_score"),
-        ([GOOD[0], (1, 2, 20, float("nan"), 3.0, "model"), GOOD[2]], "1 rows have no retrieval_score"),
-        ([GOOD[0], (1, 2, 20, 0.8, float("nan"), "model"), GOOD[2]], "1 rows have no predicted_rating"),
-        ([GOOD[0], (1, 2, 20, 0.8, 5.5, "model"), GOOD[2]], "1 predicted ratings are off the scale"),
-    ],
-)
-def test_a_run_with_a_fault_is_not_published(spark, rows, sentence):
-    with pytest.raises(ScoringFailed, match=f"the run is not published: .*{sentence}"):
+MISSING, NOT_ASKED = "users are missing", "users were not asked for"
+RANKS = "lists are too long, or their ranks are not 1, 2, 3, …"
+TWICE, SEEN = "movies come twice in a list", "recommended movies have been rated by their user"
+NO_SCORE, NO_RATING = "rows have no retrieval_score", "rows have no predicted_rating"
+OFF_SCALE = "predicted ratings are off the scale"
+FAULTY = [
+    (GOOD[:2], [MISSING]),
+    ([*GOOD, (4, 1, 10, 0.9, 4.0, "model")], [NOT_ASKED]),
+    ([GOOD[0], (1, 3, 20, 0.8, 3.0, "model"), GOOD[2]], [RANKS]),
+    ([GOOD[0], (1, 1, 20, 0.8, 3.0, "model"), GOOD[2]], [RANKS]),
+    ([(1, 2, 20, 0.8, 3.0, "model"), GOOD[2]], [RANKS]),
+    ([GOOD[0], (1, 0, 20, 0.8, 3.0, "model"), GOOD[2]], [RANKS]),
+    ([*GOOD, (1, 3, 40, 0.7, 3.0, "model")], [RANKS]),
+    ([GOOD[0], (1, 2, 10, 0.8, 3.0, "model"), GOOD[2]], [TWICE]),
+    ([*GOOD, (2, 2, 10, None, 2.0, "popularity")], [SEEN]),
+    ([GOOD[0], (1, 2, 20, None, 3.0, "model"), GOOD[2]], [NO_SCORE]),
+    ([GOOD[0], (1, 2, 20, float("nan"), 3.0, "model"), GOOD[2]], [NO_SCORE]),
+    ([GOOD[0], (1, 2, 20, 0.8, float("nan"), "model"), GOOD[2]], [NO_RATING]),
+    ([GOOD[0], (1, 2, 20, 0.8, 5.5, "model"), GOOD[2]], [OFF_SCALE]),
+]
+
+
+def test_every_fault_is_counted(spark):
+    """All faulty runs at once, each of users of its own."""
+
+    def of_all(runs: list[list[tuple]]) -> list[tuple]:
+        return [(100 * number + user, *rest) for number, rows in enumerate(runs) for user, *rest in rows]
+
+    rows = spark.createDataFrame(of_all([rows for rows, _ in FAULTY]), SCHEMA)
+    by_user = spark.createDataFrame(
+        of_all([[(1, 1), (2, 2), (3, 3)]] * len(FAULTY)), f"{c.USER_ID} BIGINT, movies BIGINT"
+    )
+    rated = spark.createDataFrame(of_all([RATED] * len(FAULTY)), PAIRS)
+    _, faults = checks._check_by_user(rows, by_user, EXPECTED, None)
+    faults |= checks._check_pairs(rows, rated, rows.select(c.MOVIE_ID).distinct())
+    assert faults == Counter(fault for _, names in FAULTY for fault in names)
+
+
+@pytest.mark.parametrize(("rows", "faults"), [FAULTY[0], FAULTY[7]])
+def test_a_run_with_a_fault_is_not_published(spark, rows, faults):
+    with pytest.raises(ScoringFailed, match=f"the run is not published: 1 {faults[0]}; the last one still stands"):
         check(spark, rows)
 
 

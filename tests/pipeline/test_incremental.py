@@ -85,9 +85,9 @@ def test_rows_are_carried_only_where_nothing_but_ratings_has_changed(tmp_path):
     denied = tmp_path / "denied.csv"
     denied.write_text("userId,movieId\n1,2\n")
 
-    def conditions_of(rank_by="retrieval", version=version_of("1"), **changed):
+    def conditions_of(rank_by="retrieval", content="1", **changed):
         rules = {"deny_pairs": str(denied), **changed.pop("rules", {})}
-        return incremental.conditions(settings.load(rules=rules, **changed), rank_by, version)
+        return incremental.conditions(settings.load(rules=rules, **changed), rank_by, version_of(content))
 
     conditions = conditions_of()
     runs = {
@@ -114,7 +114,7 @@ def test_rows_are_carried_only_where_nothing_but_ratings_has_changed(tmp_path):
         conditions_of(rules={"deny": {"genres": ["Horror"]}}),
         conditions_of(input={"rating_max": 10}),
         conditions_of("rating"),
-        conditions_of(version=version_of("2")),
+        conditions_of(content="2"),
     ]
     assert len({conditions, *others}) == 1 + len(others)
     denied.unlink()
