@@ -1,4 +1,4 @@
-"""A real MovieLens set, expanded to any size: a MovieLens folder of its own, with the long tail of the real one.
+"""Expand real MovieLens ratings to any size: write another MovieLens folder, with the long tail of the real one.
 
     python tests/benchmarks/expand.py --data ml-latest-small --users 162541 --movies 62423 --ratings 25000095 \\
         --output var/ml25m
@@ -11,8 +11,8 @@ users of one group gave to the movies of one group. The paper shrinks it by its 
 pooled, which needs no decomposition, and tempered (`_SHARPNESS`), or the tails of the two would multiply.
 
 Users and movies of a copy are numbered after those of the one before, so movie k + 1 is a copy of real movie
-k mod (real movies), by ascending id. Where the sizes are no multiples, the last copies are the first users and movies
-only. A copy keeps the real rating and time. Memory holds the real ratings and one row of the grid.
+k mod (real movies), by ascending id. Where the sizes are no multiples of the real ones, the last copies have only the
+first users and movies. A copy keeps the real rating and time. Memory holds the real ratings and one row of the grid.
 """
 
 from __future__ import annotations
@@ -29,11 +29,10 @@ import pyarrow.parquet as pq
 
 from recmodel import schemas as c
 from recmodel import settings
-from recmodel.data import duplicates
-from recmodel.data import movielens as data
-from recmodel.data.validation import Validation
+from recmodel.arrays import Arrays
+from recmodel.data import duplicates, movielens
 
-_SHARPNESS = 0.35  # power of the small matrix' entries: 1 multiplies the tails, 0 makes all copies as dense
+_SHARPNESS = 0.35  # power of the small matrix' entries: 1 multiplies the tails, 0 makes all copies equally dense
 
 RATINGS = pa.schema(
     [("userId", pa.int64()), ("movieId", pa.int64()), ("rating", pa.float32()), ("timestamp", pa.int64())]
@@ -42,13 +41,13 @@ RATINGS = pa.schema(
 
 @dataclass(frozen=True)
 class Real:
-    """The real ratings, one a (user, movie), as rows 0, 1, 2, … of users and movies; all arrays are [S]."""
+    """The real ratings, one per user and movie, as rows 0, 1, 2, … of users and movies; all arrays are [S]."""
 
     user: np.ndarray
     movie: np.ndarray
     rating: np.ndarray
     timestamp: np.ndarray
-    catalogue: pa.Table  # columns.CATALOGUE, ascending by movie_id
+    catalogue: pa.Table  # schemas.CATALOGUE, ascending by movie_id
     users: int
 
     @property
@@ -56,20 +55,26 @@ class Real:
         return self.catalogue.num_rows
 
 
-def read(data_dir: str) -> Real:
-    """The ratings of a MovieLens folder, or of the word `sample`, as the jobs read them."""
-    chosen = settings.load(paths={"data": data_dir})
-    folder = data.data_dir(chosen.paths.data, chosen.paths.sample)
-    validation = Validation(chosen.input)
-    catalogue = data.read_catalogue(folder, validation)
-    ratings = duplicates.latest(data.read_ratings(folder, catalogue, validation))
+def read_real(data: str) -> tuple[pa.Table, Arrays]:
+    """Read the catalogue and the ratings that count, of a MovieLens folder or of the word `sample`, as the jobs do."""
+    options = settings.load(paths={"data": data})
+    folder = movielens.data_dir(options.paths.data, options.paths.sample)
+    catalogue, ratings, _ = movielens.read(folder, options.input)
+    return catalogue, duplicates.latest(ratings)
+
+
+def read(data: str) -> Real:
+    """Read the real ratings; see `read_real`."""
+    catalogue, ratings = read_real(data)
     users, user = np.unique(ratings[c.USER_ID], return_inverse=True)
     movie = np.searchsorted(catalogue.column(c.MOVIE_ID).to_numpy(), ratings[c.MOVIE_ID])
     return Real(user, movie, ratings[c.RATING], ratings[c.TIMESTAMP], catalogue, len(users))
 
 
 def expanded(real: Real, users: int, movies: int, ratings: int, seed: int) -> Iterator[pa.Table]:
-    """The ratings (`RATINGS`), ascending by user and movie, a row of the grid at a time; each user has one at least.
+    """Yield the ratings (`RATINGS`), ascending by user and movie, a row of the grid at a time.
+
+    Each user has at least one.
 
     Raises:
         ValueError: that many ratings of that many users and movies cannot be copies of the real ones.
@@ -77,21 +82,21 @@ def expanded(real: Real, users: int, movies: int, ratings: int, seed: int) -> It
     random = np.random.default_rng(seed)
     down, across = -(-users // real.users), -(-movies // real.movies)
     room = _room(real, users, movies)
-    everybody = np.full(down, real.users)
-    everybody[-1] = users - (down - 1) * real.users
+    users_of_copy = np.full(down, real.users)
+    users_of_copy[-1] = users - (down - 1) * real.users
     if movies < real.movies or not users <= ratings <= room.sum():
         raise ValueError(
             f"{users:,} users and {movies:,} movies can be drawn from {real.users:,} and {real.movies:,} real ones "
-            f"with {users:,} to {room.sum():,} ratings, and with as many movies at least"
+            f"with {users:,} to {room.sum():,} ratings, and with at least as many movies"
         )
     small = _pooled(real, down, across) ** _SHARPNESS
     wanted = _whole(_filled(room * small, room, ratings), room, ratings)
-    if (wanted.sum(axis=1) < everybody).any():
-        raise ValueError(f"{ratings:,} ratings are too few for one at least of each of {users:,} users")
+    if (wanted.sum(axis=1) < users_of_copy).any():
+        raise ValueError(f"{ratings:,} ratings are too few for at least one of each of {users:,} users")
     for i in range(down):
-        inside = [real.user < everybody[i]] * across
+        inside = [real.user < users_of_copy[i]] * across
         inside[-1] = inside[-1] & (real.movie < movies - (across - 1) * real.movies)
-        copy, at = _draw(random, real, inside, wanted[i], everybody[i])
+        copy, at = _draw(random, real, inside, wanted[i], users_of_copy[i])
         user, movie = i * real.users + real.user[at] + 1, copy * real.movies + real.movie[at] + 1
         order = np.lexsort((movie, user))
         columns = (user[order], movie[order], real.rating[at][order], real.timestamp[at][order])
@@ -99,7 +104,7 @@ def expanded(real: Real, users: int, movies: int, ratings: int, seed: int) -> It
 
 
 def catalogue(real: Real, movies: int) -> pa.Table:
-    """`movieId, title, genres` of the expanded movies; a copy's title says which it is."""
+    """Return `movieId, title, genres` of the expanded movies; a copy's title has its number."""
     of, copy = np.arange(movies) % real.movies, np.arange(movies) // real.movies
     titles = real.catalogue.column(c.TITLE).take(of).to_pylist()
     return pa.table({
@@ -110,7 +115,7 @@ def catalogue(real: Real, movies: int) -> pa.Table:
 
 
 def write(real: Real, folder: Path, *, users: int, movies: int, ratings: int, seed: int, as_csv: bool = False) -> None:
-    """The MovieLens folder: `ratings` and `movies`, both as Parquet or both as CSV."""
+    """Write the MovieLens folder: `ratings` and `movies`, both as Parquet or both as CSV."""
     folder.mkdir(parents=True, exist_ok=True)
     tables = expanded(real, users, movies, ratings, seed)
     if as_csv:
@@ -126,7 +131,7 @@ def write(real: Real, folder: Path, *, users: int, movies: int, ratings: int, se
 
 
 def _room(real: Real, users: int, movies: int) -> np.ndarray:
-    """[down, across] how many real ratings each copy can hold: all, but for the last ones."""
+    """Return [down, across] how many real ratings each copy can hold: all, except for the last copies."""
     few_users = real.user < users - (users - 1) // real.users * real.users
     few_movies = real.movie < movies - (movies - 1) // real.movies * real.movies
     room = np.full((-(-users // real.users), -(-movies // real.movies)), len(real.user))
@@ -135,10 +140,10 @@ def _room(real: Real, users: int, movies: int) -> np.ndarray:
 
 
 def _pooled(real: Real, down: int, across: int) -> np.ndarray:
-    """[down, across] the real counts, shrunk to so many groups of neighbours; a group may be a part of a user."""
+    """Return [down, across] the real counts, summed by groups of neighbours; a group may be a part of a user."""
 
     def pooling(count: int, groups: int) -> np.ndarray:
-        """[groups, count] which share of each row is in each group."""
+        """Return [groups, count] which share of each row is in each group."""
         ends = np.arange(groups + 1) * count / groups
         covered = np.clip(ends[:, np.newaxis] - np.arange(count), 0, 1)
         return np.diff(covered, axis=0)
@@ -151,7 +156,7 @@ def _pooled(real: Real, down: int, across: int) -> np.ndarray:
 
 
 def _filled(shares: np.ndarray, room: np.ndarray, total: int) -> np.ndarray:
-    """Numbers in proportion to `shares` with the sum `total`, none above its `room`; what overflows goes to others."""
+    """Divide `total` in proportion to `shares`, none above its `room`; what overflows goes to the others."""
     full = np.zeros(shares.shape, bool)
     while True:
         left = total - room[full].sum()
@@ -163,7 +168,7 @@ def _filled(shares: np.ndarray, room: np.ndarray, total: int) -> np.ndarray:
 
 
 def _whole(wanted: np.ndarray, room: np.ndarray, total: int) -> np.ndarray:
-    """Those numbers as integers with the same sum: rounded down, and up where most was cut off and there is room."""
+    """Round to integers with the sum `total`: down, and up where most was cut off and there is room."""
     whole = np.minimum(np.floor(wanted).astype(np.int64), room)
     behind = np.where(whole < room, wanted - whole, -1).ravel()
     for at in np.argsort(-behind, kind="stable")[: total - whole.sum()]:
@@ -174,14 +179,18 @@ def _whole(wanted: np.ndarray, room: np.ndarray, total: int) -> np.ndarray:
 def _draw(
     random: np.random.Generator, real: Real, inside: list[np.ndarray], wanted: np.ndarray, users: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(copy, row of `real`) of the ratings that a row of the grid keeps: none twice, and one at least for each user."""
+    """Draw the ratings that a row of the grid keeps: none twice, and at least one for each user.
+
+    Returns:
+        The copy of each, and its row of `real`.
+    """
     drawn = []
     for where, count in zip(inside, wanted, strict=True):
         rows = np.flatnonzero(where)
         drawn.append(rows[random.choice(len(rows), count, replace=False, shuffle=False)])
     copy, at = np.repeat(np.arange(len(inside)), wanted), np.concatenate(drawn)
 
-    # Who was left out gets a rating of theirs in the first copy, in the place of one that its user can spare.
+    # A user who was left out gets one of their ratings in the first copy, in place of one that another user can spare.
     left_out = np.setdiff1d(np.arange(users), real.user[at])
     shuffled = random.permutation(len(at))
     spare = np.ones(len(at), bool)
@@ -197,7 +206,7 @@ def _draw(
 @click.option("--users", required=True, type=int)
 @click.option("--movies", required=True, type=int)
 @click.option("--ratings", required=True, type=int)
-@click.option("--output", required=True, type=click.Path(path_type=Path), help="The folder to be made.")
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="The folder to write.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--csv", "as_csv", is_flag=True, help="CSV, as MovieLens has it, instead of Parquet.")
 def main(data: str, output: Path, **sizes: int) -> None:

@@ -8,8 +8,7 @@ from support.processes import ROOT
 
 from recmodel import schemas as c
 from recmodel import settings
-from recmodel.data import movielens as data
-from recmodel.data.validation import Validation
+from recmodel.data import movielens
 
 sys.path.insert(0, str(ROOT / "tests/benchmarks"))
 import expand
@@ -21,7 +20,7 @@ def real():
 
 
 def tail(counts: np.ndarray) -> np.ndarray:
-    """Shares of all ratings held by the top 1 % and 10 %, and the Gini coefficient."""
+    """Return the shares of all ratings that the top 1 % and 10 % hold, and the Gini coefficient."""
     counts = np.sort(counts)
     shares = [counts[-int(len(counts) * top) :].sum() / counts.sum() for top in (0.01, 0.1)]
     position = np.arange(1, len(counts) + 1)
@@ -32,9 +31,8 @@ def tail(counts: np.ndarray) -> np.ndarray:
 def test_the_folder_is_read_by_the_product_and_has_the_sizes_asked_for(real, tmp_path, ratings, as_csv):
     sizes = {"users": 1500, "movies": 20_000, "ratings": ratings}
     expand.write(real, tmp_path, **sizes, seed=1, as_csv=as_csv)
-    validation = Validation(settings.load().input)
-    catalogue = data.read_catalogue(tmp_path, validation)
-    written = data.read_ratings(tmp_path, catalogue, validation)  # refuses unknown movies, and ratings off the scale
+    # Unknown movies and ratings off the scale would be rejected.
+    catalogue, written, validation = movielens.read(tmp_path, settings.load().input)
     assert validation.rejected().num_rows == 0
     assert catalogue.num_rows == sizes["movies"]
     assert written.num_rows == sizes["ratings"]
@@ -45,7 +43,7 @@ def test_the_folder_is_read_by_the_product_and_has_the_sizes_asked_for(real, tmp
     assert (np.diff(pair) > 0).all()  # ascending, so none twice
 
 
-def test_a_seed_gives_the_same_rows_and_another_seed_others(real):
+def test_a_seed_draws_the_same_rows_and_another_seed_others(real):
     first, again, other = (list(expand.expanded(real, 700, 9100, 50_000, seed)) for seed in (3, 3, 4))
     assert all(a.equals(b) for a, b in zip(first, again, strict=True))
     assert not first[0].equals(other[0])

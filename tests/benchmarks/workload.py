@@ -70,7 +70,8 @@ class Source:
         lengths = count[copied]
         ends = np.cumsum(lengths)
         at = np.repeat(first[copied] - (ends - lengths), lengths) + np.arange(ends[-1])
-        movie = np.searchsorted(self.weights.movie_ids, self.ratings[c.MOVIE_ID][at])
+        # A catalogue smaller than the real one is for a quick look: a user may have seen one of its movies twice.
+        movie = np.searchsorted(self.weights.movie_ids, self.ratings[c.MOVIE_ID][at]) % movies
         copies = (movies - movie - 1) // len(self.weights.movie_ids) + 1
         movie += len(self.weights.movie_ids) * random.integers(0, copies)
         order = np.lexsort((movie, np.repeat(np.arange(users), lengths)))

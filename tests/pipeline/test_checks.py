@@ -54,7 +54,7 @@ FAULTY = [
     ([*GOOD, (2, 2, 10, None, 2.0, "popularity")], [SEEN]),
     ([GOOD[0], (1, 2, 20, None, 3.0, "model"), GOOD[2]], [NO_SCORE]),
     ([GOOD[0], (1, 2, 20, float("nan"), 3.0, "model"), GOOD[2]], [NO_SCORE]),
-    ([GOOD[0], (1, 2, 20, 0.8, float("nan"), "model"), GOOD[2]], [NO_RATING]),
+    ([GOOD[0], (1, 2, 20, 0.8, float("nan"), "model"), GOOD[2]], [NO_RATING, OFF_SCALE]),
     ([GOOD[0], (1, 2, 20, 0.8, 5.5, "model"), GOOD[2]], [OFF_SCALE]),
 ]
 

@@ -4,8 +4,10 @@ import io
 import logging
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -78,3 +80,39 @@ def spark_submit(*arguments, environment=None):
 def said(result) -> str:
     """All that a command printed, on one line: spark-submit sends both of a job's streams to its own stdout."""
     return re.sub(r"\s+", " ", result.stdout + result.stderr)
+
+
+class Score:
+    """`./submit.sh score` on the sample, in a process group of its own, that can be killed."""
+
+    def __init__(self, models: Path, output: Path, run_date: str, *arguments: object, **environment: str) -> None:
+        self.staged = f".store/staging/{run_date}-*/recommendations/part-*.parquet"
+        self.output = output
+        self.process = subprocess.Popen(
+            [str(ROOT / "submit.sh"), "score", "--data", "sample", "--models", models, "--output", output,
+             "--run-date", run_date, *map(str, arguments)],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+            env={**os.environ, **environment},
+        )  # fmt: skip
+
+    def parts(self) -> int:
+        """How many partitions are finished."""
+        return len(list(self.output.glob(self.staged)))
+
+    def wait_for_parts(self, count: int) -> None:
+        deadline = time.monotonic() + 240
+        while self.parts() < count:
+            assert self.process.poll() is None, self.process.stdout.read()
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    def kill(self) -> int:
+        """SIGKILL to the driver and all it started; how many partitions were finished then."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.communicate()
+        return self.parts()
+
+    def end(self) -> tuple[int, str]:
+        """Waits for the end; the exit code and all that was printed."""
+        printed, _ = self.process.communicate(timeout=400)
+        return self.process.returncode, printed
