@@ -96,7 +96,10 @@ class RunRecord(Record):
     ratings_superseded: int = 0  # of the rejected rows, those that a later rating of the same movie replaced
     users_rated: int | None = None
     movies_allowed: int | None = None
-    movies: int = 0  # in the catalogue
+    movies: int = 0  # in the model's catalogue
+    movies_tonight: int | None = None  # in the input's, of which
+    movies_new: int = 0  # the model does not know so many,
+    movies_delisted: int = 0  # and lacks so many that the model knows
     users: int = 0
     users_scored: int | None = None
     carried_from: EarlierRun | None = None

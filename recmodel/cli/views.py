@@ -40,7 +40,12 @@ def run_summary(run: RunRecord, output: str) -> Table:
             "ranked by": run.rank_by,
             "users": f"{run.users:,} ({figures.popular_users:,} of them served from popularity)",
             **carried,
-            "movies in the catalogue": _movies(run.movies, run.movies_allowed),
+            "movies in the catalogue": _movies(
+                run.movies if run.movies_tonight is None else run.movies_tonight,
+                run.movies_allowed,
+                run.movies_new,
+                run.movies_delisted,
+            ),
             "recommendations": f"{figures.rows:,} rows, {figures.distinct_movies:,} different movies",
             "predicted ratings": f"{run.predicted_ratings.rows:,} rows",
             "rows rejected": f"{run.rows_rejected:,} ({run.ratings_superseded:,} of them replaced by a later rating)",
@@ -59,7 +64,12 @@ def score_dry_run(plan: score.DryRun, run_date: date, output: str) -> Table:
             "model version": run.version.name,
             "ranked by": run.rank_by,
             "users to score": f"{plan.users_scored:,} of {users:,}",
-            "movies in the catalogue": _movies(run.catalogue.num_rows, plan.counts.movies_allowed),
+            "movies in the catalogue": _movies(
+                run.catalogues.tonight.num_rows,
+                plan.counts.movies_allowed,
+                run.catalogues.new,
+                run.catalogues.delisted,
+            ),
             "partitions": f"{plan.plan.partitions:,}",
             "recommendations": f"up to {users * run.settings.scoring.top_n:,} rows",
             "rows rejected": f"{plan.counts.rows_rejected:,}",
@@ -94,10 +104,15 @@ def predictions(title: str, rows: Iterable[predict.Prediction]) -> Table:
     return view
 
 
-def _movies(catalogue: int, allowed: int | None) -> str:
-    if allowed is None or allowed == catalogue:
-        return f"{catalogue:,}"
-    return f"{catalogue:,}, of which {allowed:,} may be recommended"
+def _movies(catalogue: int, allowed: int | None, new: int, delisted: int) -> str:
+    parts = [f"{catalogue:,}"]
+    if new:
+        parts.append(f"{new:,} of them new to the model, which cannot score them yet")
+    if allowed is not None and allowed != catalogue - new:
+        parts.append(f"{allowed:,} may be recommended")
+    if delisted:
+        parts.append(f"{delisted:,} that the model knows are delisted")
+    return "; ".join(parts)
 
 
 def _number(value: float | None) -> str:

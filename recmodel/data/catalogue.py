@@ -1,18 +1,61 @@
-"""Catalogue: which movie a user of the command line means, and the genres and years of all movies."""
+"""Catalogue: the movies of the input and of a model together, their genres and years, and what people type for one."""
 
 from __future__ import annotations
 
 import difflib
 import re
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from recmodel import schemas as c
 from recmodel.errors import UsageRejected
 
 NO_GENRE = ("", "(no genres listed)")  # what the column holds for a movie without genres
 _YEAR = re.compile(r"\((\d{4})\)\s*$")  # at the end of MovieLens' titles
+
+
+@dataclass(frozen=True)
+class Catalogues:
+    """The movies that a run meets: those of tonight's input, and those that the model knows. M: the model's."""
+
+    tonight: pa.Table  # `schemas.CATALOGUE` of the input: what may be recommended
+    of_model: pa.Table  # [M] `schemas.CATALOGUE`, ascending by movie_id, with tonight's titles and genres
+    listed: np.ndarray  # [M] bool: which of the model's movies tonight's catalogue has; the others are delisted
+
+    @property
+    def all(self) -> pa.Table:
+        """`schemas.CATALOGUE` of tonight's movies and the delisted ones, ascending by movie_id."""
+        return with_delisted(self.tonight, self.of_model)
+
+    @property
+    def delisted(self) -> int:
+        """How many movies the model knows and tonight's catalogue lacks."""
+        return int((~self.listed).sum())
+
+    @property
+    def new(self) -> int:
+        """How many movies tonight's catalogue has and the model does not know."""
+        return self.tonight.num_rows - int(self.listed.sum())
+
+
+def with_delisted(tonight: pa.Table, known: pa.Table | None) -> pa.Table:
+    """Add the movies of an earlier catalogue that tonight's lacks (`schemas.CATALOGUE`, ascending by movie_id)."""
+    if known is None:
+        return tonight
+    is_listed = pc.is_in(known.column(c.MOVIE_ID), tonight.column(c.MOVIE_ID).combine_chunks())
+    return pa.concat_tables([tonight, known.filter(pc.invert(is_listed))]).sort_by(c.MOVIE_ID).combine_chunks()
+
+
+def combine(tonight: pa.Table, of_model: pa.Table) -> Catalogues:
+    """Describe a model's movies as tonight's catalogue does, where it has them; both are `schemas.CATALOGUE`."""
+    row = pc.index_in(of_model.column(c.MOVIE_ID), tonight.column(c.MOVIE_ID).combine_chunks())
+    listed = pc.is_valid(row).to_numpy(zero_copy_only=False)
+    own_row = tonight.num_rows + np.arange(of_model.num_rows)
+    rows = np.where(listed, pc.fill_null(row, 0).to_numpy(), own_row)
+    return Catalogues(tonight, pa.concat_tables([tonight, of_model]).take(pa.array(rows)).combine_chunks(), listed)
 
 
 def movie_id(typed: str, catalogue: pa.Table) -> int:

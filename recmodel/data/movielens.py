@@ -23,6 +23,7 @@ from recmodel import schemas as c
 from recmodel import storage
 from recmodel.arrays import locate
 from recmodel.data import duplicates
+from recmodel.data.catalogue import with_delisted
 from recmodel.data.limits import Input
 from recmodel.data.reading import check, parquet_rows
 from recmodel.data.sample import SAMPLE, sample_dir
@@ -125,15 +126,22 @@ def read_ratings(folder: Path, catalogue: pa.Table, validation: Validation) -> p
     return pa.Table.from_batches(stream_ratings(folder, catalogue, validation), schema=c.RATINGS)
 
 
-def read(folder: Path, limits: Input) -> tuple[pa.Table, pa.Table, Validation]:
+def read(folder: Path, limits: Input, known: pa.Table | None = None) -> tuple[pa.Table, pa.Table, Validation]:
     """Read (`schemas.CATALOGUE`, `schemas.RATINGS`) of a directory into memory, and what was rejected.
+
+    Args:
+        known: the catalogue of an earlier model. Its movies that the directory lacks are delisted: they are part of
+            the catalogue where somebody has rated them, as their ratings still describe people's taste.
 
     Raises:
         InputRejected: see `read_catalogue` and `read_ratings`.
     """
     validation = Validation(limits)
-    catalogue = read_catalogue(folder, validation)
-    return catalogue, read_ratings(folder, catalogue, validation), validation
+    tonight = read_catalogue(folder, validation)
+    ratings = read_ratings(folder, with_delisted(tonight, known), validation)
+    rated = pc.unique(ratings.column(c.MOVIE_ID))
+    delisted = known and known.filter(pc.is_in(known.column(c.MOVIE_ID), rated))
+    return with_delisted(tonight, delisted), ratings, validation
 
 
 def history_of(user_id: int, batches: Iterable[pa.RecordBatch]) -> tuple[np.ndarray, np.ndarray]:

@@ -21,6 +21,7 @@ import pyarrow.dataset
 
 from recmodel import schemas as c
 from recmodel.data import duplicates, movielens
+from recmodel.data.catalogue import with_delisted
 from recmodel.data.limits import Input
 from recmodel.data.validation import Validation
 
@@ -56,14 +57,17 @@ class InteractionStatistics:
         )
 
 
-def read(folder: Path, users: list[int], limits: Input) -> InteractionStatistics:
+def read(folder: Path, users: list[int], limits: Input, known: pa.Table | None = None) -> InteractionStatistics:
     """Read a MovieLens directory once, for the statistics of all ratings and the histories of `users`.
+
+    Args:
+        known: the catalogue of a model, for ratings of delisted movies; see `movielens.read`.
 
     Raises:
         InputRejected: see `movielens.stream_ratings`.
     """
     validation = Validation(limits)
-    catalogue = movielens.read_catalogue(folder, validation)
+    catalogue = with_delisted(movielens.read_catalogue(folder, validation), known)
     movie_ids = catalogue.column(c.MOVIE_ID).to_numpy()
     counts, half_stars = np.zeros(len(movie_ids), np.int64), Counter[int]()
     batches: list[pa.RecordBatch] = []

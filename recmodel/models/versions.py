@@ -252,6 +252,14 @@ def _files_of(models: Location, name: str) -> Path:
     return path
 
 
+def current_catalogue(models: Location) -> pa.Table | None:
+    """Return the catalogue of the current version; None where there is no version that can be used."""
+    try:
+        return open_version(models).catalogue()
+    except ModelRejected:
+        return None
+
+
 def read_metrics(models: Location, version: str) -> Metrics:
     """Read the metrics.json of a version, even if other files of the version are damaged.
 

@@ -14,13 +14,14 @@ import pyarrow as pa
 
 from recmodel import schemas as c
 from recmodel.data import catalogue as lookup
+from recmodel.data.catalogue import Catalogues
 from recmodel.errors import UsageRejected
 from recmodel.scoring.rules import Cap
 from recmodel.settings import Rules, Selection
 
 
-def allowed(catalogue: pa.Table, counts: np.ndarray, rules: Rules) -> np.ndarray:
-    """Return [M] bool: which movies of the catalogue (`schemas.CATALOGUE`) may be recommended.
+def allowed(catalogues: Catalogues, counts: np.ndarray, rules: Rules) -> np.ndarray:
+    """Return [M] bool: which of the model's movies may be recommended: those that are listed and keep all rules.
 
     Movie ids that the catalogue lacks are ignored: it changes with every model, and a withdrawn movie may come back.
 
@@ -30,7 +31,13 @@ def allowed(catalogue: pa.Table, counts: np.ndarray, rules: Rules) -> np.ndarray
     Raises:
         UsageRejected: no movie is left, or the catalogue lacks a genre.
     """
-    may_be_recommended = counts >= rules.min_ratings
+    catalogue = catalogues.of_model
+    if not catalogues.listed.any():
+        raise UsageRejected(
+            f"the model knows none of the {catalogues.tonight.num_rows:,} movies in tonight's catalogue; "
+            "train it on these ratings, or correct --data"
+        )
+    may_be_recommended = catalogues.listed & (counts >= rules.min_ratings)
     for in_list in _lists("rules.allow", rules.allow, catalogue):
         may_be_recommended &= in_list
     for in_list in _lists("rules.deny", rules.deny, catalogue):

@@ -33,6 +33,7 @@ import pyarrow.parquet as pq
 
 from recmodel import schemas as c
 from recmodel.data import movielens
+from recmodel.data.catalogue import with_delisted
 from recmodel.data.validation import Validation
 from recmodel.errors import ScoringFailed, UsageRejected
 from recmodel.models import presets, versions
@@ -143,11 +144,11 @@ def measure(settings: Settings, model_version: str | None = None, movies: int | 
     version = versions.open_version(settings.paths.models, model_version)
     folder = movielens.data_dir(settings.paths.data, settings.paths.sample)
     validation = Validation(settings.input)
-    catalogue = movielens.read_catalogue(folder, validation).select([c.MOVIE_ID])
-    known = version.catalogue().select([c.MOVIE_ID])
+    known = version.catalogue()
+    catalogue = with_delisted(movielens.read_catalogue(folder, validation), known)
     batches = movielens.stream_ratings(folder, catalogue, validation)
     ratings = some_users(batches, movielens.count_ratings(folder), RATINGS)
-    ratings = ratings.join(known, c.MOVIE_ID, join_type="left semi")
+    ratings = ratings.join(known.select([c.MOVIE_ID]), c.MOVIE_ID, join_type="left semi")
     return measure_with(settings, ratings, version, movies or known.num_rows)
 
 

@@ -10,6 +10,8 @@ from functools import reduce
 from operator import add
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as f
 
@@ -39,6 +41,7 @@ def check(
     ratings: DataFrame,
     by_user: DataFrame,
     expected: Expectations,
+    tonight: pa.Table,
     allowed: DataFrame | None = None,
     denied: DataFrame | None = None,
 ) -> Figures:
@@ -48,6 +51,7 @@ def check(
         rows: `schemas.RECOMMENDATION`, as written.
         ratings: `schemas.RATINGS` that were used.
         by_user: `histories.ratings_by_user` of the users to be scored.
+        tonight: `schemas.CATALOGUE` of the input.
         allowed: `movie_id, genres` of what may be recommended; None: everything, and any number of a genre.
         denied: `schemas.PAIRS` of what may not be recommended to whom.
 
@@ -59,6 +63,8 @@ def check(
     recommended = rows.select(c.MOVIE_ID).distinct().toArrow()
     seen = None if expected.include_seen else ratings
     faults |= _check_pairs(rows, seen, rows.sparkSession.createDataFrame(recommended))
+    listed = pc.is_in(recommended.column(c.MOVIE_ID), tonight.column(c.MOVIE_ID).combine_chunks())
+    faults["recommended movies are not in tonight's catalogue"] = pc.sum(pc.invert(listed)).as_py() or 0
     if denied is not None:
         forbidden = rows.join(denied, [c.USER_ID, c.MOVIE_ID], "left_semi")
         faults["recommended movies are denied to their user"] = forbidden.count()

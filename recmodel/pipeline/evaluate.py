@@ -19,7 +19,7 @@ from recmodel.data import duplicates, movielens
 from recmodel.evaluation import baselines, splits
 from recmodel.evaluation.baselines import Predictions
 from recmodel.evaluation.metrics import list_metrics, rating_metrics, rmse_by_movie_ratings
-from recmodel.models import presets, saved_model, training
+from recmodel.models import presets, saved_model, training, versions
 from recmodel.models.architectures import Preset
 from recmodel.progress import Progress, Stages
 from recmodel.records import BIASES, POPULARITY
@@ -58,7 +58,8 @@ def run(settings: Settings, request: Request, folder: Path, stages: Stages | Non
     stages = stages or Stages()
     with stages("read ratings and movies"):
         directory = movielens.data_dir(settings.paths.data, settings.paths.sample)
-        catalogue, table, _ = movielens.read(directory, settings.input)
+        known = versions.current_catalogue(settings.paths.models)
+        catalogue, table, _ = movielens.read(directory, settings.input, known)
 
     with stages("start Spark"):
         spark = session.start("recmodel evaluate")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from recmodel import schemas as c
 from recmodel import storage
 from recmodel.data import movielens
+from recmodel.data.catalogue import Catalogues
 from recmodel.models.versions import ModelVersion
 from recmodel.records import RunRecord
 from recmodel.settings import Settings
@@ -23,8 +24,11 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
 
-def conditions(settings: Settings, rank_by: str, version: ModelVersion) -> str:
+def conditions(settings: Settings, rank_by: str, version: ModelVersion, catalogues: Catalogues) -> str:
     """Return a digest of all, except ratings, that decides what a user known to the model is recommended.
+
+    Movies that are new to the model do not count; one that is delisted, relisted or renamed does, so that no list
+    with it is carried on.
 
     Raises:
         InputRejected: the table of denied pairs does not exist.
@@ -34,6 +38,7 @@ def conditions(settings: Settings, rank_by: str, version: ModelVersion) -> str:
         {
             "code": __version__,
             "model": version.manifest.to_json(),
+            "catalogue": [catalogues.listed.tolist(), catalogues.of_model.select([c.TITLE, c.GENRES]).to_pydict()],
             "scoring": settings.scoring.model_dump(exclude={"incremental"}) | {"rank_by": rank_by},
             "liked_from": settings.input.liked_from,
             "rules": settings.rules.model_dump(),

@@ -9,6 +9,7 @@ import numpy as np
 
 from recmodel import schemas as c
 from recmodel.data import catalogue, movielens
+from recmodel.data.catalogue import with_delisted
 from recmodel.data.validation import Validation
 from recmodel.errors import UsageRejected
 from recmodel.models.versions import ModelVersion, open_version
@@ -63,7 +64,8 @@ def predict(
     if model.needs_history:
         validation = Validation(settings.input)
         folder = movielens.data_dir(settings.paths.data, settings.paths.sample)
-        ratings = movielens.stream_ratings(folder, movielens.read_catalogue(folder, validation), validation)
+        movies = with_delisted(movielens.read_catalogue(folder, validation), model.catalogue)
+        ratings = movielens.stream_ratings(folder, movies, validation)
         seen, stars = movielens.history_of(user_id, ratings)
         pairs = model.predict(users, movie_ids, [seen] * len(users), [stars] * len(users))
         remedy = f"{folder} has no rating by them of a movie it knows"

@@ -1,4 +1,4 @@
-"""Resolve: what a run is to do, decided before anything is read."""
+"""Resolve: what a run is to do, decided before any rating is read."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-import pyarrow as pa
-
 from recmodel import schemas as c
 from recmodel import storage
 from recmodel.data import movielens
+from recmodel.data.catalogue import Catalogues, combine
+from recmodel.data.validation import Validation
 from recmodel.errors import UsageRejected
 from recmodel.models import versions
 from recmodel.pipeline import incremental
@@ -23,11 +23,11 @@ from recmodel.tables.base import Output
 
 @dataclass(frozen=True)
 class ResolvedRun:
-    """What a run is to do, resolved before anything is read."""
+    """What a run is to do, resolved before any rating is read."""
 
     settings: Settings
     version: versions.ModelVersion
-    catalogue: pa.Table  # of that version
+    catalogues: Catalogues  # tonight's, and that of the version
     rank_by: str  # the ranking policy
     users_file: Path | None  # who is scored; None: all who have rated
     conditions: str  # see `incremental`
@@ -40,11 +40,17 @@ def resolve_run(
     run_date: date,
     model_version: str | None,
     users_file: Path | None,
+    folder: Path,
+    validation: Validation,
     stages: Stages,
 ) -> ResolvedRun:
-    """Find and check the model, the ranking policy and the run to carry on.
+    """Find and check the model, tonight's catalogue, the ranking policy and the run to carry on.
+
+    Args:
+        folder: a MovieLens directory.
 
     Raises:
+        InputRejected: see `movielens.read_catalogue`.
         ModelRejected: see `versions.open_version`.
         UsageRejected: the settings contradict each other or the model.
     """
@@ -56,10 +62,12 @@ def resolve_run(
     with stages("check the model"):
         version = versions.open_version(settings.paths.models, model_version)
         rank_by = _ranking_policy(settings.scoring, version)
-    conditions, carried_run = incremental.conditions(settings, rank_by, version), None
+    with stages("read the catalogue"):
+        catalogues = combine(movielens.read_catalogue(folder, validation), version.catalogue())
+    conditions, carried_run = incremental.conditions(settings, rank_by, version, catalogues), None
     if settings.scoring.incremental and users_file is None:
         carried_run = incremental.earlier_run(output, run_date, conditions)
-    return ResolvedRun(settings, version, version.catalogue(), rank_by, users_file, conditions, carried_run)
+    return ResolvedRun(settings, version, catalogues, rank_by, users_file, conditions, carried_run)
 
 
 def run_key(resolved: ResolvedRun, folder: Path) -> str:

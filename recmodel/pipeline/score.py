@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from recmodel import storage
 from recmodel.data import movielens
+from recmodel.data.validation import Validation
 from recmodel.errors import RecmodelError, ScoringFailed
 from recmodel.pipeline import staging
 from recmodel.pipeline.resolve import ResolvedRun, resolve_run, run_key
@@ -60,12 +61,12 @@ def run(
     stages = stages or Stages()
     output = open_output(settings.paths.output)
     with output.locked():
-        resolved = resolve_run(settings, output, run_date, model_version, users_file, stages)
+        folder, validation = movielens.data_dir(settings.paths.data, settings.paths.sample), Validation(settings.input)
+        resolved = resolve_run(settings, output, run_date, model_version, users_file, folder, validation, stages)
 
         with stages("read and check the input"):
-            folder = movielens.data_dir(settings.paths.data, settings.paths.sample)
             staged = output.stage(run_date, run_key(resolved, folder))
-            staging.stage_input(folder, users_file, settings.input, settings.rules, staged)
+            staging.stage_input(resolved, folder, validation, staged)
 
         with stages("start Spark"):
             from recmodel.pipeline import writing
@@ -73,7 +74,8 @@ def run(
             from recmodel.spark import resources, session
 
             model = recommender.pack(resolved.version.saved_model)
-            needs = resources.needs(len(model), resolved.catalogue.num_rows, settings.scoring.block_mib << 20)
+            movies = resolved.catalogues.of_model.num_rows
+            needs = resources.needs(len(model), movies, settings.scoring.block_mib << 20)
             spark = session.start("recmodel score", ship_package=True, needs=needs)
 
         try:
@@ -111,15 +113,15 @@ def dry_run(
     stages = stages or Stages()
     output = open_output(settings.paths.output)
     output.check_ready()
-    resolved = resolve_run(settings, output, run_date, model_version, users_file, stages)
     # Next to a local output, so that the executors see the staged files too.
     parent = None if storage.is_uri(output.location) else storage.nearest_folder(Path(output.location))
     with tempfile.TemporaryDirectory(prefix=".dry-run-", dir=parent) as scratch:
+        folder, validation = movielens.data_dir(settings.paths.data, scratch), Validation(settings.input)
+        resolved = resolve_run(settings, output, run_date, model_version, users_file, folder, validation, stages)
         with stages("read and check the input"):
-            folder = movielens.data_dir(settings.paths.data, scratch)
             key = run_key(resolved, folder)
             staged = LinkedOutput(Path(scratch, "output")).stage(run_date, key)
-            staging.stage_input(folder, users_file, settings.input, settings.rules, staged)
+            staging.stage_input(resolved, folder, validation, staged)
         with stages("start Spark"):
             from recmodel.spark import session
 
@@ -152,7 +154,10 @@ def _record(
         rank_by=resolved.rank_by,
         all_users=resolved.users_file is None,
         conditions=resolved.conditions,
-        movies=resolved.catalogue.num_rows,
+        movies=resolved.catalogues.of_model.num_rows,
+        movies_tonight=resolved.catalogues.tonight.num_rows,
+        movies_new=resolved.catalogues.new,
+        movies_delisted=resolved.catalogues.delisted,
         users=workload.plan.users,
         users_scored=workload.users_scored,
         carried_from=EarlierRun(run_id=carried_run.run_id, run_date=carried_run.run_date) if carried_run else None,

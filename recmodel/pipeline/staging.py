@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from recmodel import schemas as c
 from recmodel import storage
 from recmodel.data import movielens, statistics
-from recmodel.data.limits import Input
+from recmodel.data.catalogue import Catalogues
 from recmodel.data.statistics import InteractionStatistics
 from recmodel.data.validation import Validation
 from recmodel.errors import InputRejected
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 _RATINGS, _ASKED, _COUNTS, _REJECTS = "ratings.parquet", "asked.parquet", "counts.npz", "rejects.parquet"
-_CATALOGUE = "catalogue.parquet"  # of the input
+_CATALOGUE = "catalogue.parquet"  # tonight's movies and the delisted ones
 _DUPLICATES, _TO_SCORE, _MOVIES, _DENIED = "duplicates.parquet", "to_score.parquet", "movies.npz", "denied.parquet"
 _STAGED_INPUT, _COUNTED_INPUT, _PLAN = "input.json", "counted.json", "plan.json"  # each written last of its step
 
@@ -81,12 +81,12 @@ class Workload:
     users_scored: int
 
 
-def stage_input(folder: Path, users: Path | None, limits: Input, rules: Rules, staged: StagedRun) -> InputCounts:
+def stage_input(resolved: ResolvedRun, folder: Path, validation: Validation, staged: StagedRun) -> InputCounts:
     """Read and check the input once, without Spark; stage the usable ratings, the rejects and the users asked for.
 
     Args:
         folder: a MovieLens directory.
-        users: a file of the users to be scored; None: all who have rated.
+        validation: of the input, which has read the catalogue.
 
     Raises:
         InputRejected: see `movielens`; then nothing stays staged.
@@ -94,17 +94,16 @@ def stage_input(folder: Path, users: Path | None, limits: Input, rules: Rules, s
     remembered = staged.remembered(_STAGED_INPUT)
     if remembered is not None:
         return InputCounts.model_validate(remembered)
-    validation = Validation(limits)
+    catalogue, users, pairs = resolved.catalogues.all, resolved.users_file, resolved.settings.rules.deny_pairs
     try:
-        catalogue = movielens.read_catalogue(folder, validation)
         batches = movielens.stream_ratings(folder, catalogue, validation)
         with storage.create(staged.scratch(_RATINGS)) as sink:
             ratings = movielens.stage_ratings(batches, sink, catalogue.column(c.MOVIE_ID).to_numpy())
         asked = None if users is None else movielens.read_ids(users, c.USERS, validation)
         if asked is not None:
             _write_parquet(staged.scratch(_ASKED), asked)
-        if rules.deny_pairs:
-            _write_parquet(staged.scratch(_DENIED), movielens.read_ids(Path(rules.deny_pairs), c.PAIRS, validation))
+        if pairs:
+            _write_parquet(staged.scratch(_DENIED), movielens.read_ids(Path(pairs), c.PAIRS, validation))
     except InputRejected:
         staged.discard()
         raise
@@ -125,7 +124,7 @@ def stage_input(folder: Path, users: Path | None, limits: Input, rules: Rules, s
 
 
 def count_ratings(
-    spark: SparkSession, staged: StagedRun, catalogue: pa.Table, rules: Rules, *, fingerprint: bool
+    spark: SparkSession, staged: StagedRun, catalogues: Catalogues, rules: Rules, *, fingerprint: bool
 ) -> InputCounts:
     """Count the staged ratings by user, set duplicates aside, and find what is popular and may be recommended.
 
@@ -149,7 +148,7 @@ def count_ratings(
         return InputCounts.model_validate(remembered)
     counts = InputCounts.model_validate(staged.remembered(_STAGED_INPUT))
     ratings = read_ratings(spark, staged)
-    movie_id = catalogue.column(c.MOVIE_ID).to_numpy()
+    movie_id = catalogues.of_model.column(c.MOVIE_ID).to_numpy()
     staged_ratings = _staged_ratings(staged)
     number, total = staged_ratings.of_movies(movie_id)
     by_user = histories.ratings_by_user(ratings, may_repeat=staged_ratings.may_repeat, fingerprint=fingerprint)
@@ -167,7 +166,7 @@ def count_ratings(
         content = storage.read(staged.scratch(_REJECTS)) or b""
         storage.write(storage.below(staged.table(c.REJECTS_TABLE), _REJECTS), content)
     popular, rating = popularity(movie_id, number, total)
-    may_recommend = business_rules.allowed(catalogue, number, rules)
+    may_recommend = business_rules.allowed(catalogues, number, rules)
     _write_arrays(staged.scratch(_MOVIES), popular=popular, popular_rating=rating, allowed=may_recommend)
     used = counts.rows_used[counts.ratings_file] - superseded
     counts = counts.model_copy(
@@ -214,7 +213,7 @@ def divide(spark: SparkSession, resolved: ResolvedRun, staged: StagedRun, stages
     only_asked = resolved.users_file is not None
     with stages("count the ratings"):
         counts = count_ratings(
-            spark, staged, resolved.catalogue, settings.rules, fingerprint=settings.scoring.incremental
+            spark, staged, resolved.catalogues, settings.rules, fingerprint=settings.scoring.incremental
         )
         by_user, to_score = run_users(spark, staged, carried_run, only_asked=only_asked)
     with stages("divide the users"):

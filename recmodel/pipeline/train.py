@@ -62,7 +62,8 @@ def run(settings: Settings, preset: Preset, *, gate: bool, stages: Stages | None
 
     with stages("read ratings and movies"):
         folder = movielens.data_dir(settings.paths.data, settings.paths.sample)
-        catalogue, table, validation = movielens.read(folder, settings.input)
+        known = versions.current_catalogue(models)
+        catalogue, table, validation = movielens.read(folder, settings.input, known)
         size = movielens.ratings_size(folder)
         fingerprint = movielens.fingerprint(table, catalogue)
 
@@ -138,7 +139,7 @@ def dry_run(settings: Settings, stages: Stages | None = None) -> DryRun:
         raise UsageRejected(f"{models} cannot be written; choose another --models")
     with stages("read ratings and movies"), tempfile.TemporaryDirectory() as scratch:
         folder = movielens.data_dir(settings.paths.data, scratch)
-        catalogue, ratings, validation = movielens.read(folder, settings.input)
+        catalogue, ratings, validation = movielens.read(folder, settings.input, versions.current_catalogue(models))
     return DryRun(ratings.num_rows, catalogue.num_rows, validation, versions.current(models))
 
 

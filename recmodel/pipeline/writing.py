@@ -96,11 +96,11 @@ class _Job:
             model_version=resolved.version.name,
             saved_model=model,
             tasks=resolved.version.tasks,
-            movie_id=resolved.catalogue.column(c.MOVIE_ID).to_numpy(),
+            movie_id=resolved.catalogues.of_model.column(c.MOVIE_ID).to_numpy(),
             popular=movies["popular"],
             popular_rating=movies["popular_rating"],
             allowed=None if movies["allowed"].all() else movies["allowed"],
-            cap=business_rules.cap(resolved.catalogue, settings.rules),
+            cap=business_rules.cap(resolved.catalogues.of_model, settings.rules),
         )
         request = TopNRequest(
             n=settings.scoring.top_n,
@@ -130,7 +130,7 @@ class _Job:
         finished = self.staged.finished_parts(c.RECOMMENDATIONS_TABLE)
         users = self._histories(finished, self.denied)
         scored = worker.recommend(users, self.broadcast, self.request, self.stats)
-        titles = self.spark.createDataFrame(self.resolved.catalogue.select([c.MOVIE_ID, c.TITLE]))
+        titles = self.spark.createDataFrame(self.resolved.catalogues.of_model.select([c.MOVIE_ID, c.TITLE]))
         scored_at = datetime.fromisoformat(self.workload.plan.scored_at)
         rows = worker.publishable(scored, titles, self.payload.model_version, scored_at)
         carried_run, to_score = self.resolved.carried_run, self.workload.to_score
@@ -158,7 +158,7 @@ class _Job:
 
     def check(self) -> Figures:
         """Check the written recommendations; see `checks.check`."""
-        settings, catalogue = self.resolved.settings, self.resolved.catalogue
+        settings, catalogues = self.resolved.settings, self.resolved.catalogues
         expected = checks.Expectations(
             top_n=self.request.n,
             movies=self.workload.counts.movies_allowed,
@@ -170,9 +170,15 @@ class _Job:
         allowed = None
         if self.payload.allowed is not None or self.payload.cap is not None:
             mask = pa.array(staging.movies(self.staged)["allowed"])
-            allowed = self.spark.createDataFrame(catalogue.select([c.MOVIE_ID, c.GENRES]).filter(mask))
+            allowed = self.spark.createDataFrame(catalogues.of_model.select([c.MOVIE_ID, c.GENRES]).filter(mask))
         return checks.check(
-            self._recommendations(), self.ratings, self.workload.by_user, expected, allowed, self.denied
+            self._recommendations(),
+            self.ratings,
+            self.workload.by_user,
+            expected,
+            catalogues.tonight,
+            allowed,
+            self.denied,
         )
 
     def _recommendations(self) -> DataFrame:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
+import pyarrow as pa
+
 from recmodel import schemas as c
 from recmodel.data import movielens, statistics
 from recmodel.data.statistics import InteractionStatistics
@@ -33,6 +35,7 @@ class Model:
     preset: str
     created_at: datetime
     metrics: Metrics
+    catalogue: pa.Table  # `schemas.CATALOGUE`
     not_promoted: dict[str, list[str]]  # the newest version, if it is newer and did not pass the gate: the reasons
 
 
@@ -62,13 +65,13 @@ def collect(output: Output, run_date: date, settings: Settings, models: Location
     run = output.read_run(run_date)
     rows = output.recommendations(run_date)
     sources = candidate_users(rows)
-    ratings, ratings_missing = _statistics(output, run, data, [*sources], settings)
+    model, model_missing = _model(models or run.models_path, run.model_version)
+    ratings, ratings_missing = _statistics(output, run, data, [*sources], settings, model)
     histories = ratings.histories if ratings else {}
     kinds = sample_users.select(sources, histories)
     recommendations: dict[int, list[dict[str, Any]]] = {user: [] for user in kinds}
     for row in output.recommendations_of(run_date, [*kinds]).to_pylist():
         recommendations[row[c.USER_ID]].append(row)
-    model, model_missing = _model(models or run.models_path, run.model_version)
     return Facts(
         run=run,
         rejects=summary.reject_reasons(output.rejects(run_date)),
@@ -98,12 +101,13 @@ def _model(models: Location, name: str) -> tuple[Model | None, str]:
         preset=version.manifest.preset,
         created_at=version.manifest.created_at,
         metrics=version.metrics(),
+        catalogue=version.catalogue(),
         not_promoted={other: reasons for other, reasons in gates.items() if reasons},
     ), ""
 
 
 def _statistics(
-    output: Output, run: RunRecord, data: str | None, user_ids: list[int], settings: Settings
+    output: Output, run: RunRecord, data: str | None, user_ids: list[int], settings: Settings, model: Model | None
 ) -> tuple[InteractionStatistics | None, str]:
     """Return the statistics with the histories of those users, or None and why they are missing."""
     published = None if data else output.attachment(run.run_date, statistics.FILE)
@@ -111,6 +115,6 @@ def _statistics(
         return InteractionStatistics.from_bytes(published), ""
     try:
         folder = movielens.data_dir(data or run.data_path, settings.paths.sample)
-        return statistics.read(folder, user_ids, settings.input), ""
+        return statistics.read(folder, user_ids, settings.input, model and model.catalogue), ""
     except RecmodelError as error:
         return None, str(error)

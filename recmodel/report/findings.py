@@ -37,6 +37,7 @@ def findings(facts: Facts, limits: Settings) -> list[Finding]:
         result += _quality(facts.model.metrics)
         result += _age(facts.model, facts.run, limits.training.max_age_days)
     result += _drift(facts.nights, limits.checks)
+    result += _catalogue(facts.run)
     result += _input(facts.run, facts.rejects, limits.input)
     if facts.run.partitions_resumed:
         result.append(
@@ -115,6 +116,21 @@ def _difference(change: int) -> str:
     if not change:
         return "as many as"
     return f"{formatting.number(abs(change))} {'more' if change > 0 else 'fewer'} than"
+
+
+def _catalogue(run: RunRecord) -> Iterator[Finding]:
+    if run.movies_delisted:
+        count = formatting.number(run.movies_delisted)
+        yield Finding(
+            "note",
+            f"{count} movies that the model knows are not in the catalogue any more: nobody is recommended them, and "
+            "their ratings still count as seen and as taste.",
+        )
+    if run.movies_new:
+        count = formatting.number(run.movies_new)
+        yield Finding(
+            "note", f"{count} movies are new to the model, which can recommend them once it is trained again."
+        )
 
 
 def _input(run: RunRecord, rejects: list[dict[str, Any]], limits: Input) -> Iterator[Finding]:

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 
 from recmodel import schemas as c
+from recmodel.data.catalogue import combine
 from recmodel.errors import UsageRejected
 from recmodel.pipeline import business_rules
 from recmodel.settings import Rules
@@ -54,7 +55,7 @@ COUNTS = np.array([9, 5, 4, 7, 0, 1, 2])
     ],
 )
 def test_what_is_left_of_a_catalogue(given, left):
-    chosen = business_rules.allowed(CATALOGUE, COUNTS, make_rules(**given))
+    chosen = business_rules.allowed(combine(CATALOGUE, CATALOGUE), COUNTS, make_rules(**given))
     assert CATALOGUE.column(c.MOVIE_ID).to_numpy()[chosen].tolist() == left
 
 
@@ -69,7 +70,7 @@ def test_what_is_left_of_a_catalogue(given, left):
 )
 def test_rules_that_cannot_be_kept_are_named(given, sentence):
     with pytest.raises(UsageRejected, match=re.escape(sentence)):
-        business_rules.allowed(CATALOGUE, COUNTS, make_rules(**given))
+        business_rules.allowed(combine(CATALOGUE, CATALOGUE), COUNTS, make_rules(**given))
 
 
 def test_the_cap_counts_a_movie_for_each_of_its_genres_and_none_for_none():
@@ -78,3 +79,13 @@ def test_the_cap_counts_a_movie_for_each_of_its_genres_and_none_for_none():
     assert cap.most == 2
     assert cap.genres.sum(axis=1).tolist() == [2, 2, 2, 1, 1, 0, 0]
     assert cap.genres.shape[1] == 6
+
+
+def test_what_is_not_listed_tonight_may_not_be_recommended_and_rules_go_by_tonights_genres():
+    tonight = make_catalogue([(2, "Heat (1995)", "Crime"), (5, "Alien (1979)", "Drama"), (99, "New (2026)", "Drama")])
+    movies = combine(tonight, CATALOGUE)
+    ids = CATALOGUE.column(c.MOVIE_ID).to_numpy()
+    assert ids[business_rules.allowed(movies, COUNTS, make_rules())].tolist() == [2, 5]
+    assert ids[business_rules.allowed(movies, COUNTS, make_rules({"genres": ["Drama"]}))].tolist() == [5]
+    with pytest.raises(UsageRejected, match="the model knows none of the 1 movies in tonight's catalogue"):
+        business_rules.allowed(combine(tonight.slice(2), CATALOGUE), COUNTS, make_rules())

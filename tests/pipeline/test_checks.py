@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import replace
 
+import pyarrow as pa
 import pytest
 
 from recmodel import schemas as c
@@ -25,10 +26,19 @@ RATED = [(1, 30), (2, 10), (2, 20), (3, 10), (3, 20), (3, 30)]  # user 3 has see
 PAIRS = f"{c.USER_ID} BIGINT, {c.MOVIE_ID} BIGINT"
 
 
-def check(spark, rows, expected=EXPECTED, **rules):
+def catalogue_of(*movies: int) -> pa.Table:
+    nothing = pa.nulls(len(movies))
+    columns = [pa.array(movies), [f"M{movie}" for movie in movies], nothing, nothing, nothing]
+    return pa.table(columns, c.CATALOGUE.names).cast(c.CATALOGUE)
+
+
+TONIGHT = catalogue_of(10, 20, 30, 40)
+
+
+def check(spark, rows, expected=EXPECTED, tonight=TONIGHT, **rules):
     by_user = spark.createDataFrame([(1, 1), (2, 2), (3, 3)], f"{c.USER_ID} BIGINT, movies BIGINT")
     rated = spark.createDataFrame(RATED, PAIRS)
-    return checks.check(spark.createDataFrame(rows, SCHEMA), rated, by_user, expected, **rules)
+    return checks.check(spark.createDataFrame(rows, SCHEMA), rated, by_user, expected, tonight, **rules)
 
 
 def test_a_good_run_gives_its_figures(spark):
@@ -130,3 +140,9 @@ def test_a_user_to_whom_the_rest_is_denied_may_be_missing(spark):
     with pytest.raises(ScoringFailed, match="1 users are missing"):
         check(spark, others)
     check(spark, others, denied=spark.createDataFrame([(2, 30)], PAIRS))
+
+
+def test_a_run_with_a_movie_that_is_gone_is_not_published(spark):
+    """Whatever the scoring thinks may be recommended."""
+    with pytest.raises(ScoringFailed, match="1 recommended movies are not in tonight's catalogue"):
+        check(spark, GOOD, tonight=catalogue_of(10, 30, 40))

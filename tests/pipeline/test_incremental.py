@@ -5,15 +5,17 @@ from itertools import pairwise
 from types import SimpleNamespace
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from support.inputs import make_ratings, write_movielens
+from support.inputs import CATALOGUE, make_ratings, write_movielens
 from support.processes import here, said
 from support.runs import published, record, run_json, without_time
 
 from recmodel import schemas as c
 from recmodel import settings, storage
+from recmodel.data.catalogue import combine
 from recmodel.errors import InputRejected
 from recmodel.models.versions import FORMAT_VERSION
 from recmodel.pipeline import incremental
@@ -85,9 +87,13 @@ def test_rows_are_carried_only_where_nothing_but_ratings_has_changed(tmp_path):
     denied = tmp_path / "denied.csv"
     denied.write_text("userId,movieId\n1,2\n")
 
-    def conditions_of(rank_by="retrieval", content="1", **changed):
+    def conditions_of(rank_by="retrieval", content="1", tonight=CATALOGUE, **changed):
         rules = {"deny_pairs": str(denied), **changed.pop("rules", {})}
-        return incremental.conditions(settings.load(rules=rules, **changed), rank_by, version_of(content))
+        movies = combine(tonight, CATALOGUE)
+        return incremental.conditions(settings.load(rules=rules, **changed), rank_by, version_of(content), movies)
+
+    renamed = CATALOGUE.set_column(1, c.TITLE, [["Another", *CATALOGUE.column(c.TITLE).to_pylist()[1:]]])
+    more = pa.concat_tables([CATALOGUE, CATALOGUE.slice(0, 1).set_column(0, c.MOVIE_ID, pa.array([999]))])
 
     conditions = conditions_of()
     runs = {
@@ -106,6 +112,7 @@ def test_rows_are_carried_only_where_nothing_but_ratings_has_changed(tmp_path):
     assert {day: run.run_date.day for day, run in found.items()} == {1: 1, 5: 1, 6: 6, 7: 6}
     assert incremental.earlier_run(output, date(2026, 1, 31), conditions) is None
     assert conditions_of(scoring={"incremental": True}) == conditions
+    assert conditions_of(tonight=more) == conditions  # movies that the model does not know change no list
     denied.write_text("userId,movieId\n1,3\n")
     others = [
         conditions_of(),
@@ -115,6 +122,8 @@ def test_rows_are_carried_only_where_nothing_but_ratings_has_changed(tmp_path):
         conditions_of(input={"rating_max": 10}),
         conditions_of("rating"),
         conditions_of(content="2"),
+        conditions_of(tonight=CATALOGUE.slice(1)),
+        conditions_of(tonight=renamed),
     ]
     assert len({conditions, *others}) == 1 + len(others)
     denied.unlink()
