@@ -61,6 +61,7 @@ class Figures(Record):
     mean_predicted_rating: float | None = None  # in stars; None where the model predicts no ratings
     popular_rows: int = 0  # served from popularity
     popular_users: int = 0
+    new_rows: int = 0  # of movies that the model knows by genres and year only
 
 
 class PredictedRatings(Record):
@@ -99,6 +100,7 @@ class RunRecord(Record):
     movies: int = 0  # in the model's catalogue
     movies_tonight: int | None = None  # in the input's, of which
     movies_new: int = 0  # the model does not know so many,
+    movies_placed: int = 0  # of these, it places so many by genres and year
     movies_delisted: int = 0  # and lacks so many that the model knows
     users: int = 0
     users_scored: int | None = None
@@ -125,7 +127,7 @@ class RunRecord(Record):
     @property
     def active_rules(self) -> dict[str, Any]:
         """The business rules that filter something; runs of versions without rules have none."""
-        rules = self.settings.get("rules", {})
+        rules = {name: rule for name, rule in self.settings.get("rules", {}).items() if name != "max_new"}  # always set
         return {name: rule for name, rule in rules.items() if (any(rule.values()) if isinstance(rule, dict) else rule)}
 
     def is_comparable_with(self, other: RunRecord) -> bool:
@@ -209,4 +211,5 @@ class Manifest(Record):
     data_fingerprint: str = ""
     libraries: dict[str, str] = {}
     git_commit: str | None = None
+    signatures: tuple[str, ...] = ()  # of the SavedModel; empty in versions before 0.3.2
     files: dict[str, str]  # sha256 by path

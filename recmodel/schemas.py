@@ -19,6 +19,7 @@ RANK = "rank"
 RETRIEVAL_SCORE = "retrieval_score"
 PREDICTED_RATING = "predicted_rating"
 SOURCE = "source"
+PLACED = "placed"  # whether a movie is new to the model, which places it by genres and year; also published as SOURCE
 BY_MODEL = "by_model"  # in the workers; published as SOURCE
 MODEL_VERSION = "model_version"
 SCORED_AT = "scored_at"
@@ -39,6 +40,7 @@ SEEN_RATINGS = "seen_ratings"
 DENIED_MOVIE_IDS = "denied_movie_ids"
 
 SOURCE_MODEL = "model"
+SOURCE_CONTENT = "content"  # by the model too, which knows the movie by its genres and year only
 SOURCE_POPULARITY = "popularity"
 
 # name in a MovieLens file -> name here

@@ -76,6 +76,7 @@ class Training(_Section):
     test_share: float = Field(ge=0, lt=1)
     max_age_days: float = Field(ge=0)
     max_growth: float = Field(ge=0)
+    max_new: float = Field(ge=0)
     gate: Gate
 
 
@@ -118,6 +119,7 @@ class Rules(_Section):
     deny: Selection
     min_ratings: int = Field(ge=0)
     max_per_genre: int = Field(ge=0)
+    max_new: float = Field(ge=0, le=1)
     deny_pairs: _Place
 
 

@@ -44,6 +44,7 @@ def run_summary(run: RunRecord, output: str) -> Table:
                 run.movies if run.movies_tonight is None else run.movies_tonight,
                 run.movies_allowed,
                 run.movies_new,
+                run.movies_placed,
                 run.movies_delisted,
             ),
             "recommendations": f"{figures.rows:,} rows, {figures.distinct_movies:,} different movies",
@@ -68,6 +69,7 @@ def score_dry_run(plan: score.DryRun, run_date: date, output: str) -> Table:
                 run.catalogues.tonight.num_rows,
                 plan.counts.movies_allowed,
                 run.catalogues.new,
+                int(run.catalogues.placed.sum()),
                 run.catalogues.delisted,
             ),
             "partitions": f"{plan.plan.partitions:,}",
@@ -104,11 +106,12 @@ def predictions(title: str, rows: Iterable[predict.Prediction]) -> Table:
     return view
 
 
-def _movies(catalogue: int, allowed: int | None, new: int, delisted: int) -> str:
+def _movies(catalogue: int, allowed: int | None, new: int, placed: int, delisted: int) -> str:
     parts = [f"{catalogue:,}"]
     if new:
-        parts.append(f"{new:,} of them new to the model, which cannot score them yet")
-    if allowed is not None and allowed != catalogue - new:
+        how = "places them by genres and year" if placed else "cannot score them yet"
+        parts.append(f"{new:,} of them new to the model, which {how}")
+    if allowed is not None and allowed != catalogue - new + placed:
         parts.append(f"{allowed:,} may be recommended")
     if delisted:
         parts.append(f"{delisted:,} that the model knows are delisted")

@@ -19,11 +19,13 @@ _YEAR = re.compile(r"\((\d{4})\)\s*$")  # at the end of MovieLens' titles
 
 @dataclass(frozen=True)
 class Catalogues:
-    """The movies that a run meets: those of tonight's input, and those that the model knows. M: the model's."""
+    """The movies that a run meets: those of tonight's input, and the M that the model can score."""
 
     tonight: pa.Table  # `schemas.CATALOGUE` of the input: what may be recommended
     of_model: pa.Table  # [M] `schemas.CATALOGUE`, ascending by movie_id, with tonight's titles and genres
-    listed: np.ndarray  # [M] bool: which of the model's movies tonight's catalogue has; the others are delisted
+    listed: np.ndarray  # [M] bool: which of these tonight's catalogue has; the others are delisted
+    placed: np.ndarray  # [M] bool: which of these the model was not trained on, and places by genres and year
+    new: int  # how many movies tonight's catalogue has and the model was not trained on
 
     @property
     def all(self) -> pa.Table:
@@ -35,11 +37,6 @@ class Catalogues:
         """How many movies the model knows and tonight's catalogue lacks."""
         return int((~self.listed).sum())
 
-    @property
-    def new(self) -> int:
-        """How many movies tonight's catalogue has and the model does not know."""
-        return self.tonight.num_rows - int(self.listed.sum())
-
 
 def with_delisted(tonight: pa.Table, known: pa.Table | None) -> pa.Table:
     """Add the movies of an earlier catalogue that tonight's lacks (`schemas.CATALOGUE`, ascending by movie_id)."""
@@ -49,13 +46,19 @@ def with_delisted(tonight: pa.Table, known: pa.Table | None) -> pa.Table:
     return pa.concat_tables([tonight, known.filter(pc.invert(is_listed))]).sort_by(c.MOVIE_ID).combine_chunks()
 
 
-def combine(tonight: pa.Table, of_model: pa.Table) -> Catalogues:
-    """Describe a model's movies as tonight's catalogue does, where it has them; both are `schemas.CATALOGUE`."""
-    row = pc.index_in(of_model.column(c.MOVIE_ID), tonight.column(c.MOVIE_ID).combine_chunks())
-    listed = pc.is_valid(row).to_numpy(zero_copy_only=False)
-    own_row = tonight.num_rows + np.arange(of_model.num_rows)
-    rows = np.where(listed, pc.fill_null(row, 0).to_numpy(), own_row)
-    return Catalogues(tonight, pa.concat_tables([tonight, of_model]).take(pa.array(rows)).combine_chunks(), listed)
+def combine(tonight: pa.Table, trained: pa.Table, *, place_new: bool) -> Catalogues:
+    """Combine tonight's catalogue and the one that a model was trained on, both `schemas.CATALOGUE`.
+
+    Args:
+        place_new: whether the model can score movies that it was not trained on.
+    """
+    ids, trained_ids = (table.column(c.MOVIE_ID).to_numpy() for table in (tonight, trained))
+    is_new = ~np.isin(ids, trained_ids)
+    scored_ids = np.union1d(trained_ids, ids[is_new & place_new])
+    both = with_delisted(tonight, trained)  # tonight's rows where there are two
+    of_model = both.take(pa.array(np.searchsorted(both.column(c.MOVIE_ID).to_numpy(), scored_ids))).combine_chunks()
+    placed = ~np.isin(scored_ids, trained_ids)
+    return Catalogues(tonight, of_model, np.isin(scored_ids, ids), placed, int(is_new.sum()))
 
 
 def movie_id(typed: str, catalogue: pa.Table) -> int:

@@ -3,6 +3,7 @@
     preset.py   class Preset: the fields of its presets in conf/presets.yaml
     fit.py      prepare(…) -> Fittable: the model to fit, and its arrays afterwards
     towers.py   class Towers(weights): the graphs that `saved_model` exports
+    extend.py   add_movies(trained, movies, directory), if its towers can place movies
 
 To add an architecture, add such a package and a preset that names it. This module needs no TensorFlow, and neither may
 `preset.py`: quick commands read presets.
@@ -72,6 +73,8 @@ class Towers(Protocol):
     needs_history: bool  # whether users are known by what they have seen, and not by id
     movie_vectors: tf.Tensor  # [M, d] float32; their product with `Users.retrieval` is the retrieval score
     rating_width: int  # k
+    # Returns rows of the model for movies without ratings, from genres (string) and years (float32); None: it cannot.
+    place: Callable[[tf.Tensor, tf.Tensor], dict[str, tf.Tensor]] | None
 
     @property
     def seen_vectors(self) -> tf.Tensor:

@@ -40,11 +40,12 @@ _REQUEST = (
 )
 
 
-def save(towers: Towers, directory: Path) -> None:
-    """Write the SavedModel to `directory`."""
+def save(towers: Towers, directory: Path) -> list[str]:
+    """Write the SavedModel to `directory`, and return the names of its signatures."""
     module = ServingModel(towers)
     signatures = {"serving_default": module.graphs["predict"], **module.graphs}
     tf.saved_model.save(module, str(directory), signatures=signatures)
+    return sorted(signatures)
 
 
 class ServingModel(tf.Module):
@@ -74,6 +75,10 @@ class ServingModel(tf.Module):
                 tf.TensorSpec([None, None], tf.int32, "row"),
             ),
         }
+        if towers.place is not None:
+            # Places N movies that the model does not know: genres as `Action|Comedy`, NaN for a year not known.
+            genres, year = tf.TensorSpec([None], tf.string, c.GENRES), tf.TensorSpec([None], tf.float32, "year")
+            self.graphs["place_movies"] = _graph(towers.place, genres, year)
 
     def _user_embedding(self, user_id: tf.Tensor, *seen: tf.Tensor) -> Tensors:
         """Return `embedding [B, d]` of the retrieval task, NaN for an unknown user, and `known_user [B]`."""

@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib import metadata
@@ -62,6 +63,16 @@ class ModelVersion:
         """The tasks that the model was trained for: of 'retrieval' and 'rating'."""
         return self.manifest.tasks
 
+    @property
+    def places_new_movies(self) -> bool:
+        """Whether the model can place movies that it does not know."""
+        return "place_movies" in self.manifest.signatures
+
+    @property
+    def architecture(self) -> str:
+        """The name of the model's architecture; see `architectures`."""
+        return self.manifest.settings["preset"]["architecture"]
+
     def catalogue(self) -> pa.Table:
         """Read `schemas.CATALOGUE`, ascending by movie_id: row i is movie i of the SavedModel."""
         return pq.read_table(self.path / _CATALOGUE)
@@ -81,6 +92,7 @@ def write_version(
     preset: Preset,
     training: dict[str, Any],
     data_fingerprint: str,
+    signatures: Sequence[str] = (),
 ) -> ModelVersion:
     """Write a new version. It becomes the current one only by `promote`.
 
@@ -90,6 +102,7 @@ def write_version(
         preset_name: part of the version's name.
         training: the settings of the training run, for the manifest.
         data_fingerprint: see `movielens.fingerprint`.
+        signatures: the names of those of the SavedModel.
     """
     created = datetime.now(timezone.utc)
     remote = storage.is_uri(models)
@@ -109,6 +122,7 @@ def write_version(
             tasks=preset.tasks,
             settings={"preset": preset.model_dump(), "training": training},
             data_fingerprint=data_fingerprint,
+            signatures=tuple(signatures),
             libraries={name: metadata.version(name) for name in _LIBRARIES},
             git_commit=_git_commit(),
             files=files,

@@ -7,6 +7,7 @@ such a list neither allows nor denies it.
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -75,10 +76,19 @@ def _ends(years: int | str) -> tuple[float, float]:
     return float(first or "-inf"), float(last or "inf") if dots else float(first)
 
 
-def cap(catalogue: pa.Table, rules: Rules) -> Cap | None:
-    """Return the limit on the movies of each genre in a list; None if there is no limit."""
-    if not rules.max_per_genre:
-        return None
-    names, has = lookup.genres(catalogue)
-    counted = [name not in lookup.NO_GENRE for name in names]
-    return Cap(has[:, counted].astype(np.float32), rules.max_per_genre)
+def most_new(rules: Rules, top_n: int) -> int:
+    """Return how many new movies a list of `top_n` may have."""
+    return math.floor(rules.max_new * top_n + 1e-9)
+
+
+def cap(catalogues: Catalogues, rules: Rules, top_n: int) -> Cap | None:
+    """Return the limit on the movies of each genre, and on the new ones, in a list; None if there is no limit."""
+    groups, most = [], []
+    if rules.max_per_genre:
+        names, has = lookup.genres(catalogues.of_model)
+        groups = [has[:, i] for i, name in enumerate(names) if name not in lookup.NO_GENRE]
+        most = [rules.max_per_genre] * len(groups)
+    if catalogues.placed.any() and most_new(rules, top_n) < top_n:
+        groups.append(catalogues.placed)
+        most.append(most_new(rules, top_n))
+    return Cap(np.stack(groups, axis=1).astype(np.float32), np.array(most)) if groups else None

@@ -34,6 +34,7 @@ class Expectations:
     tasks: tuple[str, ...]  # that the model was trained for
     rating_range: tuple[float, float]  # in stars
     max_per_genre: int = 0  # 0: any number
+    max_new: int | None = None  # movies in a list that are new to the model; None: any number
 
 
 def check(
@@ -134,7 +135,7 @@ def _check_by_user(
     rows: DataFrame, by_user: DataFrame, expected: Expectations, denied: DataFrame | None
 ) -> tuple[dict[str, Any], dict[str, int]]:
     """Return the figures of the run, and how many users, lists or rows have which fault, in one pass over both."""
-    by_model = f.col(c.SOURCE) == c.SOURCE_MODEL
+    by_model = f.col(c.SOURCE) != c.SOURCE_POPULARITY
     score, rating = f.col(c.RETRIEVAL_SCORE), f.col(c.PREDICTED_RATING)
     low, high = expected.rating_range
 
@@ -163,6 +164,7 @@ def _check_by_user(
         f.sum("hidden").alias("hidden"),
         f.coalesce(f.sum("denied"), f.lit(0)).alias("denied"),
         f.count_if(~by_model).alias("popular"),
+        f.count_if(f.col(c.SOURCE) == c.SOURCE_CONTENT).alias("new"),
         f.count(rating).alias("rated"),
         f.sum(rating).alias("stars"),
         *(f.count_if(is_wrong).alias(fault) for fault, is_wrong in of_row.items()),
@@ -174,6 +176,8 @@ def _check_by_user(
         "lists are too long, or their ranks are not 1, 2, 3, …": (n > expected.top_n)
         | (n > 0) & ((f.col("last") != n) | (different_ranks != n)),
     }
+    if expected.max_new is not None:
+        of_user[f"lists have more than {expected.max_new} new movies"] = f.col("new") > expected.max_new
 
     def count(name: str) -> Column:
         return f.coalesce(f.sum(name), f.lit(0))  # a sum of nothing is null
@@ -182,6 +186,7 @@ def _check_by_user(
         count("n").alias("rows"),
         f.count_if(n > 0).alias("users"),
         count("popular").alias("popular_rows"),
+        count("new").alias("new_rows"),
         f.count_if(f.col("popular") > 0).alias("popular_users"),
         f.try_divide(f.sum("stars"), f.sum("rated")).alias("mean_predicted_rating"),
         *(f.count_if(is_wrong).alias(fault) for fault, is_wrong in of_user.items()),

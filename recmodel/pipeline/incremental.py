@@ -27,8 +27,7 @@ if TYPE_CHECKING:
 def conditions(settings: Settings, rank_by: str, version: ModelVersion, catalogues: Catalogues) -> str:
     """Return a digest of all, except ratings, that decides what a user known to the model is recommended.
 
-    Movies that are new to the model do not count; one that is delisted, relisted or renamed does, so that no list
-    with it is carried on.
+    A movie that is delisted, relisted, renamed, or new and placed by the model counts: it may be in anybody's list.
 
     Raises:
         InputRejected: the table of denied pairs does not exist.
@@ -38,7 +37,10 @@ def conditions(settings: Settings, rank_by: str, version: ModelVersion, catalogu
         {
             "code": __version__,
             "model": version.manifest.to_json(),
-            "catalogue": [catalogues.listed.tolist(), catalogues.of_model.select([c.TITLE, c.GENRES]).to_pydict()],
+            "catalogue": [
+                catalogues.listed.tolist(),
+                catalogues.of_model.select([c.MOVIE_ID, c.TITLE, c.GENRES]).to_pydict(),
+            ],
             "scoring": settings.scoring.model_dump(exclude={"incremental"}) | {"rank_by": rank_by},
             "liked_from": settings.input.liked_from,
             "rules": settings.rules.model_dump(),
@@ -67,7 +69,7 @@ def users_to_score(by_user: DataFrame, by_user_before: DataFrame, rows_before: D
         by_user_before: the table `users` of the earlier run.
         rows_before: the earlier run's `schemas.RECOMMENDATION`.
     """
-    by_model = rows_before.where(rows_before[c.SOURCE] == c.SOURCE_MODEL).select(c.USER_ID)
+    by_model = rows_before.where(rows_before[c.SOURCE] != c.SOURCE_POPULARITY).select(c.USER_ID)
     same = by_user_before.select(c.USER_ID, c.FINGERPRINT).join(by_model, c.USER_ID, "left_semi")
     return by_user.join(same, [c.USER_ID, c.FINGERPRINT], "left_anti").select(c.USER_ID)
 

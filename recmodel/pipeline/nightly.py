@@ -15,6 +15,8 @@ from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 
 from recmodel.data import movielens
+from recmodel.data.catalogue import combine
+from recmodel.data.validation import Validation
 from recmodel.errors import ModelRejected, UsageRejected
 from recmodel.models import versions
 from recmodel.pipeline import monitoring
@@ -104,14 +106,19 @@ def training_is_due(settings: Settings) -> str | None:
     if age > timedelta(days=settings.training.max_age_days):
         return f"the current version is {age.days} days old"
     metrics = version.metrics()
+    folder = movielens.data_dir(settings.paths.data, settings.paths.sample)
     ratings = movielens.estimate_ratings(
-        movielens.data_dir(settings.paths.data, settings.paths.sample),
+        folder,
         metrics.input_rows,
         metrics.ratings_file,
         metrics.ratings_bytes,
     )
     if ratings > metrics.input_rows * (1 + settings.training.max_growth):
         return f"there are {ratings:,} ratings, the current version has seen {metrics.input_rows:,}"
+    tonight = movielens.read_catalogue(folder, Validation(settings.input))
+    new = combine(tonight, version.catalogue(), place_new=False).new
+    if new > tonight.num_rows * settings.training.max_new:
+        return f"{new:,} of the {tonight.num_rows:,} movies are new to the current version"
     return None
 
 

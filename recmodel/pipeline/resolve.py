@@ -13,7 +13,7 @@ from recmodel.data.catalogue import Catalogues, combine
 from recmodel.data.validation import Validation
 from recmodel.errors import UsageRejected
 from recmodel.models import versions
-from recmodel.pipeline import incremental
+from recmodel.pipeline import business_rules, incremental
 from recmodel.progress import Stages
 from recmodel.records import RunRecord
 from recmodel.scoring import policies
@@ -63,7 +63,9 @@ def resolve_run(
         version = versions.open_version(settings.paths.models, model_version)
         rank_by = _ranking_policy(settings.scoring, version)
     with stages("read the catalogue"):
-        catalogues = combine(movielens.read_catalogue(folder, validation), version.catalogue())
+        tonight = movielens.read_catalogue(folder, validation)
+        may_have_new = business_rules.most_new(settings.rules, settings.scoring.top_n) > 0
+        catalogues = combine(tonight, version.catalogue(), place_new=version.places_new_movies and may_have_new)
     conditions, carried_run = incremental.conditions(settings, rank_by, version, catalogues), None
     if settings.scoring.incremental and users_file is None:
         carried_run = incremental.earlier_run(output, run_date, conditions)

@@ -12,10 +12,13 @@ from datetime import date, datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
+
 from recmodel import storage
 from recmodel.data import movielens
 from recmodel.data.validation import Validation
 from recmodel.errors import RecmodelError, ScoringFailed
+from recmodel.models import architectures
 from recmodel.pipeline import staging
 from recmodel.pipeline.resolve import ResolvedRun, resolve_run, run_key
 from recmodel.progress import Stages, where_the_trace_is
@@ -68,12 +71,11 @@ def run(
             staged = output.stage(run_date, run_key(resolved, folder))
             staging.stage_input(resolved, folder, validation, staged)
 
+        model = _packed_model(resolved, stages)
         with stages("start Spark"):
             from recmodel.pipeline import writing
-            from recmodel.scoring import recommender
             from recmodel.spark import resources, session
 
-            model = recommender.pack(resolved.version.saved_model)
             movies = resolved.catalogues.of_model.num_rows
             needs = resources.needs(len(model), movies, settings.scoring.block_mib << 20)
             spark = session.start("recmodel score", ship_package=True, needs=needs)
@@ -141,6 +143,19 @@ def dry_run(
     )
 
 
+def _packed_model(resolved: ResolvedRun, stages: Stages) -> bytes:
+    """Pack the SavedModel of the version, to which tonight's new movies are added if it can place any."""
+    from recmodel.scoring import recommender
+
+    placed = resolved.catalogues.of_model.filter(pa.array(resolved.catalogues.placed))
+    if not placed.num_rows:
+        return recommender.pack(resolved.version.saved_model)
+    with stages("place new movies"), tempfile.TemporaryDirectory() as scratch:
+        extend = architectures.part(resolved.version.architecture, "extend")
+        extend.add_movies(resolved.version.saved_model, placed, Path(scratch))
+        return recommender.pack(Path(scratch))
+
+
 def _record(
     resolved: ResolvedRun, run_date: date, workload: staging.Workload, outcome: Outcome, seconds: dict[str, float]
 ) -> RunRecord:
@@ -157,6 +172,7 @@ def _record(
         movies=resolved.catalogues.of_model.num_rows,
         movies_tonight=resolved.catalogues.tonight.num_rows,
         movies_new=resolved.catalogues.new,
+        movies_placed=int(resolved.catalogues.placed.sum()),
         movies_delisted=resolved.catalogues.delisted,
         users=workload.plan.users,
         users_scored=workload.users_scored,

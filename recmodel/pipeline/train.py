@@ -92,7 +92,7 @@ def run(settings: Settings, preset: Preset, *, gate: bool, stages: Stages | None
     with tempfile.TemporaryDirectory() as scratch:
         with stages("export"):
             exported = Path(scratch, "saved_model")
-            saved_model.save(trained.towers(), exported)
+            signatures = saved_model.save(trained.towers(), exported)
         with stages("measure on held-out ratings"):
             measures = measuring.held_out_metrics(Recommender(exported), preset.tasks, split)
             baselines = measuring.baseline_measures(split) if measures.test_rows else None
@@ -120,6 +120,7 @@ def run(settings: Settings, preset: Preset, *, gate: bool, stages: Stages | None
             preset=preset,
             training=settings.training.model_dump(),
             data_fingerprint=fingerprint,
+            signatures=signatures,
         )
     if not refusals:
         versions.promote(models, version.name)

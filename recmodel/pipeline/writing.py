@@ -100,7 +100,7 @@ class _Job:
             popular=movies["popular"],
             popular_rating=movies["popular_rating"],
             allowed=None if movies["allowed"].all() else movies["allowed"],
-            cap=business_rules.cap(resolved.catalogues.of_model, settings.rules),
+            cap=business_rules.cap(resolved.catalogues, settings.rules, settings.scoring.top_n),
         )
         request = TopNRequest(
             n=settings.scoring.top_n,
@@ -130,9 +130,10 @@ class _Job:
         finished = self.staged.finished_parts(c.RECOMMENDATIONS_TABLE)
         users = self._histories(finished, self.denied)
         scored = worker.recommend(users, self.broadcast, self.request, self.stats)
-        titles = self.spark.createDataFrame(self.resolved.catalogues.of_model.select([c.MOVIE_ID, c.TITLE]))
+        catalogues = self.resolved.catalogues
+        titles = catalogues.of_model.select([c.MOVIE_ID, c.TITLE]).append_column(c.PLACED, pa.array(catalogues.placed))
         scored_at = datetime.fromisoformat(self.workload.plan.scored_at)
-        rows = worker.publishable(scored, titles, self.payload.model_version, scored_at)
+        rows = worker.publishable(scored, self.spark.createDataFrame(titles), self.payload.model_version, scored_at)
         carried_run, to_score = self.resolved.carried_run, self.workload.to_score
         if carried_run is not None and to_score is not None:
             carried = staging.carried_rows(self.spark, self.staged, carried_run, self.workload.by_user, to_score)
@@ -150,7 +151,7 @@ class _Job:
             pairs = worker.predict_all(users, self.broadcast, self.request, self.stats).select("*", version)
             self._write_parts(pairs, c.PREDICTED_RATINGS_TABLE, finished, progress)
         else:
-            by_model = (f.col(c.SOURCE) == c.SOURCE_MODEL) & f.col(c.PREDICTED_RATING).isNotNull()
+            by_model = (f.col(c.SOURCE) != c.SOURCE_POPULARITY) & f.col(c.PREDICTED_RATING).isNotNull()
             rows = self._recommendations().where(by_model)
             pairs = rows.select(c.USER_ID, c.MOVIE_ID, c.PREDICTED_RATING, version)
             pairs.write.mode("overwrite").parquet(storage.spark_path(self.staged.table(c.PREDICTED_RATINGS_TABLE)))
@@ -166,6 +167,7 @@ class _Job:
             tasks=self.payload.tasks,
             rating_range=(settings.input.rating_min, settings.input.rating_max),
             max_per_genre=settings.rules.max_per_genre,
+            max_new=business_rules.most_new(settings.rules, self.request.n),
         )
         allowed = None
         if self.payload.allowed is not None or self.payload.cap is not None:

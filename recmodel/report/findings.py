@@ -128,9 +128,12 @@ def _catalogue(run: RunRecord) -> Iterator[Finding]:
         )
     if run.movies_new:
         count = formatting.number(run.movies_new)
-        yield Finding(
-            "note", f"{count} movies are new to the model, which can recommend them once it is trained again."
-        )
+        if run.movies_placed:
+            rows = formatting.number(run.recommendations.new_rows)
+            what = f"which knows their genres and years only; {rows} recommendations are of them."
+        else:
+            what = "which can recommend them once it is trained again."
+        yield Finding("note", f"{count} movies are new to the model, {what}")
 
 
 def _input(run: RunRecord, rejects: list[dict[str, Any]], limits: Input) -> Iterator[Finding]:

@@ -116,7 +116,7 @@ class _Rating(Policy):
             )
         ratings = model.rate_allowed(users.user_id)
 
-        def best(which: np.ndarray, n: int, hidden: topn.Pairs, excluded: topn.ExcludedGenres | None) -> topn.Top:
+        def best(which: np.ndarray, n: int, hidden: topn.Pairs, excluded: topn.ExcludedGroups | None) -> topn.Top:
             # What is hidden or excluded now stays so in later rounds, so it may be overwritten in place.
             some = ratings if len(which) == len(ratings) else ratings[which]
             return topn.of_scores(some, n, hidden, excluded)
@@ -209,7 +209,7 @@ def _by_retrieval(model: Model, users: Users) -> topn.Search:
 def _in_order_of_ratings(search: topn.Search, model: Model, users: Users) -> topn.Search:
     """Sort what a search finds by the ratings that are published, which may differ from its scores in the last bit."""
 
-    def best(which: np.ndarray, n: int, hidden: topn.Pairs, excluded: topn.ExcludedGenres | None) -> topn.Top:
+    def best(which: np.ndarray, n: int, hidden: topn.Pairs, excluded: topn.ExcludedGroups | None) -> topn.Top:
         row = search(which, n, hidden, excluded).row
         return topn.ranked(row, model.rate_lists(users.rating[which], row), row.shape[1])
 

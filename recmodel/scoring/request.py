@@ -21,7 +21,7 @@ class Payload:
     popular: np.ndarray  # [M] rows of the catalogue, most rated first
     popular_rating: np.ndarray  # [M] float32: the damped mean rating of each movie, in stars
     allowed: np.ndarray | None = None  # [M] bool: what may be recommended, by the model or as popular; None: everything
-    cap: rules.Cap | None = None  # on the movies of each genre in a list
+    cap: rules.Cap | None = None  # on the movies of each genre in a list, and on new ones
 
     @cached_property
     def popularity_search(self) -> topn.Vectors:

@@ -48,15 +48,15 @@ class Pairs(NamedTuple):
 NO_PAIRS = Pairs(np.empty(0, np.int64), np.empty(0, np.int64))
 
 
-class ExcludedGenres(NamedTuple):
-    """Genres that some users of the block must not get: a movie of any of them is hidden from those users."""
+class ExcludedGroups(NamedTuple):
+    """Groups of movies that some users of the block must not get: a movie of any of them is hidden from those users."""
 
-    genres: np.ndarray  # [M, G] float32: 1 where a movie is of a genre, else 0
-    user: np.ndarray  # [B, G] float32: 1 where a genre is excluded for a user, else 0
+    groups: np.ndarray  # [M, G] float32: 1 where a movie is of a group, else 0
+    user: np.ndarray  # [B, G] float32: 1 where a group is excluded for a user, else 0
 
     def hides(self, row: np.ndarray) -> np.ndarray:
         """Return [B, T] bool: which of the movies `row` [T] are hidden from each user."""
-        return self.user @ self.genres[row].T > 0
+        return self.user @ self.groups[row].T > 0
 
 
 class Top(NamedTuple):
@@ -67,8 +67,8 @@ class Top(NamedTuple):
 
 
 # Finds the best movies of some users of a block, in the order of the ranking: (which users [b], how many at least,
-# hidden pairs of a place in `which` and a row, the genres excluded for each of them) -> Top.
-Search = Callable[[np.ndarray, int, Pairs, "ExcludedGenres | None"], Top]
+# hidden pairs of a place in `which` and a row, the groups excluded for each of them) -> Top.
+Search = Callable[[np.ndarray, int, Pairs, "ExcludedGroups | None"], Top]
 
 
 def pairs(movie_id: np.ndarray, lists: Sequence[np.ndarray]) -> tuple[Pairs, np.ndarray]:
@@ -115,8 +115,8 @@ class Vectors:
         self._longest = _greatest_from_here_on(length[self._row])
         self._highest = _greatest_from_here_on(offset[self._row])
 
-    def top(self, users: np.ndarray, n: int, hidden: Pairs, excluded: ExcludedGenres | None = None) -> Top:
-        """Return the n best movies for each user, without the hidden pairs and the excluded genres.
+    def top(self, users: np.ndarray, n: int, hidden: Pairs, excluded: ExcludedGroups | None = None) -> Top:
+        """Return the n best movies for each user, without the hidden pairs and the excluded groups.
 
         Args:
             users: [B, d] float32, finite.
@@ -160,7 +160,7 @@ class Vectors:
         return product + offset + 2 * self._vectors.shape[1] * np.finfo(np.float32).eps * (product + abs(offset))
 
 
-def of_scores(scores: np.ndarray, n: int, hidden: Pairs, excluded: ExcludedGenres | None = None) -> Top:
+def of_scores(scores: np.ndarray, n: int, hidden: Pairs, excluded: ExcludedGroups | None = None) -> Top:
     """Return the n best of each row of `scores` ([B, M] float32; overwritten where hidden), never NaN."""
     n = min(n, scores.shape[1])
     search = _Search(len(scores), n)

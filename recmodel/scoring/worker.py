@@ -67,12 +67,13 @@ def publishable(scored: DataFrame, titles: DataFrame, model_version: str, scored
     """Turn `schemas.SCORED` into `schemas.RECOMMENDATION`, in the same order.
 
     Args:
-        titles: columns movie_id and title, small enough to be broadcast.
+        titles: columns movie_id, title and placed (bool, see `Catalogues`), small enough to be broadcast.
     """
     from pyspark.sql import functions as f
 
     reasons = titles.select(f.col(c.MOVIE_ID).alias(c.BECAUSE_MOVIE_ID), f.col(c.TITLE).alias(c.BECAUSE_TITLE))
-    source = f.when(f.col(c.BY_MODEL), c.SOURCE_MODEL).otherwise(c.SOURCE_POPULARITY)
+    by_model = f.when(f.col(c.PLACED), c.SOURCE_CONTENT).otherwise(c.SOURCE_MODEL)
+    source = f.when(f.col(c.BY_MODEL), by_model).otherwise(c.SOURCE_POPULARITY)
     constant = {
         c.SOURCE: source,
         c.MODEL_VERSION: f.lit(model_version),
@@ -344,7 +345,7 @@ def _popular(payload: Payload, hidden: list[list[np.ndarray]], users: int, n: in
     for lists in hidden:
         pairs = pairs.and_also(topn.pairs(payload.movie_id, lists)[0])
 
-    def search(which: np.ndarray, n: int, hidden: topn.Pairs, excluded: topn.ExcludedGenres | None) -> topn.Top:
+    def search(which: np.ndarray, n: int, hidden: topn.Pairs, excluded: topn.ExcludedGroups | None) -> topn.Top:
         return payload.popularity_search.top(np.ones((len(which), 1), np.float32), n, hidden, excluded)
 
     return rules.lists(search, users, n, pairs, payload.cap).row

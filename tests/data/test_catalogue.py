@@ -16,11 +16,12 @@ def catalogue(movies: dict[int, str]) -> pa.Table:
 MOVIES = st.dictionaries(st.integers(-5, 12), st.sampled_from(["A (1999)", "B", "C (2001)"]), min_size=1)
 
 
-@given(tonight=MOVIES, known=MOVIES)
-def test_movies_are_described_as_tonight_and_delisted_ones_as_the_model_has_them(tonight, known):
-    movies = combine(catalogue(tonight), catalogue(known))
+@given(tonight=MOVIES, known=MOVIES, place_new=st.booleans())
+def test_movies_are_described_as_tonight_and_delisted_ones_as_the_model_has_them(tonight, known, place_new):
+    movies = combine(catalogue(tonight), catalogue(known), place_new=place_new)
     described = {**known, **tonight}
-    ids = sorted(known)
+    ids = sorted(described if place_new else known)
+    assert movies.placed.tolist() == [movie not in known for movie in ids]
     assert movies.of_model.column(c.MOVIE_ID).to_pylist() == ids
     assert movies.of_model.column(c.TITLE).to_pylist() == [described[movie] for movie in ids]
     assert movies.of_model.column(c.GENRES).to_pylist() == [described[movie][:1] for movie in ids]

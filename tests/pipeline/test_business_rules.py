@@ -3,8 +3,8 @@
 import re
 
 import numpy as np
-import pyarrow as pa
 import pytest
+from support.inputs import make_catalogue
 
 from recmodel import schemas as c
 from recmodel.data.catalogue import combine
@@ -16,14 +16,8 @@ NONE = {"genres": [], "years": [], "movies": []}
 
 
 def make_rules(allow=None, deny=None, **more) -> Rules:
-    given = {"min_ratings": 0, "max_per_genre": 0, "deny_pairs": ""}
+    given = {"min_ratings": 0, "max_per_genre": 0, "max_new": 0.2, "deny_pairs": ""}
     return Rules(allow=NONE | (allow or {}), deny=NONE | (deny or {}), **(given | more))
-
-
-def make_catalogue(rows: list[tuple[int, str, str | None]]) -> pa.Table:
-    ids, titles, genres = zip(*rows, strict=True)
-    nothing = [None] * len(ids)
-    return pa.table([ids, titles, genres, nothing, nothing], schema=c.CATALOGUE)
 
 
 CATALOGUE = make_catalogue([
@@ -55,7 +49,7 @@ COUNTS = np.array([9, 5, 4, 7, 0, 1, 2])
     ],
 )
 def test_what_is_left_of_a_catalogue(given, left):
-    chosen = business_rules.allowed(combine(CATALOGUE, CATALOGUE), COUNTS, make_rules(**given))
+    chosen = business_rules.allowed(combine(CATALOGUE, CATALOGUE, place_new=False), COUNTS, make_rules(**given))
     assert CATALOGUE.column(c.MOVIE_ID).to_numpy()[chosen].tolist() == left
 
 
@@ -70,22 +64,32 @@ def test_what_is_left_of_a_catalogue(given, left):
 )
 def test_rules_that_cannot_be_kept_are_named(given, sentence):
     with pytest.raises(UsageRejected, match=re.escape(sentence)):
-        business_rules.allowed(combine(CATALOGUE, CATALOGUE), COUNTS, make_rules(**given))
+        business_rules.allowed(combine(CATALOGUE, CATALOGUE, place_new=False), COUNTS, make_rules(**given))
 
 
 def test_the_cap_counts_a_movie_for_each_of_its_genres_and_none_for_none():
-    assert business_rules.cap(CATALOGUE, make_rules()) is None
-    cap = business_rules.cap(CATALOGUE, make_rules(max_per_genre=2))
-    assert cap.most == 2
-    assert cap.genres.sum(axis=1).tolist() == [2, 2, 2, 1, 1, 0, 0]
-    assert cap.genres.shape[1] == 6
+    movies = combine(CATALOGUE, CATALOGUE, place_new=True)
+    assert business_rules.cap(movies, make_rules(), 10) is None
+    cap = business_rules.cap(movies, make_rules(max_per_genre=2), 10)
+    assert cap.most.tolist() == [2] * 6
+    assert cap.groups.sum(axis=1).tolist() == [2, 2, 2, 1, 1, 0, 0]
+
+
+def test_new_movies_are_a_group_of_their_own_if_a_list_may_not_be_full_of_them():
+    tonight = make_catalogue([(2, "Heat (1995)", "Crime"), (99, "New (2026)", "Drama")])
+    movies = combine(tonight, CATALOGUE, place_new=True)
+    cap = business_rules.cap(movies, make_rules(max_new=0.35), 10)
+    assert cap.most.tolist() == [3]
+    assert movies.of_model.column(c.MOVIE_ID).to_numpy()[cap.groups[:, 0] > 0].tolist() == [99]
+    assert business_rules.cap(movies, make_rules(max_new=1.0), 10) is None
+    assert business_rules.cap(combine(tonight, CATALOGUE, place_new=False), make_rules(), 10) is None
 
 
 def test_what_is_not_listed_tonight_may_not_be_recommended_and_rules_go_by_tonights_genres():
     tonight = make_catalogue([(2, "Heat (1995)", "Crime"), (5, "Alien (1979)", "Drama"), (99, "New (2026)", "Drama")])
-    movies = combine(tonight, CATALOGUE)
+    movies = combine(tonight, CATALOGUE, place_new=False)
     ids = CATALOGUE.column(c.MOVIE_ID).to_numpy()
     assert ids[business_rules.allowed(movies, COUNTS, make_rules())].tolist() == [2, 5]
     assert ids[business_rules.allowed(movies, COUNTS, make_rules({"genres": ["Drama"]}))].tolist() == [5]
     with pytest.raises(UsageRejected, match="the model knows none of the 1 movies in tonight's catalogue"):
-        business_rules.allowed(combine(tonight.slice(2), CATALOGUE), COUNTS, make_rules())
+        business_rules.allowed(combine(tonight.slice(2), CATALOGUE, place_new=False), COUNTS, make_rules())

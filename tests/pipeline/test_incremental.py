@@ -89,7 +89,7 @@ def test_rows_are_carried_only_where_nothing_but_ratings_has_changed(tmp_path):
 
     def conditions_of(rank_by="retrieval", content="1", tonight=CATALOGUE, **changed):
         rules = {"deny_pairs": str(denied), **changed.pop("rules", {})}
-        movies = combine(tonight, CATALOGUE)
+        movies = combine(tonight, CATALOGUE, place_new=True)
         return incremental.conditions(settings.load(rules=rules, **changed), rank_by, version_of(content), movies)
 
     renamed = CATALOGUE.set_column(1, c.TITLE, [["Another", *CATALOGUE.column(c.TITLE).to_pylist()[1:]]])

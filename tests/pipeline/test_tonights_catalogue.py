@@ -38,15 +38,17 @@ def test_a_movie_that_left_is_recommended_to_nobody_and_still_is_seen_and_taste(
     output = open_output(tmp_path)
     before, tonight = (output.recommendations(date(2026, 2, day)).to_table() for day in (1, 2))
     assert GONE in before.column(c.MOVIE_ID).to_pylist()
-    assert not {GONE, NEW} & {*tonight.column(c.MOVIE_ID).to_pylist()}
-    assert {*tonight.column(c.SOURCE).to_pylist()} == {"model", "popularity"}
+    assert GONE not in tonight.column(c.MOVIE_ID).to_pylist()
+    by_source = {(row[c.SOURCE], row[c.MOVIE_ID] == NEW) for row in tonight.to_pylist()}
+    assert by_source == {("model", False), ("popularity", False), ("content", True)}
     reasons = tonight.filter(pc.equal(tonight.column(c.BECAUSE_MOVIE_ID), GONE))
     assert {*reasons.column(c.BECAUSE_TITLE).to_pylist()} == {"Amélie (2001)"}  # as the model calls it
     titles = tonight.filter(pc.equal(tonight.column(c.MOVIE_ID), 1)).column(c.TITLE).to_pylist()
     assert {*titles} == {"Matrix, remastered (1999)"}
     run = output.read_run(date(2026, 2, 2))
-    assert (run.movies, run.movies_tonight, run.movies_new, run.movies_delisted) == (6, 6, 1, 1)
-    assert run.movies_allowed == 5
+    assert (run.movies, run.movies_tonight, run.movies_delisted) == (7, 6, 1)
+    assert (run.movies_new, run.movies_placed, run.movies_allowed) == (1, 1, 6)
+    assert run.recommendations.new_rows == tonight.column(c.SOURCE).to_pylist().count("content")
     assert run.carried_from is None  # lists of the night before may hold the movie
     assert run.rows_rejected == 1  # of movie 99
     assert 50 in output.dataset(c.USERS_TABLE, date(2026, 2, 2)).to_table().column(c.USER_ID).to_pylist()

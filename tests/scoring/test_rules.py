@@ -17,7 +17,7 @@ def greedy(order, genres, most, taken, n) -> None:
     """Adds to `taken` what fits of `order`, one movie after the other."""
     for row in order:
         of = np.flatnonzero(genres[row])
-        full = [genre for genre in of if sum(genres[other][genre] for other in taken) >= most]
+        full = [genre for genre in of if sum(genres[other][genre] for other in taken) >= most[genre]]
         if len(taken) < n and not full:
             taken.append(row)
 
@@ -25,20 +25,20 @@ def greedy(order, genres, most, taken, n) -> None:
 def expected_list(case, known, allowed, counts, request, cap) -> list[int]:
     """Rows of the catalogue by the definition. `known`: the row of the user's vector; None: served from popularity."""
     if cap is None:
-        cap = rules.Cap(np.zeros((60, 1)), 1)
+        cap = rules.Cap(np.zeros((60, 1)), np.ones(1))
     score, rating = (counts, counts) if known is None else oracle_scores(case.weights, known)
     if known is None or request.rank_by != "two-stage":
         key = score if request.rank_by == "retrieval" else rating
         taken: list[int] = []
-        greedy(sorted(allowed, key=lambda row: (-key[row], row)), cap.genres, cap.most, taken, request.n)
+        greedy(sorted(allowed, key=lambda row: (-key[row], row)), cap.groups, cap.most, taken, request.n)
         return taken
     taken = []
     left = sorted(allowed, key=lambda row: (-score[row], row))
     while left and len(taken) < request.n:
         best = left[: max(request.n, request.candidates)]
-        greedy(sorted(best, key=lambda row: (-rating[row], row)), cap.genres, cap.most, taken, request.n)
-        full = cap.genres[taken].sum(axis=0) >= cap.most
-        left = [row for row in left if row not in best and not (cap.genres[row] > 0)[full].any()]
+        greedy(sorted(best, key=lambda row: (-rating[row], row)), cap.groups, cap.most, taken, request.n)
+        full = cap.groups[taken].sum(axis=0) >= cap.most
+        left = [row for row in left if row not in best and not (cap.groups[row] > 0)[full].any()]
     return sorted(taken, key=lambda row: (-rating[row], row))
 
 
@@ -59,7 +59,7 @@ def test_lists_keep_all_rules(exported, restricted, data):
     random = np.random.RandomState(data.draw(st.integers(0, 2**32 - 1), "seed"))
     genres = (random.random_sample((60, 6)) < data.draw(st.sampled_from([0.1, 0.4, 1.0]), "density")).astype(np.float32)
     most = data.draw(st.sampled_from([None, 1, 2, 4]), "most of a genre")
-    cap = None if most is None else rules.Cap(genres, most)
+    cap = None if most is None else rules.Cap(genres, np.full(6, most))
     request = TopNRequest(
         n=data.draw(st.sampled_from([1, 5, 12, 70]), "n"), candidates=data.draw(st.sampled_from([1, 8, 100]), "K"),
         rank_by=data.draw(st.sampled_from(["retrieval", "rating", "two-stage"]), "policy"),
@@ -106,7 +106,7 @@ def test_a_list_takes_no_more_rounds_than_there_are_genres_and_one():
         rounds.append(n)
         return movies.top(np.ones((len(which), 1), np.float32), n, hidden, excluded)
 
-    top = rules.lists(search, 3, 12, topn.NO_PAIRS, rules.Cap(genres, 2))
+    top = rules.lists(search, 3, 12, topn.NO_PAIRS, rules.Cap(genres, np.full(5, 2)))
     first = [0, 1, 4900, 4901, 9800, 9801, 14700, 14701, 19600, 19601]
     assert top.row.tolist() == [[*first, -1, -1]] * 3
     assert len(rounds) <= 6

@@ -57,6 +57,12 @@ CATALOGUE = pa.table(
 )
 
 
+def make_catalogue(rows: list[tuple[int, str, str | None]]) -> pa.Table:
+    ids, titles, genres = zip(*rows, strict=True)
+    nothing = [None] * len(ids)
+    return pa.table([ids, titles, genres, nothing, nothing], schema=c.CATALOGUE)
+
+
 def table(rows: list[tuple]) -> pa.Table:
     return pa.table(list(zip(*rows, strict=True)), schema=c.RATINGS)
 

@@ -20,6 +20,7 @@ class Towers(tf.Module):
     """
 
     needs_history = False
+    place = None  # a movie that was not trained has no embedding
 
     def __init__(self, weights: EmbeddingWeights) -> None:
         super().__init__()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -10,10 +11,11 @@ import pyarrow as pa
 from recmodel import schemas as c
 from recmodel.arrays import Arrays
 from recmodel.models.architectures import Fittable
-from recmodel.models.history import closed_form
+from recmodel.models.history import closed_form, placing
 from recmodel.models.history.closed_form import Interactions
 from recmodel.models.history.model import Batch, HistoryModel
 from recmodel.models.history.preset import Preset
+from recmodel.models.history.weights import HistoryWeights
 from recmodel.tf import tf
 
 _CELLS_IN_BATCH = 16_384  # at least: users times the longest history among them
@@ -43,7 +45,12 @@ def prepare(
     model = HistoryModel(start, preset)
     model.compile(optimizer=tf.keras.optimizers.Adam(preset.learning_rate))
     batches = HistoryBatches(ratings, seed)
-    return Fittable(model, batches, lambda: model.weights_as_arrays(movie_ids, rating_range), start_seconds)
+
+    def weights() -> HistoryWeights:
+        fitted = model.weights_as_arrays(movie_ids, rating_range)
+        return replace(fitted, placing=placing.fit(fitted, catalogue, start.counts))
+
+    return Fittable(model, batches, weights, start_seconds)
 
 
 class HistoryBatches(tf.keras.utils.Sequence):

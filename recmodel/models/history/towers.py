@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from recmodel.models.architectures import Users
+from recmodel.models.history.placing import PlacingGraph
 from recmodel.models.history.weights import HistoryWeights
 from recmodel.models.tensors import SortedIds, frozen, padded, user_of_each
 from recmodel.tf import tf
@@ -36,6 +37,9 @@ class Towers(tf.Module):
         self.rating_width = weights.traits.shape[1]
         self._mean_rating, self._liking = weights.mean_rating, weights.liking
         self._prior_weight, self._range = weights.prior_weight, weights.rating_range
+        # Graphs hold these as constants; the variable is for `read_weights`.
+        self._scalars = frozen(np.array([weights.mean_rating, self._liking, self._prior_weight, *self._range]))
+        self.place = None if weights.placing is None else PlacingGraph(weights.placing)
 
     def users(self, user_id: tf.Tensor, seen: tuple[tf.Tensor, ...]) -> Users:
         """Describe users by their histories; known are those who have rated a movie of the catalogue."""
@@ -85,9 +89,10 @@ class Towers(tf.Module):
 
 
 def read_weights(saved_model: Path) -> HistoryWeights:
-    """Read the arrays of a SavedModel of this architecture, that of an earlier version too.
+    """Read the arrays of a SavedModel of this architecture, except how it places movies.
 
-    The scalars, which are part of its graphs, get usual values: they shift its numbers, not the work of computing them.
+    In a model of a version before 0.3.2, scalars are part of the graphs only. They get usual values here, which shift
+    its numbers, not the work of computing them.
 
     Raises:
         ValueError: the SavedModel is of another architecture.
@@ -99,18 +104,21 @@ def read_weights(saved_model: Path) -> HistoryWeights:
 
     if not checkpoint.has_tensor("_towers/seen_vectors/.ATTRIBUTES/VARIABLE_VALUE"):
         raise ValueError(f"{saved_model} is not of the architecture history")
+    scalars = "_towers/_scalars"
+    known = checkpoint.has_tensor(f"{scalars}/.ATTRIBUTES/VARIABLE_VALUE")
+    mean_rating, liking, prior_weight, low, high = array(scalars).tolist() if known else (3.5, 0.2, 1.0, 0.5, 5.0)
     return HistoryWeights(
         movie_ids=array("_movies/ids"),
         seen_vectors=array("_towers/seen_vectors"),
-        average_seen=array("_towers/_prior"),
+        average_seen=array("_towers/_prior") / np.float32(prior_weight),
         movie_vectors=array("_towers/movie_vectors"),
         traits=array("_towers/_traits")[:-1],
         movie_bias=array("_towers/_movie_bias"),
         ridge=np.diag(array("_towers/_ridge")),
-        mean_rating=3.5,
-        liking=0.2,
-        prior_weight=1.0,
-        rating_range=(0.5, 5.0),
+        mean_rating=mean_rating,
+        liking=liking,
+        prior_weight=prior_weight,
+        rating_range=(low, high),
     )
 
 

@@ -6,6 +6,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
+PLACED = ("seen_vectors", "movie_vectors", "traits", "movie_bias")  # the tables with a row for each movie
+
+
+@dataclass(frozen=True)
+class Placing:
+    """Maps from the F features of a movie (see `placing.features`) to its row of each table, float32."""
+
+    genre_names: list[str]
+    median_year: float  # stands in for a year that is not known
+    seen_vectors: np.ndarray  # [F, d]
+    movie_vectors: np.ndarray  # [F, d]
+    traits: np.ndarray  # [F, k]
+    movie_bias: np.ndarray  # [F]
+
 
 @dataclass(frozen=True)
 class HistoryWeights:
@@ -22,3 +36,4 @@ class HistoryWeights:
     liking: float  # the extra weight of a seen movie for each star above the user's mean
     prior_weight: float  # number of average movies added to every history
     rating_range: tuple[float, float]  # in stars
+    placing: Placing | None = None  # None in models of versions before 0.3.2
