@@ -13,7 +13,8 @@
 #   ./submit.sh predict USER MOVIE... predict one user's ratings of movies
 #   ./submit.sh capacity ...          forecast time, memory and cost for a number of users, movies and cores
 #   ./submit.sh settings              print the settings in force and where each comes from
-#   ./submit.sh benchmark ...         measure scoring speed against other libraries; benchmark scale ...: at large sizes
+#   ./submit.sh benchmark ...         measure scoring speed against other libraries; benchmark scale ...: at large sizes;
+#                                     benchmark new_movies ...: quality of lists of movies without ratings
 #
 # Each command has its own help: ./submit.sh train --help
 set -euo pipefail
@@ -148,7 +149,7 @@ case $command in
     benchmark)
         prepare "[sample,test]" java
         script=scoring
-        if [ "${1:-}" = scale ]; then script=scale && shift; fi
+        case ${1:-} in scale | new_movies) script=$1 && shift ;; esac
         exec python "$root/tests/benchmarks/$script.py" "$@"
         ;;
     -h | --help | help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}" ;;
