@@ -26,8 +26,8 @@ from recmodel.data.validation import Validation
 from recmodel.errors import InputRejected
 from recmodel.pipeline import business_rules, incremental
 from recmodel.pipeline.resolve import ResolvedRun
-from recmodel.progress import Stages, log
-from recmodel.records import Record, RunRecord
+from recmodel.progress import NOTICE, Stages, log
+from recmodel.records import InputFile, Record, RunRecord
 from recmodel.settings import Rules, Scoring
 from recmodel.tables.base import StagedRun
 from recmodel.tables.candidates import candidate_users
@@ -47,6 +47,7 @@ class InputCounts(Record):
 
     started_at: datetime
     ratings_file: str
+    input: list[InputFile]  # how each was read
     rows_in: dict[str, int]  # by file, as are the next
     rows_used: dict[str, int]
     rows_rejected: int
@@ -108,6 +109,8 @@ def stage_input(folder: Path, users: Path | None, limits: Input, rules: Rules, s
     except InputRejected:
         staged.discard()
         raise
+    for file in validation.files:
+        log.log(NOTICE, "%s", file.sentence())
     stars = np.array(sorted(ratings.half_stars.items()), np.int64)
     _write_arrays(staged.scratch(_COUNTS), **{**vars(ratings), "half_stars": stars})
     _write_parquet(staged.scratch(_CATALOGUE), catalogue)
@@ -115,6 +118,7 @@ def stage_input(folder: Path, users: Path | None, limits: Input, rules: Rules, s
     counts = InputCounts(
         started_at=datetime.now(timezone.utc),
         ratings_file=movielens.find(folder, "ratings").name,
+        input=validation.files,
         rows_in=validation.rows,
         rows_used=validation.used,
         rows_rejected=validation.rejected().num_rows,
