@@ -89,7 +89,7 @@ class InputFile(Record):
 
     def sentence(self) -> str:
         """Return all of it in one line."""
-        layout = self.layout + (f" in {self.parts:,} files" if self.parts else "")
+        layout = self.layout + (f" in {self.parts:,} file{'s' * (self.parts > 1)}" if self.parts else "")
         facts = [", ".join(filter(None, (layout, self.encoding))), *self.assumptions]
         return f"{self.file}: {'; '.join(facts)}; {self.rows:,} rows, {self.rejected:,} rejected"
 

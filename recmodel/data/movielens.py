@@ -137,11 +137,11 @@ class _Scale:
 
     def __call__(self, batch: pa.RecordBatch) -> tuple[str, str, pa.BooleanArray]:
         rating = batch.column(c.RATING)
-        extremes = pc.min_max(rating.filter(pc.is_finite(rating)))
+        on_scale = pc.and_(pc.greater_equal(rating, self._low), pc.less_equal(rating, self._high))  # false for NaN
+        extremes = pc.min_max(rating if on_scale.true_count == len(rating) else rating.filter(pc.is_finite(rating)))
         if extremes["min"].is_valid:
             self._lowest = min(self._lowest, extremes["min"].as_py())
             self._highest = max(self._highest, extremes["max"].as_py())
-        on_scale = pc.and_(pc.greater_equal(rating, self._low), pc.less_equal(rating, self._high))  # false for NaN
         return c.RATING, self.reason, pc.invert(on_scale)
 
     def remedy(self) -> str:

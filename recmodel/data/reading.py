@@ -273,7 +273,7 @@ class _Reader:
             else:
                 constants[index] = partition[name]
         used = set(names)
-        self.findings.ignored |= dict.fromkeys(name for name in present if name not in used)
+        self.findings.ignored |= dict.fromkeys(name or "(without a name)" for name in present if name not in used)
         return _Place(names, positions, stored, constants)
 
 
@@ -376,7 +376,7 @@ def _set_aside_quoted(lines: bytes, layout: text.Layout) -> tuple[bytes, list[tu
         quoted.append((i, content))
         rest += [lines[done : starts[i]], line[len(content) :]]
         done = ends[i]
-    return b"".join([*rest, lines[done:]]), quoted
+    return b"".join([*rest, lines[done:]]) or b"\n", quoted
 
 
 class _Malformed(NamedTuple):

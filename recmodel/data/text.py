@@ -105,12 +105,10 @@ def detect(part: Part, *, has_text: bool) -> Dialect:
         encoding = _wide_encoding(start)
         if encoding is None:
             encoding = _narrow_encoding(start + file.read()) if has_text else _UTF_8
-    text = _decoded(start, encoding).removeprefix("\ufeff")
-    end = re.search(r"\r\n|\r|\n", text)
-    first_line = text[: end.start()] if end else text
+    first_line, end = _first_line(start, encoding)
     if not first_line.strip():
         raise InputRejected(f"{part.path} is empty; its first line must name the columns")
-    return Dialect(_layout(part.path, first_line), encoding, compression, end is not None and end[0] == "\r")
+    return Dialect(_layout(part.path, first_line), encoding, compression, carriage_returns=end == "\r")
 
 
 def _layout(path: Path, first_line: str) -> Layout:
@@ -210,14 +208,18 @@ def _narrow_encoding(content: bytes) -> str:
         return _LATIN_1
 
 
-def _decoded(start: bytes, encoding: str) -> str:
-    """Return the first characters of a file. Its header may hold others than its rows."""
-    if encoding == _UTF_8:
-        try:
-            return codecs.getincrementaldecoder(_UTF_8)().decode(start)
-        except UnicodeDecodeError:
-            return start.decode(_LATIN_1)
-    return codecs.getincrementaldecoder(encoding)("replace").decode(start)
+def _first_line(start: bytes, encoding: str) -> tuple[str, str]:
+    """Return the first line of a file, and what ends it: LF, CR LF, CR, or nothing."""
+    is_wide = encoding.startswith("utf-16")
+    codec = encoding if is_wide else _LATIN_1  # until the line is alone: other lines may be damaged
+    text = codecs.getincrementaldecoder(codec)("replace").decode(start.removeprefix(codecs.BOM_UTF8))
+    line, end, _ = (*re.split(r"(\r\n|\r|\n)", text, maxsplit=1), "", "")[:3]
+    if is_wide:
+        return line.removeprefix("\ufeff"), end
+    try:
+        return line.encode(_LATIN_1).decode(_UTF_8), end
+    except UnicodeDecodeError:
+        return line, end
 
 
 def _header(line: str) -> tuple[list[str], str]:

@@ -15,6 +15,7 @@ from recmodel.data.limits import Input
 from recmodel.data.reading import Findings, Rule
 from recmodel.data.values import NO_INTEGER
 from recmodel.errors import InputRejected
+from recmodel.progress import NOTICE, log
 from recmodel.records import InputFile
 
 _MAX_REJECTS = 1_000_000  # kept in memory; a file with more is refused whatever its size
@@ -72,6 +73,11 @@ class Validation:
                 f"{reason} ({count:,} of {total:,} rows refused, {self.limits.max_rejected_share:.2%} allowed); "
                 + ((remedies or {})[reason]() if reason in (remedies or {}) else remedy)
             )
+
+    def log_files(self) -> None:
+        """Log how each file was read, one line per file."""
+        for file in self.files:
+            log.log(NOTICE, "%s", file.sentence())
 
     def rejected(self) -> pa.Table:
         """Return every row rejected so far (`schemas.REJECTS`)."""

@@ -6,9 +6,11 @@ column, and for the whole column: 1,000 and 1600000000 mean different things in 
 
 from __future__ import annotations
 
+import ast
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -195,8 +197,7 @@ def _iso_times(column: pa.Array) -> pa.Array:
 def _genres(column: pa.Array) -> pa.Array:
     """Return genres as A|B, whether they are a text, with or without blanks, or a list, or a list written as text."""
     if isinstance(column, pa.ListArray | pa.LargeListArray | pa.FixedSizeListArray | pa.ListViewArray):
-        lists = column.to_pylist()
-        return pa.array([None if genres is None else _joined(genres) for genres in lists], pa.string())
+        return pa.array([None if genres is None else _joined(genres) for genres in column.to_pylist()], pa.string())
     text = _parse(column, pa.string())
     if pc.any(pc.match_substring_regex(text, r"^\s|\s$|\s\||\|\s|^\[.*\]$")).as_py():
         return pa.array(
@@ -205,17 +206,22 @@ def _genres(column: pa.Array) -> pa.Array:
     return text
 
 
-def _listed(text: str) -> list[str]:
-    """Return the genres of a text such as A|B or A | B, ['A', 'B'] as Python writes it, or ["A","B"] as JSON does."""
+def _listed(text: str) -> list[Any]:
+    """Return the genres of a text such as A | B, ['A', 'B'] as Python and JSON write it, or [A, B] as DuckDB does."""
     inside = re.fullmatch(r"\s*\[(.*)\]\s*", text)
     if inside is None:
         return text.split("|")
-    return ["".join(match.groups("")) for match in re.finditer(r"\"([^\"]*)\"|'([^']*)'|([^\s,'\"][^,]*)", inside[1])]
+    try:
+        values = ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return inside[1].split(",")
+    return values if isinstance(values, list) else [text]
 
 
-def _joined(genres: Sequence[str | None]) -> str | None:
-    """Return the genres as A|B; null if there are none."""
-    return "|".join(stripped for genre in genres if genre and (stripped := genre.strip())) or None
+def _joined(genres: list[Any]) -> str | None:
+    """Return the genres, which are texts or have a name, as A|B; null if there are none."""
+    names = [genre.get("name") if isinstance(genre, dict) else genre for genre in genres]
+    return "|".join(text for name in names if name is not None and (text := str(name).strip())) or None
 
 
 def _parse(column: pa.Array, wanted: pa.DataType) -> pa.Array:

@@ -26,7 +26,7 @@ from recmodel.data.validation import Validation
 from recmodel.errors import InputRejected
 from recmodel.pipeline import business_rules, incremental
 from recmodel.pipeline.resolve import ResolvedRun
-from recmodel.progress import NOTICE, Stages, log
+from recmodel.progress import Stages, log
 from recmodel.records import InputFile, Record, RunRecord
 from recmodel.settings import Rules, Scoring
 from recmodel.tables.base import StagedRun
@@ -109,8 +109,7 @@ def stage_input(folder: Path, users: Path | None, limits: Input, rules: Rules, s
     except InputRejected:
         staged.discard()
         raise
-    for file in validation.files:
-        log.log(NOTICE, "%s", file.sentence())
+    validation.log_files()
     stars = np.array(sorted(ratings.half_stars.items()), np.int64)
     _write_arrays(staged.scratch(_COUNTS), **{**vars(ratings), "half_stars": stars})
     _write_parquet(staged.scratch(_CATALOGUE), catalogue)

@@ -63,6 +63,7 @@ def run(settings: Settings, preset: Preset, *, gate: bool, stages: Stages | None
     with stages("read ratings and movies"):
         folder = movielens.data_dir(settings.paths.data, settings.paths.sample)
         catalogue, table, validation = movielens.read(folder, settings.input)
+        validation.log_files()
         size = movielens.ratings_size(folder)
         fingerprint = movielens.fingerprint(table, catalogue)
 
@@ -139,6 +140,7 @@ def dry_run(settings: Settings, stages: Stages | None = None) -> DryRun:
     with stages("read ratings and movies"), tempfile.TemporaryDirectory() as scratch:
         folder = movielens.data_dir(settings.paths.data, scratch)
         catalogue, ratings, validation = movielens.read(folder, settings.input)
+        validation.log_files()
     return DryRun(ratings.num_rows, catalogue.num_rows, validation, versions.current(models))
 
 

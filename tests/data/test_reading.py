@@ -183,7 +183,8 @@ def broken(tmp_path_factory):
 def _as_python_reads(line: bytes) -> tuple:
     (row,) = csv.reader([line.decode()])
     fields = [field.strip() for field in row]
-    user, movie, timestamp = (int(fields[i], 16 if "x" in fields[i].lower() else 10) for i in (0, 1, 3))
+    whole = [field.removesuffix(".0") for field in fields]  # in a column of such ids, that is how they are written
+    user, movie, timestamp = (int(whole[i], 16 if "x" in whole[i].lower() else 10) for i in (0, 1, 3))
     return user, movie, float(np.float32(fields[2])), timestamp
 
 
