@@ -49,7 +49,7 @@ def movielens_name(name: str) -> str:
 def _locate(file: str, name: str, present: list[str], settings: Columns) -> int | None:
     configured = getattr(settings, name)
     if configured:
-        position = _position(file, name, configured, present)
+        position = present.index(configured) if configured in present else _position(file, name, configured, present)
         if position is not None:
             return position
         if name not in _IN_SEVERAL_FILES:
@@ -69,9 +69,7 @@ def _locate(file: str, name: str, present: list[str], settings: Columns) -> int 
 
 
 def _position(file: str, name: str, column: str, present: list[str]) -> int | None:
-    """Return where a column is: exactly as written, otherwise the only one that is written like it."""
-    if column in present:
-        return present.index(column)
+    """Return where the only column is that is written like this one."""
     alike = [i for i, other in enumerate(present) if _fold(other) == _fold(column)]
     if len(alike) > 1:
         names = " and ".join(repr(present[i]) for i in alike)

@@ -98,6 +98,8 @@ class Conversion:
         self.assumptions.setdefault(sentence)
 
     def _how_integers_are_written(self, sample: pa.Array) -> Convert:
+        if pa.types.is_boolean(sample.type) or pa.types.is_temporal(sample.type):
+            return lambda column: pa.nulls(len(column), pa.int64())
         if not _are_mostly(sample, _WHOLE_AS_DECIMAL):
             return lambda column: _parse(column, pa.int64())
         self._assume("ids written with a decimal point, as 1.0")
