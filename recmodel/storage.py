@@ -96,6 +96,8 @@ def fetch(location: str, names: Iterable[str] | None = None) -> Path:
     for info in source.get_file_info(list(names)):
         if info.type == fs.FileType.NotFound:
             continue
+        if not info.is_file:
+            (folder / info.path).mkdir()  # PyArrow makes the folders in it only
         fs.copy_files(info.path, str(folder / info.path), source, local)
         for file in [info] if info.is_file else source.get_file_info(fs.FileSelector(info.path, recursive=True)):
             if file.is_file:

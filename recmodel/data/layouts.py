@@ -6,6 +6,7 @@ A table is one file, or a folder of part files as Spark, Hive, DuckDB and Polars
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -16,7 +17,7 @@ from recmodel.errors import InputRejected
 TABLES = ("ratings", "movies", "links")
 
 _COMPRESSED = r"(\.(gz|gzip|zst|zstd))?"
-_ENDING = rf"(\.(csv|tsv|dat){_COMPRESSED}|\.(parquet|pq))"
+_ENDING = rf"(\.(csv|tsv|dat){_COMPRESSED}|\.(parquet|parq|pq))"
 _OLDEST_NAMES = {"u.data": "ratings", "u.item": "movies"}  # MovieLens 100K
 _BELONGS_TO_MOVIES = "u.genre"  # the names of the genres of u.item
 
@@ -58,7 +59,8 @@ def find(folder: Path, table: str) -> Source:
     """
     source = find_optional(folder, table)
     if source is None:
-        raise InputRejected(f"{folder} holds neither {table}.csv nor {table}.parquet; a MovieLens directory has one")
+        hint = _hint(folder, table) or "a MovieLens directory has one"
+        raise InputRejected(f"{folder} holds neither {table}.csv nor {table}.parquet; {hint}")
     return source
 
 
@@ -108,6 +110,12 @@ def _table_of(name: str, *, is_folder: bool) -> str | None:
     return next((table for table in TABLES if re.fullmatch(table + ending, name.lower())), None)
 
 
+def _hint(folder: Path, table: str) -> str:
+    """Return where the table may be instead: one folder deeper, as archives are unpacked."""
+    deeper = [path for path in sorted(folder.glob("*/*")) if _table_of(path.name, is_folder=path.is_dir()) == table]
+    return f"give the directory {deeper[0].parent}, which has one" if deeper else ""
+
+
 def _folder_of_parts(folder: Path) -> Source:
     parts: dict[Format, list[Part]] = {}
     skipped = []
@@ -125,12 +133,25 @@ def _folder_of_parts(folder: Path) -> Source:
             skipped.append(inside.as_posix())
         elif path.stat().st_size:  # Spark leaves empty files for empty partitions
             parts.setdefault(format_, []).append(Part(path, name, _partition(inside)))
+    twice = _twice(path for of_format in parts.values() for path in of_format)
+    if twice:
+        raise InputRejected(f"{folder} holds {twice}, which may be the same rows; leave one of them")
     if len(parts) > 1:
         some = " and ".join(of_format[0].name for of_format in parts.values())
         raise InputRejected(f"{folder} holds both text and Parquet ({some}); leave the files of one kind")
     for only, of_format in parts.items():
         return Source(folder, only, of_format, skipped)
     raise InputRejected(f"{folder} holds no CSV and no Parquet files; export the table again")
+
+
+def _twice(parts: Iterable[Part]) -> str:
+    """Name two parts that differ in their compression alone; empty if there are none."""
+    names: dict[str, str] = {}
+    for part in parts:
+        first = names.setdefault(re.sub(_COMPRESSED + "$", "", part.name), part.name)
+        if first != part.name:
+            return f"{first} and {part.name}"
+    return ""
 
 
 def _partition(inside: Path) -> dict[str, str | None]:
@@ -142,7 +163,7 @@ def _partition(inside: Path) -> dict[str, str | None]:
 def _format(path: Path) -> Format | None:
     """Return the format of a file by its name, or by its first bytes where the name has no ending."""
     if match := re.search(_ENDING + "$", path.name.lower()):
-        return "parquet" if match[0] in (".parquet", ".pq") else "text"
+        return "parquet" if match[0] in (".parquet", ".parq", ".pq") else "text"
     try:
         with path.open("rb") as file:
             if file.read(len(_PARQUET_MAGIC)) == _PARQUET_MAGIC:

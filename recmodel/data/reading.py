@@ -7,6 +7,7 @@ over those of files of numbers (ratings), except where a value cannot be read or
 
 from __future__ import annotations
 
+import codecs
 import csv
 import functools
 import itertools
@@ -76,7 +77,7 @@ def check(
         InputRejected: a file cannot be read at all, or lacks a column.
     """
     findings = findings or Findings()
-    conversion = Conversion(source.name, schema)
+    conversion = Conversion(str(source.path), schema)
     findings.assumptions = conversion.assumptions
     reader = _Reader(schema, settings, findings)
     with _refused_if_unreadable(source.path):
@@ -393,6 +394,8 @@ def _parse_lines(lines: bytes, layout: text.Layout, positions: list[int]) -> tup
     try:
         lines.decode()
         encoding = "utf-8"
+        if lines.startswith(codecs.BOM_UTF8):  # PyArrow leaves out one at the start, but only a file has a mark there
+            lines = codecs.BOM_UTF8 + lines
     except UnicodeDecodeError:  # PyArrow loses a malformed row that is not UTF-8. In Latin-1 every byte is a character.
         encoding = "latin-1"
     malformed: list[_Malformed] = []

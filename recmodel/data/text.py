@@ -223,15 +223,14 @@ def _first_line(start: bytes, encoding: str) -> tuple[str, str]:
 
 
 def _header(line: str) -> tuple[list[str], str]:
-    """Return the names of the columns and the delimiter, which is the one that divides the line the most."""
-    splits = []
-    for delimiter in _DELIMITERS:
-        try:
-            names = next(csv.reader([line], delimiter=delimiter, strict=True), [])
-        except csv.Error:
-            names = [name.strip('"') for name in line.split(delimiter)]
-        splits.append(([name.strip().strip('"') for name in names], delimiter))
-    return max(splits, key=lambda split: len(split[0]))
+    """Return the names of the columns, and the delimiter: the one that stands most often outside quotes."""
+    outside_quotes = re.sub(r'"[^"]*"', "", line)
+    delimiter = max(_DELIMITERS, key=outside_quotes.count)
+    try:
+        names = next(csv.reader([line], delimiter=delimiter, strict=True), [])
+    except csv.Error:
+        names = line.split(delimiter)
+    return [name.strip().strip('"') for name in names], delimiter
 
 
 def _whole_title(fields: list[str]) -> list[str]:

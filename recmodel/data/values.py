@@ -48,6 +48,7 @@ class Conversion:
         self.assumptions: dict[str, None] = {}  # sentences, in order
         self._file, self._schema = file, schema
         self._converts: dict[str, Convert] = {}  # by column, once the first rows were seen
+        self._has_decimal_comma: bool | None = None  # of text; None: not decided yet
         self._reasons = {field.name: _REASONS[field.type] for field in schema}
 
     def __call__(self, columns: list[pa.Array], names: list[str]) -> pa.RecordBatch:
@@ -81,7 +82,7 @@ class Conversion:
                 return _exact_integers(column, f"{self._file}, column {name}")
             return self._decided(column, field, self._how_integers_are_written)(column)
         if pa.types.is_floating(field.type):
-            return self._decided(column, field, self._how_numbers_are_written)(column)
+            return self._numbers(column)
         return _parse(column, field.type)
 
     def _decided(self, column: pa.Array, field: pa.Field, decide: Callable[[pa.Array], Convert]) -> Convert:
@@ -105,14 +106,21 @@ class Conversion:
         self._assume("ids written with a decimal point, as 1.0")
         return lambda column: _parse(pc.replace_substring_regex(column, _WHOLE_AS_DECIMAL, r"\1"), pa.int64())
 
-    def _how_numbers_are_written(self, sample: pa.Array) -> Convert:
-        if not pa.types.is_string(sample.type):
-            return lambda column: _cast(column, pa.float32())
-        with_comma = pc.match_substring_regex(sample, _DECIMAL_COMMA).true_count
-        if not with_comma or with_comma <= pc.match_substring(sample, ".").true_count:
-            return lambda column: _parse(column, pa.float32())
-        self._assume("decimal comma")
-        return lambda column: _parse(pc.replace_substring_regex(column, _DECIMAL_COMMA, r"\1.\2"), pa.float32())
+    def _numbers(self, column: pa.Array) -> pa.Array:
+        """Convert numbers. The first row with a comma or a point decides, which may come late."""
+        if not pa.types.is_string(column.type):
+            return _cast(column, pa.float32())
+        if self._has_decimal_comma is None:
+            try:
+                return column.cast(pa.float32())
+            except pa.ArrowInvalid:
+                commas = pc.match_substring_regex(column, _DECIMAL_COMMA).true_count
+                self._has_decimal_comma = commas > pc.match_substring(column, ".").true_count
+                if self._has_decimal_comma:
+                    self._assume("decimal comma")
+        if self._has_decimal_comma:
+            column = pc.replace_substring_regex(column, _DECIMAL_COMMA, r"\1.\2")
+        return _parse(column, pa.float32())
 
     def _how_times_are_written(self, sample: pa.Array) -> Convert:
         if pa.types.is_temporal(sample.type):

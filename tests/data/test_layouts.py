@@ -139,6 +139,7 @@ def test_parts_may_differ_in_types_order_and_columns(tmp_path, toy):
     ("files", "sentence"),
     [
         ({"ratings.csv/a.csv": b"x", "ratings.csv/b.parquet": RATED}, "holds both text and Parquet"),
+        ({"ratings.csv/a.csv": b"x", "ratings.csv/a.csv.gz": b"x"}, "a.csv and ratings.csv/a.csv.gz, which may"),
         ({"ratings.csv/_SUCCESS": b""}, "ratings.csv holds no CSV and no Parquet files"),
         ({"ratings.csv/part-0.csv.bz2": b"BZh9"}, "part-0.csv.bz2 is in a format that cannot be read"),
         ({"ratings.csv/a.csv": b"1,1,4.0,1\n"}, "a.csv has no column userId (it has 1, 1, 4.0, 1); its first line"),
@@ -151,6 +152,14 @@ def test_a_folder_that_is_no_table_gets_one_sentence(tmp_path, files, sentence):
         read(with_files(tmp_path, files))
     assert sentence in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_directory_that_is_one_deeper_is_named(tmp_path):
+    with_files(tmp_path / "ml-1m", {})
+    with pytest.raises(
+        InputRejected, match=rf"neither movies.csv nor movies.parquet; give the directory {tmp_path}/ml-1m"
+    ):
+        read(tmp_path)
 
 
 def test_what_is_skipped_in_a_folder_is_said(tmp_path):

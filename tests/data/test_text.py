@@ -104,6 +104,7 @@ def test_a_damaged_row_in_utf_8_is_refused_alone(tmp_path):
         'userId,movieId,rating,timestamp,"a ""b"""',
         "userId, movieId ,rating,timestamp,",
         'userId,movieId,rating,timestamp,a"b',
+        'userId,movieId,rating,timestamp,"a;b;c;d;e;f;g"',
     ],
 )
 @pytest.mark.parametrize("encoding", ["utf-8", "cp1252"])
@@ -163,7 +164,7 @@ FIELDS = [
     b"1", b"2", b"3", b"10", b"7", b"1.5", b"1,5", b"4,0", b"4.0", b"5", b"0,5", b'"4,5"', b'"4.5"', b'"3"', b'"a,b"',
     b'"a;b"', b'"a\tb"', b'"', b'""', b'"""', b'a"b', b"", b" ", b" 3 ", b"x", b"\xff", b"\xc3\xa9", b"1.0", b"nan",
     b"-1", b"\x00", b"9007199254740993", b"99999999999999999999", b'"1,2,3"', b'",4,0,"', b'1"', b'"1', b"::",
-    b"=1+1", b"\x1f",
+    b"=1+1", b"\x1f", b"\xef\xbb\xbf", b"\xef\xbb\xbf1",
 ]  # fmt: skip
 COLUMNS = ["userId", "movieId", "rating", "timestamp"]
 

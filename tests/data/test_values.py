@@ -172,6 +172,13 @@ def test_a_decimal_comma_is_decided_by_the_column(tmp_path, written, expected):
     assert ratings[c.RATING].to_pylist() == expected
 
 
+def test_a_decimal_comma_may_come_late(tmp_path):
+    written = ["4"] * 3000 + ["4,5"]
+    ratings, _, validation = read(ratings_with("rating", pa.array(written), tmp_path, parquet=False))
+    assert ratings[c.RATING].to_pylist() == [4.0] * 3000 + [4.5]
+    assert "decimal comma" in validation.files[-1].assumptions
+
+
 GENRES = [["Action", "Sci-Fi"], ["Children's"], None, [], ["Film-Noir", None, " "], [" Drama ", "Romance"]]
 EXPECTED = ["Action|Sci-Fi", "Children's", None, None, "Film-Noir", "Drama|Romance"]
 
