@@ -27,6 +27,7 @@ _EXACT_BELOW = {pa.float16(): 2**11, pa.float32(): 2**24, pa.float64(): 2**53}
 
 _DECIMAL_COMMA = r'^\s*"?([+-]?\d+),(\d+)"?\s*$'
 _WHOLE_AS_DECIMAL = r'^\s*"?([+-]?\d+)\.0+"?\s*$'
+_DECIMAL = r'^\s*"?([+-]?\d+)\.\d*"?\s*$'
 _ISO = r'^\s*"?\d{4}-\d{2}-\d{2}'
 _WITH_ZONE = r":\d{2}\s*(?:Z|UTC|[+-]\d{2}(?::?\d{2})?)$"
 
@@ -130,7 +131,14 @@ class Conversion:
             self._assume("times in ISO 8601, in UTC where no time zone is given")
             self._reasons[c.TIMESTAMP] = "is not a time in ISO 8601"
             return _iso_times
-        numbers = _whole_numbers(sample)
+        has_fractions = _are_mostly(sample, _DECIMAL)
+
+        def whole_numbers(column: pa.Array) -> pa.Array:
+            if has_fractions:
+                column = pc.replace_substring_regex(column, _DECIMAL, r"\1")
+            return _whole_numbers(column)
+
+        numbers = whole_numbers(sample)
         values = numbers.drop_null().to_numpy()
         newest = time.time() + _DAY
         for unit, name in _UNITS.items():
@@ -138,8 +146,8 @@ class Conversion:
             if plausible.sum() * 2 > len(sample):
                 self._assume(f"times in {name}")
                 self._reasons[c.TIMESTAMP] = f"is not a time in {name} since 1970"
-                return lambda column, unit=unit: _seconds(_whole_numbers(column), unit)  # type: ignore[misc]
-        return _whole_numbers
+                return lambda column, unit=unit: _seconds(whole_numbers(column), unit)  # type: ignore[misc]
+        return whole_numbers
 
 
 def _plain(column: pa.Array) -> pa.Array:
