@@ -1,38 +1,31 @@
 """Reading: the files of one table, checked row by row.
 
 Takes a source (`layouts`), a schema and rules, and yields blocks of accepted rows (typed) and rejected rows (with file,
-row, column, value and reason). Python loops over the rows of files with text (movies), because of their quotes, but not
-over those of files of numbers (ratings), except where a value cannot be read or a field in quotes holds a delimiter.
+row, column, value and reason). `lines` reads text files, and `values` turns columns into their types.
 """
 
 from __future__ import annotations
 
-import codecs
-import csv
 import functools
-import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
 import pyarrow.dataset
 
 from recmodel import schemas as c
-from recmodel.data import columns, text
+from recmodel.data import columns, lines, text
 from recmodel.data.layouts import Part, Source
 from recmodel.data.limits import Columns
+from recmodel.data.lines import printable, reject
 from recmodel.data.values import Conversion
 from recmodel.errors import InputRejected
 
-_CSV_BLOCK_BYTES = 4 << 20
 _PARQUET_BATCH_ROWS = 1 << 17
-_TEXT_BATCH_ROWS = 1 << 14
 
 # Marks the rows of a batch that a rule refuses: (column, reason, mask).
 Rule = Callable[[pa.RecordBatch], "tuple[str, str, pa.BooleanArray]"]
@@ -62,7 +55,7 @@ class Findings:
 
 
 def check(
-    source: Source, schema: pa.Schema, rules: list[Rule], settings: Columns, findings: Findings | None = None
+    source: Source, schema: pa.Schema, rules: list[Rule], settings: Columns, findings: Findings
 ) -> Iterator[Checked]:
     """Read a table as `schema` and accept each row, or reject it with the first reason that applies.
 
@@ -76,7 +69,6 @@ def check(
     Raises:
         InputRejected: a file cannot be read at all, or lacks a column.
     """
-    findings = findings or Findings()
     conversion = Conversion(str(source.path), schema)
     findings.assumptions = conversion.assumptions
     reader = _Reader(schema, settings, findings)
@@ -149,9 +141,9 @@ def _check_block(block: _Block, schema: pa.Schema, rules: list[Rule], conversion
         accepted &= ~refused_here
         column = schema.get_field_index(name)
         for i in np.flatnonzero(refused_here):
-            value = _printable(block.columns[column][int(i)].as_py())
-            rejects.append(_reject(block.file, int(block.row_numbers[i]), block.names[column], value, reason))
-    rejects.sort(key=lambda reject: reject["row"])
+            value = printable(block.columns[column][int(i)].as_py())
+            rejects.append(reject(block.file, int(block.row_numbers[i]), block.names[column], value, reason))
+    rejects.sort(key=lambda row: row["row"])
     return Checked(
         accepted=typed if accepted.all() else typed.filter(pa.array(accepted)),
         rejected=pa.RecordBatch.from_pylist(rejects, schema=c.REJECTS),
@@ -166,15 +158,6 @@ def _on_readable(rule: Rule, typed: pa.RecordBatch, readable: np.ndarray) -> tup
     whole = np.zeros(typed.num_rows, bool)
     whole[readable] = mask.to_numpy(zero_copy_only=False)
     return column, reason, pa.array(whole)
-
-
-def _printable(value: object, limit: int = 80) -> str:
-    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-    return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
-def _reject(file: str, row: int, column: str, value: str, reason: str) -> dict:
-    return {"file": file, "row": row, "column": column, "value": value, "reason": reason}
 
 
 # -- files ---------------------------------------------------------------------------------------------------------
@@ -248,8 +231,11 @@ class _Reader:
         with text.open_text(part.path, dialect) as file:
             if dialect.layout.has_header:
                 file.readline()
-            blocks = _lines_with_text if has_text else _lines_of_numbers
-            yield from blocks(file, part, dialect.layout, place)
+            read = lines.of_text if has_text else lines.of_numbers
+            for rows in read(file, part, dialect.layout, place.positions or [0]):
+                stored = rows.columns[: len(place.positions)]
+                arrays = place.complete(stored, len(rows.numbers))
+                yield _Block(part.name, arrays, place.names, rows.numbers, rows.malformed)
 
     def _place(self, file: str, stored_names: list[str], partition: dict[str, str | None]) -> _Place:
         """Find the columns of the schema in a file or in its path, and note those that nobody reads."""
@@ -276,161 +262,6 @@ class _Reader:
         used = set(names)
         self.findings.ignored |= dict.fromkeys(name or "(without a name)" for name in present if name not in used)
         return _Place(names, positions, stored, constants)
-
-
-def _lines_with_text(file: BinaryIO, part: Part, layout: text.Layout, place: _Place) -> Iterator[_Block]:
-    """Parse line by line, so that a quote that is not closed cannot swallow the lines after it."""
-    csv.field_size_limit(1 << 30)
-    first = 1 + layout.has_header
-    numbered = ((number, line.rstrip(b"\r\n")) for number, line in enumerate(file, start=first))
-    while lines := list(itertools.islice(numbered, _TEXT_BATCH_ROWS)):
-        rows, numbers, malformed = _split(lines, part, layout, place.positions)
-        stored = [pa.array([row[i] for row in rows], pa.binary()) for i in range(len(place.positions))]
-        yield _Block(part.name, place.complete(stored, len(rows)), place.names, np.array(numbers, np.int64), malformed)
-
-
-def _split(
-    lines: Iterable[tuple[int, bytes]], part: Part, layout: text.Layout, positions: list[int]
-) -> tuple[list[list[bytes]], list[int], list[dict]]:
-    """Return some fields of numbered lines that are not blank, the numbers of these lines, and the malformed ones."""
-    rows, numbers, malformed = [], [], []
-    for number, line in lines:
-        try:
-            fields = layout.fields(line.decode("latin-1"))  # every byte becomes one character, and can be restored
-        except csv.Error as error:
-            malformed.append(_reject(part.name, number, "(all)", _printable(line), f"is not CSV ({error})"))
-            continue
-        if len(fields) == len(layout.columns):
-            rows.append([fields[i].encode("latin-1") for i in positions])
-            numbers.append(number)
-        elif line:
-            malformed.append(_reject(part.name, number, "(all)", _printable(line), _miscounted(len(fields), layout)))
-    return rows, numbers, malformed
-
-
-def _lines_of_numbers(file: BinaryIO, part: Part, layout: text.Layout, place: _Place) -> Iterator[_Block]:
-    """Parse some MiB at a time with PyArrow."""
-    first = 1 + layout.has_header
-    for lines in _whole_lines(file, part.path):
-        plain_lines, quoted = _set_aside_quoted(lines, layout)
-        parsed, malformed_lines = _parse_lines(plain_lines, layout, place.positions)
-        rows = parsed.num_rows + len(malformed_lines)
-        is_parsed = np.ones(rows, bool)
-        is_parsed[[row.number - 1 for row in malformed_lines]] = False
-        row_numbers = first + np.flatnonzero(is_parsed)
-        filled = np.any([pc.binary_length(column).to_numpy() > 0 for column in parsed.columns], axis=0)
-        if not filled.all():
-            parsed, row_numbers = parsed.filter(pa.array(filled)), row_numbers[filled]
-        malformed = [
-            _reject(part.name, first + row.number - 1, "(all)", row.text, _miscounted(row.fields, layout))
-            for row in malformed_lines
-        ]
-        stored = parsed.columns
-        if quoted:
-            split, numbers, not_csv = _split(((first + i, line) for i, line in quoted), part, layout, place.positions)
-            malformed += not_csv
-            row_numbers = np.concatenate([row_numbers, np.array(numbers, np.int64)])
-            order = np.argsort(row_numbers)
-            row_numbers = row_numbers[order]
-            stored = [
-                pa.concat_arrays([column, pa.array([row[i] for row in split], pa.binary())]).take(pa.array(order))
-                for i, column in enumerate(stored)
-            ]
-        yield _Block(part.name, place.complete(stored, len(row_numbers)), place.names, row_numbers, malformed)
-        first += rows
-
-
-def _miscounted(fields: int, layout: text.Layout) -> str:
-    expected = len(layout.columns)
-    return f"has {fields} fields where " + (f"the header has {expected}" if layout.has_header else f"{expected} belong")
-
-
-def _whole_lines(file: BinaryIO, path: Path) -> Iterator[bytes]:
-    """Yield the rest of a file in blocks that end where a line ends."""
-    while lines := file.read(_CSV_BLOCK_BYTES):
-        end = file.readline(_CSV_BLOCK_BYTES)
-        if len(end) == _CSV_BLOCK_BYTES:
-            raise InputRejected(f"{path} has a line of more than {_CSV_BLOCK_BYTES >> 20} MiB; export it again")
-        yield lines + end
-
-
-def _set_aside_quoted(lines: bytes, layout: text.Layout) -> tuple[bytes, list[tuple[int, bytes]]]:
-    """Return the lines, blank where a quote is open at a delimiter, and these with their places (from 0).
-
-    On all other lines, quotes divide nothing, so that they can be taken for ordinary characters.
-    """
-    if not layout.quoted or b'"' not in lines:
-        return lines, []
-    characters = np.frombuffer(lines, np.uint8)
-    is_end = characters == ord("\n")
-    is_end[:-1] |= (characters[:-1] == ord("\r")) & (characters[1:] != ord("\n"))  # PyArrow ends a row at either
-    starts = np.concatenate([[0], np.flatnonzero(is_end) + 1])
-    quotes = np.concatenate([[0], np.cumsum(characters == ord('"'))])  # before each character
-    delimiters = np.flatnonzero(characters == ord(layout.delimiter))
-    line_of = np.searchsorted(starts, delimiters, "right") - 1
-    is_open = (quotes[delimiters] - quotes[starts[line_of]]) % 2 == 1
-    quoted, rest, done = [], [], 0
-    ends = np.append(starts[1:], len(lines))
-    for i in np.unique(line_of[is_open]).tolist():
-        line = lines[starts[i] : ends[i]]
-        content = line.rstrip(b"\r\n")
-        quoted.append((i, content))
-        rest += [lines[done : starts[i]], line[len(content) :]]
-        done = ends[i]
-    return b"".join([*rest, lines[done:]]) or b"\n", quoted
-
-
-class _Malformed(NamedTuple):
-    """A row with the wrong number of fields."""
-
-    number: int  # within its block, from 1
-    fields: int
-    text: str
-
-
-def _parse_lines(lines: bytes, layout: text.Layout, positions: list[int]) -> tuple[pa.RecordBatch, list[_Malformed]]:
-    """Return some columns (binary) of the lines, which may be blank, and the rows of the wrong length."""
-    lines, delimiter = layout.with_short_delimiter(lines)
-    try:
-        lines.decode()
-        encoding = "utf-8"
-        if lines.startswith(codecs.BOM_UTF8):  # PyArrow leaves out one at the start, but only a file has a mark there
-            lines = codecs.BOM_UTF8 + lines
-    except UnicodeDecodeError:  # PyArrow loses a malformed row that is not UTF-8. In Latin-1 every byte is a character.
-        encoding = "latin-1"
-    malformed: list[_Malformed] = []
-
-    def set_aside(row: pyarrow.csv.InvalidRow) -> str:
-        original = row.text.replace(delimiter, layout.delimiter)
-        malformed.append(_Malformed(row.number, row.actual_columns, _printable(original.encode(encoding))))
-        return "skip"
-
-    names = [str(i) for i in range(len(layout.columns))]
-    wanted = [names[i] for i in positions]
-    table = pyarrow.csv.read_csv(
-        pa.BufferReader(lines),
-        # Rows keep their numbers only in one thread, which still reads 8 million ratings per second.
-        read_options=pyarrow.csv.ReadOptions(
-            use_threads=False, block_size=3 * _CSV_BLOCK_BYTES, encoding=encoding, column_names=names
-        ),
-        # Blank lines are read, to keep the numbers right, and dropped later. Quotes are ordinary characters: numbers
-        # need none, and one that is not closed would swallow the lines after it.
-        parse_options=pyarrow.csv.ParseOptions(
-            delimiter=delimiter, ignore_empty_lines=False, invalid_row_handler=set_aside, quote_char=False
-        ),
-        convert_options=pyarrow.csv.ConvertOptions(
-            include_columns=wanted, column_types=dict.fromkeys(wanted, pa.binary()), strings_can_be_null=False
-        ),
-    )
-    arrays = [column.combine_chunks() for column in table.columns]
-    if encoding == "latin-1":
-        arrays = [_original_bytes(column) for column in arrays]
-    return pa.RecordBatch.from_arrays(arrays, names=wanted), malformed
-
-
-def _original_bytes(column: pa.Array) -> pa.Array:
-    """Restore what was in the file from text that was read as Latin-1."""
-    return pa.array([value.decode("utf-8").encode("latin-1") for value in column.to_pylist()], pa.binary())
 
 
 def _batches(

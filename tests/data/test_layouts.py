@@ -109,6 +109,12 @@ def test_columns_of_the_path_are_columns(tmp_path, toy):
     assert by_pair(read(text)[0]) == by_pair(read(toy)[0])
 
 
+def test_all_columns_may_be_in_the_path(tmp_path):
+    with_files(tmp_path, {"u.csv/userId=7/a.csv": "x,y\n1,2\n3,4\n", "p/userId=7/a.parquet": pa.table({"x": [1, 2]})})
+    for name in ("u.csv", "p"):
+        assert data.read_ids(tmp_path / name, c.USERS, data.Validation(LENIENT))[c.USER_ID].to_pylist() == [7]
+
+
 def test_a_row_in_the_folder_of_null_is_refused(tmp_path):
     part = csv_text(RATED.drop_columns("userId"))
     folder = with_files(tmp_path, {"ratings.csv/userId=__HIVE_DEFAULT_PARTITION__/part-0.csv": part})

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from support.inputs import LENIENT, LISTED, MOVIES_CSV, RATED, csv_text, read, with_files, with_ratings, write_movielens
 
 from recmodel import schemas as c
+from recmodel.data import lines as data_lines
 from recmodel.data import movielens as data
-from recmodel.data import reading
 from recmodel.data.validation import Validation
 from recmodel.errors import InputRejected
 
@@ -133,7 +133,7 @@ def test_delimiters_in_quotes_divide_nothing(tmp_path, toy, position, delimiter,
     table = RATED.add_column(position, "note", notes)
     folder = with_files(tmp_path, {"ratings.csv": csv_text(table, delimiter)})
     for size in (1 << 22, 100, 1):
-        monkeypatch.setattr(reading, "_CSV_BLOCK_BYTES", max(size, 60))
+        monkeypatch.setattr(data_lines, "_BLOCK_BYTES", max(size, 60))
         ratings, _, validation = read(folder)
         assert ratings == read(toy)[0]
         assert validation.files[-1].assumptions[-1] == "columns that are not used: note"
@@ -208,7 +208,7 @@ def test_no_row_of_any_layout_is_lost_or_read_wrongly(broken, delimiter, extra, 
         user, movie, time = (float(values[i]) if "." in values[i] else int(values[i]) for i in (0, 1, 3))
         rating = float(values[2].replace(",", "."))
         assert math.isfinite(rating)
-        expected.append((user, movie, float(np.float32(rating)), time))
+        expected.append((user, movie, float(np.float32(rating)), int(time)))
     assert [tuple(row.values()) for row in ratings.to_pylist()] == expected
     assert validation.rows["ratings.csv"] == len(expected) + len(refused) == len(rows) - blank
 
