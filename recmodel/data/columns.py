@@ -38,7 +38,7 @@ def locate(file: str, wanted: list[str], present: list[str], settings: Columns) 
     Raises:
         InputRejected: a column is missing, or cannot be told from another one.
     """
-    return [_locate(file, name, present, settings) for name in wanted]
+    return [_locate(file, name, wanted, present, settings) for name in wanted]
 
 
 def movielens_name(name: str) -> str:
@@ -46,7 +46,7 @@ def movielens_name(name: str) -> str:
     return _MOVIELENS.get(name, name)
 
 
-def _locate(file: str, name: str, present: list[str], settings: Columns) -> int | None:
+def _locate(file: str, name: str, wanted: list[str], present: list[str], settings: Columns) -> int | None:
     configured = getattr(settings, name)
     if configured:
         position = present.index(configured) if configured in present else _position(file, name, configured, present)
@@ -59,7 +59,8 @@ def _locate(file: str, name: str, present: list[str], settings: Columns) -> int 
     for exact in (movielens_name(name), name):
         if exact in present:
             return present.index(exact)
-    for common in _COMMON[name]:
+    is_key_of_movies = name == c.MOVIE_ID and c.TITLE in wanted
+    for common in (*_COMMON[name], *(["id"] if is_key_of_movies else [])):
         position = _position(file, name, common, present)
         if position is not None:
             return position

@@ -122,7 +122,7 @@ def _whole_lines(file: BinaryIO, path: Path) -> Iterator[bytes]:
 
 
 def _set_aside_quoted(lines: bytes, layout: Layout) -> tuple[bytes, list[tuple[int, bytes]]]:
-    """Return the lines, blank where a quote is open at a delimiter, and these with their places (from 0).
+    """Return the lines, blank where a quote is or may be open at a delimiter, and these with their places (from 0).
 
     On all other lines, quotes divide nothing, so that they can be taken for ordinary characters.
     """
@@ -136,9 +136,11 @@ def _set_aside_quoted(lines: bytes, layout: Layout) -> tuple[bytes, list[tuple[i
     delimiters = np.flatnonzero(characters == ord(layout.delimiter))
     line_of = np.searchsorted(starts, delimiters, "right") - 1
     is_open = (quotes[delimiters] - quotes[starts[line_of]]) % 2 == 1
+    escaped = np.flatnonzero((characters[:-1] == ord("\\")) & (characters[1:] == ord('"')))  # not counted right above
+    unclear = np.union1d(line_of[is_open], np.searchsorted(starts, escaped, "right") - 1)
     quoted, rest, done = [], [], 0
     ends = np.append(starts[1:], len(lines))
-    for i in np.unique(line_of[is_open]).tolist():
+    for i in unclear.tolist():
         line = lines[starts[i] : ends[i]]
         content = line.rstrip(b"\r\n")
         quoted.append((i, content))

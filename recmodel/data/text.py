@@ -57,9 +57,17 @@ class Layout:
             csv.Error: quotes are not closed, or stand where none may.
         """
         if self.quoted:
-            return next(csv.reader([line], delimiter=self.delimiter, strict=True), [])
+            try:
+                return self._quoted_fields(line)
+            except csv.Error:
+                if '\\"' not in line:
+                    raise
+                return self._quoted_fields(line.replace('\\"', '""'))  # as Spark writes quotes inside quotes
         fields = line.split(self.delimiter) if line else []
         return self.joined(fields) if self.joined else fields
+
+    def _quoted_fields(self, line: str) -> list[str]:
+        return next(csv.reader([line], delimiter=self.delimiter, strict=True), [])
 
     def with_short_delimiter(self, lines: bytes) -> tuple[bytes, str]:
         """Return the lines with a delimiter of one character, and that character."""

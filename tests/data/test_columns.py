@@ -33,6 +33,14 @@ def test_common_names_are_known(tmp_path, toy, names, as_file):
     assert "Name taken as title" in validation.files[0].assumptions
 
 
+def test_the_key_of_movies_may_be_called_id(tmp_path, toy):
+    movies = LISTED.rename_columns(["id", "title", "genres"])
+    assert read(with_files(tmp_path / "a", {"movies.csv": csv_text(movies)}))[:2] == read(toy)[:2]
+    ratings = RATED.rename_columns(["userId", "id", "rating", "timestamp"])
+    with pytest.raises(InputRejected, match="ratings.csv has no column movieId"):
+        read(with_files(tmp_path / "b", {"ratings.csv": csv_text(ratings)}))
+
+
 def test_any_names_by_the_settings(tmp_path, toy):
     ratings = RATED.rename_columns(["Kunde", "Artikel Nr.", "Note", "am"])
     movies = LISTED.rename_columns(["Artikel Nr.", "Titel", "Rubriken"])

@@ -139,6 +139,17 @@ def test_delimiters_in_quotes_divide_nothing(tmp_path, toy, position, delimiter,
         assert validation.files[-1].assumptions[-1] == "columns that are not used: note"
 
 
+def test_quotes_as_spark_writes_them(tmp_path):
+    titles = ['"Great Performances" Cats (1998)', 'A "B", C', "C:\\", 'x "', "plain", 'back\\slash "and" quote']
+    as_spark = ['"' + title.replace('"', '\\"') + '"' if '"' in title else title for title in titles]
+    movies = "movieId,title,genres\n" + "".join(f"{i},{title},Drama\n" for i, title in enumerate(as_spark))
+    header = "userId,movieId,note,rating,timestamp\n"
+    ratings = header + "".join(f"{i},{i},{note},4.0,7\n" for i, note in enumerate(as_spark))
+    ratings, catalogue, _ = read(with_files(tmp_path, {"movies.csv": movies, "ratings.csv": ratings}))
+    assert catalogue[c.TITLE].to_pylist() == titles
+    assert ratings[c.MOVIE_ID].to_pylist() == [*range(len(titles))]
+
+
 def test_row_numbers_and_order_stay_right_among_quotes(tmp_path):
     lines = ["1,1,4.0,1,", "2,1,4.0,1,\"a,b\"", "", "x,1,4.0,1,\"a,b\"", "3,1,4.0,1,\"a,b", "4,1,4.0,1,c\"", "5,1,4.0",
              "6,1,\"4,0\",1,", "\"7\",1,4.0,1,\"a,\"\"b\"", "8,1,4.0,1,\"a,b\" c", "9,1,4.0,1,\"a,b\""]  # fmt: skip
@@ -164,7 +175,7 @@ FIELDS = [
     b"1", b"2", b"3", b"10", b"7", b"1.5", b"1,5", b"4,0", b"4.0", b"5", b"0,5", b'"4,5"', b'"4.5"', b'"3"', b'"a,b"',
     b'"a;b"', b'"a\tb"', b'"', b'""', b'"""', b'a"b', b"", b" ", b" 3 ", b"x", b"\xff", b"\xc3\xa9", b"1.0", b"nan",
     b"-1", b"\x00", b"9007199254740993", b"99999999999999999999", b'"1,2,3"', b'",4,0,"', b'1"', b'"1', b"::",
-    b"=1+1", b"\x1f", b"\xef\xbb\xbf", b"\xef\xbb\xbf1",
+    b"=1+1", b"\x1f", b"\xef\xbb\xbf", b"\xef\xbb\xbf1", b'"a \\"b, c\\""', b'\\"', b'"\\"',
 ]  # fmt: skip
 COLUMNS = ["userId", "movieId", "rating", "timestamp"]
 
@@ -196,8 +207,10 @@ def test_no_row_of_any_layout_is_lost_or_read_wrongly(broken, delimiter, extra, 
     expected, blank = [], 0
     for number, row in enumerate(rows, start=2):
         fields = None
-        with contextlib.suppress(csv.Error):
-            fields = next(csv.reader([row.decode("latin-1")], delimiter=delimiter.decode(), strict=True), [])
+        for line in (row, row.replace(b'\\"', b'""')):  # Spark's way of writing quotes is tried last
+            with contextlib.suppress(csv.Error):
+                fields = next(csv.reader([line.decode("latin-1")], delimiter=delimiter.decode(), strict=True), [])
+                break
         values = fields and len(fields) == 5 and [fields[header.index(name)].strip() for name in COLUMNS]
         if number in refused:
             continue
