@@ -35,8 +35,8 @@ def train(
     With --gate, as in nightly, it has to be better than popularity and biases and no worse than the current version, on
     the same held-out ratings; otherwise it stays on disk, and the exit code is 4.
 
-    Reads DIR/ratings and DIR/movies (.csv or .parquet), fits the retrieval and the rating task, measures both on
-    held-out ratings and writes a new version below --models: SavedModel, catalogue, metrics and manifest. Settings
+    Reads the ratings and movies of DIR, fits the retrieval and the rating task, measures both on held-out ratings and
+    writes a new version below --models: SavedModel, catalogue, metrics and manifest. Settings
     that are not given come from conf/settings.yaml.
     """
     chosen = settings.load_with(flags, "paths", "training")

@@ -77,6 +77,24 @@ class EarlierRun(Record):
     run_date: date
 
 
+class InputFile(Record):
+    """How one table of the input was read."""
+
+    file: str  # or the folder of its files
+    layout: str = ""  # such as "CSV with ;"
+    parts: int | None = None  # number of files in a folder
+    encoding: str = ""  # of text files
+    assumptions: list[str] = []  # what the file itself does not say, and what was left out
+    rows: int = 0
+    rejected: int = 0
+
+    def sentence(self) -> str:
+        """Return all of it in one line."""
+        layout = self.layout + (f" in {self.parts:,} file{'s' * (self.parts > 1)}" if self.parts else "")
+        facts = [", ".join(filter(None, (layout, self.encoding))), *self.assumptions]
+        return f"{self.file}: {'; '.join(facts)}; {self.rows:,} rows, {self.rejected:,} rejected"
+
+
 class RunRecord(Record):
     """run.json: what a published run did, and with which model, input and settings."""
 
@@ -90,6 +108,7 @@ class RunRecord(Record):
     conditions: str = ""  # names all but the ratings that decides the lists; empty before there were incremental runs
     started_at: datetime | None = None
     ratings_file: str = ""
+    input: list[InputFile] = []  # how each file was read; empty in versions before 0.3.2
     rows_in: dict[str, int] = {}  # by file
     rows_used: dict[str, int] = {}
     rows_rejected: int = 0

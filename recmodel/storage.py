@@ -88,10 +88,7 @@ def fetch(location: str, names: Iterable[str] | None = None) -> Path:
     Raises:
         OSError: the folder cannot be read.
     """
-    scratch = tempfile.TemporaryDirectory(prefix="recmodel-")
-    _copies.append(scratch)
-    folder = Path(scratch.name) / posixpath.basename(urlsplit(location).path.rstrip("/"))
-    folder.mkdir(exist_ok=True)
+    folder = temporary_folder(posixpath.basename(urlsplit(location).path.rstrip("/")))
     source, local = file_system(location), fs.LocalFileSystem()
     if names is None:
         fs.copy_files("", str(folder), source, local)
@@ -99,10 +96,21 @@ def fetch(location: str, names: Iterable[str] | None = None) -> Path:
     for info in source.get_file_info(list(names)):
         if info.type == fs.FileType.NotFound:
             continue
+        if not info.is_file:
+            (folder / info.path).mkdir()  # PyArrow makes the folders in it only
         fs.copy_files(info.path, str(folder / info.path), source, local)
         for file in [info] if info.is_file else source.get_file_info(fs.FileSelector(info.path, recursive=True)):
             if file.is_file:
                 os.utime(folder / file.path, ns=(file.mtime_ns, file.mtime_ns))
+    return folder
+
+
+def temporary_folder(name: str) -> Path:
+    """Return an empty local folder of that name, which is removed when the process ends."""
+    scratch = tempfile.TemporaryDirectory(prefix="recmodel-")
+    _copies.append(scratch)
+    folder = Path(scratch.name) / name
+    folder.mkdir(exist_ok=True)
     return folder
 
 

@@ -17,6 +17,15 @@ def test_a_flag_beats_the_environment_beats_the_file(monkeypatch):
     assert settings.load(scoring={"top_n": 5}).scoring.rank_by == settings.load().scoring.rank_by
 
 
+def test_columns_can_be_named_in_the_environment(monkeypatch):
+    monkeypatch.setenv("RECMODEL_INPUT__COLUMNS__USER_ID", "customer")
+    assert settings.load().input.columns.user_id == "customer"
+    assert settings.load().input.columns.movie_id == ""
+    monkeypatch.setenv("RECMODEL_INPUT__COLUMNS__USERID", "customer")
+    with pytest.raises(UsageRejected, match="did you mean RECMODEL_INPUT__COLUMNS__USER_ID"):
+        settings.load()
+
+
 def test_relative_paths_start_at_the_project_whatever_the_working_directory(monkeypatch, tmp_path):
     expected = settings.load().paths
     monkeypatch.chdir(tmp_path)

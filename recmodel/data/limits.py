@@ -5,6 +5,21 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 
 
+class Columns(BaseModel):
+    """What the columns are called in the input; empty: MovieLens' name, ours or a common one (see `columns`)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    user_id: str = ""
+    movie_id: str = ""
+    rating: str = ""
+    timestamp: str = ""
+    title: str = ""
+    genres: str = ""
+    imdb_id: str = ""
+    tmdb_id: str = ""
+
+
 class Input(BaseModel):
     """What the input must be like."""
 
@@ -13,6 +28,7 @@ class Input(BaseModel):
     rating_min: float
     rating_max: float
     max_rejected_share: float = Field(ge=0, le=1)
+    columns: Columns = Columns()
 
     @property
     def liked_from(self) -> float:

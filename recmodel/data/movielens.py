@@ -1,7 +1,7 @@
 """MovieLens: the tables of a MovieLens directory.
 
-Takes `ratings`, `movies` and optionally `links`, as `.csv` or `.parquet`, and returns Arrow data of `schemas.RATINGS`
-and `schemas.CATALOGUE`. `reading` reads the files, and `validation` keeps the rejected rows.
+Takes `ratings`, `movies` and optionally `links` and returns Arrow data of `schemas.RATINGS` and `schemas.CATALOGUE`.
+`layouts` finds the files, `reading` reads them, and `validation` keeps the rejected rows.
 """
 
 from __future__ import annotations
@@ -22,37 +22,49 @@ import pyarrow.parquet
 from recmodel import schemas as c
 from recmodel import storage
 from recmodel.arrays import locate
-from recmodel.data import duplicates
+from recmodel.data import archives, duplicates, layouts, reading
 from recmodel.data.catalogue import with_delisted
 from recmodel.data.limits import Input
-from recmodel.data.reading import check, parquet_rows
 from recmodel.data.sample import SAMPLE, sample_dir
 from recmodel.data.validation import Validation
 from recmodel.errors import InputRejected
 
 _DAY = 86_400  # seconds
-_TABLES, _ENDINGS = ("ratings", "movies", "links"), (".csv", ".parquet")
 
 
 def data_dir(data: str, sample_cache: str) -> Path:
-    """Return the directory that `--data` means: the built-in sample for the word `sample`, a local copy for a URI.
+    """Return the directory that `--data` means: the sample for its word, local copies for a URI and for a zip file.
 
     Raises:
-        InputRejected: the directory does not exist.
+        InputRejected: the directory does not exist, or the zip file cannot be used.
         UsageRejected: the sample's package is not installed, or no file system is known for the URI.
     """
     if storage.is_uri(data):
-        try:
-            copy = storage.fetch(data, [f"{table}{ending}" for table in _TABLES for ending in _ENDINGS])
-        except OSError as error:
-            raise InputRejected(f"{data} cannot be read ({error}); check the address and the right to it") from None
-        if not any(copy.iterdir()):
-            raise InputRejected(f"{data} holds neither ratings nor movies; check the address")
-        return copy
+        return _local_copy(data)
     folder = sample_dir(sample_cache) if data == SAMPLE else Path(data)
+    if folder.is_file() and folder.suffix.lower() == ".zip":
+        return archives.unpack(folder)
     if not folder.is_dir():
-        raise InputRejected(f"{folder} is not a directory; --data takes a MovieLens directory or the word sample")
+        raise InputRejected(
+            f"{folder} is not a directory; --data takes a MovieLens directory, its zip file or the word sample"
+        )
     return folder
+
+
+def _local_copy(uri: str) -> Path:
+    try:
+        if uri.lower().endswith(".zip"):
+            above, _, name = uri.rpartition("/")
+            copy = storage.fetch(above, [name]) / name
+            if copy.is_file():
+                return archives.unpack(copy)
+        else:
+            copy = storage.fetch(uri, filter(layouts.is_part_of_input, storage.names(uri)))
+            if any(copy.iterdir()):
+                return copy
+    except OSError as error:
+        raise InputRejected(f"{uri} cannot be read ({error}); check the address and the right to it") from None
+    raise InputRejected(f"{uri} holds neither ratings nor movies; check the address")
 
 
 def read_catalogue(folder: Path, validation: Validation) -> pa.Table:
@@ -61,7 +73,7 @@ def read_catalogue(folder: Path, validation: Validation) -> pa.Table:
     External ids come from `links`; they are null where that file or the movie's row in it is missing.
 
     Raises:
-        InputRejected: see `Validation.accept` and `find`.
+        InputRejected: see `Validation.accept` and `layouts.find`.
     """
     seen: set[int] = set()
 
@@ -75,18 +87,17 @@ def read_catalogue(folder: Path, validation: Validation) -> pa.Table:
     def has_title(batch: pa.RecordBatch) -> tuple[str, str, pa.BooleanArray]:
         return c.TITLE, "is not a title", pc.equal(pc.utf8_trim_whitespace(batch.column(c.TITLE)), "")
 
-    path = find(folder, "movies")
-    blocks = check(path, c.MOVIES, [has_title, first_of_its_id])
-    movies = pa.Table.from_batches(validation.accept(path, blocks), schema=c.MOVIES)
-    links_path = find_optional(folder, "links")
-    if links_path is None:
+    source = layouts.find(folder, "movies")
+    movies = pa.Table.from_batches(validation.accept(source, c.MOVIES, [has_title, first_of_its_id]), schema=c.MOVIES)
+    links_source = layouts.find_optional(folder, "links")
+    if links_source is None:
         links = c.LINKS.empty_table()
     else:
-        links = pa.Table.from_batches(validation.accept(links_path, check(links_path, c.LINKS, [])), schema=c.LINKS)
+        links = pa.Table.from_batches(validation.accept(links_source, c.LINKS, []), schema=c.LINKS)
         links = links.group_by(c.MOVIE_ID, use_threads=False).aggregate([(c.IMDB_ID, "first"), (c.TMDB_ID, "first")])
         links = links.rename_columns([c.MOVIE_ID, c.IMDB_ID, c.TMDB_ID])
     if not movies.num_rows:
-        raise InputRejected(f"{path} holds no movies; a catalogue needs at least one")
+        raise InputRejected(f"{source.path} holds no movies; a catalogue needs at least one")
     joined = movies.join(links, c.MOVIE_ID).select(c.CATALOGUE.names).sort_by(c.MOVIE_ID)
     imdb_id = pc.utf8_lpad(joined.column(c.IMDB_ID), 7, "0")  # IMDb's own form, which a numeric column loses
     return joined.set_column(joined.schema.get_field_index(c.IMDB_ID), c.IMDB_ID, imdb_id).cast(c.CATALOGUE)
@@ -98,16 +109,11 @@ def stream_ratings(folder: Path, catalogue: pa.Table, validation: Validation) ->
     Ratings outside the scale, from the future, or of a movie that the catalogue lacks are rejected.
 
     Raises:
-        InputRejected: see `Validation.accept` and `find`.
+        InputRejected: see `Validation.accept` and `layouts.find`.
     """
     tomorrow = int(time.time()) + _DAY  # clocks and time zones differ
-    low, high = validation.limits.rating_min, validation.limits.rating_max
+    on_the_scale = _Scale(validation.limits)
     movie_ids = catalogue.column(c.MOVIE_ID).combine_chunks()
-
-    def on_the_scale(batch: pa.RecordBatch) -> tuple[str, str, pa.BooleanArray]:
-        rating = batch.column(c.RATING)
-        on_scale = pc.and_(pc.greater_equal(rating, low), pc.less_equal(rating, high))  # false for NaN
-        return c.RATING, f"is outside the rating scale {low:g} to {high:g}", pc.invert(on_scale)
 
     def in_the_catalogue(batch: pa.RecordBatch) -> tuple[str, str, pa.BooleanArray]:
         in_catalogue = pc.is_in(batch.column(c.MOVIE_ID), value_set=movie_ids)
@@ -117,8 +123,36 @@ def stream_ratings(folder: Path, catalogue: pa.Table, validation: Validation) ->
         late = pc.greater(batch.column(c.TIMESTAMP), tomorrow)
         return c.TIMESTAMP, "lies in the future, as seconds since 1970", late
 
-    path = find(folder, "ratings")
-    return validation.accept(path, check(path, c.RATINGS, [on_the_scale, in_the_catalogue, in_the_past]))
+    rules: list[reading.Rule] = [on_the_scale, in_the_catalogue, in_the_past]
+    remedies = {on_the_scale.reason: on_the_scale.remedy}
+    return validation.accept(layouts.find(folder, "ratings"), c.RATINGS, rules, remedies)
+
+
+class _Scale:
+    """The rule that ratings lie on the scale; remembers the range that they have."""
+
+    def __init__(self, limits: Input) -> None:
+        self._low, self._high = limits.rating_min, limits.rating_max
+        self.reason = f"is outside the rating scale {self._low:g} to {self._high:g}"
+        self._lowest, self._highest = np.inf, -np.inf
+
+    def __call__(self, batch: pa.RecordBatch) -> tuple[str, str, pa.BooleanArray]:
+        rating = batch.column(c.RATING)
+        on_scale = pc.and_(pc.greater_equal(rating, self._low), pc.less_equal(rating, self._high))  # false for NaN
+        extremes = pc.min_max(rating if on_scale.true_count == len(rating) else rating.filter(pc.is_finite(rating)))
+        if extremes["min"].is_valid:
+            self._lowest = min(self._lowest, extremes["min"].as_py())
+            self._highest = max(self._highest, extremes["max"].as_py())
+        return c.RATING, self.reason, pc.invert(on_scale)
+
+    def remedy(self) -> str:
+        """Return what to do about ratings that are not on the scale."""
+        if self._lowest > self._highest:
+            return "correct the file"
+        return (
+            f"the ratings lie between {self._lowest:g} and {self._highest:g}; if that is their scale, set "
+            "input.rating_min and input.rating_max to its ends, otherwise correct the file"
+        )
 
 
 def read_ratings(folder: Path, catalogue: pa.Table, validation: Validation) -> pa.Table:
@@ -156,32 +190,30 @@ def history_of(user_id: int, batches: Iterable[pa.RecordBatch]) -> tuple[np.ndar
 
 
 class RatingsSize(NamedTuple):
-    """The size of the file, or folder of Parquet files, that holds the ratings."""
+    """The size of the file, or of the files of the folder, that holds the ratings."""
 
     file: str  # its name
     bytes: int
-    rows: int | None  # None for CSV, which would have to be read
+    rows: int | None  # None for text, which would have to be read
 
 
 def ratings_size(folder: Path) -> RatingsSize:
     """Return the size of the ratings of `folder`, from directory entries and Parquet footers alone.
 
     Raises:
-        InputRejected: see `find`; or a Parquet file is damaged.
+        InputRejected: see `layouts.find`; or a Parquet file is damaged.
     """
-    path = find(folder, "ratings")
-    return RatingsSize(
-        path.name, sum(size for _, size, _ in identity(path)), parquet_rows(path) if path.suffix == ".parquet" else None
-    )
+    source = layouts.find(folder, "ratings")
+    if source.format == "delta":
+        return RatingsSize(source.name, reading.delta_size(source.path), reading.parquet_rows(source))
+    size = sum(part.path.stat().st_size for part in source.parts)
+    return RatingsSize(source.name, size, reading.parquet_rows(source) if source.format == "parquet" else None)
 
 
 def count_ratings(folder: Path) -> int:
-    """Count the rows of the ratings of `folder`: a CSV file's lines are counted, but not parsed."""
-    size = ratings_size(folder)
-    if size.rows is not None:
-        return size.rows
-    with find(folder, "ratings").open("rb") as file:
-        return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 22), b"")) - 1
+    """Count the rows of the ratings of `folder`: the lines of text files are counted, but not parsed."""
+    rows = ratings_size(folder).rows
+    return reading.text_rows(layouts.find(folder, "ratings")) if rows is None else rows
 
 
 def estimate_ratings(folder: Path, seen_rows: int, seen_file: str | None, seen_bytes: int | None) -> int:
@@ -273,8 +305,8 @@ def read_ids(path: Path, schema: pa.Schema, validation: Validation) -> pa.Table:
     Raises:
         InputRejected: see `Validation.accept` and `find_ids`.
     """
-    blocks = check(find_ids(path, schema), schema, [])
-    rows = pa.Table.from_batches(validation.accept(path, blocks), schema=schema)
+    source = layouts.source(find_ids(path, schema))
+    rows = pa.Table.from_batches(validation.accept(source, schema, []), schema=schema)
     return rows.group_by(schema.names).aggregate([]).sort_by([(name, "ascending") for name in schema.names])
 
 
@@ -302,18 +334,5 @@ def fingerprint(ratings: pa.Table, catalogue: pa.Table) -> str:
 
 
 def find(folder: Path, table: str) -> Path:
-    """Return the file (or the folder of Parquet files) that holds `table`.
-
-    Raises:
-        InputRejected: it is missing.
-    """
-    path = find_optional(folder, table)
-    if path is None:
-        raise InputRejected(f"{folder} holds neither {table}.csv nor {table}.parquet; a MovieLens directory has one")
-    return path
-
-
-def find_optional(folder: Path, table: str) -> Path | None:
-    """Return the same as `find`, but None if the table is missing."""
-    candidates = (folder / f"{table}{ending}" for ending in _ENDINGS)
-    return next((path for path in candidates if path.exists()), None)
+    """Return the file or folder that holds `table`; see `layouts.find`."""
+    return layouts.find(folder, table).path

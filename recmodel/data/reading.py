@@ -1,32 +1,31 @@
-"""Reading: one CSV or Parquet file, checked row by row.
+"""Reading: the files of one table, checked row by row.
 
-Takes a path, a schema and rules, and yields blocks of accepted rows (typed) and rejected rows (with file, row, column,
-value and reason). Python loops over the rows of files with text (movies), because of their quotes, but not over those
-of files of numbers (ratings), except where a value cannot be read.
+Takes a source (`layouts`), a schema and rules, and yields blocks of accepted rows (typed) and rejected rows (with file,
+row, column, value and reason). `lines` reads text files, and `values` turns columns into their types.
 """
 
 from __future__ import annotations
 
-import csv
-import itertools
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
 import pyarrow.dataset
 
 from recmodel import schemas as c
+from recmodel.data import columns, lines, text
+from recmodel.data.layouts import Part, Source
+from recmodel.data.limits import Columns
+from recmodel.data.lines import printable, reject
+from recmodel.data.values import Conversion
 from recmodel.errors import InputRejected
 
-_CSV_BLOCK_BYTES = 4 << 20
 _PARQUET_BATCH_ROWS = 1 << 17
-_TEXT_BATCH_ROWS = 1 << 14
 
 # Marks the rows of a batch that a rule refuses: (column, reason, mask).
 Rule = Callable[[pa.RecordBatch], "tuple[str, str, pa.BooleanArray]"]
@@ -44,52 +43,89 @@ class Checked:
         return self.accepted.num_rows + self.rejected.num_rows
 
 
-def check(path: Path, schema: pa.Schema, rules: list[Rule]) -> Iterator[Checked]:
-    """Read one file as `schema` and accept each row, or reject it with the first reason that applies.
+@dataclass
+class Findings:
+    """What was found out about a table while it was read."""
+
+    layouts: dict[str, None] = field(default_factory=dict)  # in the order in which they were met
+    encodings: dict[str, None] = field(default_factory=dict)  # of text files
+    assumptions: dict[str, None] = field(default_factory=dict)
+    columns: dict[str, str] = field(default_factory=dict)  # ours, by what a file calls them
+    ignored: dict[str, None] = field(default_factory=dict)  # columns that nobody reads
+
+
+def check(
+    source: Source, schema: pa.Schema, rules: list[Rule], settings: Columns, findings: Findings
+) -> Iterator[Checked]:
+    """Read a table as `schema` and accept each row, or reject it with the first reason that applies.
 
     Reasons are a value that cannot be read as its column's type, and a rule that marks the row. Only genres and
-    external ids may be empty.
+    external ids may be empty. Without a column of timestamps all of them are 0.
+
+    Args:
+        settings: what the columns are called, where they have uncommon names.
+        findings: gets what is found out while reading.
 
     Raises:
-        InputRejected: the file cannot be read at all, or lacks a column.
+        InputRejected: a file cannot be read at all, or lacks a column.
     """
-    source = _csv_blocks if path.suffix == ".csv" else _parquet_blocks
-    with _refused_if_unreadable(path):
-        for block in source(path, schema):
-            yield _check_block(block, schema, rules, path.name)
+    conversion = Conversion(str(source.path), schema)
+    findings.assumptions = conversion.assumptions
+    reader = _Reader(schema, settings, findings)
+    with _refused_if_unreadable(source.path):
+        for block in reader.delta_blocks(source) if source.format == "delta" else reader.blocks(source):
+            yield _check_block(block, schema, rules, conversion)
 
 
-def parquet_rows(path: Path) -> int:
-    """Count the rows of a Parquet file, or of a folder of them, from their footers.
+def parquet_rows(source: Source) -> int:
+    """Count the rows of a table in Parquet files, from their footers.
 
     Raises:
-        InputRejected: the file cannot be read.
+        InputRejected: a file cannot be read.
     """
+    with _refused_if_unreadable(source.path):
+        if source.format == "delta":
+            return _delta_dataset(source.path)[0].count_rows()
+        return sum(pyarrow.dataset.dataset(part.path, format="parquet").count_rows() for part in source.parts)
+
+
+def text_rows(source: Source) -> int:
+    """Count the rows of a table in text files by their lines, which are not parsed."""
+    rows = 0
+    with _refused_if_unreadable(source.path):
+        for part in source.parts:
+            dialect = text.detect(part, has_text=False)
+            with text.open_text(part.path, dialect) as file:
+                rows += sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 22), b""))
+            rows -= dialect.layout.has_header
+    return rows
+
+
+def delta_size(path: Path) -> int:
+    """Return the bytes of the live files of a Delta table."""
     with _refused_if_unreadable(path):
-        return pyarrow.dataset.dataset(path, format="parquet").count_rows()
+        dataset, _ = _delta_dataset(path)
+        return sum(dataset.filesystem.get_file_info(file).size for file in dataset.files)
 
 
 @contextmanager
 def _refused_if_unreadable(path: Path) -> Iterator[None]:
     try:
         yield
-    except (pa.ArrowInvalid, pa.ArrowKeyError, OSError, UnicodeDecodeError) as error:
-        reason = str(error).splitlines()[0]
+    except (pa.ArrowInvalid, pa.ArrowKeyError, pa.ArrowNotImplementedError, OSError, *text.UNREADABLE) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputRejected(f"{path} cannot be read ({reason}); export it again") from None
 
 
 # -- one block ---------------------------------------------------------------------------------------------------
 
 _MAY_BE_EMPTY = {c.GENRES, c.IMDB_ID, c.TMDB_ID}
-_TYPE_NAMES = {pa.int64(): "an integer of 64 bits", pa.float32(): "a number", pa.string(): "UTF-8 text"}
 
 
-def _check_block(block: _Block, schema: pa.Schema, rules: list[Rule], file: str) -> Checked:
-    typed = pa.RecordBatch.from_arrays(
-        [_parse(column, f.type) for column, f in zip(block.columns, schema, strict=True)], schema=schema
-    )
+def _check_block(block: _Block, schema: pa.Schema, rules: list[Rule], conversion: Conversion) -> Checked:
+    typed = conversion(block.columns, block.names)
     refusals = [
-        (f.name, f"is not {_TYPE_NAMES[f.type]}", pc.is_null(typed.column(f.name)))
+        (f.name, conversion.reason(f.name), pc.is_null(typed.column(f.name)))
         for f in schema
         if f.name not in _MAY_BE_EMPTY and typed.column(f.name).null_count
     ]
@@ -105,9 +141,9 @@ def _check_block(block: _Block, schema: pa.Schema, rules: list[Rule], file: str)
         accepted &= ~refused_here
         column = schema.get_field_index(name)
         for i in np.flatnonzero(refused_here):
-            value = _printable(block.columns[column][int(i)].as_py())
-            rejects.append(_reject(file, int(block.row_numbers[i]), block.names[column], value, reason))
-    rejects.sort(key=lambda reject: reject["row"])
+            value = printable(block.columns[column][int(i)].as_py())
+            rejects.append(reject(block.file, int(block.row_numbers[i]), block.names[column], value, reason))
+    rejects.sort(key=lambda row: row["row"])
     return Checked(
         accepted=typed if accepted.all() else typed.filter(pa.array(accepted)),
         rejected=pa.RecordBatch.from_pylist(rejects, schema=c.REJECTS),
@@ -124,44 +160,6 @@ def _on_readable(rule: Rule, typed: pa.RecordBatch, readable: np.ndarray) -> tup
     return column, reason, pa.array(whole)
 
 
-def _parse(column: pa.Array, wanted: pa.DataType) -> pa.Array:
-    """Convert a column to a type; values that cannot be read as one become null."""
-    if pa.types.is_timestamp(column.type) and pa.types.is_integer(wanted):
-        column = column.cast(pa.timestamp("s"), safe=False)
-    if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
-        column = _cast(column, pa.string())
-    if not pa.types.is_string(column.type) or pa.types.is_string(wanted):
-        return _cast(column, wanted)
-    try:
-        return column.cast(wanted)
-    except pa.ArrowInvalid:
-        column = pc.utf8_trim_whitespace(column)
-    try:
-        return column.cast(wanted)
-    except pa.ArrowInvalid:
-        return _cast(pc.replace_substring_regex(column, r'^"([^"]*)"$', r"\1"), wanted)
-
-
-def _cast(column: pa.Array, wanted: pa.DataType) -> pa.Array:
-    """Cast a column; bad values, which are found by halving it until they stand alone, become null."""
-    try:
-        return column.cast(wanted)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        if len(column) <= 1:
-            return pa.nulls(len(column), wanted)
-        half = len(column) // 2
-        return pa.concat_arrays([_cast(column[:half], wanted), _cast(column[half:], wanted)])
-
-
-def _printable(value: object, limit: int = 80) -> str:
-    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-    return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
-def _reject(file: str, row: int, column: str, value: str, reason: str) -> dict:
-    return {"file": file, "row": row, "column": column, "value": value, "reason": reason}
-
-
 # -- files ---------------------------------------------------------------------------------------------------------
 
 
@@ -169,162 +167,134 @@ def _reject(file: str, row: int, column: str, value: str, reason: str) -> dict:
 class _Block:
     """Some rows of a file before they are converted: one array per column of the schema, and the malformed rows."""
 
+    file: str  # as the rejects have it
     columns: list[pa.Array]
     names: list[str]  # of the columns, as the file calls them
     row_numbers: np.ndarray
     malformed: list[dict]  # rejects: rows with the wrong number of fields
 
 
-def _csv_blocks(path: Path, schema: pa.Schema) -> Iterator[_Block]:
-    """Yield blocks of undecoded text. Row numbers are those of the file's lines: the header is row 1."""
-    with path.open("rb") as file:
-        header = file.readline(_CSV_BLOCK_BYTES).decode("utf-8-sig").strip()
-        if not header:
-            raise InputRejected(f"{path} is empty; its first line must name the columns")
-        written = header.split(",")
-        present = [name.strip('"') for name in written]
-        names = _file_names(path, schema, present)
-        if pa.string() in schema.types:
-            yield from _text_blocks(file, path, present, names)
-        else:
-            yield from _number_blocks(file, path, written, names)
+@dataclass(frozen=True)
+class _Place:
+    """Where the columns of a schema are in one file."""
+
+    names: list[str]  # as the file calls them
+    positions: list[int]  # of those that are in the file
+    stored: list[int]  # indices in the schema of those
+    constants: dict[int, str | None]  # by index in the schema: the value of the others, which is the same for all rows
+
+    def complete(self, stored: list[pa.Array], rows: int) -> list[pa.Array]:
+        """Return one array per column of the schema."""
+        arrays = dict(zip(self.stored, stored, strict=True))
+        for index, value in self.constants.items():
+            arrays[index] = pa.nulls(rows, pa.string()) if value is None else pa.repeat(pa.scalar(value), rows)
+        return [arrays[index] for index in range(len(self.names))]
 
 
-def _text_blocks(file: BinaryIO, path: Path, present: list[str], names: list[str]) -> Iterator[_Block]:
-    """Parse line by line, so that a quote that is not closed cannot swallow the lines after it."""
-    csv.field_size_limit(1 << 30)
-    positions = [present.index(name) for name in names]
-    numbered = ((number, line.rstrip(b"\r\n")) for number, line in enumerate(file, start=2))
-    while lines := list(itertools.islice(numbered, _TEXT_BATCH_ROWS)):
-        rows, numbers, malformed = [], [], []
-        for number, line in lines:
-            text = line.decode("latin-1")  # every byte becomes one character, and can be restored
-            try:
-                fields = next(csv.reader([text], strict=True), [])
-            except csv.Error as error:
-                malformed.append(_reject(path.name, number, "(all)", _printable(line), f"is not CSV ({error})"))
+@dataclass(frozen=True)
+class _Reader:
+    """Reads the files of one table into blocks that are not converted yet."""
+
+    schema: pa.Schema
+    settings: Columns
+    findings: Findings
+
+    def blocks(self, source: Source) -> Iterator[_Block]:
+        """Yield blocks of text or Parquet files."""
+        for part in source.parts:
+            yield from self._text_blocks(part) if source.format == "text" else self._parquet_blocks(part)
+
+    def delta_blocks(self, source: Source) -> Iterator[_Block]:
+        """Yield blocks of the live rows of a Delta table. Row numbers are those of its files."""
+        dataset, version = _delta_dataset(source.path)
+        self.findings.layouts[f"Delta table, version {version}"] = None
+        for fragment in dataset.get_fragments():
+            file = f"{source.name}/{fragment.path}"
+            place = self._place(file, dataset.schema.names, {})
+            of_fragment = functools.partial(fragment.to_batches, schema=dataset.schema)
+            yield from _batches(file, dataset.schema.names, place, of_fragment)
+
+    def _parquet_blocks(self, part: Part) -> Iterator[_Block]:
+        """Yield blocks as they are stored. Row numbers start at 1."""
+        self.findings.layouts["Parquet"] = None
+        dataset = pyarrow.dataset.dataset(part.path, format="parquet")
+        place = self._place(str(part.path), dataset.schema.names, part.partition)
+        yield from _batches(part.name, dataset.schema.names, place, dataset.to_batches)
+
+    def _text_blocks(self, part: Part) -> Iterator[_Block]:
+        """Yield blocks of undecoded text. Row numbers are those of the file's lines: a header is row 1."""
+        has_text = pa.string() in self.schema.types
+        dialect = text.detect(part, has_text=has_text)
+        self.findings.layouts[dialect.layout_name] = None
+        self.findings.encodings[dialect.encoding_name] = None
+        place = self._place(str(part.path), dialect.layout.columns, part.partition)
+        with text.open_text(part.path, dialect) as file:
+            if dialect.layout.has_header:
+                file.readline()
+            read = lines.of_text if has_text else lines.of_numbers
+            for rows in read(file, part, dialect.layout, place.positions or [0]):
+                stored = rows.columns[: len(place.positions)]
+                arrays = place.complete(stored, len(rows.numbers))
+                yield _Block(part.name, arrays, place.names, rows.numbers, rows.malformed)
+
+    def _place(self, file: str, stored_names: list[str], partition: dict[str, str | None]) -> _Place:
+        """Find the columns of the schema in a file or in its path, and note those that nobody reads."""
+        present = [*stored_names, *(name for name in partition if name not in stored_names)]
+        found = columns.locate(file, self.schema.names, present, self.settings)
+        names, positions, stored = list[str](), list[int](), list[int]()
+        constants: dict[int, str | None] = {}
+        for index, (ours, position) in enumerate(zip(self.schema.names, found, strict=True)):
+            if position is None:
+                self.findings.assumptions["no column of times, so the order of the ratings is unknown"] = None
+                names.append(ours)
+                constants[index] = "0"
                 continue
-            if len(fields) == len(present):
-                rows.append([fields[i].encode("latin-1") for i in positions])
-                numbers.append(number)
-            elif line:
-                reason = _miscounted(len(fields), len(present))
-                malformed.append(_reject(path.name, number, "(all)", _printable(line), reason))
-        columns = [pa.array([row[i] for row in rows], pa.binary()) for i in range(len(names))]
-        yield _Block(columns, names, np.array(numbers, np.int64), malformed)
+            name = present[position]
+            names.append(name)
+            self.findings.columns[name] = ours
+            if name.strip().casefold() not in (ours, columns.movielens_name(ours).casefold()):
+                self.findings.assumptions[f"{name.strip()} taken as {columns.movielens_name(ours)}"] = None
+            if position < len(stored_names):
+                positions.append(position)
+                stored.append(index)
+            else:
+                constants[index] = partition[name]
+        used = set(names)
+        self.findings.ignored |= dict.fromkeys(name or "(without a name)" for name in present if name not in used)
+        return _Place(names, positions, stored, constants)
 
 
-def _number_blocks(file: BinaryIO, path: Path, written: list[str], names: list[str]) -> Iterator[_Block]:
-    """Parse some MiB at a time with PyArrow.
-
-    Args:
-        written: every name in the header as it is written, with quotes where there are some.
-        names: those to be read, without quotes.
-    """
-    present = [name.strip('"') for name in written]
-    header, columns = ",".join(written).encode(), [written[present.index(name)] for name in names]
-    first = 2
-    for lines in _whole_lines(file, path):
-        parsed, malformed = _parse_lines(header, lines, columns)
-        rows = parsed.num_rows + len(malformed)
-        is_parsed = np.ones(rows, bool)
-        is_parsed[[row.number - 2 for row in malformed]] = False
-        row_numbers = first + np.flatnonzero(is_parsed)
-        filled = np.any([pc.binary_length(column).to_numpy() > 0 for column in parsed.columns], axis=0)
-        if not filled.all():
-            parsed, row_numbers = parsed.filter(pa.array(filled)), row_numbers[filled]
-        rejects = [
-            _reject(path.name, first + row.number - 2, "(all)", row.text, _miscounted(row.fields, len(written)))
-            for row in malformed
-        ]
-        yield _Block(parsed.columns, names, row_numbers, rejects)
-        first += rows
-
-
-def _miscounted(fields: int, expected: int) -> str:
-    return f"has {fields} fields where the header has {expected}"
-
-
-def _whole_lines(file: BinaryIO, path: Path) -> Iterator[bytes]:
-    """Yield the rest of a file in blocks that end where a line ends."""
-    while lines := file.read(_CSV_BLOCK_BYTES):
-        end = file.readline(_CSV_BLOCK_BYTES)
-        if len(end) == _CSV_BLOCK_BYTES:
-            raise InputRejected(f"{path} has a line of more than {_CSV_BLOCK_BYTES >> 20} MiB; export it again")
-        yield lines + end
-
-
-class _Malformed(NamedTuple):
-    """A row with the wrong number of fields."""
-
-    number: int  # within its block, in which the header is row 1
-    fields: int
-    text: str
-
-
-def _parse_lines(header: bytes, lines: bytes, columns: list[str]) -> tuple[pa.RecordBatch, list[_Malformed]]:
-    """Return some columns (binary) of the lines, which may be blank, and the rows of the wrong length."""
-    try:
-        lines.decode()
-        encoding = "utf-8"
-    except UnicodeDecodeError:  # PyArrow loses a malformed row that is not UTF-8. In Latin-1 every byte is a character.
-        encoding = "latin-1"
-    malformed: list[_Malformed] = []
-
-    def set_aside(row: pyarrow.csv.InvalidRow) -> str:
-        malformed.append(_Malformed(row.number, row.actual_columns, _printable(row.text.encode(encoding))))
-        return "skip"
-
-    table = pyarrow.csv.read_csv(
-        pa.BufferReader(b"\n".join((header, lines))),
-        # Rows keep their numbers only in one thread, which still reads 8 million ratings per second.
-        read_options=pyarrow.csv.ReadOptions(use_threads=False, block_size=3 * _CSV_BLOCK_BYTES, encoding=encoding),
-        # Blank lines are read, to keep the numbers right, and dropped later. Quotes are ordinary characters: numbers
-        # need none, and one that is not closed would swallow the lines after it.
-        parse_options=pyarrow.csv.ParseOptions(
-            ignore_empty_lines=False, invalid_row_handler=set_aside, quote_char=False
-        ),
-        convert_options=pyarrow.csv.ConvertOptions(
-            include_columns=columns, column_types=dict.fromkeys(columns, pa.binary()), strings_can_be_null=False
-        ),
-    )
-    arrays = [column.combine_chunks() for column in table.columns]
-    if encoding == "latin-1":
-        arrays = [_original_bytes(column) for column in arrays]
-    return pa.RecordBatch.from_arrays(arrays, names=columns), malformed
-
-
-def _original_bytes(column: pa.Array) -> pa.Array:
-    """Restore what was in the file from text that was read as Latin-1."""
-    return pa.array([value.decode("utf-8").encode("latin-1") for value in column.to_pylist()], pa.binary())
-
-
-def _parquet_blocks(path: Path, schema: pa.Schema) -> Iterator[_Block]:
-    """Yield blocks as they are stored. Row numbers start at 1."""
-    dataset = pyarrow.dataset.dataset(path, format="parquet")
-    names = _file_names(path, schema, dataset.schema.names)
+def _batches(
+    file: str, stored_names: list[str], place: _Place, to_batches: Callable[..., Iterator[pa.RecordBatch]]
+) -> Iterator[_Block]:
+    """Yield blocks of one Parquet file."""
     first = 1
     # Blocks are read faster than they are checked: reading ahead would fill memory with blocks that wait.
     no_buffer = pyarrow.dataset.ParquetFragmentScanOptions(pre_buffer=False)
-    for batch in dataset.to_batches(
-        columns=names,
+    for batch in to_batches(
+        columns=[stored_names[i] for i in place.positions],
         batch_size=_PARQUET_BATCH_ROWS,
         batch_readahead=1,
         use_threads=False,
         fragment_scan_options=no_buffer,
     ):
-        yield _Block(batch.columns, names, np.arange(first, first + batch.num_rows), [])
+        rows = np.arange(first, first + batch.num_rows)
+        yield _Block(file, place.complete(batch.columns, batch.num_rows), place.names, rows, [])
         first += batch.num_rows
 
 
-def _file_names(path: Path, schema: pa.Schema, present: list[str]) -> list[str]:
-    """Return the name that each column of the schema has in the file: MovieLens' own name, or ours."""
-    movielens_names = {ours: theirs for theirs, ours in c.MOVIELENS_NAMES.items()}
-    names = []
-    for name in schema.names:
-        choices = [movielens_names.get(name, name), name]
-        present_name = next((choice for choice in choices if choice in present), None)
-        if present_name is None:
-            raise InputRejected(f"{path} has no column {choices[0]} (it has {', '.join(present)}); add it")
-        names.append(present_name)
-    return names
+def _delta_dataset(path: Path) -> tuple[pyarrow.dataset.FileSystemDataset, int]:
+    """Open the live files of a Delta table; return them and the version of the table.
+
+    Raises:
+        InputRejected: its log cannot be read, or asks for what cannot be done here.
+    """
+    from deltalake import DeltaTable  # slow to import, and few need it
+    from deltalake.exceptions import DeltaError
+
+    try:
+        table = DeltaTable(path)
+        return table.to_pyarrow_dataset(), table.version()
+    except DeltaError as error:
+        reason = str(error).splitlines()[0]
+        raise InputRejected(f"{path} is a Delta table that cannot be read ({reason}); export it as Parquet") from None

@@ -1,19 +1,28 @@
-"""Validation: how many rows of the input may be rejected, and a record of those that were."""
+"""Validation: how many rows of the input may be rejected, and a record of what was read and of those that were."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pyarrow as pa
 
 from recmodel import schemas as c
+from recmodel.data import reading
+from recmodel.data.layouts import Source
 from recmodel.data.limits import Input
-from recmodel.data.reading import Checked
+from recmodel.data.reading import Findings, Rule
+from recmodel.data.values import NO_INTEGER
 from recmodel.errors import InputRejected
+from recmodel.progress import NOTICE, log
+from recmodel.records import InputFile
 
 _MAX_REJECTS = 1_000_000  # kept in memory; a file with more is refused whatever its size
+_WHY = ("column", "reason")  # of a reject
+_SYSTEMATIC = 0.5  # a reason for which more than this share of the rows is refused is not that of single rows
+
+Remedies = Mapping[str, Callable[[], str]]  # by reason: what to do about rows that are refused for it
 
 
 @dataclass
@@ -24,35 +33,89 @@ class Validation:
     rows: dict[str, int] = field(default_factory=dict)  # read, by file name
     used: dict[str, int] = field(default_factory=dict)  # accepted, by file name
     rejects: list[pa.RecordBatch] = field(default_factory=list)
+    files: list[InputFile] = field(default_factory=list)  # how each was read, in order
 
-    def accept(self, path: Path, blocks: Iterable[Checked]) -> Iterator[pa.RecordBatch]:
-        """Yield the accepted rows of the blocks of one file.
+    def accept(
+        self, source: Source, schema: pa.Schema, rules: list[Rule], remedies: Remedies | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the accepted rows of one table; see `reading.check`.
+
+        Args:
+            remedies: what helps where rows are refused for certain reasons, other than to allow more of them.
 
         Raises:
             InputRejected: after the last block, if a greater share of the rows was rejected than the settings
-                allow; names file, column, row and value of the first.
+                allow; names file, column, row and value of the first row with the most frequent reason.
         """
+        findings = Findings()
         rejects: list[pa.RecordBatch] = []
-        total = count = 0
-        for block in blocks:
+        reasons: Counter[tuple[str, str]] = Counter()  # with the column
+        total = 0
+        for block in reading.check(source, schema, rules, self.limits.columns, findings):
             total += block.rows_in
-            count += block.rejected.num_rows
             if block.rejected.num_rows:
                 rejects.append(block.rejected)
-            if count > _MAX_REJECTS:
+                reasons.update(zip(*(block.rejected.column(name).to_pylist() for name in _WHY), strict=True))
+            if reasons.total() > _MAX_REJECTS:
                 break
             yield block.accepted
-        self.rows[path.name] = self.rows.get(path.name, 0) + total  # files of several folders may share a name
-        self.used[path.name] = self.used.get(path.name, 0) + total - count
+        count = reasons.total()
+        self.rows[source.name] = self.rows.get(source.name, 0) + total  # files of several folders may share a name
+        self.used[source.name] = self.used.get(source.name, 0) + total - count
         self.rejects += rejects
+        self.files.append(_record(source, findings, total, count))
         if count > min(_MAX_REJECTS, self.limits.max_rejected_share * total):
-            first = rejects[0].slice(0, 1).to_pylist()[0]
+            (column, reason), most = reasons.most_common(1)[0]
+            first = _first(rejects, column, reason)
+            remedy = _default_remedy(findings.columns.get(column), reason, is_systematic=most > _SYSTEMATIC * total)
             raise InputRejected(
-                f"{path}, row {first['row']}, column {first['column']}: {first['value']!r} {first['reason']} "
-                f"({count:,} of {total:,} rows refused, {self.limits.max_rejected_share:.2%} allowed); "
-                "correct the file or raise input.max_rejected_share"
+                f"{source.path.parent / first['file']}, row {first['row']}, column {column}: {first['value']!r} "
+                f"{reason} ({count:,} of {total:,} rows refused, {self.limits.max_rejected_share:.2%} allowed); "
+                + ((remedies or {})[reason]() if reason in (remedies or {}) else remedy)
             )
+
+    def log_files(self) -> None:
+        """Log how each file was read, one line per file."""
+        for file in self.files:
+            log.log(NOTICE, "%s", file.sentence())
 
     def rejected(self) -> pa.Table:
         """Return every row rejected so far (`schemas.REJECTS`)."""
         return pa.Table.from_batches(self.rejects, schema=c.REJECTS)
+
+
+def _first(rejects: list[pa.RecordBatch], column: str, reason: str) -> dict:
+    rows = (row for batch in rejects for row in batch.to_pylist())
+    return next(row for row in rows if (row["column"], row["reason"]) == (column, reason))
+
+
+def _default_remedy(column: str | None, reason: str, *, is_systematic: bool) -> str:
+    """Return what to do, as the end of a sentence. To allow more rejects only helps where few rows are refused.
+
+    Args:
+        column: our name of it; None if the whole row is refused.
+    """
+    if not is_systematic:
+        return "correct the file or raise input.max_rejected_share"
+    if column in (c.USER_ID, c.MOVIE_ID) and reason == NO_INTEGER:
+        return "ids must be integers, as text cannot be used yet; number the users and movies in the export"
+    if column == c.TIMESTAMP:
+        return "times must be in seconds or milliseconds since 1970 or in ISO 8601, such as 2009-07-17T13:59:43Z"
+    return "correct the file"
+
+
+def _record(source: Source, findings: Findings, rows: int, rejected: int) -> InputFile:
+    assumptions = [*findings.assumptions]
+    if findings.ignored:
+        assumptions.append(f"columns that are not used: {', '.join(findings.ignored)}")
+    if source.skipped:
+        assumptions.append(f"files that are not read: {', '.join(source.skipped)}")
+    return InputFile(
+        file=source.name,
+        layout=" and ".join(findings.layouts),
+        parts=len(source.parts) if source.path.is_dir() else None,
+        encoding=" and ".join(findings.encodings),
+        assumptions=assumptions,
+        rows=rows,
+        rejected=rejected,
+    )

@@ -27,7 +27,7 @@ from recmodel.errors import InputRejected
 from recmodel.pipeline import business_rules, incremental
 from recmodel.pipeline.resolve import ResolvedRun
 from recmodel.progress import Stages, log
-from recmodel.records import Record, RunRecord
+from recmodel.records import InputFile, Record, RunRecord
 from recmodel.settings import Rules, Scoring
 from recmodel.tables.base import StagedRun
 from recmodel.tables.candidates import candidate_users
@@ -47,6 +47,7 @@ class InputCounts(Record):
 
     started_at: datetime
     ratings_file: str
+    input: list[InputFile]  # how each was read
     rows_in: dict[str, int]  # by file, as are the next
     rows_used: dict[str, int]
     rows_rejected: int
@@ -107,6 +108,7 @@ def stage_input(resolved: ResolvedRun, folder: Path, validation: Validation, sta
     except InputRejected:
         staged.discard()
         raise
+    validation.log_files()
     stars = np.array(sorted(ratings.half_stars.items()), np.int64)
     _write_arrays(staged.scratch(_COUNTS), **{**vars(ratings), "half_stars": stars})
     _write_parquet(staged.scratch(_CATALOGUE), catalogue)
@@ -114,6 +116,7 @@ def stage_input(resolved: ResolvedRun, folder: Path, validation: Validation, sta
     counts = InputCounts(
         started_at=datetime.now(timezone.utc),
         ratings_file=movielens.find(folder, "ratings").name,
+        input=validation.files,
         rows_in=validation.rows,
         rows_used=validation.used,
         rows_rejected=validation.rejected().num_rows,

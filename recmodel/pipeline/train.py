@@ -64,6 +64,7 @@ def run(settings: Settings, preset: Preset, *, gate: bool, stages: Stages | None
         folder = movielens.data_dir(settings.paths.data, settings.paths.sample)
         known = versions.current_catalogue(models)
         catalogue, table, validation = movielens.read(folder, settings.input, known)
+        validation.log_files()
         size = movielens.ratings_size(folder)
         fingerprint = movielens.fingerprint(table, catalogue)
 
@@ -141,6 +142,7 @@ def dry_run(settings: Settings, stages: Stages | None = None) -> DryRun:
     with stages("read ratings and movies"), tempfile.TemporaryDirectory() as scratch:
         folder = movielens.data_dir(settings.paths.data, scratch)
         catalogue, ratings, validation = movielens.read(folder, settings.input, versions.current_catalogue(models))
+        validation.log_files()
     return DryRun(ratings.num_rows, catalogue.num_rows, validation, versions.current(models))
 
 

@@ -2,10 +2,12 @@
 
 import io
 import os
+import shutil
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from deltalake import write_deltalake
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import fs
@@ -95,6 +97,26 @@ def test_input_on_s3_is_that_of_the_folder(s3, toy):
     assert data.identity(copies[0]) == data.identity(copies[1])
     with pytest.raises(InputRejected, match="s3://no-such-bucket/x holds neither ratings nor movies"):
         data.data_dir("s3://no-such-bucket/x", "")
+
+
+@pytest.mark.parametrize("kind", ["parts", "delta", "zip"])
+def test_folders_and_zip_files_on_s3(s3, tmp_path, toy, kind):
+    local = write_movielens(tmp_path / "data", make_ratings())
+    (local / "ratings.csv").unlink()
+    if kind == "delta":
+        write_deltalake(str(local / "ratings.parquet"), table(make_ratings())[:9])
+        write_deltalake(str(local / "ratings.parquet"), table(make_ratings()), mode="overwrite")
+    else:
+        (local / "ratings").mkdir()
+        pq.write_table(table(make_ratings()), local / "ratings/part-0.parquet")
+    source, place = f"{s3}/input/{kind}", local
+    if kind == "zip":
+        place = tmp_path / "zipped"
+        shutil.make_archive(str(place / "data"), "zip", local)
+    fs.copy_files(str(place), "", fs.LocalFileSystem(), storage.file_system(source))
+    copies = [data.data_dir(f"{source}/data.zip" if kind == "zip" else source, "") for _ in range(2)]
+    assert read(copies[0])[0] == read(toy)[0]
+    assert data.identity(copies[0]) == data.identity(copies[1])
 
 
 def test_staged_ratings_are_counted_by_movie(tmp_path):

@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import io
+import re
 
 import numpy as np
 import pyarrow as pa
@@ -13,8 +14,8 @@ from hypothesis import strategies as st
 from support.inputs import HEADER, LENIENT, read, with_ratings, write_movielens
 
 from recmodel import schemas as c
+from recmodel.data import lines as data_lines
 from recmodel.data import movielens as data
-from recmodel.data import reading
 from recmodel.data.validation import Validation
 from recmodel.errors import InputRejected
 
@@ -122,7 +123,7 @@ def test_blocks_of_any_size_give_the_same_rows(tmp_path, monkeypatch, newline):
 
     in_one_block = rows()
     for size in (len(HEADER) + 1, 57, 128):
-        monkeypatch.setattr(reading, "_CSV_BLOCK_BYTES", size)
+        monkeypatch.setattr(data_lines, "_BLOCK_BYTES", size)
         assert rows() == in_one_block
     (folder / "ratings.csv").write_bytes(HEADER + b"1,1,4.0," + b"1" * 300)
     with pytest.raises(InputRejected, match="ratings.csv has a line of more than"):
@@ -183,7 +184,9 @@ def broken(tmp_path_factory):
 def _as_python_reads(line: bytes) -> tuple:
     (row,) = csv.reader([line.decode()])
     fields = [field.strip() for field in row]
-    user, movie, timestamp = (int(fields[i], 16 if "x" in fields[i].lower() else 10) for i in (0, 1, 3))
+    # If most of a column's first values are written like that, 7.0 is an id, and times may have fractions.
+    whole = [*(field.removesuffix(".0") for field in fields[:3]), re.sub(r"\.\d*$", "", fields[3])]
+    user, movie, timestamp = (int(whole[i], 16 if "x" in whole[i].lower() else 10) for i in (0, 1, 3))
     return user, movie, float(np.float32(fields[2])), timestamp
 
 

@@ -55,6 +55,9 @@ def test_rows_in_are_rows_used_and_rows_rejected(toy_models, tmp_path, score_her
     of_pair = {row[:2] for row in [*make_ratings(), *REPEATS]}
     assert run["rows_in"] == {"movies.csv": 6, "ratings.csv": len(make_ratings()) + 5 + 10 + 4}
     assert run["rows_used"] == {"movies.csv": 6, "ratings.csv": len(of_pair) + 3}
+    assert [(file["file"], file["layout"], file["rows"], file["rejected"]) for file in run["input"]] == [
+        ("movies.csv", "CSV", 6, 0), ("ratings.csv", "CSV", len(make_ratings()) + 15, 5), ("ratings.csv", "CSV", 4, 1),
+    ]  # fmt: skip
     assert run["ratings_superseded"] == len(make_ratings()) + 10 - len(of_pair)
     assert run["rows_rejected"] == run["ratings_superseded"] + 6 == published(tmp_path / "o", DAY, "rejects").num_rows
     monitoring.write_textfile(tmp_path / "metrics.prom", 0, RunRecord(**run))

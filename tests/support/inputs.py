@@ -1,9 +1,12 @@
 """Small hand-made inputs, as files and as tables."""
 
+import csv
+import io
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from recmodel import schemas as c
 from recmodel.data import movielens as data
@@ -81,4 +84,39 @@ def read(folder, limits=STRICT):
 def with_ratings(folder, content: bytes):
     write_movielens(folder, [])
     (folder / "ratings.csv").write_bytes(content)
+    return folder
+
+
+def csv_text(table: pa.Table, delimiter: str = ",", decimal: str = ".", newline: str = "\n") -> str:
+    """The rows of a table as people's programs write them, with quotes where they are needed."""
+    lines = io.StringIO()
+    writer = csv.writer(lines, delimiter=delimiter, lineterminator=newline)
+    writer.writerow(table.schema.names)
+    for row in table.to_pylist():
+        writer.writerow(
+            str(value).replace(".", decimal) if isinstance(value, float) else value for value in row.values()
+        )
+    return lines.getvalue()
+
+
+# What `make_ratings` and `MOVIES_CSV` hold, with MovieLens' names.
+RATED = pa.table(list(zip(*make_ratings(), strict=True)), names=["userId", "movieId", "rating", "timestamp"])
+LISTED = pa.table(
+    list(zip(*list(csv.reader(MOVIES_CSV.splitlines()))[1:], strict=True)), names=["movieId", "title", "genres"]
+)
+
+
+def with_files(folder: Path, files: dict[str, bytes | str | pa.Table]) -> Path:
+    """Write a directory of input: text, bytes, or a table as Parquet; plain MovieLens files where one is missing."""
+    files = {**files}
+    for table, rows in (("ratings", RATED), ("movies", LISTED)):
+        if not any(name.startswith((table, "u.")) for name in files):
+            files[f"{table}.csv"] = csv_text(rows)
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(content, pa.Table):
+            pq.write_table(content, path)
+        else:
+            path.write_bytes(content.encode() if isinstance(content, str) else content)
     return folder

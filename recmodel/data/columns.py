@@ -1,0 +1,95 @@
+"""Columns: which column of a file is which of ours.
+
+In this order: the name that the settings give (`input.columns`), MovieLens' name, ours, and names that are common
+elsewhere, the last in any case and with or without blanks, hyphens and underscores.
+"""
+
+from __future__ import annotations
+
+import re
+
+from recmodel import schemas as c
+from recmodel.data.limits import Columns
+from recmodel.errors import InputRejected
+
+_MOVIELENS = {ours: theirs for theirs, ours in c.MOVIELENS_NAMES.items()}
+# Folded as `_fold` does. Where a file has several of them, the first counts.
+_COMMON = {
+    c.USER_ID: ("userid", "user", "uid", "customerid", "memberid"),
+    c.MOVIE_ID: ("movieid", "itemid", "filmid", "movie", "item", "iid", "mid"),
+    c.RATING: ("rating", "ratings", "stars", "score"),
+    c.TIMESTAMP: ("timestamp", "time", "ts", "datetime", "unixtime", "ratedat", "date"),
+    c.TITLE: ("title", "movietitle", "moviename", "itemname", "name"),
+    c.GENRES: ("genres", "genre"),
+    c.IMDB_ID: ("imdbid", "imdb"),
+    c.TMDB_ID: ("tmdbid", "tmdb"),
+}
+_MAY_BE_ABSENT = {c.TIMESTAMP}
+_IN_SEVERAL_FILES = {c.USER_ID, c.MOVIE_ID}  # the name in the settings may be that of another file
+
+
+def locate(file: str, wanted: list[str], present: list[str], settings: Columns) -> list[int | None]:
+    """Return the position in the file of each wanted column; None for one that may be absent and is.
+
+    Args:
+        file: its name in error messages.
+        present: every column of the file, in order.
+
+    Raises:
+        InputRejected: a column is missing, or cannot be told from another one.
+    """
+    return [_locate(file, name, wanted, present, settings) for name in wanted]
+
+
+def movielens_name(name: str) -> str:
+    """Return what MovieLens calls one of our columns."""
+    return _MOVIELENS.get(name, name)
+
+
+def _locate(file: str, name: str, wanted: list[str], present: list[str], settings: Columns) -> int | None:
+    configured = getattr(settings, name)
+    if configured:
+        position = present.index(configured) if configured in present else _position(file, name, configured, present)
+        if position is not None:
+            return position
+        if name not in _IN_SEVERAL_FILES:
+            raise InputRejected(
+                f"{file} has no column {configured} (it has {', '.join(present)}); correct input.columns.{name}"
+            )
+    for exact in (movielens_name(name), name):
+        if exact in present:
+            return present.index(exact)
+    is_key_of_movies = name == c.MOVIE_ID and c.TITLE in wanted
+    for common in (*_COMMON[name], *(["id"] if is_key_of_movies else [])):
+        position = _position(file, name, common, present)
+        if position is not None:
+            return position
+    if name in _MAY_BE_ABSENT:
+        return None
+    raise InputRejected(_missing(file, name, configured, present))
+
+
+def _position(file: str, name: str, column: str, present: list[str]) -> int | None:
+    """Return where the only column is that is written like this one."""
+    alike = [i for i, other in enumerate(present) if _fold(other) == _fold(column)]
+    if len(alike) > 1:
+        names = " and ".join(repr(present[i]) for i in alike)
+        raise InputRejected(f"{file} has the columns {names}; name the one that counts in input.columns.{name}")
+    return alike[0] if alike else None
+
+
+def _missing(file: str, name: str, configured: str, present: list[str]) -> str:
+    wanted = configured or movielens_name(name)
+    sentence = f"{file} has no column {wanted} (it has {', '.join(map(str.strip, present))}); "
+    if present and all(re.fullmatch(r"\s*[-+\d.,:TZ ]*\s*", other) for other in present):
+        return sentence + "its first line must name the columns"
+    if name == c.RATING:
+        return sentence + (
+            "every row needs a rating, as views or purchases without one cannot be used yet; add it, or name the "
+            "column that holds it in input.columns.rating"
+        )
+    return sentence + f"add it, or name the column that holds it in input.columns.{name}"
+
+
+def _fold(name: str) -> str:
+    return re.sub(r"[\s_-]", "", name).casefold()

@@ -1,0 +1,269 @@
+"""Text files: how one is written, found out from its first bytes, and its lines.
+
+However a file is compressed and encoded and whatever ends its lines, `open_text` returns lines that end in LF, in UTF-8
+or at least in an encoding in which the bytes of ASCII characters are those characters.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import gzip
+import io
+import re
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import pyarrow as pa
+
+from recmodel.data.catalogue import NO_GENRE
+from recmodel.data.layouts import Part
+from recmodel.errors import InputRejected
+
+MAX_LINE_BYTES = 4 << 20
+UNREADABLE = (EOFError, zlib.error, UnicodeError)  # what reading a damaged file raises, besides OSError
+
+_DELIMITERS = (",", ";", "\t")
+_RATINGS = ["userId", "movieId", "rating", "timestamp"]  # the columns of older MovieLens files, which have no header
+_MOVIES = ["movieId", "title", "genres"]
+_SEPARATOR = "\x1f"  # stands for :: where a delimiter must be one character
+_UTF_8, _WINDOWS, _LATIN_1 = "utf-8", "cp1252", "latin-1"
+_ENCODING_NAMES = {_UTF_8: "UTF-8", _WINDOWS: "Windows-1252", _LATIN_1: "Latin-1", "utf-16": "UTF-16"}
+_DELIMITER_NAMES = {",": "CSV", ";": "CSV with ;", "\t": "CSV with tabs"}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the lines of a text file are divided."""
+
+    name: str
+    delimiter: str
+    columns: list[str]  # all of them, in order
+    has_header: bool = False  # otherwise the columns are always these
+    joined: Callable[[list[str]], list[str]] | None = None  # turns the fields of a line into those of `columns`
+
+    @property
+    def quoted(self) -> bool:
+        """Whether a field in quotes may hold delimiters."""
+        return self.has_header
+
+    def fields(self, line: str) -> list[str]:
+        """Split a line.
+
+        Raises:
+            csv.Error: quotes are not closed, or stand where none may.
+        """
+        if self.quoted:
+            try:
+                return self._quoted_fields(line)
+            except csv.Error:
+                if '\\"' not in line:
+                    raise
+                return self._quoted_fields(line.replace('\\"', '""'))  # as Spark writes quotes inside quotes
+        fields = line.split(self.delimiter) if line else []
+        return self.joined(fields) if self.joined else fields
+
+    def _quoted_fields(self, line: str) -> list[str]:
+        return next(csv.reader([line], delimiter=self.delimiter, strict=True), [])
+
+    def with_short_delimiter(self, lines: bytes) -> tuple[bytes, str]:
+        """Return the lines with a delimiter of one character, and that character."""
+        if len(self.delimiter) == 1:
+            return lines, self.delimiter
+        separator = _SEPARATOR.encode()
+        return lines.replace(separator, b"?").replace(self.delimiter.encode(), separator), _SEPARATOR
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How a text file is written."""
+
+    layout: Layout
+    encoding: str  # a Python codec
+    compression: str  # gzip, zstd, or empty
+    carriage_returns: bool  # lines end with CR alone
+
+    @property
+    def layout_name(self) -> str:
+        """What people call the layout."""
+        return f"{self.layout.name} ({self.compression})" if self.compression else self.layout.name
+
+    @property
+    def encoding_name(self) -> str:
+        """What people call the encoding."""
+        return _ENCODING_NAMES.get(self.encoding, "UTF-16")
+
+
+def detect(part: Part, *, has_text: bool) -> Dialect:
+    """Find out how a file is written.
+
+    Args:
+        has_text: whether the columns that will be read hold text. Only then does the whole file decide between UTF-8
+            and Windows-1252, which are the same for numbers.
+
+    Raises:
+        InputRejected: the file is empty.
+    """
+    compression = _compression(part.path)
+    with _decompressed(part.path, compression) as file:
+        start = file.read(1 << 16)
+        encoding = _wide_encoding(start)
+        if encoding is None:
+            encoding = _narrow_encoding(start + file.read()) if has_text else _UTF_8
+    first_line, end = _first_line(start, encoding)
+    if not first_line.strip():
+        raise InputRejected(f"{part.path} is empty; its first line must name the columns")
+    return Dialect(_layout(part.path, first_line), encoding, compression, carriage_returns=end == "\r")
+
+
+def _layout(path: Path, first_line: str) -> Layout:
+    name = re.sub(r"\.(gz|gzip|zst|zstd)$", "", path.name.lower())
+    if name == "u.data":
+        return Layout("MovieLens 100K", "\t", _RATINGS)
+    if name == "u.item":
+        return Layout("MovieLens 100K", "|", _MOVIES, joined=_genres_of_u_item(path))
+    if name == "ratings.dat" and "::" in first_line:
+        return Layout("MovieLens 1M", "::", _RATINGS)
+    if name == "movies.dat" and "::" in first_line:
+        return Layout("MovieLens 1M", "::", _MOVIES, joined=_whole_title)
+    columns, delimiter = _header(first_line)
+    return Layout(_DELIMITER_NAMES[delimiter], delimiter, columns, has_header=True)
+
+
+def open_text(path: Path, dialect: Dialect) -> BinaryIO:
+    """Open a file for reading: UTF-8 without a mark, lines that end in LF; see the head of this module."""
+    file = _decompressed(path, dialect.compression)
+    if dialect.encoding == _UTF_8 and not dialect.carriage_returns:
+        if file.peek(len(codecs.BOM_UTF8)).startswith(codecs.BOM_UTF8):  # type: ignore[attr-defined]
+            file.read(len(codecs.BOM_UTF8))
+        return file
+    # In UTF-8, bytes that are no characters are kept for the rows that hold them to be refused.
+    errors = "surrogateescape" if dialect.encoding == _UTF_8 else "strict"
+    codec = "utf-8-sig" if dialect.encoding == _UTF_8 else dialect.encoding
+    decoder = codecs.getincrementaldecoder(codec)(errors)
+    translated = io.IncrementalNewlineDecoder(decoder, translate=dialect.carriage_returns)
+    return io.BufferedReader(_Recoded(file, translated), 1 << 20)
+
+
+class _Recoded(io.RawIOBase):
+    """A file in UTF-8, whatever its own encoding."""
+
+    def __init__(self, file: BinaryIO, decoder: io.IncrementalNewlineDecoder) -> None:
+        self._file, self._decoder, self._waiting, self._ended = file, decoder, b"", False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._waiting and not self._ended:
+            chunk = self._file.read(1 << 20)
+            self._ended = not chunk
+            text = self._decoder.decode(chunk, final=self._ended)
+            self._waiting = text.removeprefix("\ufeff").encode("utf-8", "surrogateescape")
+        size = min(len(buffer), len(self._waiting))
+        buffer[:size], self._waiting = self._waiting[:size], self._waiting[size:]
+        return size
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+def _compression(path: Path) -> str:
+    with path.open("rb") as file:
+        magic = file.read(4)
+    return "gzip" if magic[:2] == b"\x1f\x8b" else "zstd" if magic == b"\x28\xb5\x2f\xfd" else ""
+
+
+def _decompressed(path: Path, compression: str) -> BinaryIO:
+    if compression == "gzip":
+        return cast(BinaryIO, gzip.open(path))
+    if compression == "zstd":
+        return io.BufferedReader(pa.input_stream(str(path), compression="zstd"), 1 << 20)  # type: ignore[type-var]
+    return path.open("rb")
+
+
+def _wide_encoding(start: bytes) -> str | None:
+    """Return UTF-16 if the first bytes are that, with or without its mark."""
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    first = start[:64]
+    if len(first) >= 4 and first[1::2].count(0) > len(first) * 0.4 and not first[::2].count(0):
+        return "utf-16-le"
+    if len(first) >= 4 and first[::2].count(0) > len(first) * 0.4 and not first[1::2].count(0):
+        return "utf-16-be"
+    return None
+
+
+def _narrow_encoding(content: bytes) -> str:
+    """Return UTF-8 unless most of what is not ASCII is not UTF-8 either."""
+    try:
+        content.decode(_UTF_8)
+        return _UTF_8
+    except UnicodeDecodeError:
+        text = content.decode(_UTF_8, "surrogateescape")
+    other = re.sub(r"[\x00-\x7f]+", "", text)
+    damaged = len(re.findall("[\udc80-\udcff]", other))
+    if damaged <= len(other) - damaged:
+        return _UTF_8  # with damaged rows, which will be refused
+    try:
+        content.decode(_WINDOWS)
+        return _WINDOWS
+    except UnicodeDecodeError:
+        return _LATIN_1
+
+
+def _first_line(start: bytes, encoding: str) -> tuple[str, str]:
+    """Return the first line of a file, and what ends it: LF, CR LF, CR, or nothing."""
+    is_wide = encoding.startswith("utf-16")
+    codec = encoding if is_wide else _LATIN_1  # until the line is alone: other lines may be damaged
+    text = codecs.getincrementaldecoder(codec)("replace").decode(start.removeprefix(codecs.BOM_UTF8))
+    line, end, _ = (*re.split(r"(\r\n|\r|\n)", text, maxsplit=1), "", "")[:3]
+    if is_wide:
+        return line.removeprefix("\ufeff"), end
+    try:
+        return line.encode(_LATIN_1).decode(_UTF_8), end
+    except UnicodeDecodeError:
+        return line, end
+
+
+def _header(line: str) -> tuple[list[str], str]:
+    """Return the names of the columns, and the delimiter: the one that stands most often outside quotes."""
+    outside_quotes = re.sub(r'"[^"]*"', "", line)
+    delimiter = max(_DELIMITERS, key=outside_quotes.count)
+    try:
+        names = next(csv.reader([line], delimiter=delimiter, strict=True), [])
+    except csv.Error:
+        names = line.split(delimiter)
+    return [name.strip().strip('"') for name in names], delimiter
+
+
+def _whole_title(fields: list[str]) -> list[str]:
+    """Return the fields of movies.dat; a title may hold the delimiter."""
+    return fields if len(fields) < 3 else [fields[0], "::".join(fields[1:-1]), fields[-1]]
+
+
+def _genres_of_u_item(path: Path) -> Callable[[list[str]], list[str]]:
+    """Return what turns the 24 fields of a line of u.item (five, and 0 or 1 for each genre) into id, title, genres."""
+    names = _U_GENRE
+    beside = path.with_name("u.genre")
+    if beside.is_file():
+        pairs = [line.rsplit("|", 1) for line in beside.read_text("latin-1").split("\n") if "|" in line]
+        names = [name for name, _ in sorted(pairs, key=lambda pair: int(pair[1]) if pair[1].strip().isdigit() else 0)]
+
+    def joined(fields: list[str]) -> list[str]:
+        if len(fields) != 5 + len(names):
+            return fields
+        genres = [name for name, flag in zip(names, fields[5:], strict=True) if flag.strip() == "1"]
+        return [fields[0], fields[1], "|".join(name for name in genres if name != _U_GENRE[0]) or NO_GENRE[1]]
+
+    return joined
+
+
+_U_GENRE = [
+    "unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama", "Fantasy",
+    "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
+]  # fmt: skip

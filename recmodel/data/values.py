@@ -1,0 +1,267 @@
+"""Values: columns as they lie in a file, turned into the types of a schema.
+
+A value that cannot be read becomes null. How times and decimal numbers are written is decided by the first rows of a
+column, and for the whole column: 1,000 and 1600000000 mean different things in different files.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from recmodel import schemas as c
+from recmodel.errors import InputRejected
+
+_SAMPLE_ROWS = 2000
+_DAY = 86_400  # seconds
+_UNITS = {1_000: "milliseconds", 1_000_000: "microseconds", 1_000_000_000: "nanoseconds"}  # in a second
+_FIRST_SECOND = 100_000_000  # in 1973: an earlier time in one of these units is taken for a mistake
+_EXACT_BELOW = {pa.float16(): 2**11, pa.float32(): 2**24, pa.float64(): 2**53}
+
+_DECIMAL_COMMA = r'^\s*"?([+-]?\d+),(\d+)"?\s*$'
+_WHOLE_AS_DECIMAL = r'^\s*"?([+-]?\d+)\.0+"?\s*$'
+_DECIMAL = r'^\s*"?([+-]?\d+)\.\d*"?\s*$'
+_ISO = r'^\s*"?\d{4}-\d{2}-\d{2}'
+_WITH_ZONE = r":\d{2}\s*(?:Z|UTC|[+-]\d{2}(?::?\d{2})?)$"
+
+NO_INTEGER = "is not an integer of 64 bits"
+_REASONS = {pa.int64(): NO_INTEGER, pa.float32(): "is not a number", pa.string(): "is not UTF-8 text"}
+
+Convert = Callable[[pa.Array], pa.Array]
+
+
+class Conversion:
+    """Turns the columns of one table into those of its schema, block by block.
+
+    Args:
+        file: the name of the table in error messages.
+        schema: what the columns become.
+    """
+
+    def __init__(self, file: str, schema: pa.Schema) -> None:
+        self.assumptions: dict[str, None] = {}  # sentences, in order
+        self._file, self._schema = file, schema
+        self._converts: dict[str, Convert] = {}  # by column, once the first rows were seen
+        self._has_decimal_comma: bool | None = None  # of text; None: not decided yet
+        self._reasons = {field.name: _REASONS[field.type] for field in schema}
+
+    def __call__(self, columns: list[pa.Array], names: list[str]) -> pa.RecordBatch:
+        """Convert one block.
+
+        Args:
+            columns: one for each field of the schema.
+            names: what the file calls them.
+
+        Raises:
+            InputRejected: a column of ids holds doubles that are no whole numbers or too large to be exact.
+        """
+        arrays = [
+            self._column(_plain(column), field, name)
+            for column, field, name in zip(columns, self._schema, names, strict=True)
+        ]
+        return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
+
+    def reason(self, column: str) -> str:
+        """Return why a value of a column is refused that could not be converted."""
+        return self._reasons[column]
+
+    def _column(self, column: pa.Array, field: pa.Field, name: str) -> pa.Array:
+        if field.name == c.TIMESTAMP:
+            return self._decided(column, field, self._how_times_are_written)(column)
+        if field.name == c.GENRES:
+            return _genres(column)
+        if pa.types.is_integer(field.type):
+            if pa.types.is_floating(column.type):
+                self._assume(f"{name}: doubles, all of them whole numbers")
+                return _exact_integers(column, f"{self._file}, column {name}")
+            return self._decided(column, field, self._how_integers_are_written)(column)
+        if pa.types.is_floating(field.type):
+            return self._numbers(column)
+        return _parse(column, field.type)
+
+    def _decided(self, column: pa.Array, field: pa.Field, decide: Callable[[pa.Array], Convert]) -> Convert:
+        """Return how a column is converted, decided when its first rows come by; parts may differ in their types."""
+        key = f"{field.name} {'text' if pa.types.is_string(column.type) else column.type}"
+        if key not in self._converts:
+            sample = column[:_SAMPLE_ROWS].drop_null()
+            if not len(sample):
+                return lambda rows: _parse(rows, field.type)
+            self._converts[key] = decide(sample)
+        return self._converts[key]
+
+    def _assume(self, sentence: str) -> None:
+        self.assumptions.setdefault(sentence)
+
+    def _how_integers_are_written(self, sample: pa.Array) -> Convert:
+        if pa.types.is_boolean(sample.type) or pa.types.is_temporal(sample.type):
+            return lambda column: pa.nulls(len(column), pa.int64())
+        if not _are_mostly(sample, _WHOLE_AS_DECIMAL):
+            return lambda column: _parse(column, pa.int64())
+        self._assume("ids written with a decimal point, as 1.0")
+        return lambda column: _parse(pc.replace_substring_regex(column, _WHOLE_AS_DECIMAL, r"\1"), pa.int64())
+
+    def _numbers(self, column: pa.Array) -> pa.Array:
+        """Convert numbers. The first row with a comma or a point decides, which may come late."""
+        if not pa.types.is_string(column.type):
+            return _cast(column, pa.float32())
+        if self._has_decimal_comma is None:
+            try:
+                return column.cast(pa.float32())
+            except pa.ArrowInvalid:
+                commas = pc.match_substring_regex(column, _DECIMAL_COMMA).true_count
+                self._has_decimal_comma = commas > pc.match_substring(column, ".").true_count
+                if self._has_decimal_comma:
+                    self._assume("decimal comma")
+        if self._has_decimal_comma:
+            column = pc.replace_substring_regex(column, _DECIMAL_COMMA, r"\1.\2")
+        return _parse(column, pa.float32())
+
+    def _how_times_are_written(self, sample: pa.Array) -> Convert:
+        if pa.types.is_temporal(sample.type):
+            self._assume(f"times of the type {sample.type}")
+            return lambda column: _cast(column.cast(pa.timestamp("s"), safe=False), pa.int64())
+        if pa.types.is_string(sample.type) and _are_mostly(sample, _ISO):
+            self._assume("times in ISO 8601, in UTC where no time zone is given")
+            self._reasons[c.TIMESTAMP] = "is not a time in ISO 8601"
+            return _iso_times
+        has_fractions = _are_mostly(sample, _DECIMAL)
+
+        def whole_numbers(column: pa.Array) -> pa.Array:
+            if has_fractions:
+                column = pc.replace_substring_regex(column, _DECIMAL, r"\1")
+            return _whole_numbers(column)
+
+        numbers = whole_numbers(sample)
+        values = numbers.drop_null().to_numpy()
+        newest = time.time() + _DAY
+        for unit, name in _UNITS.items():
+            plausible = (values >= _FIRST_SECOND * unit) & (values <= newest * unit)
+            if plausible.sum() * 2 > len(sample):
+                self._assume(f"times in {name}")
+                self._reasons[c.TIMESTAMP] = f"is not a time in {name} since 1970"
+                return lambda column, unit=unit: _seconds(whole_numbers(column), unit)  # type: ignore[misc]
+        return whole_numbers
+
+
+def _plain(column: pa.Array) -> pa.Array:
+    """Return a column without the ways of storing one that make no difference here."""
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
+        return _cast(column, pa.string())
+    if pa.types.is_large_string(column.type) or pa.types.is_string_view(column.type):
+        return column.cast(pa.string())
+    return column
+
+
+def _are_mostly(sample: pa.Array, pattern: str) -> bool:
+    """Return whether more than half of the texts match."""
+    return pa.types.is_string(sample.type) and 2 * pc.match_substring_regex(sample, pattern).true_count > len(sample)
+
+
+def _exact_integers(column: pa.Array, place: str) -> pa.Array:
+    """Convert floating-point ids.
+
+    Raises:
+        InputRejected: one of them is no whole number, or so large that it may stand for another one.
+    """
+    values = column.to_numpy(zero_copy_only=False)
+    missing = np.isnan(values)
+    limit = _EXACT_BELOW[column.type]
+    wrong = ~missing & ((np.abs(values) >= limit) | (values != np.trunc(values)))
+    if wrong.any():
+        value = values[wrong][0]
+        why = f"too large to be exact as a {column.type}" if abs(value) >= limit else "not a whole number"
+        raise InputRejected(
+            f"{place}: the id {value:.17g} is {why}, so ids cannot be told apart; export the column as integers or text"
+        )
+    return pa.array(np.where(missing, 0, values).astype(np.int64), mask=missing)
+
+
+def _whole_numbers(column: pa.Array) -> pa.Array:
+    """Convert times that are numbers; fractions of a second are left out."""
+    if pa.types.is_floating(column.type):
+        return _cast(pc.floor(column), pa.int64())
+    return _parse(column, pa.int64())
+
+
+def _seconds(column: pa.Array, unit: int) -> pa.Array:
+    """Return times in seconds; null for those that can hardly be in that unit. A time of 0 means that none is known."""
+    plausible = pc.or_(pc.equal(column, 0), pc.greater_equal(column, _FIRST_SECOND * unit))
+    return pc.if_else(plausible, pc.divide(column, unit), None)
+
+
+def _iso_times(column: pa.Array) -> pa.Array:
+    text = pc.utf8_upper(pc.utf8_trim(pc.utf8_trim_whitespace(column), '"'))
+    text = pc.replace_substring_regex(text, r"(:\d{2})[.,]\d+", r"\1")
+    text = pc.replace_substring_regex(text, r"\s*(?:UTC|Z)$", "Z")
+    has_zone = pc.match_substring_regex(text, _WITH_ZONE).fill_null(False)
+    whole = np.zeros(len(text), np.int64)
+    missing = np.ones(len(text), bool)
+    for mask, type_ in ((has_zone, pa.timestamp("s", "UTC")), (pc.invert(has_zone), pa.timestamp("s"))):
+        times = _cast(pc.replace_substring_regex(text.filter(mask), r"\s+([+-])", r"\1"), type_).cast(pa.int64())
+        rows = np.flatnonzero(mask.to_numpy(zero_copy_only=False))
+        whole[rows], missing[rows] = times.fill_null(0), times.is_null()
+    return pa.array(whole, mask=missing)
+
+
+def _genres(column: pa.Array) -> pa.Array:
+    """Return genres as A|B, whether they are a text, with or without blanks, or a list, or a list written as text."""
+    if isinstance(column, pa.ListArray | pa.LargeListArray | pa.FixedSizeListArray | pa.ListViewArray):
+        return pa.array([None if genres is None else _joined(genres) for genres in column.to_pylist()], pa.string())
+    text = _parse(column, pa.string())
+    if pc.any(pc.match_substring_regex(text, r"^\s|\s$|\s\||\|\s|^\[.*\]$")).as_py():
+        return pa.array(
+            [None if genres is None else _joined(_listed(genres)) for genres in text.to_pylist()], pa.string()
+        )
+    return text
+
+
+def _listed(text: str) -> list[Any]:
+    """Return the genres of a text such as A | B, ['A', 'B'] as Python and JSON write it, or [A, B] as DuckDB does."""
+    inside = re.fullmatch(r"\s*\[(.*)\]\s*", text)
+    if inside is None:
+        return text.split("|")
+    try:
+        values = ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return inside[1].split(",")
+    return values if isinstance(values, list) else [text]
+
+
+def _joined(genres: list[Any]) -> str | None:
+    """Return the genres, which are texts or have a name, as A|B; null if there are none."""
+    names = [genre.get("name") if isinstance(genre, dict) else genre for genre in genres]
+    return "|".join(text for name in names if name is not None and (text := str(name).strip())) or None
+
+
+def _parse(column: pa.Array, wanted: pa.DataType) -> pa.Array:
+    """Convert a column to a type; values that cannot be read as one become null."""
+    if not pa.types.is_string(column.type) or pa.types.is_string(wanted):
+        return _cast(column, wanted)
+    try:
+        return column.cast(wanted)
+    except pa.ArrowInvalid:
+        column = pc.utf8_trim_whitespace(column)
+    try:
+        return column.cast(wanted)
+    except pa.ArrowInvalid:
+        return _cast(pc.replace_substring_regex(column, r'^"([^"]*)"$', r"\1"), wanted)
+
+
+def _cast(column: pa.Array, wanted: pa.DataType) -> pa.Array:
+    """Cast a column; bad values, which are found by halving it until they stand alone, become null."""
+    try:
+        return column.cast(wanted)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        if len(column) <= 1:
+            return pa.nulls(len(column), wanted)
+        half = len(column) // 2
+        return pa.concat_arrays([_cast(column[:half], wanted), _cast(column[half:], wanted)])
