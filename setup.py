@@ -1,12 +1,13 @@
 """The package `recmodel`. Exact versions are in conf/requirements.lock; `conf/lock.sh` makes that file."""
 
 from pathlib import Path
+from runpy import run_path
 
 from setuptools import find_packages, setup
 
 setup(
     name="recmodel",
-    version="0.3.1",
+    version=run_path("recmodel/version.py")["__version__"],
     description="Nightly movie recommendations: a TensorFlow Recommenders model, scored for every user by Spark",
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",

@@ -134,9 +134,12 @@ case $command in
         if (($#)); then exec python -m pytest "$@"; fi
         ruff check .
         ruff format --check .
-        mypy
-        # Two, as each has a Spark session and models of its own; in order, as the longest files would come last else.
-        exec python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+        mypy & # next to the tests, as a processor is idle now and then
+        failed=0
+        # Two processes, of which one has a Spark session; in the order of tests/conftest.py.
+        python -m pytest -n 2 --no-loadscope-reorder || failed=$?
+        wait $! || failed=$?
+        exit "$failed"
         ;;
     train | show | predict | models | report | settings)
         prepare "$(extras_for "$@")"

@@ -141,7 +141,7 @@ def create(location: Location) -> pa.NativeFile:
     """Open a file for writing and create the folders above it. The file exists once it is closed."""
     whole, path = _open(location)
     whole.create_dir(posixpath.dirname(path))
-    return whole.open_output_stream(path)
+    return whole.open_output_stream(path, compression=None)  # otherwise .gz files are compressed again
 
 
 def dataset(location: Location) -> ds.Dataset:

@@ -3,11 +3,14 @@
 import json
 import logging
 import os
+import re
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from filelock import FileLock
@@ -17,30 +20,46 @@ from support.exact import exact_weights
 from support.inputs import make_ratings, write_movielens
 from support.processes import here, submit
 from werkzeug.serving import make_server
+from xdist.scheduler import LoadScopeScheduling
 
 import recmodel
 
+# -- who runs what ----------------------------------------------------------------------------------------------------
 
-@pytest.hookimpl(tryfirst=True)
+
+@cache
+def _asks_for(path: Path, *fixtures: str) -> bool:
+    """Whether a test, or a fixture, in that file has an argument of one of those names."""
+    return re.search(rf"\b({'|'.join(fixtures)})[,)]", path.read_text(encoding="utf-8")) is not None
+
+
+def _of_spark(path: Path) -> bool:
+    return _asks_for(path, "spark", "score_here")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Divides the tests among processes (--dist loadgroup), what takes long first.
+    """Puts first what takes long, and last what waits for what another process of the tests may still be making."""
 
-    All tests in Spark's session are one group, as each process would start a session of its own else; of the others,
-    each file is one. Within a group, what others may still be making comes last.
-    """
+    def order(item: pytest.Item) -> tuple[bool, int]:
+        if _of_spark(item.path):
+            return False, _asks_for(item.path, "toy_models") + 2 * _asks_for(item.path, "nightly")
+        return True, "system" not in item.path.parts
 
-    def order(item: pytest.Item) -> tuple[bool, bool, bool, bool]:
-        of_spark = "spark" in item.fixturenames
-        return (
-            not of_spark,
-            "system" not in item.path.parts,
-            "nightly" in item.fixturenames and of_spark,
-            ("toy_models" in item.fixturenames and of_spark),
-        )
-
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("spark" if "spark" in item.fixturenames else str(item.path)))
     items.sort(key=order)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """Each file is run by one process, and all that need a Spark session by the same: a session is dear to start."""
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.split("::")[0]
+            return "spark" if _of_spark(config.rootpath / file) else file
+
+    return ByFile(config, log)
+
+
+# -- fixtures ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -159,13 +178,14 @@ def s3_server() -> Iterator[str]:
     server.shutdown()
 
 
-@pytest.fixture
-def s3(s3_server, monkeypatch) -> str:
-    """The address of the bucket; who may use it is in the environment alone."""
-    for name, value in {
-        "AWS_ENDPOINT_URL": s3_server, "AWS_ALLOW_HTTP": "true",
-        "AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "open-sesame", "AWS_REGION": "us-east-1",
-    }.items():  # fmt: skip
-        monkeypatch.setenv(name, value)
-    fs.S3FileSystem(endpoint_override=s3_server, allow_bucket_creation=True).create_dir("recmodel-test")
-    return "s3://recmodel-test"
+@pytest.fixture(scope="module")
+def s3(s3_server) -> Iterator[str]:
+    """The address of the bucket; who may use it is in the environment alone, for as long as a file's tests run."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {
+            "AWS_ENDPOINT_URL": s3_server, "AWS_ALLOW_HTTP": "true",
+            "AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "open-sesame", "AWS_REGION": "us-east-1",
+        }.items():  # fmt: skip
+            patch.setenv(name, value)
+        fs.S3FileSystem(endpoint_override=s3_server, allow_bucket_creation=True).create_dir("recmodel-test")
+        yield "s3://recmodel-test"

@@ -36,6 +36,7 @@ def run(command: click.Command, *, name: str | None = None, unexpected: int = 1)
         unexpected: the exit code for a failure that nobody foresaw.
     """
     log.addHandler(_ShowNotices(NOTICE))
+    log.setLevel(logging.INFO)  # notices are below Python's default, and not every job opens a log
     try:
         command(prog_name=name, standalone_mode=False)
     except click.exceptions.Abort:

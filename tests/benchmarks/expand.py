@@ -31,6 +31,7 @@ from recmodel import schemas as c
 from recmodel import settings
 from recmodel.arrays import Arrays
 from recmodel.data import duplicates, movielens
+from recmodel.data.sample import SAMPLE
 
 _SHARPNESS = 0.35  # power of the small matrix' entries: 1 multiplies the tails, 0 makes all copies equally dense
 
@@ -202,7 +203,7 @@ def _draw(
 
 
 @click.command(help=__doc__)
-@click.option("--data", default=settings.SAMPLE, show_default=True, help="The real ratings: a MovieLens folder.")
+@click.option("--data", default=SAMPLE, show_default=True, help="The real ratings: a MovieLens folder.")
 @click.option("--users", required=True, type=int)
 @click.option("--movies", required=True, type=int)
 @click.option("--ratings", required=True, type=int)

@@ -41,6 +41,7 @@ from recmodel import schemas as c
 from recmodel import settings
 from recmodel.cli import console
 from recmodel.data import movielens
+from recmodel.data.sample import SAMPLE
 from recmodel.data.validation import Validation
 from recmodel.models import versions
 from recmodel.pipeline import capacity
@@ -299,12 +300,12 @@ PARTS: dict[str, Callable[[Store], Iterator[Row]]] = {
 
 @click.command(help=__doc__)
 @click.argument("parts", nargs=-1, required=True, type=click.Choice([*PARTS]))
-@click.option("--data", default=settings.SAMPLE, show_default=True, help="Real ratings to start from.")
+@click.option("--data", default=SAMPLE, show_default=True, help="Real ratings to start from.")
 @click.option(
     "--folder", type=click.Path(path_type=Path), help="Keep data and models here; otherwise they are removed."
 )
 @click.option("--scale", default=1.0, show_default=True, help="Of the number of users and ratings.")
-@click.option("--random", is_flag=True, help="Of factors: Gaussian ones, the worst case for an early stop.")
+@click.option("--random", is_flag=True, help="Of factors: Gaussian ones, the worst case for stopping early.")
 @click.option("--chart", type=click.Path(), help="forecasts: draw the growth into this file (.svg, .png).")
 @click.option("--json", "as_json", type=click.Path(path_type=Path), help="Also write the rows here.")
 def main(

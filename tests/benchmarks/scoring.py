@@ -29,6 +29,7 @@ from harness import Row, in_own_process, medians, show
 from workload import Workload, fit, title, towers_by_id
 
 from recmodel import schemas as c
+from recmodel.data.sample import SAMPLE
 from recmodel.models import saved_model
 from recmodel.scoring import recommender, topn, worker
 from recmodel.scoring.request import Payload, TopNRequest
@@ -426,7 +427,7 @@ def _rows(part: str, size: Size) -> list[Row]:
 
 
 @click.command(help=__doc__)
-@click.option("--data", default="sample", show_default=True, help="Real ratings to start from: a MovieLens folder.")
+@click.option("--data", default=SAMPLE, show_default=True, help="Real ratings to start from: a MovieLens folder.")
 @click.option("--users", default=8192, show_default=True)
 @click.option("--movies", default=62_423, show_default=True)
 @click.option("--top", default=100, show_default=True)

@@ -4,13 +4,13 @@ import json
 
 import pyarrow.parquet as pq
 from support.inputs import make_ratings, write_movielens
-from support.processes import said, submit
+from support.processes import here, said
 
 
-def test_evaluate_compares_on_the_same_held_out_ratings(tmp_path):
+def test_evaluate_compares_on_the_same_held_out_ratings(spark, tmp_path):
     movies = "movieId,title,genres\n" + "".join(f"{movie},M{movie} (1999),Drama\n" for movie in range(20))
     busy = write_movielens(tmp_path / "data", make_ratings(30, tuple(range(20)), each=(13, 18)), movies)
-    answer = submit(
+    answer = here(
         "evaluate", "--data", busy, "--preset", "default", "--preset", "joint", "--seeds", "2", "--cold-start",
         "--output", tmp_path,
     )  # fmt: skip

@@ -2,13 +2,13 @@
 
 import pytest
 from support.inputs import write_movielens
-from support.processes import said, submit
+from support.processes import here, said
 
 from recmodel.models import versions
 
 
 def test_predict_takes_ids_and_exact_titles(toy_models):
-    answer = submit("predict", "1", "10", "Matrix, The (1999)", "--models", toy_models)
+    answer = here("predict", "1", "10", "Matrix, The (1999)", "--models", toy_models)
     assert answer.returncode == 0, answer.stderr
     assert "Amélie (2001)" in answer.stdout
     assert "Matrix, The (1999)" in answer.stdout
@@ -25,7 +25,7 @@ def test_predict_takes_ids_and_exact_titles(toy_models):
     ],
 )
 def test_predict_answers_an_unknown_name_with_a_sentence(toy_models, arguments, sentence):
-    answer = submit("predict", *arguments, "--models", toy_models)
+    answer = here("predict", *arguments, "--models", toy_models)
     assert answer.returncode == 2
     assert sentence in said(answer)
     assert "Traceback" not in answer.stderr
@@ -35,9 +35,9 @@ def test_predict_knows_a_user_by_their_ratings_not_by_training(toy_models, tmp_p
     """The default model serves users who came after it, from the ratings that it is given."""
     default = next(v for v in versions.list_versions(toy_models) if "-default-" in v)
     later = write_movielens(tmp_path / "later", [(777, 1, 5.0, 1), (777, 3, 1.0, 2)])
-    answer = submit("predict", "777", "10", "--models", toy_models, "--model-version", default, "--data", later)
+    answer = here("predict", "777", "10", "--models", toy_models, "--model-version", default, "--data", later)
     assert answer.returncode == 0, answer.stderr
     assert "Amélie (2001)" in answer.stdout
-    answer = submit("predict", "778", "10", "--models", toy_models, "--model-version", default, "--data", later)
+    answer = here("predict", "778", "10", "--models", toy_models, "--model-version", default, "--data", later)
     assert answer.returncode == 2
     assert "does not know user 778" in said(answer)

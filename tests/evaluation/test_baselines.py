@@ -5,19 +5,20 @@ import pytest
 from support.evaluation import by_hand
 
 from recmodel import schemas as c
-from recmodel.evaluation import evaluation
+from recmodel.evaluation import baselines
+from recmodel.evaluation.splits import Split
 
 MOVIES = np.array([10, 20, 30, 40, 50])
 
 
 def test_popularity_leaves_out_what_was_seen(split):
-    lists = evaluation.of_popularity(split).lists
+    lists = baselines.of_popularity(split).lists
     assert lists.tolist() == [[30, 40, 50, -1, -1], [20, 40, 50, -1, -1]]
 
 
 def test_biases_are_damped_means(split):
     """Movie biases first: mean 3; 10: (1+2)/(2+5), 20: -1/6, 30: -2/6; then users on what is left."""
-    predicted = evaluation.of_biases(split).predicted
+    predicted = baselines.of_biases(split).ratings
     movie = {10: 3 / 7, 20: -1 / 6, 30: -2 / 6}
     user = {
         1: ((4 - 3 - movie[10]) + (2 - 3 - movie[20])) / 7,
@@ -30,7 +31,7 @@ def test_ease_is_the_constrained_regression():
     """Of all item-item matrices with a zero diagonal it has the least ridge loss: its gradient vanishes elsewhere."""
     random = np.random.RandomState(0)
     rows = [(u, m, 3.0, 0) for u in range(40) for m in MOVIES[random.rand(5) < 0.5]]
-    split = evaluation.Split(by_hand(*rows), by_hand((0, 10, 3.0, 1)), MOVIES)
+    split = Split(by_hand(*rows), by_hand((0, 10, 3.0, 1)), MOVIES)
     users = np.unique(split.fitted[c.USER_ID])
     rated = np.zeros((len(users), 5))
     rated[np.searchsorted(users, split.fitted[c.USER_ID]), np.searchsorted(MOVIES, split.fitted[c.MOVIE_ID])] = 1
@@ -42,4 +43,4 @@ def test_ease_is_the_constrained_regression():
     scores = rated[0] @ weights
     scores[rated[0] > 0] = -np.inf
     best = MOVIES[np.argsort(-scores, kind="stable")][: int((rated[0] == 0).sum())]
-    assert evaluation.of_ease(split, penalty=2.0).lists[0][: len(best)].tolist() == best.tolist()
+    assert baselines.of_ease(split, penalty=2.0).lists[0][: len(best)].tolist() == best.tolist()

@@ -6,37 +6,39 @@ from support.inputs import MOVIES
 from support.training import train
 
 from recmodel import schemas as c
-from recmodel.evaluation import evaluation
+from recmodel.evaluation import metrics
+from recmodel.evaluation.baselines import Predictions
+from recmodel.evaluation.splits import Split
 from recmodel.models import saved_model
 from recmodel.scoring import recommender
 
 
 def test_rating_metrics_by_hand():
-    metrics = evaluation.rating_metrics(np.array([4.1, 3.9, 2.0, 2.0]), np.array([5.0, 4.0, 1.0, 2.0]))
-    assert metrics["rmse"] == pytest.approx(np.sqrt((0.81 + 0.01 + 1 + 0) / 4))
-    assert metrics["mae"] == pytest.approx((0.9 + 0.1 + 1 + 0) / 4)
+    measured = metrics.rating_metrics(np.array([4.1, 3.9, 2.0, 2.0]), np.array([5.0, 4.0, 1.0, 2.0]))
+    assert measured["rmse"] == pytest.approx(np.sqrt((0.81 + 0.01 + 1 + 0) / 4))
+    assert measured["mae"] == pytest.approx((0.9 + 0.1 + 1 + 0) / 4)
     # bins 4.0 (mean prediction 4.0, mean rating 4.5) and 2.0 (2.0 and 1.5), two each
-    assert metrics["calibration_error"] == pytest.approx(0.5)
+    assert measured["calibration_error"] == pytest.approx(0.5)
 
 
 def test_list_metrics_by_hand(spark, split):
     lists = np.array([[30, 40, 50, -1, -1], [40, 50, 20, -1, -1]])
-    metrics = evaluation.list_metrics(spark, lists, split)
-    assert metrics["recall@10"] == 1
-    assert metrics["precision@10"] == pytest.approx((2 / 10 + 1 / 10) / 2)
+    measured = metrics.list_metrics(spark, lists, split)
+    assert measured["recall@10"] == 1
+    assert measured["precision@10"] == pytest.approx((2 / 10 + 1 / 10) / 2)
     gain = 1 / np.log2(np.arange(2, 6))
-    assert metrics["ndcg@10"] == pytest.approx(((gain[0] + gain[2]) / (gain[0] + gain[1]) + gain[2] / gain[0]) / 2)
-    assert metrics["coverage@10"] == 4 / 5
+    assert measured["ndcg@10"] == pytest.approx(((gain[0] + gain[2]) / (gain[0] + gain[1]) + gain[2] / gain[0]) / 2)
+    assert measured["coverage@10"] == 4 / 5
     shown = [1, 0, 0, 0, 0, 1]  # ratings of 30, 40, 50, 40, 50, 20, among 2 users
-    assert metrics["novelty@10"] == pytest.approx(-np.mean(np.log2([(n + 1) / 3 for n in shown])))
-    assert evaluation.top_k_accuracy(lists, split) == {
+    assert measured["novelty@10"] == pytest.approx(-np.mean(np.log2([(n + 1) / 3 for n in shown])))
+    assert metrics.top_k_accuracy(lists, split) == {
         "1": pytest.approx(1 / 3), "5": 1.0, "10": 1.0, "50": 1.0, "100": 1.0,
     }  # fmt: skip
 
 
 def test_rmse_by_movie_ratings_by_hand(split):
     """Held out: movies 30 (one fitted rating), 50 (none) and 20 (one)."""
-    found = evaluation.rmse_by_movie_ratings(evaluation.Answers(np.array([3.5, 2.0, 2.5])), split)
+    found = metrics.rmse_by_movie_ratings(Predictions(np.array([3.5, 2.0, 2.5])), split)
     assert found["0"] == 2
     assert found["1–2"] == pytest.approx(np.sqrt(0.25 / 2))
     assert np.isnan(found["3–5"])
@@ -50,9 +52,9 @@ def test_metrics_are_those_of_the_held_out_rows(preset, tmp_path):
     trained, fitted, held_out = train(preset, rows=rows, seed=3)
     saved_model.save(trained.towers(), tmp_path / "saved_model")
     model = recommender.Recommender(tmp_path / "saved_model")
-    split = evaluation.Split(fitted, held_out, MOVIES)
-    metrics = evaluation.held_out_metrics(model, ("retrieval", "rating"), split)
-    assert metrics["test_rows"] == len(held_out[c.RATING])
+    split = Split(fitted, held_out, MOVIES)
+    measured = metrics.held_out_metrics(model, ("retrieval", "rating"), split)
+    assert measured.test_rows == len(held_out[c.RATING])
     errors, hits, unseen_hits = [], [], []
     for user, movie, rating in zip(*(held_out[name] for name in (c.USER_ID, c.MOVIE_ID, c.RATING)), strict=True):
         mine = fitted[c.USER_ID] == user
@@ -64,6 +66,6 @@ def test_metrics_are_those_of_the_held_out_rows(preset, tmp_path):
         hits.append(order.index(movie) < 5)
         unseen_hits.append([m for m in order if m not in seen].index(movie) < 1)
     assert len(errors) == len(held_out[c.RATING])
-    assert metrics["rmse"] == pytest.approx(np.sqrt(np.mean(np.square(errors))), abs=1e-5)
-    assert metrics["top_k_accuracy"]["5"] == pytest.approx(np.mean(hits))
-    assert metrics["top_k_accuracy_unseen"]["1"] == pytest.approx(np.mean(unseen_hits))
+    assert measured.rmse == pytest.approx(np.sqrt(np.mean(np.square(errors))), abs=1e-5)
+    assert measured.top_k_accuracy["5"] == pytest.approx(np.mean(hits))
+    assert measured.top_k_accuracy_unseen["1"] == pytest.approx(np.mean(unseen_hits))

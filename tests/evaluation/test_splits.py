@@ -7,26 +7,26 @@ from hypothesis import strategies as st
 from support.evaluation import by_hand, pairs_of
 
 from recmodel import schemas as c
-from recmodel.evaluation import evaluation, splits
+from recmodel.evaluation import splits
 
 
 def test_by_time_holds_out_the_newest():
     rows = by_hand((1, 10, 4.0, 30), (1, 20, 4.0, 10), (2, 10, 4.0, 20), (2, 30, 4.0, 40), (3, 10, 4.0, 5))
-    fitted, held_out = evaluation.split_by_time(rows, 0.4)
+    fitted, held_out = splits.by_time(rows, 0.4)
     assert pairs_of(held_out) == [(1, 10), (2, 30)]
     assert pairs_of(fitted) == [(1, 20), (2, 10), (3, 10)]
 
 
 def test_last_out_holds_out_one_of_each_user_who_has_two():
     rows = by_hand((1, 10, 4.0, 30), (1, 20, 4.0, 10), (2, 10, 4.0, 20), (2, 30, 4.0, 40), (3, 10, 4.0, 5))
-    fitted, held_out = evaluation.split_last_out(rows)
+    fitted, held_out = splits.last_out(rows)
     assert pairs_of(held_out) == [(1, 10), (2, 30)]
     assert pairs_of(fitted) == [(1, 20), (2, 10), (3, 10)]
 
 
 def test_cold_users_are_shown_so_many_of_their_ratings():
     rows = by_hand(*[(user, movie, 3.0, 0) for user in range(10) for movie in range(100, 120)])
-    base, by_count = evaluation.cold_users(rows, np.arange(100, 120), seed=1)
+    base, by_count = splits.cold_users(rows, np.arange(100, 120), seed=1)
     cold = np.unique(base.held_out[c.USER_ID])
     assert len(cold) == 2
     assert not np.isin(base.fitted[c.USER_ID], cold).any()

@@ -7,11 +7,12 @@ import sys
 import numpy as np
 import pyarrow as pa
 import pytest
+from support.inputs import make_ratings
+from support.processes import here
+from support.runs import record
 
 from recmodel import schemas as c
 from recmodel import settings
-from recmodel.data import movielens as data
-from recmodel.data.validation import Validation
 from recmodel.errors import UsageRejected
 from recmodel.models import versions
 from recmodel.pipeline import capacity
@@ -24,8 +25,8 @@ RATES = capacity.Rates(
 
 
 def test_a_line_goes_through_both_runs():
-    few = {"users": 100, "seconds": {"score": 2.0, "start Spark": 4.0}}
-    more = {"users": 1100, "seconds": {"score": 12.0, "start Spark": 3.0}}
+    few = record(users=100, seconds={"score": 2.0, "start Spark": 4.0})
+    more = record(users=1100, seconds={"score": 12.0, "start Spark": 3.0})
     fixed, per_user = capacity.lines(few, more)
     assert per_user == pytest.approx({"score": 0.01, "start Spark": 0.0})  # no stage gets faster by users
     assert fixed == pytest.approx({"score": 1.0, "start Spark": 3.0})
@@ -47,26 +48,36 @@ def test_each_executor_gets_the_model_and_has_a_jvm_and_users_cost_no_memory():
     assert small.memory_mib == large.memory_mib
 
 
-def test_rates_are_those_of_two_runs_with_a_catalogue_of_another_size(toy, toy_models, tmp_path, monkeypatch):
+def test_rates_are_those_of_two_runs_with_a_catalogue_of_another_size(spark, toy, toy_models, tmp_path, monkeypatch):
+    """Both runs with the command as it stands, but in this process."""
+
+    run = subprocess.run
+
+    def run_here(command: list[str], **keywords: object) -> subprocess.CompletedProcess:
+        is_ours = command[:3] == [sys.executable, "-m", "recmodel"]
+        return here(*command[3:]) if is_ours else run(command, **keywords)
+
     monkeypatch.setattr(capacity, "FEW", 45)
     monkeypatch.setattr(capacity, "MORE", 100)
+    monkeypatch.setattr(capacity.subprocess, "run", run_here)
     chosen = settings.load(paths={"data": str(toy), "models": str(toy_models)}, scoring={"top_n": 4})
-    validation = Validation(chosen.input)
-    ratings = data.read_ratings(toy, data.read_catalogue(toy, validation), validation)
     (default,) = (name for name in versions.list_versions(toy_models) if "-default-" in name)
-    rates = capacity.measure(chosen, ratings, versions.open_version(toy_models, default), movies=50)
+    rates = capacity.measure(chosen, default, movies=50)
     assert (rates.movies, rates.top_n, rates.rank_by) == (50, 4, "retrieval")
-    assert rates.ratings_per_user == pytest.approx(ratings.num_rows / 40, rel=0.1)  # 40 users, two and a half times
+    assert rates.ratings_per_user == pytest.approx(len(make_ratings()) / 40, rel=0.1)  # 40 users, two and a half times
     assert rates.fixed["score and write recommendations"] + rates.per_user["score and write recommendations"] > 0
     assert min(rates.model_bytes, rates.parquet_bytes_per_user, rates.worker_mib) > 0
 
-    capacity.save(rates, tmp_path / "rates.json")
-    assert capacity.load(tmp_path / "rates.json") == rates
-    command = ["capacity", "--users", "1000000", "--cores", "8", "--rates", tmp_path / "rates.json",
-               "--price-per-core-hour", "0.5"]  # fmt: skip
-    said = subprocess.run([sys.executable, "-m", "recmodel", *command], capture_output=True, text=True, check=True)
-    found = capacity.forecast(rates, 1_000_000, 8)
-    assert f"{found.core_hours * 0.5:,.2f}" in said.stdout
+
+def test_saved_rates_are_read_again_and_priced(tmp_path):
+    capacity.save(RATES, tmp_path / "rates.json")
+    assert capacity.load(tmp_path / "rates.json") == RATES
+    printed = here(
+        "capacity", "--users", "1000000", "--cores", "8", "--rates", tmp_path / "rates.json",
+        "--price-per-core-hour", "0.5",
+    )  # fmt: skip
+    assert printed.returncode == 0, printed.stderr
+    assert f"{capacity.forecast(RATES, 1_000_000, 8).core_hours * 0.5:,.2f}" in printed.stdout
 
 
 def test_the_users_to_measure_with_are_from_all_over_and_whole():
@@ -83,9 +94,9 @@ def test_the_users_to_measure_with_are_from_all_over_and_whole():
 
 
 def test_a_model_of_ids_keeps_its_catalogue(toy_models, toy):
-    version = versions.open_version(toy_models)  # joint
+    chosen = settings.load(paths={"data": str(toy), "models": str(toy_models)})  # joint
     with pytest.raises(UsageRejected, match="leave out --movies"):
-        capacity.measure(settings.load(), pa.table({}), version, movies=50)
+        capacity.measure(chosen, movies=50)
 
 
 def test_a_file_that_holds_no_rates_is_refused(tmp_path):

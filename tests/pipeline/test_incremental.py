@@ -54,9 +54,13 @@ def assert_equal_but_for_rounding(found, expected):
 def test_an_incremental_night_gives_what_a_full_one_gives(two_nights, default_model, tmp_path, score_here, monkeypatch):
     monkeypatch.setenv("RECMODEL_SCORING__MIN_HISTORY", "2")
     monkeypatch.setenv("RECMODEL_SCORING__USERS_PER_TASK", "10")
-    for mode, output in (("--incremental", tmp_path / "a"), ("--full", tmp_path / "b")):
-        for day, data in zip(("2026-02-01", "2026-02-02"), two_nights.nights, strict=True):
-            score_here("--data", data, "--output", output, "--run-date", day, mode, *default_model)
+    first_data, second_data = two_nights.nights
+    for mode, output, day, data in (
+        ("--incremental", tmp_path / "a", "2026-02-01", first_data),
+        ("--incremental", tmp_path / "a", "2026-02-02", second_data),
+        ("--full", tmp_path / "b", "2026-02-02", second_data),
+    ):
+        score_here("--data", data, "--output", output, "--run-date", day, mode, *default_model)
     carried, full = (published(output, "2026-02-02") for output in (tmp_path / "a", tmp_path / "b"))
     assert_equal_but_for_rounding(without_time(carried), without_time(full))
     ratings = [published(output, "2026-02-02", "predicted_ratings") for output in (tmp_path / "a", tmp_path / "b")]

@@ -1,20 +1,11 @@
 """The command `report`."""
 
-import subprocess
-import sys
 from datetime import timedelta
 
-from support.processes import ROOT
+from support.processes import here
 from support.report import DAY, publish, recommendations
 
 from recmodel import settings
-
-
-def report_job(*arguments) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, ROOT / "jobs/report.py", *map(str, arguments)],
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
 
 
 def test_the_job_keeps_pages_as_long_as_their_runs(site, tmp_path):
@@ -22,7 +13,7 @@ def test_the_job_keeps_pages_as_long_as_their_runs(site, tmp_path):
     output = tmp_path / "output"
     for number in range(2):
         publish(output, recommendations(range(1, 9), 12), DAY + timedelta(number), "v", keep=1)
-        result = report_job("--output", output, "--models", tmp_path / "no-models", "--data", tmp_path / "no-data")
+        result = here("report", "--output", output, "--models", tmp_path / "no-models", "--data", tmp_path / "no-data")
         assert result.returncode == 0, result.stderr
     assert sorted(path.name for path in (output / "reports").iterdir()) == ["2026-02-01.html", "latest.html"]
     page = (output / "reports/latest.html").read_text(encoding="utf-8")
@@ -30,7 +21,7 @@ def test_the_job_keeps_pages_as_long_as_their_runs(site, tmp_path):
     assert "Recommendations of 1\u00a0February\u00a02026" in page
     assert "no-models has no version" in page
     assert page.count("no-data is not a directory") == 3
-    gone = report_job("--output", output, "--run-date", DAY)
+    gone = here("report", "--output", output, "--run-date", DAY)
     assert gone.returncode == 2
     assert "there is no run of 2026-01-31" in gone.stderr
 
@@ -39,7 +30,7 @@ def test_the_job_uses_what_the_run_was_made_with(site, tmp_path):
     """Unless --data and --models name others; and it writes to another file with --to."""
     run_settings = settings.load(paths={"models": str(site.models), "data": str(site.data)}).model_dump()
     publish(tmp_path / "output", recommendations(range(1, 9), 12), DAY, site.version, settings=run_settings)
-    assert report_job("--output", tmp_path / "output", "--to", tmp_path / "page.html").returncode == 0
+    assert here("report", "--output", tmp_path / "output", "--to", tmp_path / "page.html").returncode == 0
     assert not (tmp_path / "output/reports").exists()
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert "Rated highest" in page

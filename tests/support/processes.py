@@ -29,16 +29,17 @@ def here(*arguments: object) -> subprocess.CompletedProcess:
     from recmodel.__main__ import main
 
     words = ["recmodel", *map(str, arguments)]
+    streams = [io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2)]
     code: object = 0
     with (
-        redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err, _logging_as_before(),
+        redirect_stdout(streams[0]), redirect_stderr(streams[1]), _logging_as_before(),
         patch.object(sys, "argv", words), patch.dict(os.environ),
     ):  # fmt: skip
         try:
             main()
         except SystemExit as end:
             code = end.code or 0
-    return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
+    return subprocess.CompletedProcess(words, code, *(stream.buffer.getvalue().decode() for stream in streams))
 
 
 @contextmanager

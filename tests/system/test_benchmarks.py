@@ -1,4 +1,4 @@
-"""The benchmark's harness at a size that says nothing about speed: every contender runs, and all agree on the lists."""
+"""The scoring benchmark, too small to show speed: every contender runs, and all agree on the lists."""
 
 import json
 import os
@@ -8,8 +8,8 @@ import sys
 from support.processes import ROOT
 
 
-def test_every_contender_gives_the_same_lists_and_a_row(tmp_path):
-    """The script itself compares lists with FAISS's and ALS' and fails where they differ."""
+def test_every_contender_agrees_on_the_lists_and_has_a_row(tmp_path):
+    """The script itself compares the lists with those of FAISS and ALS, and fails where they differ."""
     result = subprocess.run(
         [sys.executable, ROOT / "tests/benchmarks/scoring.py", "--users", "70", "--movies", "9500", "--top", "12",
          "--repeat", "1", "--only", "kernel,policies,spark", "--json", tmp_path / "rows.json"],

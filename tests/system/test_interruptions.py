@@ -84,11 +84,21 @@ def test_a_full_disk_leaves_the_last_run(toy, toy_models, nightly, small_disk, s
     assert rows(small_disk).num_rows != before.num_rows
 
 
-def test_an_output_that_is_read_only_is_named(toy, toy_models, small_disk):
-    before = rows(small_disk)
-    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
-    refused = here("score", "--data", toy, "--models", toy_models, "--output", small_disk, "--run-date", NIGHT)
+@pytest.fixture
+def read_only(small_disk, tmp_path):
+    """The same file system at another place, where nobody may write."""
+    view = tmp_path / "view"
+    view.mkdir()
+    subprocess.run(["mount", "--bind", small_disk, view], check=True)
+    subprocess.run(["mount", "-o", "remount,bind,ro", view], check=True)
+    yield view
+    subprocess.run(["umount", "-l", view], check=True)
+
+
+def test_an_output_that_is_read_only_is_named(toy, toy_models, read_only):
+    before = rows(read_only)
+    refused = here("score", "--data", toy, "--models", toy_models, "--output", read_only, "--run-date", NIGHT)
     assert refused.returncode == 5, said(refused)
     assert "Read-only file system" in said(refused)
     assert "choose another --output" in said(refused)
-    assert rows(small_disk) == before
+    assert rows(read_only) == before

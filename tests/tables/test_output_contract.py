@@ -38,12 +38,12 @@ def test_a_run_becomes_visible_in_all_its_tables(output):
     assert output.run_dates() == []
     with pytest.raises(UsageRejected, match="holds no published run"):
         output.published()
-    run.publish(record(model_version="a", users=4), 90, {"note.txt": b"hello"})
+    run.publish(record(model_version="a", users=4), 90, {"note.gz": b"as it is"})
     assert output.run_dates() == [DAY]
     assert [labels(output, DAY, table) for table in c.TABLES] == [["a"] * 4] * len(c.TABLES)
     assert output.read_run(DAY) == record(model_version="a", users=4)
     assert of_runs_table(output, f"runs/run_date={DAY}") == of_runs_table(output, "latest/runs") == output.read_run(DAY)
-    assert (output.attachment(DAY, "note.txt"), output.attachment(DAY, "none.txt")) == (b"hello", None)
+    assert (output.attachment(DAY, "note.gz"), output.attachment(DAY, "none.gz")) == (b"as it is", None)
     assert output.rejects(DAY).count_rows() == output.recommendations(DAY).count_rows() == 4
     assert output.recommendations_of(DAY, [3, 1, 99]).column(c.USER_ID).to_pylist() == [1, 3]
     assert output.recommendations_of(DAY, [1, 2]).column(c.USER_ID).to_pylist() == [1, 2]

@@ -358,6 +358,21 @@ def test_views_show_what_is_published_after_they_were_made(spark, tmp_path):
                 assert run("SELECT max(run_date) FROM recommendations") == [(DAYS[newest],)]
 
 
+def test_spark_sql_reads_the_tables(spark, nightly):
+    spark.read.parquet(str(nightly.output / "recommendations")).createOrReplaceTempView("recommendations")
+    types = {field.name: field.dataType.simpleString() for field in spark.table("recommendations").schema}
+    assert types == {
+        "user_id": "bigint", "rank": "int", "movie_id": "bigint", "title": "string", "retrieval_score": "float",
+        "predicted_rating": "float", "source": "string", "model_version": "string", "scored_at": "timestamp",
+        "because_movie_id": "bigint", "because_title": "string", "run_date": "date",
+    }  # fmt: skip
+    top = spark.sql(
+        "select user_id, count(*) as n from recommendations where run_date = '2026-01-31' and rank <= 3 "
+        "group by user_id order by user_id limit 2"
+    ).collect()
+    assert [(row.user_id, row.n) for row in top] == [(1, 3), (2, 3)]
+
+
 # -- how little is read ----------------------------------------------------------------------------------------------
 
 

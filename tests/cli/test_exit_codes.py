@@ -1,0 +1,106 @@
+"""What goes wrong, as users see it: exit codes, and one sentence."""
+
+import shutil
+
+import pytest
+from support.inputs import make_ratings, write_movielens
+from support.processes import here, said, submit
+from support.runs import DAY, publish
+
+from recmodel.models import versions
+from recmodel.tables.output import open_output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["score", "--top-n", "0"], "scoring.top_n"),
+        (["score", "--rank-by", "best"], "'best' is not one of 'retrieval', 'rating', 'two-stage'"),
+        (["score", "--run-date", "yesterday"], "does not match the format"),
+        (["score", "--master"], "Option '--master' requires an argument"),
+        (["nightly", "--run-date", "soon..later"], "is neither a date nor a range"),
+        (["train", "--preset", "best"], "no preset is called 'best'"),
+        (["train", "--nonsense"], "No such option"),
+        (["frobnicate"], "No such command 'frobnicate'"),
+    ],
+)
+def test_wrong_usage_ends_with_2_and_a_sentence(arguments, sentence):
+    result = here(*arguments)
+    assert result.returncode == 2
+    assert sentence in said(result)
+    assert "Traceback" not in said(result)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [(["train", "--preset", "best"], "no preset is called 'best'"), (["frobnicate"], "there is no command frobnicate")],
+)
+def test_a_process_ends_with_the_code_of_its_command(arguments, sentence):
+    result = submit(*arguments)
+    assert (result.returncode, sentence in said(result)) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("preset", "rank_by", "task"), [("rating", "retrieval", "retrieval"), ("retrieval", "two-stage", "rating")]
+)
+def test_a_policy_needs_its_task(toy, toy_models, tmp_path, preset, rank_by, task):
+    version = next(v for v in versions.list_versions(toy_models) if f"-{preset}-" in v)
+    result = here(
+        "score", "--data", toy, "--models", toy_models, "--output", tmp_path, "--model-version", version,
+        "--rank-by", rank_by,
+    )  # fmt: skip
+    assert result.returncode == 2
+    assert f"was not trained for {task}" in said(result)
+
+
+def test_input_that_is_refused_ends_with_3_and_leaves_the_last_run(toy_models, tmp_path):
+    output = tmp_path / "output"
+    publish(open_output(output), "last")
+    before = {path: path.read_bytes() for path in output.rglob("*") if path.is_file()}
+    broken = write_movielens(tmp_path / "broken", [*make_ratings(), (1, 1, 77, 1), (2, 1, 77, 1)])
+    result = here("score", "--data", broken, "--models", toy_models, "--output", output, "--run-date", DAY)
+    assert result.returncode == 3
+    row = f"ratings.csv, row {len(make_ratings()) + 2}, column rating: '77' is outside the rating scale"
+    assert row in said(result)
+    assert "Traceback" not in said(result)
+    lock = output / ".store/lock"
+    assert {path: path.read_bytes() for path in output.rglob("*") if path.is_file() and path != lock} == before
+    assert not list((output / ".store/staging").iterdir())
+    assert here("train", "--data", broken, "--models", tmp_path / "m").returncode == 3
+    assert here("train", "--data", tmp_path / "nowhere", "--models", tmp_path / "m").returncode == 3
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_model_that_was_changed_ends_with_4(toy, toy_models, tmp_path):
+    shutil.copytree(toy_models, tmp_path / "models")
+    name = versions.current(tmp_path / "models")
+    variables = tmp_path / "models" / name / "saved_model/variables/variables.data-00000-of-00001"
+    content = bytearray(variables.read_bytes())
+    content[100] ^= 1
+    variables.write_bytes(content)
+    result = here("score", "--data", toy, "--models", tmp_path / "models", "--output", tmp_path / "output")
+    assert result.returncode == 4
+    assert "variables.data-00000-of-00001 was changed" in said(result)
+    assert here("score", "--data", toy, "--models", tmp_path / "none", "--output", tmp_path).returncode == 4
+
+
+def test_a_dry_run_fails_as_the_run_would(spark, toy, toy_models, tmp_path):
+    """Rejected input, somebody else at it, an address that Spark cannot write to: found without writing."""
+
+    def dry(*arguments: object) -> tuple[int, str]:
+        answer = here("score", "--dry-run", "--models", toy_models, *arguments)
+        assert len(answer.stderr.splitlines()) == 1
+        return answer.returncode, answer.stderr
+
+    broken = write_movielens(tmp_path / "broken", [(1, 1, 77, 1)])
+    output = tmp_path / "output"
+    assert dry("--data", broken, "--output", output)[0] == 3
+    assert not output.exists()
+    with open_output(output).locked():
+        assert dry("--data", toy, "--output", output)[0] == 75
+    code, sentence = dry("--data", toy, "--output", output, "--users", tmp_path / "nobody.csv")
+    assert code == 3
+    assert "nobody.csv does not exist; --users takes" in sentence
+    code, sentence = dry("--data", toy, "--output", "s3://bucket/tables")
+    assert code == 5
+    assert "S3AFileSystem not found; give it a connector with --packages" in sentence

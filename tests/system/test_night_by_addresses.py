@@ -1,0 +1,86 @@
+"""A night on a terminal: models on S3, the rest by file://; its model is refused and its report cannot be written."""
+
+import re
+from types import SimpleNamespace
+
+import pytest
+from pyarrow import fs
+from support.processes import here, said
+from support.runs import DAY
+from support.terminal import on_a_terminal
+
+from recmodel import schemas as c
+from recmodel import storage
+from recmodel.models import versions
+from recmodel.tables.output import open_output
+
+
+@pytest.fixture(scope="module")
+def night(s3, toy, toy_models, tmp_path_factory):
+    """What it drew, and where its models, tables and logs are. On S3 are the toy's models, current is `joint`."""
+    base = tmp_path_factory.mktemp("night")
+    (base / "tables").mkdir()
+    (base / "tables/reports").write_text("in the way")
+    models = f"{s3}/night/models"
+    fs.copy_files(str(toy_models), "", fs.LocalFileSystem(), storage.file_system(models))
+    code, drawn = on_a_terminal(
+        "nightly", "--data", f"file://{toy}", "--models", models, "--output", f"file://{base}/tables",
+        "--preset", "joint", "--run-date", f"{DAY}..{DAY}", "--predicted-ratings", "all", "--master", "local[2]",
+        RECMODEL_TRAINING__MAX_AGE_DAYS="0", RECMODEL_SCORING__USERS_PER_TASK="10",
+        RECMODEL_PATHS__LOGS=str(base / "logs"),
+    )  # fmt: skip
+    assert code == 0, drawn
+    return SimpleNamespace(
+        drawn=drawn, said=re.sub(r"\s+", " ", drawn), base=base, output=f"file://{base}/tables", models=models,
+        before=versions.current(toy_models),
+    )  # fmt: skip
+
+
+def test_a_model_that_does_not_pass_the_gate_stays_on_disk(night):
+    """The night goes on with the version before, and a report that cannot be written does not stop it either."""
+    assert "training is due: the current version is 0 days old" in night.said
+    assert "does not become the current version: held-out RMSE" in night.said
+    assert "the night continues with the current version" in night.said
+    assert f"there is no report of {DAY}; what was published stands" in night.said
+    assert versions.current(night.models) == night.before
+    assert open_output(night.output).read_run(DAY).model_version == night.before
+    listed = here("models", "list", "--models", night.models)
+    assert "CURRENT" in listed.stdout
+    assert "held-out" in said(listed)
+    refused = versions.list_versions(night.models)[-1]
+    assert "-joint-" in refused
+    assert refused != night.before
+    assert here("models", "promote", refused, "--models", night.models).returncode == 0
+    assert versions.current(night.models) == refused
+    assert here("models", "rollback", "--models", night.models).returncode == 0
+    assert versions.current(night.models) == night.before
+
+
+def test_tables_by_address_hold_the_run_and_are_found(night):
+    output = open_output(night.output)
+    rows = output.recommendations(DAY).to_table().to_pandas()
+    assert rows[c.USER_ID].nunique() == output.read_run(DAY).users == 40
+    assert (rows.groupby(c.USER_ID)[c.RANK].max() <= 10).all()
+    assert list(rows.columns) == [*c.RECOMMENDATION.names, c.RUN_DATE]
+    shown = here("show", "1", "--output", night.output)
+    assert (shown.returncode, f"User 1, run of {DAY}" in shown.stdout) == (0, True)
+    (night.base / "tables/reports").unlink()
+    reported = here("report", "--output", night.output)
+    assert reported.returncode == 0, reported.stderr
+    assert "Matrix, The (1999)" in (night.base / "tables/reports/latest.html").read_text()
+
+
+def test_no_log_holds_a_secret(night):
+    logs = [path.read_text() for path in (night.base / "logs").iterdir()]
+    assert len(logs) >= 3
+    assert not any("open-sesame" in text for text in [*logs, night.drawn])
+
+
+def test_a_terminal_shows_how_far_training_and_scoring_are_and_ends_with_a_screenful(night):
+    assert re.search(r"train preset joint … ([\d,]+) of \1 ratings, [\d,]+ ratings/s, 0\.0\s+s left", night.drawn)
+    for stage in ("score and write recommendations", "write predicted ratings"):
+        assert re.search(rf"{stage} … 40 of 40 users, [\d,]+ users/s, 0\.0\s+s left", night.drawn)
+    _, _, end = night.drawn.rpartition("✓ publish")
+    end_of_scoring = re.split("^report ", end, flags=re.MULTILINE)[0].splitlines()
+    assert len(end_of_scoring) < 24
+    assert max(map(len, end_of_scoring)) <= 80
