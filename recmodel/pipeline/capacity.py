@@ -46,7 +46,14 @@ if TYPE_CHECKING:
     from recmodel.models.history.weights import HistoryWeights
 
 # What the driver does alone; every other stage is Spark's.
-DRIVER_STAGES = {"check the model", "read and check the input", "start Spark", "publish"}
+DRIVER_STAGES = {
+    "check the model",
+    "read the catalogue",
+    "read and check the input",
+    "place new movies",
+    "start Spark",
+    "publish",
+}
 RATINGS = 1_000_000  # about this many real ones are copied to make the users to measure with
 FEW, MORE = 1_000, 80_000  # users of the two runs; far apart, as a line through both extends their noise
 NOISE = 0.3  # of a copied vector, relative to its length

@@ -137,6 +137,9 @@ def _catalogue(run: RunRecord) -> Iterator[Finding]:
 
 
 def _input(run: RunRecord, rejects: list[dict[str, Any]], limits: Input) -> Iterator[Finding]:
+    for file in run.input:
+        if file.assumptions:
+            yield Finding("note", f"How the input was read: {file.sentence()}.")
     rows = formatting.number(sum(run.rows_in.values()))
     if not run.rows_rejected:
         yield Finding("good", f"All {rows} input rows could be used.")

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from support.report import METRICS, collect
 
 from recmodel import settings
-from recmodel.records import Metrics
+from recmodel.records import InputFile, Metrics
 from recmodel.report import drift, facts, findings
 
 
@@ -45,6 +45,18 @@ def test_each_change_for_the_worse_is_one_warning(site):
     ):
         assert kinds(run, **changes)["warning"] == 1, changes
     assert kinds(run, nights=night(users=round(run.nights[-2].users * 0.95)))["warning"] == 0
+
+
+def test_what_was_assumed_of_the_input_is_a_note(site):
+    run = collect(site)
+    plain, odd = (InputFile(file="ratings.csv", layout="CSV", assumptions=a, rows=9) for a in ([], ["decimal comma"]))
+
+    def notes(file: InputFile) -> list[str]:
+        changed = SimpleNamespace(**{**vars(run), "run": run.run.model_copy(update={"input": [file]})})
+        return [f.sentence for f in findings.findings(changed, settings.load()) if "ratings.csv: CSV" in f.sentence]
+
+    assert notes(plain) == []
+    assert notes(odd) == ["How the input was read: ratings.csv: CSV; decimal comma; 9 rows, 0 rejected."]
 
 
 def now_utc() -> datetime:
