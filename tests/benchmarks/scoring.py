@@ -259,7 +259,8 @@ class _Scorer:
         )  # fmt: skip
         self._broadcast = spark.sparkContext.broadcast(payload)
         self.stats = spark.sparkContext.accumulator(worker.WorkerStats(), worker.MergeWorkerStats())
-        self._titles = spark.createDataFrame(pd.DataFrame({c.MOVIE_ID: ids, c.TITLE: list(map(title, ids))})).cache()
+        titles = pd.DataFrame({c.MOVIE_ID: ids, c.TITLE: list(map(title, ids)), c.PLACED: False})
+        self._titles = spark.createDataFrame(titles).cache()
 
     def __call__(self, users: DataFrame, **changes: Any) -> DataFrame:
         scored = worker.recommend(users, self._broadcast, replace(self._request, **changes), self.stats)
