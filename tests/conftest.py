@@ -43,7 +43,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     def order(item: pytest.Item) -> tuple[bool, int]:
         if _of_spark(item.path):
             return False, _asks_for(item.path, "toy_models") + 2 * _asks_for(item.path, "nightly")
-        return True, "system" not in item.path.parts
+        takes_long = "system" in item.path.parts or item.path.name == "test_reading.py"
+        return True, 0 if _asks_for(item.path, "nightly") else 1 if takes_long else 2
 
     items.sort(key=order)
 

@@ -91,9 +91,9 @@ def test_rows_are_carried_only_where_nothing_but_ratings_has_changed(tmp_path):
     denied = tmp_path / "denied.csv"
     denied.write_text("userId,movieId\n1,2\n")
 
-    def conditions_of(rank_by="retrieval", content="1", tonight=CATALOGUE, **changed):
+    def conditions_of(rank_by="retrieval", content="1", tonight=CATALOGUE, place_new=True, **changed):
         rules = {"deny_pairs": str(denied), **changed.pop("rules", {})}
-        movies = combine(tonight, CATALOGUE, place_new=True)
+        movies = combine(tonight, CATALOGUE, place_new=place_new)
         return incremental.conditions(settings.load(rules=rules, **changed), rank_by, version_of(content), movies)
 
     renamed = CATALOGUE.set_column(1, c.TITLE, [["Another", *CATALOGUE.column(c.TITLE).to_pylist()[1:]]])
@@ -116,12 +116,13 @@ def test_rows_are_carried_only_where_nothing_but_ratings_has_changed(tmp_path):
     assert {day: run.run_date.day for day, run in found.items()} == {1: 1, 5: 1, 6: 6, 7: 6}
     assert incremental.earlier_run(output, date(2026, 1, 31), conditions) is None
     assert conditions_of(scoring={"incremental": True}) == conditions
-    assert conditions_of(tonight=more) == conditions  # movies that the model does not know change no list
+    assert conditions_of(tonight=more, place_new=False) == conditions  # what the model cannot score changes no list
     denied.write_text("userId,movieId\n1,3\n")
     others = [
         conditions_of(),
         conditions_of(scoring={"top_n": 11}),
         conditions_of(rules={"max_per_genre": 3}),
+        conditions_of(tonight=more),
         conditions_of(rules={"deny": {"genres": ["Horror"]}}),
         conditions_of(input={"rating_max": 10}),
         conditions_of("rating"),

@@ -40,10 +40,10 @@ def test_nightly_trains_scores_and_says_what_it_did(nightly):
 
 
 def test_a_night_leaves_a_report(nightly):
-    """On real ratings and a real model; what is on it is tested in test_report.py."""
+    """On real ratings and a real model; what is on it is tested in tests/report."""
     page = (nightly.output / "reports/latest.html").read_text(encoding="utf-8")
     assert page == (nightly.output / "reports/2026-01-31.html").read_text(encoding="utf-8")
-    for words in ("31\u00a0January\u00a02026", "671", nightly.run["model_version"], "less than with mean and biases"):
+    for words in ("31\u00a0January\u00a02026", "671", nightly.run["model_version"], "lower than with mean and biases"):
         assert words in page
 
 
