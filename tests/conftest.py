@@ -14,15 +14,21 @@ from typing import Any
 
 import pytest
 from filelock import FileLock
+from hypothesis import settings as hypothesis_settings
 from moto.moto_server.werkzeug_app import MotoRequestHandler, create_backend_app
 from pyarrow import fs
 from support.exact import exact_weights
 from support.inputs import make_ratings, write_movielens
-from support.processes import here, submit
+from support.processes import ROOT, here
+from support.terminal import on_a_terminal
 from werkzeug.serving import make_server
 from xdist.scheduler import LoadScopeScheduling
 
 import recmodel
+
+# How long one example takes says nothing while several processes share the machine.
+hypothesis_settings.register_profile("suite", deadline=None)
+hypothesis_settings.load_profile("suite")
 
 # -- who runs what ----------------------------------------------------------------------------------------------------
 
@@ -150,23 +156,25 @@ def toy_models(toy, made_once) -> Path:
 
 @pytest.fixture(scope="session")
 def nightly(made_once) -> SimpleNamespace:
-    """The real thing, once: `./submit.sh nightly` on real MovieLens ratings, from nothing to published tables."""
+    """The real thing, once: `./submit.sh nightly` on real MovieLens ratings, from nothing to published tables.
+
+    On a terminal; `drawn` is what it shows there.
+    """
 
     def make(base: Path) -> None:
-        result = submit(
-            "nightly", "--data", "sample", "--models", base / "models", "--output", base / "output",
+        code, drawn = on_a_terminal(
+            ROOT / "submit.sh", "nightly", "--data", "sample", "--models", base / "models", "--output", base / "output",
             "--run-date", "2026-01-31", "--master", "local[2]",
             environment={"RECMODEL_MONITORING__TEXTFILE": str(base / "metrics/recmodel.prom")},
         )  # fmt: skip
-        assert result.returncode == 0, result.stderr
-        (base / "said.json").write_text(json.dumps([result.stdout, result.stderr]))
+        assert code == 0, drawn
+        (base / "drawn.txt").write_bytes(drawn.encode())
 
     base = made_once("nightly", make)
-    stdout, stderr = json.loads((base / "said.json").read_text())
     output = base / "output"
     run = json.loads((output / "runs/run_date=2026-01-31/run.json").read_text())
-    return SimpleNamespace(models=base / "models", output=output, run=run, stdout=stdout, stderr=stderr,
-                           metrics=base / "metrics/recmodel.prom")  # fmt: skip
+    return SimpleNamespace(models=base / "models", output=output, run=run, metrics=base / "metrics/recmodel.prom",
+                           drawn=(base / "drawn.txt").read_bytes().decode())  # fmt: skip
 
 
 @pytest.fixture(scope="session")

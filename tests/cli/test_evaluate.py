@@ -1,13 +1,18 @@
 """The command `evaluate`."""
 
 import json
+from functools import partial
 
 import pyarrow.parquet as pq
+from pyspark.ml import recommendation
 from support.inputs import make_ratings, write_movielens
 from support.processes import here, said
 
 
-def test_evaluate_compares_on_the_same_held_out_ratings(spark, tmp_path):
+def test_evaluate_compares_on_the_same_held_out_ratings(spark, tmp_path, monkeypatch):
+    blocks = spark.sparkContext.defaultParallelism  # ALS makes ten of either kind by default, however few the rows
+    few_blocks = partial(recommendation.ALS, numUserBlocks=blocks, numItemBlocks=blocks)
+    monkeypatch.setattr(recommendation, "ALS", few_blocks)
     movies = "movieId,title,genres\n" + "".join(f"{movie},M{movie} (1999),Drama\n" for movie in range(20))
     busy = write_movielens(tmp_path / "data", make_ratings(30, tuple(range(20)), each=(13, 18)), movies)
     answer = here(

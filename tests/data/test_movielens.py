@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from deltalake import write_deltalake
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import fs
 from support.inputs import HEADER, LENIENT, STRICT, make_ratings, read, table, with_ratings, write_movielens
@@ -129,7 +129,6 @@ def test_staged_ratings_are_counted_by_movie(tmp_path):
     assert pq.read_table(tmp_path / "r.parquet").num_rows == 6
 
 
-@settings(deadline=None)
 @given(
     pairs=st.lists(st.tuples(st.integers(1, 4), st.integers(1, 4)), min_size=1, max_size=12),
     ascending=st.booleans(),

@@ -180,7 +180,7 @@ FIELDS = [
 COLUMNS = ["userId", "movieId", "rating", "timestamp"]
 
 
-@settings(max_examples=1500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=1500, suppress_health_check=[HealthCheck.too_slow])
 @given(
     delimiter=st.sampled_from([b",", b";", b"\t"]),
     extra=st.integers(0, 4),
@@ -239,7 +239,7 @@ HEADS = [
 ]  # fmt: skip
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(
     content=st.binary(max_size=300),
     name=st.sampled_from(["csv", "csv.gz", "parquet", "dat", "tsv"]),

@@ -1,14 +1,12 @@
 """Forecasts: hand-worked lines, and rates from real runs of a model whose catalogue was made larger."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from support.inputs import make_ratings
-from support.processes import here
+from support.processes import commands_here, here
 from support.runs import record
 
 from recmodel import schemas as c
@@ -50,19 +48,13 @@ def test_each_executor_gets_the_model_and_has_a_jvm_and_users_cost_no_memory():
 
 def test_rates_are_those_of_two_runs_with_a_catalogue_of_another_size(spark, toy, toy_models, tmp_path, monkeypatch):
     """Both runs with the command as it stands, but in this process."""
-
-    run = subprocess.run
-
-    def run_here(command: list[str], **keywords: object) -> subprocess.CompletedProcess:
-        is_ours = command[:3] == [sys.executable, "-m", "recmodel"]
-        return here(*command[3:]) if is_ours else run(command, **keywords)
-
     monkeypatch.setattr(capacity, "FEW", 45)
     monkeypatch.setattr(capacity, "MORE", 100)
-    monkeypatch.setattr(capacity.subprocess, "run", run_here)
+    runs = commands_here(monkeypatch)
     chosen = settings.load(paths={"data": str(toy), "models": str(toy_models)}, scoring={"top_n": 4})
     (default,) = (name for name in versions.list_versions(toy_models) if "-default-" in name)
     rates = capacity.measure(chosen, default, movies=50)
+    assert [run.args[1] for run in runs] == ["score"] * 2
     assert (rates.movies, rates.top_n, rates.rank_by) == (50, 4, "retrieval")
     assert rates.ratings_per_user == pytest.approx(len(make_ratings()) / 40, rel=0.1)  # 40 users, two and a half times
     assert rates.fixed["score and write recommendations"] + rates.per_user["score and write recommendations"] > 0

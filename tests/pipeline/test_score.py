@@ -64,6 +64,24 @@ def test_rows_in_are_rows_used_and_rows_rejected(toy_models, tmp_path, score_her
     assert "recmodel_rejected_rows 6.0" in (tmp_path / "metrics.prom").read_text()
 
 
+def test_only_the_users_asked_for_are_scored_and_new_ones_get_what_is_popular(toy, toy_models, tmp_path, score_here):
+    (tmp_path / "users.csv").write_text("userId\n5\n3\n12345\n5\n")
+    score_here(
+        "--data", toy, "--models", toy_models, "--output", tmp_path / "o", "--run-date", DAY, "--rank-by", "two-stage",
+        "--candidates", "3", "--top-n", "2", "--predicted-ratings", "all", "--users", tmp_path / "users.csv",
+    )  # fmt: skip
+    rows = published(tmp_path / "o", DAY).to_pandas()
+    assert rows[c.USER_ID].tolist() == [3, 3, 5, 5, 12345, 12345]
+    assert rows[c.SOURCE].tolist() == ["model"] * 4 + ["popularity"] * 2
+    rated = [row[1] for row in make_ratings()]
+    most = sorted(set(rated), key=lambda movie: (-rated.count(movie), movie))[:2]
+    assert rows.query("user_id == 12345")[c.MOVIE_ID].tolist() == most
+    predicted = published(tmp_path / "o", DAY, "predicted_ratings").to_pandas()
+    assert predicted.groupby(c.USER_ID)[c.MOVIE_ID].apply(list).to_dict() == {
+        user: [1, 2, 3, 4, 10, 11] for user in (3, 5)
+    }  # fmt: skip
+
+
 def test_rules_and_reasons_are_in_what_is_published(toy, toy_models, tmp_path, score_here, monkeypatch):
     users, denied = tmp_path / "users.csv", tmp_path / "denied.csv"
     users.write_text("userId\n" + "".join(f"{user}\n" for user in [*range(1, 21), 12345]))

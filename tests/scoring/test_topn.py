@@ -41,7 +41,7 @@ def pairs(hidden: list[set[int]]) -> topn.Pairs:
     return topn.Pairs(user[order], row[order])
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(search=searches())
 def test_the_top_n_is_the_oracles(search):
     users, movies, offset, hidden, n, tile = search

@@ -10,6 +10,8 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+QUICK_JAVA = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"  # for what runs for seconds: see tests/conftest.py
+
 
 def _free_port() -> int:
     with contextlib.closing(socket.socket()) as found:
@@ -37,7 +39,8 @@ def standalone(
                 [*before, "spark-class", f"org.apache.spark.deploy.{kind.lower()}.{kind}", "--host", "127.0.0.1",
                  "--webui-port", str(_free_port()), *arguments],
                 stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
-                env={**os.environ, "SPARK_LOCAL_IP": "127.0.0.1", "SPARK_LOG_DIR": str(folder), **environment},
+                env={**os.environ, "SPARK_LOCAL_IP": "127.0.0.1", "SPARK_LOG_DIR": str(folder),
+                     "SPARK_DAEMON_JAVA_OPTS": QUICK_JAVA, **environment},
             ))  # fmt: skip
 
     try:

@@ -8,10 +8,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -40,6 +43,20 @@ def here(*arguments: object) -> subprocess.CompletedProcess:
         except SystemExit as end:
             code = end.code or 0
     return subprocess.CompletedProcess(words, code, *(stream.buffer.getvalue().decode() for stream in streams))
+
+
+def commands_here(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.CompletedProcess]:
+    """Lets code that starts `recmodel …` in processes of their own run the same command lines `here`; their results."""
+    run, results = subprocess.run, []
+
+    def run_here(command: list[object], **keywords: Any) -> subprocess.CompletedProcess:
+        if command[:3] != [sys.executable, "-m", "recmodel"]:
+            return run(command, **keywords)
+        results.append(here(*command[3:]))
+        return results[-1]
+
+    monkeypatch.setattr(subprocess, "run", run_here)
+    return results
 
 
 @contextmanager
@@ -84,16 +101,17 @@ def said(result) -> str:
 
 
 class Score:
-    """`./submit.sh score` on the sample, in a process group of its own, that can be killed."""
+    """A command that scores the sample, in a process group of its own, that can be killed."""
 
-    def __init__(self, models: Path, output: Path, run_date: str, *arguments: object, **environment: str) -> None:
+    def __init__(
+        self, command: Sequence[object], models: Path, output: Path, run_date: str, **environment: str
+    ) -> None:
         self.staged = f".store/staging/{run_date}-*/recommendations/part-*.parquet"
         self.output = output
+        what = ("--data", "sample", "--models", models, "--output", output, "--run-date", run_date)
         self.process = subprocess.Popen(
-            [str(ROOT / "submit.sh"), "score", "--data", "sample", "--models", models, "--output", output,
-             "--run-date", run_date, *map(str, arguments)],
+            [*map(str, (*command, *what))], cwd="/", env={**os.environ, **environment},
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
-            env={**os.environ, **environment},
         )  # fmt: skip
 
     def parts(self) -> int:

@@ -1,24 +1,33 @@
-"""A terminal, as a person has one."""
+"""Terminals, as a person has one of 24 lines of 80: a real one for a process, and what stands in for one here."""
 
 import fcntl
+import io
 import os
 import pty
 import re
 import struct
 import subprocess
-import sys
 import termios
+from collections.abc import Iterator
+from contextlib import contextmanager
+from unittest.mock import patch
 
-from support.processes import ROOT
+from rich.console import Console
+
+LINES, COLUMNS = 24, 80
 
 
-def on_a_terminal(*arguments: object, **environment: str) -> tuple[int, str]:
-    """Exit code of `recmodel …`, and what it draws on a terminal of 24 lines of 80, without colours."""
+def without_colours(drawn: str) -> str:
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", drawn)
+
+
+def on_a_terminal(*command: object, environment: dict[str, str]) -> tuple[int, str]:
+    """Exit code of a process, and what it and its children draw on their terminal, without colours."""
     ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, COLUMNS, 0, 0))
     process = subprocess.Popen(
-        [sys.executable, "-m", "recmodel", *map(str, arguments)], stdin=theirs, stdout=theirs, stderr=theirs,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", **environment},
+        [*map(str, command)], stdin=theirs, stdout=theirs, stderr=theirs,
+        env={**os.environ, "TERM": "xterm", **environment},
     )  # fmt: skip
     os.close(theirs)
     drawn = b""
@@ -28,4 +37,15 @@ def on_a_terminal(*arguments: object, **environment: str) -> tuple[int, str]:
     except OSError:  # Linux's way to say that the other end is closed
         pass
     os.close(ours)
-    return process.wait(), re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", drawn.decode())
+    return process.wait(), without_colours(drawn.decode())
+
+
+@contextmanager
+def terminal_here() -> Iterator[io.StringIO]:
+    """What commands in this process draw, as they do on a terminal; with colours."""
+    from recmodel.cli import console
+
+    drawn = io.StringIO()
+    screen = Console(file=drawn, force_terminal=True, width=COLUMNS, height=LINES, highlight=False)
+    with patch.object(console, "out", screen), patch.object(console, "err", screen):
+        yield drawn

@@ -119,30 +119,6 @@ def test_quick_commands_load_neither_tensorflow_nor_spark(run_python, from_pytho
     assert not {"tensorflow", "pyspark"} & imported
 
 
-def tree(folder: Path) -> dict[str, object]:
-    return {str(path): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
-
-
-def test_a_dry_night_says_why_it_would_train_and_what_it_would_score_and_leaves_nothing(
-    recmodel_command, toy, toy_models, tmp_path
-):
-    before = tree(toy) | tree(toy_models)
-    answer = recmodel_command(
-        "nightly", "--dry-run", "--data", f"file://{toy}", "--models", f"file://{toy_models}",
-        "--output", f"file://{tmp_path}/tables", "--run-date", "2026-01-31", "--master", "local[2]", "--top-n", "3",
-        RECMODEL_TRAINING__MAX_AGE_DAYS="0",
-    )  # fmt: skip
-    assert answer.returncode == 0, answer.stdout + answer.stderr
-    said = re.sub(r"\s+", " ", answer.stdout)
-    for words in (
-        "training is due: the current version is 0 days old", "dates to score: 2026-01-31", "preset default",
-        f"model version {versions.current(toy_models)}", "users to score 40", "up to 120 rows",
-    ):  # fmt: skip
-        assert words in said
-    assert not (tmp_path / "tables").exists()
-    assert tree(toy) | tree(toy_models) == before
-
-
 def test_a_flag_that_spark_refuses_is_a_sentence(recmodel_command, toy, toy_models, tmp_path):
     answer = recmodel_command(
         "score", "--data", toy, "--models", toy_models, "--output", tmp_path, "--executor-memory", "much"

@@ -5,7 +5,7 @@ import subprocess
 
 import pyarrow.compute as pc
 import pytest
-from support.processes import Score, here, said
+from support.processes import ROOT, Score, here, said
 from support.runs import published, run_json, without_time
 
 from recmodel import schemas as c
@@ -23,7 +23,7 @@ def test_a_killed_run_goes_on_where_it_was_and_a_changed_one_starts_afresh(
     """And while it runs, nobody else writes to its output."""
     output, other = tmp_path / "output", tmp_path / "other"
     again = ("--data", "sample", "--models", nightly.models, "--run-date", NIGHT, "--output")
-    run = Score(nightly.models, output, NIGHT)
+    run = Score([ROOT / "submit.sh", "score", "--master", "local[1]"], nightly.models, output, NIGHT)
     run.wait_for_parts(1)
     refused = here("score", *again, output)
     assert refused.returncode == 75

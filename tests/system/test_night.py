@@ -1,6 +1,7 @@
 """The nightly job as its users run it, on real ratings; and real engines on what was published."""
 
 import json
+import re
 
 import duckdb
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from support.processes import here, said, submit
 from support.runs import DAY, published
+from support.terminal import COLUMNS, LINES
 
 from recmodel import schemas as c
 from recmodel import settings
@@ -34,9 +36,21 @@ def test_nightly_trains_scores_and_says_what_it_did(nightly):
     assert nightly.run["rows_rejected"] == 0
     assert nightly.run["model_loads"] <= 2
     assert nightly.run["model_version"] == versions.current(nightly.models)
+    printed = re.sub(r"\s+", " ", nightly.drawn)
     for words in ("held-out RMSE", "6,710 rows, ", "The first 3 for user 1", "✓ publish"):
-        assert words in said(nightly)
-    assert "Traceback" not in said(nightly)
+        assert words in printed
+    assert "Traceback" not in printed
+
+
+def test_a_terminal_shows_how_far_training_and_scoring_are_and_ends_with_a_screenful(nightly):
+    assert re.search(r"train preset default … ([\d,]+) of \1 ratings, [\d,]+ ratings/s, 0\.0\s+s\s+left", nightly.drawn)
+    assert re.search(
+        r"score and write recommendations … 671 of 671 users, [\d,]+ users/s, 0\.0\s+s\s+left", nightly.drawn
+    )
+    _, _, end = nightly.drawn.rpartition("✓ publish")
+    end_of_scoring = re.split("^report ", end, flags=re.MULTILINE)[0].splitlines()
+    assert len(end_of_scoring) < LINES
+    assert max(map(len, end_of_scoring)) <= COLUMNS
 
 
 def test_a_night_leaves_a_report(nightly):
