@@ -27,7 +27,7 @@ from pydantic import ValidationError
 from recmodel import storage
 from recmodel.errors import ModelRejected
 from recmodel.models.architectures import Preset
-from recmodel.records import Manifest, Metrics
+from recmodel.records import EXPLICIT, FeedbackKind, Manifest, Metrics
 from recmodel.storage import Location, sha256, sha256_of
 
 FORMAT_VERSION = 2  # 1: before the signatures user_vectors, movie_vectors and rate_lists
@@ -64,6 +64,11 @@ class ModelVersion:
         return self.manifest.tasks
 
     @property
+    def feedback(self) -> FeedbackKind:
+        """What the model was trained on: ratings, or implicit feedback."""
+        return self.manifest.feedback
+
+    @property
     def places_new_movies(self) -> bool:
         """Whether the model can place movies that it does not know."""
         return "place_movies" in self.manifest.signatures
@@ -93,6 +98,7 @@ def write_version(
     training: dict[str, Any],
     data_fingerprint: str,
     signatures: Sequence[str] = (),
+    feedback: FeedbackKind = EXPLICIT,
 ) -> ModelVersion:
     """Write a new version. It becomes the current one only by `promote`.
 
@@ -103,6 +109,7 @@ def write_version(
         training: the settings of the training run, for the manifest.
         data_fingerprint: see `movielens.fingerprint`.
         signatures: the names of those of the SavedModel.
+        feedback: what the model was trained on.
     """
     created = datetime.now(timezone.utc)
     remote = storage.is_uri(models)
@@ -120,6 +127,7 @@ def write_version(
             created_at=created,
             preset=preset_name,
             tasks=preset.tasks,
+            feedback=feedback,
             settings={"preset": preset.model_dump(), "training": training},
             data_fingerprint=data_fingerprint,
             signatures=tuple(signatures),
