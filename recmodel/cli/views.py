@@ -176,10 +176,11 @@ def _fitted(metrics: Metrics, feedback: FeedbackKind) -> dict[str, str]:
 
 def training_dry_run(plan: train.DryRun, preset: str, test_share: float, models: str) -> Table:
     """Return what a training run would do."""
+    held_out = f"{plan.ratings:,}, {test_share:.0%} of them held out"
     return facts(
         {
             "preset": preset,
-            "ratings": f"{plan.ratings:,}, {test_share:.0%} of them held out",
+            "ratings" if plan.feedback == EXPLICIT else "interactions, which are implicit feedback": held_out,
             "movies": f"{plan.movies:,}",
             "rows rejected": f"{plan.validation.rejected().num_rows:,}",
             "current version": plan.current or "none",

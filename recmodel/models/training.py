@@ -97,7 +97,8 @@ def train(
 def _fit(fittable: Fittable, epochs: int, clock: _Clock) -> dict[str, list[float]]:
     """Fit the model, and return the mean losses of each epoch."""
     history = fittable.model.fit(fittable.batches, epochs=epochs, verbose=0, callbacks=[clock]).history
-    losses = {name: [float(loss) for loss in history.get(name, [])] for name in ("rating_loss", "retrieval_loss")}
+    names = [name for name in ("rating_loss", "retrieval_loss") if name in history]
+    losses = {name: [float(loss) for loss in history[name]] for name in names}
     if not np.isfinite(list(losses.values())).all():
         raise ModelRejected(f"training diverged ({losses}); lower the preset's learning_rate")
     return losses

@@ -38,6 +38,9 @@ _METRICS = "metrics.json"
 _MANIFEST = "manifest.json"
 _LIBRARIES = ("numpy", "pandas", "pyarrow", "tensorflow", "tf-keras", "tensorflow-recommenders")
 
+_NEEDED = {"predict", "user_vectors", "movie_vectors"}  # signatures that scoring is made of
+_NEEDED_TO_RATE = {"rate_lists", "rate_catalogue"}
+
 _reading: list[int] = []  # open folders of versions, locked against `prune`
 
 
@@ -224,7 +227,8 @@ def open_version(models: Location, version: str | None = None) -> ModelVersion:
     `prune` leaves it alone until this process ends.
 
     Raises:
-        ModelRejected: there is none, its format is not supported, or a file is missing, extra or changed; names it.
+        ModelRejected: there is none, its format is not supported, a file is missing, extra or changed, or the model
+            lacks a signature; names it.
     """
     name = version or current(models)
     if name is None:
@@ -250,7 +254,16 @@ def open_version(models: Location, version: str | None = None) -> ModelVersion:
             else:
                 fault = "was changed" if file in expected else "is not in its manifest"
             raise ModelRejected(f"{location}/{file} {fault}; restore the version from a copy or train again")
+    missing = _missing_signatures(manifest)
+    if missing:
+        raise ModelRejected(f"{location} lacks {', '.join(missing)}, which scoring needs; train again")
     return ModelVersion(path, manifest)
+
+
+def _missing_signatures(manifest: Manifest) -> list[str]:
+    """Return the signatures that scoring needs and the model lacks; models of versions before 0.3.2 name none."""
+    needed = _NEEDED | (_NEEDED_TO_RATE if manifest.feedback == EXPLICIT else set())
+    return sorted(needed.difference(manifest.signatures)) if manifest.signatures else []
 
 
 def _files_of(models: Location, name: str) -> Path:

@@ -19,7 +19,7 @@ from recmodel.evaluation import splits
 from recmodel.models import presets, versions
 from recmodel.models.architectures import Preset
 from recmodel.progress import Stages, log
-from recmodel.records import Measures
+from recmodel.records import FeedbackKind, Measures
 from recmodel.settings import Settings
 
 
@@ -46,6 +46,7 @@ class DryRun:
     movies: int
     validation: Validation
     current: str | None  # the version that would be replaced
+    feedback: FeedbackKind  # what the ratings are
 
 
 def run(settings: Settings, preset: Preset, *, gate: bool, stages: Stages | None = None) -> Training:
@@ -156,7 +157,7 @@ def dry_run(settings: Settings, preset: Preset, stages: Stages | None = None) ->
         known = versions.current_catalogue(models)
         catalogue, ratings, validation = movielens.read(folder, settings.input, known, feedback)
         validation.log_files()
-    return DryRun(ratings.num_rows, catalogue.num_rows, validation, versions.current(models))
+    return DryRun(ratings.num_rows, catalogue.num_rows, validation, versions.current(models), feedback.kind)
 
 
 def _current_version(models: str) -> versions.ModelVersion | None:

@@ -56,12 +56,12 @@ class HistoryModel(tfrs.models.Model):
         self._ratings = float(start.counts.sum())
         # What training adds to the starting values; the loss penalises it.
         self.movie_delta = tf.Variable(tf.zeros_like(start.movie_vectors), name="movie_delta")
-        self.trait_delta = tf.Variable(tf.zeros_like(start.traits), name="trait_delta")
-        self.bias_delta = tf.Variable(tf.zeros_like(start.movie_bias), name="bias_delta")
+        self._is_rated = preset.rating_weight > 0  # otherwise the rating task is left out, which is most of the work
+        self.trait_delta = tf.Variable(tf.zeros_like(start.traits), self._is_rated, name="trait_delta")
+        self.bias_delta = tf.Variable(tf.zeros_like(start.movie_bias), self._is_rated, name="bias_delta")
         self._by_count = tf.constant(np.argsort(-start.counts, kind="stable"), tf.int32)
         self.retrieval_task = CatalogueSoftmax()
         self.rating_task = tfrs.tasks.Ranking(loss=tf.keras.losses.MeanSquaredError(reduction="sum"))
-        self._is_rated = preset.rating_weight > 0  # otherwise the rating task is left out, which is most of the work
         tasks = ("rating", "retrieval") if self._is_rated else ("retrieval",)
         self._loss_means = {task: tf.keras.metrics.Mean(f"{task}_loss") for task in tasks}
 
