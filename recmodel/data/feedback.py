@@ -75,7 +75,7 @@ def for_model(folder: Path, limits: Input, model: str, trained_on: FeedbackKind)
         raise InputRejected(
             f"{layouts.find(folder, 'ratings').path} is implicit feedback ({feedback.note.partition(':')[0]}), and "
             f"model {model} was trained on ratings, which tell it what a user likes; train a model on this input, or "
-            "name the column of ratings in input.columns.rating"
+            + ("set input.rating to auto" if limits.rating == "none" else "name the column in input.columns.rating")
         )
     return feedback
 
