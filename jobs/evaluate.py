@@ -47,7 +47,7 @@ def evaluate(
     )
     target = Path(folder or chosen.paths.evaluation)
     found = pipeline.run(chosen, request, target, Stages(console.show_stage))
-    sizes = f"{found.fitted:,} ratings fitted, {found.held_out:,} held out"
+    sizes = f"{found.fitted:,} {found.noun} fitted, {found.held_out:,} held out"
     console.out.print(views.metrics_by_method(found.metrics, f"\n{split} split: {sizes}"))
     for frame, title in (
         (found.cold_users, "\nA fifth of the users unknown in training, by how many of their ratings are shown"),

@@ -30,7 +30,7 @@ def predict(user_id: int, movies: tuple[str, ...], model_version: str | None, **
 
     chosen = settings.load_with(flags, "paths")
     version, predictions = pipeline.predict(chosen, user_id, movies, model_version)
-    console.out.print(views.predictions(f"User {user_id}, model {version.name}", predictions))
+    console.out.print(views.predictions(f"User {user_id}, model {version.name}", predictions, version.feedback))
 
 
 if __name__ == "__main__":

@@ -71,7 +71,7 @@ def score(run_date: date | None, model_version: str | None, users: str | None, d
     console.out.print(views.run_summary(run, output.location))
     for user_id in output.first_users(day, 1):
         rows = output.recommendations_of(day, [user_id]).slice(0, _PREVIEW_ROWS).to_pylist()
-        console.out.print(views.recommendations(f"\nThe first {len(rows)} for user {user_id}", rows))
+        console.out.print(views.recommendations(f"\nThe first {len(rows)} for user {user_id}", rows, run.feedback))
 
 
 if __name__ == "__main__":

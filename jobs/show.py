@@ -30,7 +30,8 @@ def show(user_id: int, output: str | None, run_date: datetime | None, top_n: int
         ends = published.user_range(day)
         users = f"its users go from {ends[0]} to {ends[1]}" if ends else "it has no users"
         raise UsageRejected(f"user {user_id} has no recommendations in the run of {day}; {users}")
-    console.out.print(views.recommendations(f"User {user_id}, run of {day}, model {rows[0]['model_version']}", rows))
+    title = f"User {user_id}, run of {day}, model {rows[0]['model_version']}"
+    console.out.print(views.recommendations(title, rows, published.read_run(day).feedback))
 
 
 if __name__ == "__main__":

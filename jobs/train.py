@@ -44,7 +44,7 @@ def train(
     console.start_log(chosen.paths.logs, "train", as_json=chosen.monitoring.json_logs)
     stages, models = Stages(console.show_stage), chosen.paths.models
     if dry_run:
-        plan = pipeline.dry_run(chosen, stages)
+        plan = pipeline.dry_run(chosen, preset, stages)
         view = views.training_dry_run(plan, chosen.training.preset, chosen.training.test_share, models)
         console.out.print(view, views.DRY_RUN, sep="\n")
         return

@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import json
 from datetime import date, datetime, timezone
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, field_serializer
 
 # The baselines that metrics.json compares a model with.
 BIASES, POPULARITY = "mean and biases", "popularity"
+
+# What users' interactions say: ratings, or only that there was something. See `data.feedback`.
+FeedbackKind = Literal["explicit", "implicit"]
+EXPLICIT: FeedbackKind = "explicit"
+IMPLICIT: FeedbackKind = "implicit"
 
 _Record = TypeVar("_Record", bound="Record")
 
@@ -113,7 +118,9 @@ class RunRecord(Record):
     rows_used: dict[str, int] = {}
     rows_rejected: int = 0
     users_asked: int | None = None  # those of --users
+    feedback: FeedbackKind = EXPLICIT  # of the model; implicit: there are no predicted ratings
     ratings_superseded: int = 0  # of the rejected rows, those that a later rating of the same movie replaced
+    interactions_repeated: int = 0  # of the used rows of implicit feedback, those that add to another of their movie
     users_rated: int | None = None
     movies_allowed: int | None = None
     movies: int = 0  # in the model's catalogue
@@ -149,13 +156,18 @@ class RunRecord(Record):
         rules = {name: rule for name, rule in self.settings.get("rules", {}).items() if name != "max_new"}  # always set
         return {name: rule for name, rule in rules.items() if (any(rule.values()) if isinstance(rule, dict) else rule)}
 
+    @property
+    def noun(self) -> str:
+        """What the rows of the input are called."""
+        return "interactions" if self.feedback == IMPLICIT else "ratings"
+
     def is_comparable_with(self, other: RunRecord) -> bool:
         """Return whether both runs were made in the same way, so that their figures can be compared."""
         return self._way == other._way
 
     @property
     def _way(self) -> tuple[Any, ...]:
-        return self.all_users, self.rank_by, self.top_n, self.active_rules
+        return self.all_users, self.rank_by, self.top_n, self.active_rules, self.feedback
 
     @property
     def data_path(self) -> str:
@@ -226,6 +238,7 @@ class Manifest(Record):
     created_at: datetime = datetime.min.replace(tzinfo=timezone.utc)
     preset: str = ""
     tasks: tuple[str, ...] = ()  # of 'retrieval' and 'rating'
+    feedback: FeedbackKind = EXPLICIT  # that the model was trained on; in versions before 0.3.2 always ratings
     settings: dict[str, Any] = {}
     data_fingerprint: str = ""
     libraries: dict[str, str] = {}

@@ -11,6 +11,9 @@ USER_ID = "user_id"
 MOVIE_ID = "movie_id"
 RATING = "rating"
 TIMESTAMP = "timestamp"
+WEIGHT = (
+    "weight"  # of an interaction without a rating, such as how often; where `RATINGS` is asked for, it is in RATING
+)
 TITLE = "title"
 GENRES = "genres"
 IMDB_ID = "imdb_id"
@@ -52,6 +55,10 @@ MOVIELENS_NAMES = {
 }
 
 RATINGS = pa.schema([(USER_ID, pa.int64()), (MOVIE_ID, pa.int64()), (RATING, pa.float32()), (TIMESTAMP, pa.int64())])
+# Implicit feedback as it is read: interactions without ratings. Without a column of weights, each weighs 1.
+INTERACTIONS = pa.schema(
+    [(USER_ID, pa.int64()), (MOVIE_ID, pa.int64()), (WEIGHT, pa.float32()), (TIMESTAMP, pa.int64())]
+)
 MOVIES = pa.schema([(MOVIE_ID, pa.int64()), (TITLE, pa.string()), (GENRES, pa.string())])
 LINKS = pa.schema([(MOVIE_ID, pa.int64()), (IMDB_ID, pa.string()), (TMDB_ID, pa.int64())])
 USERS = pa.schema([(USER_ID, pa.int64())])

@@ -11,13 +11,15 @@ from rich.table import Table
 
 from recmodel import schemas as c
 from recmodel.cli.console import facts, stars, table
+from recmodel.records import EXPLICIT, IMPLICIT
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from recmodel.pipeline import capacity, predict, score, train
-    from recmodel.records import Metrics, RunRecord
+    from recmodel.records import FeedbackKind, Metrics, RunRecord
 
+NO_RATINGS = "there are no ratings, as the model was trained on implicit feedback"
 DRY_RUN = "this was --dry-run: nothing was written, except a log"
 _MIB = 1 << 20
 
@@ -29,6 +31,8 @@ def run_summary(run: RunRecord, output: str) -> Table:
     """Return what a run did."""
     figures, peak = run.recommendations, run.peak_mib
     driver = peak["driver_python"] + peak["driver_jvm"]
+    is_implicit = run.feedback == IMPLICIT
+    replaced = f" ({run.ratings_superseded:,} of them replaced by a later rating)"
     carried = {}
     if run.carried_from:
         others = f"the others keep their lists of {run.carried_from.run_date}"
@@ -48,8 +52,9 @@ def run_summary(run: RunRecord, output: str) -> Table:
                 run.movies_delisted,
             ),
             "recommendations": f"{figures.rows:,} rows, {figures.distinct_movies:,} different movies",
-            "predicted ratings": f"{run.predicted_ratings.rows:,} rows",
-            "rows rejected": f"{run.rows_rejected:,} ({run.ratings_superseded:,} of them replaced by a later rating)",
+            "predicted ratings": NO_RATINGS if is_implicit else f"{run.predicted_ratings.rows:,} rows",
+            "rows rejected": f"{run.rows_rejected:,}" + ("" if is_implicit else replaced),
+            **({"interactions repeated": f"{run.interactions_repeated:,}, added up"} if is_implicit else {}),
             "peak memory": f"driver {driver:,} MiB, largest worker {peak['largest_worker']:,} MiB",
             "published in": output,
         }
@@ -74,6 +79,7 @@ def score_dry_run(plan: score.DryRun, run_date: date, output: str) -> Table:
             ),
             "partitions": f"{plan.plan.partitions:,}",
             "recommendations": f"up to {users * run.settings.scoring.top_n:,} rows",
+            **({"predicted ratings": NO_RATINGS} if run.feedback.is_implicit else {}),
             "rows rejected": f"{plan.counts.rows_rejected:,}",
             "interrupted run": "it would be continued" if plan.resumes else "none of this kind",
             "would be published in": output,
@@ -81,26 +87,40 @@ def score_dry_run(plan: score.DryRun, run_date: date, output: str) -> Table:
     )
 
 
-def recommendations(title: str, rows: Sequence[dict[str, Any]]) -> Table:
-    """Return rows of the table recommendations; those of popularity and of older versions have no reasons."""
-    reasons = ["because you liked"] * any(row.get(c.BECAUSE_TITLE) for row in rows)
-    view = table(title, ["rank", "title", *reasons, "predicted rating"], ["score", "movie id"])
+def recommendations(title: str, rows: Sequence[dict[str, Any]], feedback: FeedbackKind = EXPLICIT) -> Table:
+    """Return rows of the table recommendations; those of popularity and of older versions have no reasons.
+
+    Args:
+        feedback: of the run; implicit: there is no column of predicted ratings.
+    """
+    rated = feedback == EXPLICIT
+    reasons = ["because you liked" if rated else "because of"] * any(row.get(c.BECAUSE_TITLE) for row in rows)
+    ratings = ["predicted rating"] * rated
+    view = table(title, ["rank", "title", *reasons, *ratings], ["score", "movie id"])
+    if not rated:
+        view.caption, view.caption_justify = NO_RATINGS, "left"
     for row in rows:
         score = row[c.RETRIEVAL_SCORE]
         view.add_row(
             str(row[c.RANK]),
             escape(row[c.TITLE]),
             *(escape(row[c.BECAUSE_TITLE] or "–") for _ in reasons),
-            stars(row[c.PREDICTED_RATING]),
+            *(stars(row[c.PREDICTED_RATING]) for _ in ratings),
             "popular" if row[c.SOURCE] == c.SOURCE_POPULARITY else _number(score),
             str(row[c.MOVIE_ID]),
         )
     return view
 
 
-def predictions(title: str, rows: Iterable[predict.Prediction]) -> Table:
-    """Return predicted ratings and scores of single movies."""
+def predictions(title: str, rows: Iterable[predict.Prediction], feedback: FeedbackKind = EXPLICIT) -> Table:
+    """Return predicted ratings and scores of single movies.
+
+    Args:
+        feedback: of the model; implicit: it predicts no ratings.
+    """
     view = table(title, ["title", "predicted rating"], ["score", "movie id"])
+    if feedback != EXPLICIT:
+        view.caption, view.caption_justify = NO_RATINGS, "left"
     for row in rows:
         view.add_row(escape(row.title), stars(row.predicted_rating), _number(row.retrieval_score), str(row.movie_id))
     return view
@@ -132,8 +152,7 @@ def training_summary(training: train.Training) -> Table:
         "model version": training.version.name,
         **{f"rows of {file}": f"{count:,}" for file, count in rows.items()},
         "rows rejected": f"{training.validation.rejected().num_rows:,}",
-        "ratings superseded": f"{metrics.superseded_rows:,}",
-        "ratings fitted / held out": f"{metrics.train_rows:,} / {metrics.test_rows:,}",
+        **_fitted(metrics, training.version.feedback),
         "examples per second": f"{metrics.examples_per_second:,}",
     }
     if metrics.rmse:
@@ -144,12 +163,24 @@ def training_summary(training: train.Training) -> Table:
     return facts({**summary, "written to": training.version.path})
 
 
+def _fitted(metrics: Metrics, feedback: FeedbackKind) -> dict[str, str]:
+    fitted = f"{metrics.train_rows:,} / {metrics.test_rows:,}"
+    if feedback == IMPLICIT:
+        return {
+            "ratings": "none: the input is implicit feedback, so no ratings are predicted",
+            "interactions repeated": f"{metrics.superseded_rows:,}, added up",
+            "interactions fitted / held out": fitted,
+        }
+    return {"ratings superseded": f"{metrics.superseded_rows:,}", "ratings fitted / held out": fitted}
+
+
 def training_dry_run(plan: train.DryRun, preset: str, test_share: float, models: str) -> Table:
     """Return what a training run would do."""
+    held_out = f"{plan.ratings:,}, {test_share:.0%} of them held out"
     return facts(
         {
             "preset": preset,
-            "ratings": f"{plan.ratings:,}, {test_share:.0%} of them held out",
+            "ratings" if plan.feedback == EXPLICIT else "interactions, which are implicit feedback": held_out,
             "movies": f"{plan.movies:,}",
             "rows rejected": f"{plan.validation.rejected().num_rows:,}",
             "current version": plan.current or "none",

@@ -18,6 +18,7 @@ _COMMON = {
     c.USER_ID: ("userid", "user", "uid", "customerid", "memberid"),
     c.MOVIE_ID: ("movieid", "itemid", "filmid", "movie", "item", "iid", "mid"),
     c.RATING: ("rating", "ratings", "stars", "score"),
+    c.WEIGHT: (),  # plays, quantity, …: never taken for weights unless the settings say so
     c.TIMESTAMP: ("timestamp", "time", "ts", "datetime", "unixtime", "ratedat", "date"),
     c.TITLE: ("title", "movietitle", "moviename", "itemname", "name"),
     c.GENRES: ("genres", "genre"),
@@ -41,12 +42,24 @@ def locate(file: str, wanted: list[str], present: list[str], settings: Columns) 
     return [_locate(file, name, wanted, present, settings) for name in wanted]
 
 
+def has(file: str, name: str, present: list[str], settings: Columns) -> bool:
+    """Return whether a file has one of our columns; see `locate`."""
+    return _find(file, name, [name], present, settings) is not None
+
+
 def movielens_name(name: str) -> str:
     """Return what MovieLens calls one of our columns."""
     return _MOVIELENS.get(name, name)
 
 
 def _locate(file: str, name: str, wanted: list[str], present: list[str], settings: Columns) -> int | None:
+    position = _find(file, name, wanted, present, settings)
+    if position is None and name not in _MAY_BE_ABSENT:
+        raise InputRejected(_missing(file, name, getattr(settings, name), present))
+    return position
+
+
+def _find(file: str, name: str, wanted: list[str], present: list[str], settings: Columns) -> int | None:
     configured = getattr(settings, name)
     if configured:
         position = present.index(configured) if configured in present else _position(file, name, configured, present)
@@ -54,7 +67,7 @@ def _locate(file: str, name: str, wanted: list[str], present: list[str], setting
             return position
         if name not in _IN_SEVERAL_FILES:
             raise InputRejected(
-                f"{file} has no column {configured} (it has {', '.join(present)}); correct input.columns.{name}"
+                f"{file} has no column {configured} (it has {', '.join(present)}); correct {_setting(name)}"
             )
     for exact in (movielens_name(name), name):
         if exact in present:
@@ -64,9 +77,7 @@ def _locate(file: str, name: str, wanted: list[str], present: list[str], setting
         position = _position(file, name, common, present)
         if position is not None:
             return position
-    if name in _MAY_BE_ABSENT:
-        return None
-    raise InputRejected(_missing(file, name, configured, present))
+    return None
 
 
 def _position(file: str, name: str, column: str, present: list[str]) -> int | None:
@@ -74,7 +85,7 @@ def _position(file: str, name: str, column: str, present: list[str]) -> int | No
     alike = [i for i, other in enumerate(present) if _fold(other) == _fold(column)]
     if len(alike) > 1:
         names = " and ".join(repr(present[i]) for i in alike)
-        raise InputRejected(f"{file} has the columns {names}; name the one that counts in input.columns.{name}")
+        raise InputRejected(f"{file} has the columns {names}; name the one that counts in {_setting(name)}")
     return alike[0] if alike else None
 
 
@@ -85,10 +96,15 @@ def _missing(file: str, name: str, configured: str, present: list[str]) -> str:
         return sentence + "its first line must name the columns"
     if name == c.RATING:
         return sentence + (
-            "every row needs a rating, as views or purchases without one cannot be used yet; add it, or name the "
-            "column that holds it in input.columns.rating"
+            "add it, name the column that holds it in input.columns.rating, or set input.rating to none for "
+            "interactions without ratings"
         )
     return sentence + f"add it, or name the column that holds it in input.columns.{name}"
+
+
+def _setting(name: str) -> str:
+    """Return the setting that names a column."""
+    return "input.weight" if name == c.WEIGHT else f"input.columns.{name}"
 
 
 def _fold(name: str) -> str:

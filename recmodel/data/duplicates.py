@@ -1,5 +1,7 @@
 """Duplicates: of several ratings of one movie by one user the latest counts, and of equal times the higher.
 
+Several interactions without ratings, such as plays, are one: their weights add up, and its time is that of the latest.
+
 `PAIR` and `ORDER` state the rule once; the functions apply it to ratings (`schemas.RATINGS`) in NumPy and in Spark.
 """
 
@@ -24,12 +26,26 @@ _REASON = "is superseded: of several ratings of one movie by one user the latest
 
 def latest(ratings: pa.Table) -> Arrays:
     """Return the ratings that count, one per user and movie, as NumPy columns in the order of the table."""
+    return combined(ratings, add_up=False)
+
+
+def combined(ratings: pa.Table, *, add_up: bool) -> Arrays:
+    """Return one row per user and movie, as NumPy columns in the order of the table.
+
+    Args:
+        add_up: True for implicit feedback, whose weights are added up; False: the latest rating counts.
+    """
     arrays = {name: ratings.column(name).to_numpy() for name in ratings.schema.names}
     if _starts(arrays, _ascending(arrays, PAIR)).all():
         return arrays  # nothing is there twice; sorting by all columns would take several times as long
     order = _ascending(arrays, PAIR + ORDER)
-    last_of_pair = np.roll(_starts(arrays, order), -1)
-    return take(arrays, np.sort(order[last_of_pair]))
+    starts = _starts(arrays, order)
+    last_of_pair = order[np.roll(starts, -1)]
+    if add_up:
+        weight = np.add.reduceat(arrays[c.RATING][order].astype(np.float64), np.flatnonzero(starts))
+        arrays[c.RATING] = arrays[c.RATING].copy()
+        arrays[c.RATING][last_of_pair] = weight
+    return take(arrays, np.sort(last_of_pair))
 
 
 def _ascending(arrays: Arrays, names: tuple[str, ...]) -> np.ndarray:
@@ -45,10 +61,12 @@ def _starts(arrays: Arrays, order: np.ndarray) -> np.ndarray:
     return starts
 
 
-def latest_rating() -> Column:
-    """Return the Spark aggregate, over groups by `PAIR`, that is the rating that counts."""
+def rating_that_counts(*, add_up: bool) -> Column:
+    """Return the Spark aggregate, over groups by `PAIR`, that is the rating that counts; see `combined`."""
     from pyspark.sql import functions as f
 
+    if add_up:
+        return f.sum(c.RATING).cast("float")
     return f.max_by(c.RATING, f.struct(*ORDER))
 
 

@@ -15,6 +15,7 @@ from urllib.parse import unquote
 from recmodel.errors import InputRejected
 
 TABLES = ("ratings", "movies", "links")
+_INTERACTIONS = "interactions"  # what the table of ratings may be called, if there is none of that name
 
 _COMPRESSED = r"(\.(gz|gzip|zst|zstd))?"
 _ENDING = rf"(\.(csv|tsv|dat){_COMPRESSED}|\.(parquet|parq|pq))"
@@ -66,11 +67,17 @@ def find(folder: Path, table: str) -> Source:
 
 def find_optional(folder: Path, table: str) -> Source | None:
     """Return the same as `find`, but None if the table is missing."""
-    candidates = sorted(path for path in folder.iterdir() if _table_of(path.name, is_folder=path.is_dir()) == table)
+    candidates = _named(folder, table)
+    if table == "ratings" and not candidates:
+        candidates = _named(folder, _INTERACTIONS)
     if len(candidates) > 1:
         names = " and ".join(path.name for path in candidates)
         raise InputRejected(f"{folder} holds {names}, which may differ; leave one of them for the table {table}")
     return source(candidates[0]) if candidates else None
+
+
+def _named(folder: Path, table: str) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if _table_of(path.name, is_folder=path.is_dir()) == table)
 
 
 def source(path: Path) -> Source:
@@ -98,7 +105,7 @@ def is_part_of_input(name: str) -> bool:
 
 def is_ratings(name: str) -> bool:
     """Return whether a file or folder of that name holds ratings."""
-    return _table_of(name, is_folder=True) == "ratings"
+    return _table_of(name, is_folder=True) in ("ratings", _INTERACTIONS)
 
 
 def _table_of(name: str, *, is_folder: bool) -> str | None:
@@ -107,7 +114,7 @@ def _table_of(name: str, *, is_folder: bool) -> str | None:
     if uncompressed in _OLDEST_NAMES:
         return _OLDEST_NAMES[uncompressed]
     ending = rf"{_ENDING}?" if is_folder else _ENDING
-    return next((table for table in TABLES if re.fullmatch(table + ending, name.lower())), None)
+    return next((table for table in (*TABLES, _INTERACTIONS) if re.fullmatch(table + ending, name.lower())), None)
 
 
 def _hint(folder: Path, table: str) -> str:

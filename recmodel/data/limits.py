@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -20,6 +22,12 @@ class Columns(BaseModel):
     tmdb_id: str = ""
 
 
+class AllColumns(Columns):
+    """The names of all columns: that of the weights is a setting of its own."""
+
+    weight: str = ""
+
+
 class Input(BaseModel):
     """What the input must be like."""
 
@@ -28,9 +36,11 @@ class Input(BaseModel):
     rating_min: float
     rating_max: float
     max_rejected_share: float = Field(ge=0, le=1)
+    rating: Literal["auto", "none"] = "auto"  # none: ratings are not read; see `feedback`
+    weight: str = ""  # the column of the weights of interactions without ratings; empty: all of them count alike
     columns: Columns = Columns()
 
     @property
-    def liked_from(self) -> float:
-        """The middle of the scale, in stars: no rating below it is praise; see `reasons.liked`."""
-        return (self.rating_min + self.rating_max) / 2
+    def all_columns(self) -> AllColumns:
+        """What the columns are called, that of the weights included."""
+        return AllColumns(**self.columns.model_dump(), weight=self.weight)

@@ -23,7 +23,9 @@ from recmodel import schemas as c
 from recmodel import storage
 from recmodel.arrays import locate
 from recmodel.data import archives, duplicates, layouts, reading
+from recmodel.data import feedback as feedbacks
 from recmodel.data.catalogue import with_delisted
+from recmodel.data.feedback import Feedback
 from recmodel.data.limits import Input
 from recmodel.data.sample import SAMPLE, sample_dir
 from recmodel.data.validation import Validation
@@ -103,16 +105,23 @@ def read_catalogue(folder: Path, validation: Validation) -> pa.Table:
     return joined.set_column(joined.schema.get_field_index(c.IMDB_ID), c.IMDB_ID, imdb_id).cast(c.CATALOGUE)
 
 
-def stream_ratings(folder: Path, catalogue: pa.Table, validation: Validation) -> Iterator[pa.RecordBatch]:
+def stream_ratings(
+    folder: Path, catalogue: pa.Table, validation: Validation, feedback: Feedback | None = None
+) -> Iterator[pa.RecordBatch]:
     """Yield the usable ratings of `folder` (`schemas.RATINGS`) block by block, in the order of the file.
 
-    Ratings outside the scale, from the future, or of a movie that the catalogue lacks are rejected.
+    Ratings outside the scale, from the future, or of a movie that the catalogue lacks are rejected. Of implicit
+    feedback, interactions take the place of ratings and their weights that of the values.
+
+    Args:
+        feedback: None: as `feedback.decide` has it.
 
     Raises:
-        InputRejected: see `Validation.accept` and `layouts.find`.
+        InputRejected: see `Validation.accept`, `layouts.find` and `feedback.decide`.
     """
+    feedback = feedback or feedbacks.decide(folder, validation.limits)
     tomorrow = int(time.time()) + _DAY  # clocks and time zones differ
-    on_the_scale = _Scale(validation.limits)
+    source, on_the_scale = layouts.find(folder, "ratings"), _Scale(validation.limits)
     movie_ids = catalogue.column(c.MOVIE_ID).combine_chunks()
 
     def in_the_catalogue(batch: pa.RecordBatch) -> tuple[str, str, pa.BooleanArray]:
@@ -123,9 +132,30 @@ def stream_ratings(folder: Path, catalogue: pa.Table, validation: Validation) ->
         late = pc.greater(batch.column(c.TIMESTAMP), tomorrow)
         return c.TIMESTAMP, "lies in the future, as seconds since 1970", late
 
-    rules: list[reading.Rule] = [on_the_scale, in_the_catalogue, in_the_past]
+    of_any: list[reading.Rule] = [in_the_catalogue, in_the_past]
+    if feedback.is_implicit:
+        schema = c.INTERACTIONS if feedback.is_weighted else _UNWEIGHTED
+        rules = [*[_is_a_weight] * feedback.is_weighted, *of_any]
+        return map(_as_ratings, validation.accept(source, schema, rules, note=feedback.note))
     remedies = {on_the_scale.reason: on_the_scale.remedy}
-    return validation.accept(layouts.find(folder, "ratings"), c.RATINGS, rules, remedies)
+    return validation.accept(source, c.RATINGS, [on_the_scale, *of_any], remedies)
+
+
+_UNWEIGHTED = c.INTERACTIONS.remove(c.INTERACTIONS.get_field_index(c.WEIGHT))
+
+
+def _is_a_weight(batch: pa.RecordBatch) -> tuple[str, str, pa.BooleanArray]:
+    weight = batch.column(c.WEIGHT)
+    is_weight = pc.and_(pc.greater(weight, 0), pc.is_finite(weight))  # false for NaN
+    return c.WEIGHT, "is not a weight, which is a finite number above 0", pc.invert(is_weight)
+
+
+def _as_ratings(interactions: pa.RecordBatch) -> pa.RecordBatch:
+    """Put the weights of interactions, or 1, where ratings have their values."""
+    columns = dict(zip(interactions.schema.names, interactions.columns, strict=True))
+    ones = pa.repeat(pa.scalar(1, pa.float32()), interactions.num_rows)
+    columns[c.RATING] = columns.get(c.WEIGHT, ones)
+    return pa.RecordBatch.from_arrays([columns[name] for name in c.RATINGS.names], schema=c.RATINGS)
 
 
 class _Scale:
@@ -155,37 +185,45 @@ class _Scale:
         )
 
 
-def read_ratings(folder: Path, catalogue: pa.Table, validation: Validation) -> pa.Table:
+def read_ratings(
+    folder: Path, catalogue: pa.Table, validation: Validation, feedback: Feedback | None = None
+) -> pa.Table:
     """Read all usable ratings of `folder` into memory, 28 bytes per row. See `stream_ratings`."""
-    return pa.Table.from_batches(stream_ratings(folder, catalogue, validation), schema=c.RATINGS)
+    return pa.Table.from_batches(stream_ratings(folder, catalogue, validation, feedback), schema=c.RATINGS)
 
 
-def read(folder: Path, limits: Input, known: pa.Table | None = None) -> tuple[pa.Table, pa.Table, Validation]:
+def read(
+    folder: Path, limits: Input, known: pa.Table | None = None, feedback: Feedback | None = None
+) -> tuple[pa.Table, pa.Table, Validation]:
     """Read (`schemas.CATALOGUE`, `schemas.RATINGS`) of a directory into memory, and what was rejected.
 
     Args:
         known: the catalogue of an earlier model. Its movies that the directory lacks are delisted: they are part of
             the catalogue where somebody has rated them, as their ratings still describe people's taste.
+        feedback: see `stream_ratings`.
 
     Raises:
         InputRejected: see `read_catalogue` and `read_ratings`.
     """
     validation = Validation(limits)
     tonight = read_catalogue(folder, validation)
-    ratings = read_ratings(folder, with_delisted(tonight, known), validation)
+    ratings = read_ratings(folder, with_delisted(tonight, known), validation, feedback)
     rated = pc.unique(ratings.column(c.MOVIE_ID))
     delisted = known and known.filter(pc.is_in(known.column(c.MOVIE_ID), rated))
     return with_delisted(tonight, delisted), ratings, validation
 
 
-def history_of(user_id: int, batches: Iterable[pa.RecordBatch]) -> tuple[np.ndarray, np.ndarray]:
+def history_of(
+    user_id: int, batches: Iterable[pa.RecordBatch], *, add_up: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the movies that a user has rated ([R] int64 ids) and the ratings that count ([R] float32).
 
     Args:
         batches: `schemas.RATINGS` of all users.
+        add_up: see `duplicates.combined`.
     """
     of_user = [batch.filter(pc.equal(batch.column(c.USER_ID), user_id)) for batch in batches]
-    rated = duplicates.latest(pa.Table.from_batches(of_user, schema=c.RATINGS))
+    rated = duplicates.combined(pa.Table.from_batches(of_user, schema=c.RATINGS), add_up=add_up)
     return rated[c.MOVIE_ID], rated[c.RATING]
 
 
@@ -248,7 +286,7 @@ class StagedRatings:
 
     movie_ids: np.ndarray  # [M] int64, ascending
     counts: np.ndarray  # [M] int64: number of ratings of each movie
-    sums: np.ndarray  # [M] float64: their sum
+    sums: np.ndarray  # [M] float64: their sum; NaN if they are weights
     half_stars: Counter[int]  # number of ratings by twice their value, rounded: 7 stands for 3.5 stars
     may_repeat: bool = False  # False if they ascend strictly by user and movie, so that there are no duplicates
 
@@ -259,7 +297,7 @@ class StagedRatings:
 
 
 def stage_ratings(
-    batches: Iterable[pa.RecordBatch], sink: Path | pa.NativeFile, movie_ids: np.ndarray
+    batches: Iterable[pa.RecordBatch], sink: Path | pa.NativeFile, movie_ids: np.ndarray, *, rated: bool = True
 ) -> StagedRatings:
     """Write ratings to one Parquet file for Spark to read, and count them in the same pass.
 
@@ -268,11 +306,12 @@ def stage_ratings(
     Args:
         batches: `schemas.RATINGS`.
         movie_ids: [M] int64, ascending: every movie that can be rated.
+        rated: False: the values are weights, so the sums are NaN and there are no stars to count.
 
     Raises:
         InputRejected: there is not one rating.
     """
-    counts, sums = np.zeros(len(movie_ids), np.int64), np.zeros(len(movie_ids))
+    counts, sums = np.zeros(len(movie_ids), np.int64), np.full(len(movie_ids), 0.0 if rated else np.nan)
     staged = StagedRatings(movie_ids, counts, sums, Counter())
     last_pair: np.ndarray = np.empty((2, 0), np.int64)  # user and movie of the last row so far
     with pyarrow.parquet.ParquetWriter(sink, c.RATINGS) as writer:
@@ -286,8 +325,9 @@ def stage_ratings(
             last_pair = pairs[:, -1:]
             row = np.searchsorted(movie_ids, movie_id)
             counts += np.bincount(row, minlength=len(movie_ids))
-            sums += np.bincount(row, rating, len(movie_ids))
-            staged.half_stars.update(half_stars(rating))
+            if rated:
+                sums += np.bincount(row, rating, len(movie_ids))
+                staged.half_stars.update(half_stars(rating))
     if not counts.any():
         raise InputRejected("the file of ratings holds none that can be used; export it again")
     return staged

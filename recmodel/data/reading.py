@@ -77,6 +77,21 @@ def check(
             yield _check_block(block, schema, rules, conversion)
 
 
+def column_names(source: Source) -> list[str]:
+    """Return the columns of a table as its first file has them, those in its path included.
+
+    Raises:
+        InputRejected: the file cannot be read.
+    """
+    with _refused_if_unreadable(source.path):
+        if source.format == "delta":
+            return _delta_dataset(source.path)[0].schema.names
+        part = source.parts[0]
+        if source.format == "parquet":
+            return [*pyarrow.dataset.dataset(part.path, format="parquet").schema.names, *part.partition]
+        return [*text.detect(part, has_text=False).layout.columns, *part.partition]
+
+
 def parquet_rows(source: Source) -> int:
     """Count the rows of a table in Parquet files, from their footers.
 

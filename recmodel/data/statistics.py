@@ -21,17 +21,23 @@ import pyarrow.dataset
 
 from recmodel import schemas as c
 from recmodel.data import duplicates, movielens
+from recmodel.data import feedback as feedbacks
 from recmodel.data.catalogue import with_delisted
+from recmodel.data.feedback import Feedback
 from recmodel.data.limits import Input
 from recmodel.data.validation import Validation
 
 FILE = "statistics.json.gz"  # next to run.json
-History = list[dict[str, Any]]  # title, rating, timestamp and ids of each movie of a user, newest first
+# Title, rating, timestamp and ids of each movie of a user, newest first. Of implicit feedback, rating holds the weight.
+History = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
 class InteractionStatistics:
-    """The ratings of a MovieLens directory, duplicates included, and the histories of some users, without them."""
+    """The ratings of a MovieLens directory, duplicates included, and the histories of some users, without them.
+
+    Implicit feedback has no stars.
+    """
 
     rows_in: dict[str, int]  # read, by file
     stars: dict[float, int]  # number of ratings, by their value rounded to half stars, ascending
@@ -57,25 +63,31 @@ class InteractionStatistics:
         )
 
 
-def read(folder: Path, users: list[int], limits: Input, known: pa.Table | None = None) -> InteractionStatistics:
+def read(
+    folder: Path, users: list[int], limits: Input, known: pa.Table | None = None, feedback: Feedback | None = None
+) -> InteractionStatistics:
     """Read a MovieLens directory once, for the statistics of all ratings and the histories of `users`.
 
     Args:
         known: the catalogue of a model, for ratings of delisted movies; see `movielens.read`.
+        feedback: None: as `feedback.decide` has it.
 
     Raises:
         InputRejected: see `movielens.stream_ratings`.
     """
     validation = Validation(limits)
+    feedback = feedback or feedbacks.decide(folder, limits)
     catalogue = with_delisted(movielens.read_catalogue(folder, validation), known)
     movie_ids = catalogue.column(c.MOVIE_ID).to_numpy()
     counts, half_stars = np.zeros(len(movie_ids), np.int64), Counter[int]()
     batches: list[pa.RecordBatch] = []
-    for batch in movielens.stream_ratings(folder, catalogue, validation):
-        half_stars.update(movielens.half_stars(batch.column(c.RATING).to_numpy()))
+    for batch in movielens.stream_ratings(folder, catalogue, validation, feedback):
+        if not feedback.is_implicit:
+            half_stars.update(movielens.half_stars(batch.column(c.RATING).to_numpy()))
         counts += np.bincount(np.searchsorted(movie_ids, batch.column(c.MOVIE_ID).to_numpy()), minlength=len(counts))
         batches.append(batch.filter(pc.is_in(batch.column(c.USER_ID), value_set=pa.array(users, pa.int64()))))
-    histories = _histories(pa.Table.from_batches(batches, schema=c.RATINGS), catalogue)
+    rated = pa.Table.from_batches(batches, schema=c.RATINGS)
+    histories = _histories(rated, catalogue, add_up=feedback.is_implicit)
     return InteractionStatistics(validation.rows, _stars(half_stars), movie_ids, counts, histories)
 
 
@@ -91,22 +103,25 @@ def of_staged(
     return InteractionStatistics(rows_in, _stars(staged.half_stars), staged.movie_ids, staged.counts, histories)
 
 
-def staged_histories(users: list[int], ratings: pyarrow.dataset.Dataset, catalogue: pa.Table) -> dict[int, History]:
+def staged_histories(
+    users: list[int], ratings: pyarrow.dataset.Dataset, catalogue: pa.Table, *, add_up: bool = False
+) -> dict[int, History]:
     """Return the histories of some users, by user. Users without ratings are missing.
 
     Args:
         ratings: `schemas.RATINGS` as they are staged. Only the ratings of the users are held in memory.
         catalogue: `schemas.CATALOGUE`, for the titles. Movies that it lacks are left out.
+        add_up: see `duplicates.combined`.
     """
-    return _histories(ratings.to_table(filter=pc.field(c.USER_ID).isin(users)), catalogue)
+    return _histories(ratings.to_table(filter=pc.field(c.USER_ID).isin(users)), catalogue, add_up=add_up)
 
 
 def _stars(half_stars: Mapping[int, int]) -> dict[float, int]:
     return {half / 2: half_stars[half] for half in sorted(half_stars)}
 
 
-def _histories(ratings: pa.Table, catalogue: pa.Table) -> dict[int, History]:
-    latest = pa.table(duplicates.latest(ratings), schema=c.RATINGS)
+def _histories(ratings: pa.Table, catalogue: pa.Table, *, add_up: bool) -> dict[int, History]:
+    latest = pa.table(duplicates.combined(ratings, add_up=add_up), schema=c.RATINGS)
     newest_first = [(c.TIMESTAMP, "descending"), (c.RATING, "descending"), (c.MOVIE_ID, "ascending")]
     rows = latest.join(catalogue.select([c.MOVIE_ID, c.TITLE]), c.MOVIE_ID, join_type="inner").sort_by(newest_first)
     histories: dict[int, History] = {}

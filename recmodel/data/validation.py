@@ -36,12 +36,13 @@ class Validation:
     files: list[InputFile] = field(default_factory=list)  # how each was read, in order
 
     def accept(
-        self, source: Source, schema: pa.Schema, rules: list[Rule], remedies: Remedies | None = None
+        self, source: Source, schema: pa.Schema, rules: list[Rule], remedies: Remedies | None = None, note: str = ""
     ) -> Iterator[pa.RecordBatch]:
         """Yield the accepted rows of one table; see `reading.check`.
 
         Args:
             remedies: what helps where rows are refused for certain reasons, other than to allow more of them.
+            note: what was assumed of the whole table; empty for nothing.
 
         Raises:
             InputRejected: after the last block, if a greater share of the rows was rejected than the settings
@@ -51,7 +52,7 @@ class Validation:
         rejects: list[pa.RecordBatch] = []
         reasons: Counter[tuple[str, str]] = Counter()  # with the column
         total = 0
-        for block in reading.check(source, schema, rules, self.limits.columns, findings):
+        for block in reading.check(source, schema, rules, self.limits.all_columns, findings):
             total += block.rows_in
             if block.rejected.num_rows:
                 rejects.append(block.rejected)
@@ -63,7 +64,7 @@ class Validation:
         self.rows[source.name] = self.rows.get(source.name, 0) + total  # files of several folders may share a name
         self.used[source.name] = self.used.get(source.name, 0) + total - count
         self.rejects += rejects
-        self.files.append(_record(source, findings, total, count))
+        self.files.append(_record(source, findings, total, count, note))
         if count > min(_MAX_REJECTS, self.limits.max_rejected_share * total):
             (column, reason), most = reasons.most_common(1)[0]
             first = _first(rejects, column, reason)
@@ -104,8 +105,8 @@ def _default_remedy(column: str | None, reason: str, *, is_systematic: bool) -> 
     return "correct the file"
 
 
-def _record(source: Source, findings: Findings, rows: int, rejected: int) -> InputFile:
-    assumptions = [*findings.assumptions]
+def _record(source: Source, findings: Findings, rows: int, rejected: int, note: str) -> InputFile:
+    assumptions = [*filter(None, [note]), *findings.assumptions]
     if findings.ignored:
         assumptions.append(f"columns that are not used: {', '.join(findings.ignored)}")
     if source.skipped:

@@ -106,7 +106,7 @@ def of_ease(split: Split, penalty: float = 100.0) -> Predictions:
 
 
 def of_als(spark: SparkSession, split: Split, rank: int = 32, seed: int = 0) -> Predictions:
-    """Predict by Spark's ALS: implicit feedback for the lists, explicit (cold pairs at the mean) for the ratings."""
+    """Predict by Spark's ALS: implicit feedback for the lists, explicit (cold pairs at the mean) for ratings if any."""
     from pyspark.ml.recommendation import ALS
 
     users, user = np.unique(split.fitted[c.USER_ID], return_inverse=True)
@@ -123,12 +123,15 @@ def of_als(spark: SparkSession, split: Split, rank: int = 32, seed: int = 0) -> 
         return left @ right.T
 
     watched = scores(ALS(rank=rank, implicitPrefs=True, alpha=1.0, regParam=0.1, maxIter=15))
+    lists = _best_unseen(_for_users(watched, users, split), split)
+    if not split.rated:
+        return Predictions(lists=lists)
     liked = scores(ALS(rank=rank, regParam=0.15, maxIter=15))
     row, known = locate(users, split.held_out[c.USER_ID])
     predicted = liked[row, np.searchsorted(split.movie_ids, split.held_out[c.MOVIE_ID])]
     cold = (predicted == 0) | ~known
     predicted[cold] = split.fitted[c.RATING].mean()
-    return Predictions(predicted, _best_unseen(_for_users(watched, users, split), split))
+    return Predictions(predicted, lists)
 
 
 def _for_users(scores: np.ndarray, users: np.ndarray, split: Split) -> np.ndarray:

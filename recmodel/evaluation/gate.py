@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from recmodel.records import Measures
+from recmodel.records import IMPLICIT, FeedbackKind, Measures
 from recmodel.settings import Gate
 
 _NO_MARGIN = Gate(rmse=0, accuracy=0)
@@ -37,3 +37,12 @@ def reasons_to_refuse(
                 f"held-out top-100 accuracy {accuracy:.4f} is below {limit:.4f} of {name} minus {margin.accuracy:g}"
             )
     return reasons
+
+
+def change_of_feedback(current: str, trained_on: FeedbackKind, now: FeedbackKind) -> str | None:
+    """Return what it means that the current version was trained on feedback of another kind; None if it was not."""
+    if trained_on == now:
+        return None
+    if now == IMPLICIT:
+        return f"the current version {current} was trained on ratings, and this input has none, so none are predicted"
+    return f"the current version {current} was trained on implicit feedback, and this input has ratings"

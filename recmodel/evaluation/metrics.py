@@ -108,9 +108,10 @@ def held_out_metrics(model: Recommender, tasks: tuple[str, ...], split: Split) -
 
 
 def baseline_measures(split: Split) -> dict[str, Measures]:
-    """Measure two methods without a model on the same held-out ratings; by their names."""
+    """Measure methods without a model on the same held-out ratings, by their names; biases only of ratings."""
     split = split.of_some_users(_MEASURED_USERS)
-    return {BIASES: _measures(of_biases(split), split), POPULARITY: _measures(of_popularity(split), split)}
+    methods = {BIASES: of_biases} if split.rated else {}
+    return {name: _measures(of(split), split) for name, of in (methods | {POPULARITY: of_popularity}).items()}
 
 
 def _measures(predictions: Predictions, split: Split) -> Measures:

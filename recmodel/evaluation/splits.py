@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -18,6 +18,7 @@ class Split:
     fitted: Arrays
     held_out: Arrays
     movie_ids: np.ndarray  # [M] int64, ascending: the catalogue
+    rated: bool = True  # False: the values are not ratings but weights of implicit feedback
 
     @cached_property
     def users(self) -> np.ndarray:
@@ -43,7 +44,7 @@ class Split:
             return self
         sample = np.random.RandomState(seed).choice(self.users, limit, replace=False)
         rows = np.flatnonzero(np.isin(self.held_out[c.USER_ID], sample))
-        return Split(self.fitted, take(self.held_out, rows), self.movie_ids)
+        return replace(self, held_out=take(self.held_out, rows))
 
     def counts(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the [M] number and the [M] sum of each movie's fitted ratings, float64."""
@@ -56,13 +57,21 @@ KINDS = ("random", "time", "last-out")
 
 
 def make(
-    kind: str, ratings: Arrays, movie_ids: np.ndarray, *, test_share: float, seed: int, limit: int | None = None
+    kind: str,
+    ratings: Arrays,
+    movie_ids: np.ndarray,
+    *,
+    test_share: float,
+    seed: int,
+    limit: int | None = None,
+    rated: bool = True,
 ) -> Split:
     """Split ratings by one of `KINDS`.
 
     Args:
         movie_ids: [M] int64, ascending: the catalogue.
         limit: of the random split, use only the first rows.
+        rated: see `Split`.
     """
     if kind == "random":
         parts = at_random(ratings, test_share, seed, limit)
@@ -72,7 +81,7 @@ def make(
         parts = last_out(ratings)
     else:
         raise ValueError(f"no split is called {kind!r}; there are {', '.join(KINDS)}")
-    return Split(*parts, movie_ids)
+    return Split(*parts, movie_ids, rated)
 
 
 def at_random(ratings: Arrays, test_share: float, seed: int, limit: int | None = None) -> tuple[Arrays, Arrays]:
@@ -114,7 +123,7 @@ def last_out(ratings: Arrays) -> tuple[Arrays, Arrays]:
 
 
 def cold_users(
-    ratings: Arrays, movie_ids: np.ndarray, seed: int, counts: tuple[int, ...] = (0, 1, 3, 10)
+    ratings: Arrays, movie_ids: np.ndarray, seed: int, counts: tuple[int, ...] = (0, 1, 3, 10), *, rated: bool = True
 ) -> tuple[Split, dict[int, Split]]:
     """Hold a fifth of the users out whole, and then show the model their first few ratings.
 
@@ -138,7 +147,8 @@ def cold_users(
         few = take(of_cold, np.flatnonzero(place < count))
         return {name: np.concatenate([others[name], few[name]]) for name in others}
 
-    return Split(others, held_out, movie_ids), {n: Split(with_first(n), held_out, movie_ids) for n in counts}
+    base = Split(others, held_out, movie_ids, rated)
+    return base, {n: replace(base, fitted=with_first(n)) for n in counts}
 
 
 def _mix(state: np.ndarray) -> np.ndarray:

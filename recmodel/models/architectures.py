@@ -44,6 +44,10 @@ class Preset(BaseModel):
         weights = {"retrieval": self.retrieval_weight, "rating": self.rating_weight}
         return tuple(task for task, weight in weights.items() if weight > 0)
 
+    def without_rating(self) -> Preset:
+        """Return the preset for implicit feedback, which has no ratings to be trained for."""
+        return self.model_copy(update={"rating_weight": 0.0})
+
 
 class Fittable(NamedTuple):
     """A model that is ready to be fitted."""

@@ -11,6 +11,7 @@ from recmodel import settings
 from recmodel.errors import UsageRejected
 from recmodel.models import architectures
 from recmodel.models.architectures import Preset
+from recmodel.records import EXPLICIT, FeedbackKind
 
 
 def load(name: str, **flags: Any) -> Preset:
@@ -23,7 +24,7 @@ def load(name: str, **flags: Any) -> Preset:
         UsageRejected: there is no preset of that name, its architecture is unknown, or a field is missing, unknown or
             out of its range; names it.
     """
-    presets = yaml.safe_load(settings.conf_file("presets.yaml").read_text(encoding="utf-8"))
+    presets = _read()
     if name not in presets:
         raise UsageRejected(f"no preset is called {name!r}; conf/presets.yaml has {', '.join(presets)}")
     fields = presets[name] | {field: value for field, value in flags.items() if value is not None}
@@ -37,3 +38,23 @@ def load(name: str, **flags: Any) -> Preset:
         return architectures.part(architecture, "preset").Preset(**fields)
     except ValidationError as error:
         raise UsageRejected(f"preset {name}, {settings.first_error(error)}; see conf/presets.yaml") from None
+
+
+def for_feedback(preset: Preset, name: str, feedback: FeedbackKind) -> Preset:
+    """Return the preset as it is trained on such interactions: without the rating task where there are no ratings.
+
+    Raises:
+        UsageRejected: it has no other task; names the presets that have one.
+    """
+    if feedback == EXPLICIT:
+        return preset
+    if "retrieval" not in preset.tasks:
+        others = [other for other in _read() if "retrieval" in load(other).tasks]
+        raise UsageRejected(
+            f"preset {name} is trained on ratings alone, and the input has none; choose one of {', '.join(others)}"
+        )
+    return preset.without_rating()
+
+
+def _read() -> dict[str, Any]:
+    return yaml.safe_load(settings.conf_file("presets.yaml").read_text(encoding="utf-8"))

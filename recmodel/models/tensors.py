@@ -35,6 +35,16 @@ def frozen(array: np.ndarray) -> tf.Variable:
     return tf.Variable(array, trainable=False)
 
 
+def strength(weight: tf.Tensor) -> tf.Tensor:
+    """Return how strong interactions without ratings are, from their weights (both float32): log2(1 + weight).
+
+    A weight of 1 has strength 1; the more there is, the less one more counts (Hu, Koren and Volinsky, "Collaborative
+    Filtering for Implicit Feedback Datasets", 2008). Strengths are at most 5, as wide as the scale of stars: 31 plays
+    or more are alike.
+    """
+    return tf.minimum(tf.math.log1p(weight) / np.float32(np.log(2)), 5.0)
+
+
 def padded(array: np.ndarray, rows: int = 0, to_multiple_of: int = 1) -> np.ndarray:
     """Append `rows` rows of zeros, and then as many as make the length a multiple."""
     rows += -(len(array) + rows) % to_multiple_of

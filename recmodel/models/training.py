@@ -70,10 +70,11 @@ def train(
     """Fit a model. The same arguments result in the same model.
 
     Args:
-        fitted: the ratings to fit, one per (user, movie).
+        fitted: the ratings to fit, one per (user, movie); of implicit feedback the weights.
         user_ids: int64, ascending: who gets an embedding, if the architecture has embeddings of users.
         catalogue: `schemas.CATALOGUE`, ascending by movie_id.
-        rating_range: the ends of the rating scale, in stars.
+        rating_range: the ends of the rating scale, in stars; NaN for implicit feedback, of which no rating is
+            predicted.
         progress: called after each step with the number of ratings used so far, and in all epochs.
 
     Raises:
@@ -88,13 +89,16 @@ def train(
     fittable = prepare(fitted, user_ids, catalogue, preset, seed=seed, rating_range=rating_range)
     clock = _Clock(examples, progress)
     losses = _fit(fittable, preset.epochs, clock) if preset.epochs else {}
+    if np.isnan(rating_range).any():
+        losses.pop("rating_loss", None)
     return Trained(preset.architecture, fittable.weights(), losses, fittable.start_seconds, clock.seconds, examples)
 
 
 def _fit(fittable: Fittable, epochs: int, clock: _Clock) -> dict[str, list[float]]:
     """Fit the model, and return the mean losses of each epoch."""
     history = fittable.model.fit(fittable.batches, epochs=epochs, verbose=0, callbacks=[clock]).history
-    losses = {name: [float(loss) for loss in history.get(name, [])] for name in ("rating_loss", "retrieval_loss")}
+    names = [name for name in ("rating_loss", "retrieval_loss") if name in history]
+    losses = {name: [float(loss) for loss in history[name]] for name in names}
     if not np.isfinite(list(losses.values())).all():
         raise ModelRejected(f"training diverged ({losses}); lower the preset's learning_rate")
     return losses

@@ -27,7 +27,7 @@ from pydantic import ValidationError
 from recmodel import storage
 from recmodel.errors import ModelRejected
 from recmodel.models.architectures import Preset
-from recmodel.records import Manifest, Metrics
+from recmodel.records import EXPLICIT, FeedbackKind, Manifest, Metrics
 from recmodel.storage import Location, sha256, sha256_of
 
 FORMAT_VERSION = 2  # 1: before the signatures user_vectors, movie_vectors and rate_lists
@@ -37,6 +37,9 @@ _CATALOGUE = "catalogue.parquet"
 _METRICS = "metrics.json"
 _MANIFEST = "manifest.json"
 _LIBRARIES = ("numpy", "pandas", "pyarrow", "tensorflow", "tf-keras", "tensorflow-recommenders")
+
+_NEEDED = {"predict", "user_vectors", "movie_vectors"}  # signatures that scoring is made of
+_NEEDED_TO_RATE = {"rate_lists", "rate_catalogue"}
 
 _reading: list[int] = []  # open folders of versions, locked against `prune`
 
@@ -62,6 +65,11 @@ class ModelVersion:
     def tasks(self) -> tuple[str, ...]:
         """The tasks that the model was trained for: of 'retrieval' and 'rating'."""
         return self.manifest.tasks
+
+    @property
+    def feedback(self) -> FeedbackKind:
+        """What the model was trained on: ratings, or implicit feedback."""
+        return self.manifest.feedback
 
     @property
     def places_new_movies(self) -> bool:
@@ -93,6 +101,7 @@ def write_version(
     training: dict[str, Any],
     data_fingerprint: str,
     signatures: Sequence[str] = (),
+    feedback: FeedbackKind = EXPLICIT,
 ) -> ModelVersion:
     """Write a new version. It becomes the current one only by `promote`.
 
@@ -103,6 +112,7 @@ def write_version(
         training: the settings of the training run, for the manifest.
         data_fingerprint: see `movielens.fingerprint`.
         signatures: the names of those of the SavedModel.
+        feedback: what the model was trained on.
     """
     created = datetime.now(timezone.utc)
     remote = storage.is_uri(models)
@@ -120,6 +130,7 @@ def write_version(
             created_at=created,
             preset=preset_name,
             tasks=preset.tasks,
+            feedback=feedback,
             settings={"preset": preset.model_dump(), "training": training},
             data_fingerprint=data_fingerprint,
             signatures=tuple(signatures),
@@ -216,7 +227,8 @@ def open_version(models: Location, version: str | None = None) -> ModelVersion:
     `prune` leaves it alone until this process ends.
 
     Raises:
-        ModelRejected: there is none, its format is not supported, or a file is missing, extra or changed; names it.
+        ModelRejected: there is none, its format is not supported, a file is missing, extra or changed, or the model
+            lacks a signature; names it.
     """
     name = version or current(models)
     if name is None:
@@ -242,7 +254,16 @@ def open_version(models: Location, version: str | None = None) -> ModelVersion:
             else:
                 fault = "was changed" if file in expected else "is not in its manifest"
             raise ModelRejected(f"{location}/{file} {fault}; restore the version from a copy or train again")
+    missing = _missing_signatures(manifest)
+    if missing:
+        raise ModelRejected(f"{location} lacks {', '.join(missing)}, which scoring needs; train again")
     return ModelVersion(path, manifest)
+
+
+def _missing_signatures(manifest: Manifest) -> list[str]:
+    """Return the signatures that scoring needs and the model lacks; models of versions before 0.3.2 name none."""
+    needed = _NEEDED | (_NEEDED_TO_RATE if manifest.feedback == EXPLICIT else set())
+    return sorted(needed.difference(manifest.signatures)) if manifest.signatures else []
 
 
 def _files_of(models: Location, name: str) -> Path:

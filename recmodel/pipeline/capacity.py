@@ -32,12 +32,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recmodel import schemas as c
+from recmodel.data import feedback as feedbacks
 from recmodel.data import movielens
 from recmodel.data.catalogue import with_delisted
 from recmodel.data.validation import Validation
 from recmodel.errors import ScoringFailed, UsageRejected
 from recmodel.models import presets, versions
-from recmodel.records import Metrics, RunRecord
+from recmodel.records import EXPLICIT, Metrics, RunRecord
 from recmodel.settings import Settings
 from recmodel.spark import resources
 from recmodel.tables.output import open_output
@@ -153,7 +154,8 @@ def measure(settings: Settings, model_version: str | None = None, movies: int | 
     validation = Validation(settings.input)
     known = version.catalogue()
     catalogue = with_delisted(movielens.read_catalogue(folder, validation), known)
-    batches = movielens.stream_ratings(folder, catalogue, validation)
+    feedback = feedbacks.for_model(folder, settings.input, version.name, version.feedback)
+    batches = movielens.stream_ratings(folder, catalogue, validation, feedback)
     ratings = some_users(batches, movielens.count_ratings(folder), RATINGS)
     ratings = ratings.join(known.select([c.MOVIE_ID]), c.MOVIE_ID, join_type="left semi")
     return measure_with(settings, ratings, version, movies or known.num_rows)
@@ -166,10 +168,11 @@ def measure_with(settings: Settings, ratings: pa.Table, version: versions.ModelV
         folder = Path(scratch)
         ids = _prepare_model(folder / "models", version, movies)
         real_ids = version.catalogue().column(c.MOVIE_ID).to_numpy()
+        value = c.RATING if version.feedback == EXPLICIT else settings.input.weight
         runs = []
         for users in (FEW, MORE):
             data = folder / f"{users}-users"
-            copied = _write_users(data, ratings, real_ids, ids, users)
+            copied = _write_users(data, ratings, real_ids, ids, users, value)
             runs.append(_run(folder, data, cores, settings.scoring.top_n))
         few, more = runs
         written = (folder / f"output-{MORE}-users").glob(f"[a-z]*/run_date={_DAY}/*.parquet")
@@ -241,19 +244,24 @@ def _prepare_model(models: Path, version: versions.ModelVersion, movies: int) ->
         c.MOVIE_ID: weights.movie_ids, c.TITLE: pa.array(np.resize(own.column(c.TITLE).to_numpy(), movies)),
         c.GENRES: [""] * movies, c.IMDB_ID: pa.nulls(movies), c.TMDB_ID: pa.nulls(movies),
     }).cast(c.CATALOGUE)  # fmt: skip
+    name, feedback = version.manifest.preset, version.feedback
     with tempfile.TemporaryDirectory() as scratch:
         saved_model.save(Towers(weights), Path(scratch) / "saved_model")
         made = versions.write_version(
             str(models), Path(scratch) / "saved_model", catalogue=catalogue, metrics=Metrics(),
-            preset_name=version.manifest.preset, preset=presets.load(version.manifest.preset), training={},
-            data_fingerprint="",
+            preset_name=name, preset=presets.for_feedback(presets.load(name), name, feedback), training={},
+            data_fingerprint="", feedback=feedback,
         )  # fmt: skip
     versions.promote(str(models), made.name)
     return weights.movie_ids
 
 
-def _write_users(folder: Path, ratings: pa.Table, real_ids: np.ndarray, ids: np.ndarray, users: int) -> int:
-    """Write a MovieLens directory of copied users, each movie one of its copies; return the number of ratings."""
+def _write_users(folder: Path, ratings: pa.Table, real_ids: np.ndarray, ids: np.ndarray, users: int, value: str) -> int:
+    """Write a MovieLens directory of copied users, each movie one of its copies; return the number of ratings.
+
+    Args:
+        value: what the column of ratings, or of weights, is called; empty: there is none.
+    """
     by_user = ratings.sort_by(c.USER_ID)
     real, first, count = np.unique(by_user.column(c.USER_ID).to_numpy(), return_index=True, return_counts=True)
     who = np.arange(users) % len(real)
@@ -264,7 +272,8 @@ def _write_users(folder: Path, ratings: pa.Table, real_ids: np.ndarray, ids: np.
     copy = np.random.default_rng(0).integers(0, copies_of_movie)
     rated = pa.table({
         c.USER_ID: np.repeat(np.arange(users), count[who]), c.MOVIE_ID: ids[row + copy * len(real_ids)],
-        c.RATING: by_user.column(c.RATING).to_numpy()[at], c.TIMESTAMP: by_user.column(c.TIMESTAMP).to_numpy()[at],
+        c.TIMESTAMP: by_user.column(c.TIMESTAMP).to_numpy()[at],
+        **({value: by_user.column(c.RATING).to_numpy()[at]} if value else {}),
     })  # fmt: skip
     folder.mkdir()
     pq.write_table(rated, folder / "ratings.parquet")

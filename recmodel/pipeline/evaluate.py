@@ -16,6 +16,8 @@ from pyspark.sql import SparkSession
 from recmodel import schemas as c
 from recmodel.arrays import Arrays
 from recmodel.data import duplicates, movielens
+from recmodel.data import feedback as feedbacks
+from recmodel.data.feedback import Feedback
 from recmodel.evaluation import baselines, splits
 from recmodel.evaluation.baselines import Predictions
 from recmodel.evaluation.metrics import list_metrics, rating_metrics, rmse_by_movie_ratings
@@ -47,10 +49,11 @@ class Evaluation:
     """What came out, one row per method and seed; also written to the output folder."""
 
     metrics: pd.DataFrame
-    fitted: int  # ratings
+    fitted: int  # ratings, or interactions
     held_out: int
     cold_users: pd.DataFrame | None = None  # by how many of their ratings are shown
     cold_movies: pd.DataFrame | None = None  # RMSE by how many ratings of the movie were fitted
+    noun: str = "ratings"  # what was fitted
 
 
 def run(settings: Settings, request: Request, folder: Path, stages: Stages | None = None) -> Evaluation:
@@ -58,12 +61,14 @@ def run(settings: Settings, request: Request, folder: Path, stages: Stages | Non
     stages = stages or Stages()
     with stages("read ratings and movies"):
         directory = movielens.data_dir(settings.paths.data, settings.paths.sample)
+        feedback = feedbacks.decide(directory, settings.input)
+        chosen = {name: presets.for_feedback(presets.load(name), name, feedback.kind) for name in request.preset_names}
         known = versions.current_catalogue(settings.paths.models)
-        catalogue, table, _ = movielens.read(directory, settings.input, known)
+        catalogue, table, _ = movielens.read(directory, settings.input, known, feedback)
 
     with stages("start Spark"):
         spark = session.start("recmodel evaluate")
-    ratings = duplicates.latest(table)
+    ratings = duplicates.combined(table, add_up=feedback.is_implicit)
     split = splits.make(
         request.split,
         ratings,
@@ -71,12 +76,13 @@ def run(settings: Settings, request: Request, folder: Path, stages: Stages | Non
         test_share=settings.training.test_share,
         seed=settings.training.seed,
         limit=request.rows,
+        rated=not feedback.is_implicit,
     )
-    bench = _Bench(spark, split, ratings, catalogue, settings)
+    bench = _Bench(spark, split, ratings, catalogue, settings.training.seed, feedback)
     first: Predictions | None = None  # of the first preset
 
     for name in request.preset_names:
-        preset = presets.load(name)
+        preset = chosen[name]
         for seed in range(request.seeds):
             with stages(f"train and measure {name}, seed {seed}") as progress:
                 predictions = bench.measure_preset(name, preset, seed, progress)
@@ -94,22 +100,30 @@ def run(settings: Settings, request: Request, folder: Path, stages: Stages | Non
     if request.cold_start:
         with stages("measure cold start"):
             assert first is not None
-            users, movies = bench.cold_start(presets.load(request.preset_names[0]), first)
+            users, movies = bench.cold_start(chosen[request.preset_names[0]], first)
         users.to_parquet(folder / "cold_users.parquet", index=False)
-        movies.to_parquet(folder / "cold_movies.parquet", index=False)
+        if movies is not None:
+            movies.to_parquet(folder / "cold_movies.parquet", index=False)
     spark.stop()
-    return Evaluation(metrics, len(split.fitted[c.RATING]), len(split.held_out[c.RATING]), users, movies)
+    noun = "interactions, which are implicit feedback," if feedback.is_implicit else "ratings"
+    return Evaluation(metrics, len(split.fitted[c.RATING]), len(split.held_out[c.RATING]), users, movies, noun)
 
 
 class _Bench:
     """A split, and the rows of what was measured on it."""
 
     def __init__(
-        self, spark: SparkSession, split: splits.Split, ratings: Arrays, catalogue: pa.Table, settings: Settings
+        self,
+        spark: SparkSession,
+        split: splits.Split,
+        ratings: Arrays,
+        catalogue: pa.Table,
+        seed: int,
+        feedback: Feedback,
     ) -> None:
         self.rows: list[dict[str, Any]] = []
         self._spark, self._split, self._ratings = spark, split, ratings
-        self._catalogue, self._settings = catalogue, settings
+        self._catalogue, self._seed, self._feedback = catalogue, seed, feedback
 
     def measure_preset(self, name: str, preset: Preset, seed: int, progress: Progress) -> Predictions:
         """Train a preset and measure it; return its predictions."""
@@ -122,25 +136,27 @@ class _Bench:
     def measure_baselines(self) -> None:
         """Fit and measure every baseline that the size of the catalogue allows."""
         self._measure(POPULARITY, baselines.of_popularity(self._split))
-        self._measure(BIASES, baselines.of_biases(self._split))
+        if self._split.rated:
+            self._measure(BIASES, baselines.of_biases(self._split))
         self._measure("ALS (Spark)", baselines.of_als(self._spark, self._split))
         if len(self._split.movie_ids) <= _EASE_MOVIES:
             self._measure("EASE", baselines.of_ease(self._split))
 
-    def cold_start(self, preset: Preset, warm: Predictions) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Measure users unknown in training by their shown ratings, and RMSE by the movie's fitted ratings.
+    def cold_start(self, preset: Preset, warm: Predictions) -> tuple[pd.DataFrame, pd.DataFrame | None]:
+        """Measure users unknown in training by their shown ratings, and RMSE by the movie's fitted ratings, if any.
 
         Args:
             warm: the preset's predictions for the bench's own split.
         """
-        base, histories = splits.cold_users(self._ratings, self._split.movie_ids, seed=self._settings.training.seed)
+        rated = self._split.rated
+        base, histories = splits.cold_users(self._ratings, self._split.movie_ids, seed=self._seed, rated=rated)
         model, _ = self._train(base, preset, 0)
         by_user = []
         for count, split in histories.items():
             methods = {
                 "model": baselines.of_model(model, preset.tasks, split),
                 POPULARITY: baselines.of_popularity(split),
-                BIASES: baselines.of_biases(split),
+                **({BIASES: baselines.of_biases(split)} if rated else {}),
             }
             for name, predictions in methods.items():
                 row: dict[str, Any] = {"ratings given": count, "method": name}
@@ -150,13 +166,13 @@ class _Bench:
                     lists = list_metrics(self._spark, predictions.lists, split)
                     row |= {metric: lists[metric] for metric in ("recall@10", "ndcg@10", "recall@100")}
                 by_user.append(row)
-        rated = {"model": warm, BIASES: baselines.of_biases(self._split)}
+        of_ratings = {"model": warm, **({BIASES: baselines.of_biases(self._split)} if rated else {})}
         by_movie = [
             {"method": name, **rmse_by_movie_ratings(predictions, self._split)}
-            for name, predictions in rated.items()
+            for name, predictions in of_ratings.items()
             if predictions.ratings is not None
         ]
-        return pd.DataFrame(by_user), pd.DataFrame(by_movie)
+        return pd.DataFrame(by_user), pd.DataFrame(by_movie) if by_movie else None
 
     def _measure(
         self, name: str, predictions: Predictions, seed: int = 0, speed: dict[str, float] | None = None
@@ -172,14 +188,13 @@ class _Bench:
         self, split: splits.Split, preset: Preset, seed: int, progress: Progress | None = None
     ) -> tuple[Recommender, training.Trained]:
         """Train, export and load again, so that what is measured is what would be served."""
-        limits = self._settings.input
         trained = training.train(
             split.fitted,
             np.unique(self._ratings[c.USER_ID]),
             self._catalogue,
             preset,
             seed=seed,
-            rating_range=(limits.rating_min, limits.rating_max),
+            rating_range=self._feedback.rating_range,
             progress=progress,
         )
         with tempfile.TemporaryDirectory() as scratch:

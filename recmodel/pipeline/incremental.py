@@ -14,6 +14,7 @@ from recmodel import schemas as c
 from recmodel import storage
 from recmodel.data import movielens
 from recmodel.data.catalogue import Catalogues
+from recmodel.data.feedback import Feedback
 from recmodel.models.versions import ModelVersion
 from recmodel.records import RunRecord
 from recmodel.settings import Settings
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
 
-def conditions(settings: Settings, rank_by: str, version: ModelVersion, catalogues: Catalogues) -> str:
+def conditions(
+    settings: Settings, rank_by: str, version: ModelVersion, catalogues: Catalogues, feedback: Feedback
+) -> str:
     """Return a digest of all, except ratings, that decides what a user known to the model is recommended.
 
     A movie that is delisted, relisted, renamed, or new and placed by the model counts: it may be in anybody's list.
@@ -42,7 +45,7 @@ def conditions(settings: Settings, rank_by: str, version: ModelVersion, catalogu
                 catalogues.of_model.select([c.MOVIE_ID, c.TITLE, c.GENRES]).to_pydict(),
             ],
             "scoring": settings.scoring.model_dump(exclude={"incremental"}) | {"rank_by": rank_by},
-            "liked_from": settings.input.liked_from,
+            "liked_from": feedback.liked_from,
             "rules": settings.rules.model_dump(),
             "denied": pairs and storage.sha256(movielens.find_ids(Path(pairs), c.PAIRS)),
         }

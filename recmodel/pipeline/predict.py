@@ -9,6 +9,7 @@ import numpy as np
 
 from recmodel import schemas as c
 from recmodel.data import catalogue, movielens
+from recmodel.data import feedback as feedbacks
 from recmodel.data.catalogue import with_delisted
 from recmodel.data.validation import Validation
 from recmodel.errors import UsageRejected
@@ -65,8 +66,9 @@ def predict(
         validation = Validation(settings.input)
         folder = movielens.data_dir(settings.paths.data, settings.paths.sample)
         movies = with_delisted(movielens.read_catalogue(folder, validation), model.catalogue)
-        ratings = movielens.stream_ratings(folder, movies, validation)
-        seen, stars = movielens.history_of(user_id, ratings)
+        feedback = feedbacks.for_model(folder, settings.input, model.version.name, model.version.feedback)
+        ratings = movielens.stream_ratings(folder, movies, validation, feedback)
+        seen, stars = movielens.history_of(user_id, ratings, add_up=feedback.is_implicit)
         pairs = model.predict(users, movie_ids, [seen] * len(users), [stars] * len(users))
         remedy = f"{folder} has no rating by them of a movie it knows"
     else:

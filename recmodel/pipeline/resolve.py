@@ -8,14 +8,16 @@ from pathlib import Path
 
 from recmodel import schemas as c
 from recmodel import storage
+from recmodel.data import feedback as feedbacks
 from recmodel.data import movielens
 from recmodel.data.catalogue import Catalogues, combine
+from recmodel.data.feedback import Feedback
 from recmodel.data.validation import Validation
 from recmodel.errors import UsageRejected
 from recmodel.models import versions
 from recmodel.pipeline import business_rules, incremental
 from recmodel.progress import Stages
-from recmodel.records import RunRecord
+from recmodel.records import EXPLICIT, RunRecord
 from recmodel.scoring import policies
 from recmodel.settings import Scoring, Settings
 from recmodel.tables.base import Output
@@ -28,6 +30,7 @@ class ResolvedRun:
     settings: Settings
     version: versions.ModelVersion
     catalogues: Catalogues  # tonight's, and that of the version
+    feedback: Feedback  # how the interactions are read
     rank_by: str  # the ranking policy
     users_file: Path | None  # who is scored; None: all who have rated
     conditions: str  # see `incremental`
@@ -50,7 +53,7 @@ def resolve_run(
         folder: a MovieLens directory.
 
     Raises:
-        InputRejected: see `movielens.read_catalogue`.
+        InputRejected: see `movielens.read_catalogue` and `feedback.for_model`.
         ModelRejected: see `versions.open_version`.
         UsageRejected: the settings contradict each other or the model.
     """
@@ -62,14 +65,15 @@ def resolve_run(
     with stages("check the model"):
         version = versions.open_version(settings.paths.models, model_version)
         rank_by = _ranking_policy(settings.scoring, version)
+        feedback = feedbacks.for_model(folder, settings.input, version.name, version.feedback)
     with stages("read the catalogue"):
         tonight = movielens.read_catalogue(folder, validation)
         may_have_new = business_rules.most_new(settings.rules, settings.scoring.top_n) > 0
         catalogues = combine(tonight, version.catalogue(), place_new=version.places_new_movies and may_have_new)
-    conditions, carried_run = incremental.conditions(settings, rank_by, version, catalogues), None
+    conditions, carried_run = incremental.conditions(settings, rank_by, version, catalogues, feedback), None
     if settings.scoring.incremental and users_file is None:
         carried_run = incremental.earlier_run(output, run_date, conditions)
-    return ResolvedRun(settings, version, catalogues, rank_by, users_file, conditions, carried_run)
+    return ResolvedRun(settings, version, catalogues, feedback, rank_by, users_file, conditions, carried_run)
 
 
 def run_key(resolved: ResolvedRun, folder: Path) -> str:
@@ -96,6 +100,11 @@ def _ranking_policy(scoring: Scoring, version: versions.ModelVersion) -> str:
     missing = {*policies.missing_tasks(rank_by, version.tasks)}
     if scoring.predicted_ratings == "all" and "rating" not in version.tasks:
         missing.add("rating")
+    if missing and version.feedback != EXPLICIT:
+        raise UsageRejected(
+            f"model {version.name} was trained on implicit feedback, so it predicts no ratings, which this run needs; "
+            "choose --rank-by retrieval and --predicted-ratings top-n, or train on ratings"
+        )
     if missing:
         raise UsageRejected(
             f"model {version.name} was not trained for {' and '.join(sorted(missing))}, which this run needs; "

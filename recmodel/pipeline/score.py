@@ -167,6 +167,7 @@ def _record(
         finished_at=datetime.now(timezone.utc),
         settings=resolved.settings.model_dump(),
         rank_by=resolved.rank_by,
+        feedback=resolved.feedback.kind,
         all_users=resolved.users_file is None,
         conditions=resolved.conditions,
         movies=resolved.catalogues.of_model.num_rows,

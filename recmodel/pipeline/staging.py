@@ -54,6 +54,7 @@ class InputCounts(Record):
     users_asked: int | None  # those of --users
     # Set once the ratings are counted by user:
     ratings_superseded: int = 0
+    interactions_repeated: int = 0
     users_rated: int = 0
     movies_allowed: int = 0
 
@@ -97,9 +98,10 @@ def stage_input(resolved: ResolvedRun, folder: Path, validation: Validation, sta
         return InputCounts.model_validate(remembered)
     catalogue, users, pairs = resolved.catalogues.all, resolved.users_file, resolved.settings.rules.deny_pairs
     try:
-        batches = movielens.stream_ratings(folder, catalogue, validation)
+        batches = movielens.stream_ratings(folder, catalogue, validation, resolved.feedback)
         with storage.create(staged.scratch(_RATINGS)) as sink:
-            ratings = movielens.stage_ratings(batches, sink, catalogue.column(c.MOVIE_ID).to_numpy())
+            movie_ids = catalogue.column(c.MOVIE_ID).to_numpy()
+            ratings = movielens.stage_ratings(batches, sink, movie_ids, rated=not resolved.feedback.is_implicit)
         asked = None if users is None else movielens.read_ids(users, c.USERS, validation)
         if asked is not None:
             _write_parquet(staged.scratch(_ASKED), asked)
@@ -127,7 +129,13 @@ def stage_input(resolved: ResolvedRun, folder: Path, validation: Validation, sta
 
 
 def count_ratings(
-    spark: SparkSession, staged: StagedRun, catalogues: Catalogues, rules: Rules, *, fingerprint: bool
+    spark: SparkSession,
+    staged: StagedRun,
+    catalogues: Catalogues,
+    rules: Rules,
+    *,
+    fingerprint: bool,
+    add_up: bool = False,
 ) -> InputCounts:
     """Count the staged ratings by user, set duplicates aside, and find what is popular and may be recommended.
 
@@ -135,6 +143,7 @@ def count_ratings(
 
     Args:
         fingerprint: also write fingerprints of the users' ratings, by which a later run sees which have changed.
+        add_up: see `duplicates.combined`; then no duplicate is a reject.
 
     Raises:
         UsageRejected: see `business_rules.allowed`.
@@ -158,13 +167,15 @@ def count_ratings(
     observed = Observation()
     by_user = by_user.observe(observed, f.count("*").alias("users"), duplicates.count().alias("duplicates"))
     by_user = _materialize(by_user, staged.table(c.USERS_TABLE))
-    superseded = observed.get["duplicates"]
-    if superseded:
+    repeats = observed.get["duplicates"]
+    if repeats:
         others = _materialize(duplicates.find(ratings, by_user), staged.scratch(_DUPLICATES))
+        number, total = np.subtract((number, total), duplicates.by_movie(others, movie_id))
+    superseded = 0 if add_up else repeats
+    if superseded:
         rejects = _read(spark, staged.scratch(_REJECTS), c.REJECTS)
         rejects = rejects.union(duplicates.as_rejects(others, counts.ratings_file))
         rejects.write.mode("overwrite").parquet(storage.spark_path(staged.table(c.REJECTS_TABLE)))
-        number, total = np.subtract((number, total), duplicates.by_movie(others, movie_id))
     else:
         content = storage.read(staged.scratch(_REJECTS)) or b""
         storage.write(storage.below(staged.table(c.REJECTS_TABLE), _REJECTS), content)
@@ -177,6 +188,7 @@ def count_ratings(
             "rows_used": counts.rows_used | {counts.ratings_file: used},
             "rows_rejected": counts.rows_rejected + superseded,
             "ratings_superseded": superseded,
+            "interactions_repeated": repeats - superseded,
             "users_rated": observed.get["users"],
             "movies_allowed": int(may_recommend.sum()),
         }
@@ -216,7 +228,12 @@ def divide(spark: SparkSession, resolved: ResolvedRun, staged: StagedRun, stages
     only_asked = resolved.users_file is not None
     with stages("count the ratings"):
         counts = count_ratings(
-            spark, staged, resolved.catalogues, settings.rules, fingerprint=settings.scoring.incremental
+            spark,
+            staged,
+            resolved.catalogues,
+            settings.rules,
+            fingerprint=settings.scoring.incremental,
+            add_up=resolved.feedback.is_implicit,
         )
         by_user, to_score = run_users(spark, staged, carried_run, only_asked=only_asked)
     with stages("divide the users"):
@@ -264,14 +281,20 @@ def carried_rows(
     return incremental.carried_rows(rows, by_user, to_score)
 
 
-def interaction_statistics(staged: StagedRun, rows_in: dict[str, int]) -> InteractionStatistics:
+def interaction_statistics(
+    staged: StagedRun, rows_in: dict[str, int], *, add_up: bool = False
+) -> InteractionStatistics:
     """Return what the report needs of the ratings: counts, and the histories of users whom it may show.
 
     Call it when the recommendations are written.
+
+    Args:
+        add_up: see `duplicates.combined`.
     """
     candidates = candidate_users(storage.dataset(staged.table(c.RECOMMENDATIONS_TABLE)))
     catalogue = storage.dataset(staged.scratch(_CATALOGUE)).to_table()
-    histories = statistics.staged_histories([*candidates], storage.dataset(staged.scratch(_RATINGS)), catalogue)
+    ratings = storage.dataset(staged.scratch(_RATINGS))
+    histories = statistics.staged_histories([*candidates], ratings, catalogue, add_up=add_up)
     return statistics.of_staged(_staged_ratings(staged), rows_in, histories)
 
 

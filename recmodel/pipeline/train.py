@@ -11,14 +11,15 @@ import numpy as np
 from recmodel import schemas as c
 from recmodel import storage
 from recmodel.data import duplicates, movielens
+from recmodel.data import feedback as feedbacks
 from recmodel.data.validation import Validation
 from recmodel.errors import ModelRejected, UsageRejected
 from recmodel.evaluation import gate as gates
 from recmodel.evaluation import splits
-from recmodel.models import versions
+from recmodel.models import presets, versions
 from recmodel.models.architectures import Preset
-from recmodel.progress import Stages
-from recmodel.records import Measures
+from recmodel.progress import Stages, log
+from recmodel.records import FeedbackKind, Measures
 from recmodel.settings import Settings
 
 
@@ -45,6 +46,7 @@ class DryRun:
     movies: int
     validation: Validation
     current: str | None  # the version that would be replaced
+    feedback: FeedbackKind  # what the ratings are
 
 
 def run(settings: Settings, preset: Preset, *, gate: bool, stages: Stages | None = None) -> Training:
@@ -56,14 +58,17 @@ def run(settings: Settings, preset: Preset, *, gate: bool, stages: Stages | None
     Raises:
         InputRejected: see `movielens`.
         ModelRejected: training diverged.
+        UsageRejected: the preset is trained on ratings alone, and the input has none.
     """
     stages = stages or Stages()
     models = settings.paths.models
 
     with stages("read ratings and movies"):
         folder = movielens.data_dir(settings.paths.data, settings.paths.sample)
+        feedback = feedbacks.decide(folder, settings.input)
+        preset = presets.for_feedback(preset, settings.training.preset, feedback.kind)
         known = versions.current_catalogue(models)
-        catalogue, table, validation = movielens.read(folder, settings.input, known)
+        catalogue, table, validation = movielens.read(folder, settings.input, known, feedback)
         validation.log_files()
         size = movielens.ratings_size(folder)
         fingerprint = movielens.fingerprint(table, catalogue)
@@ -74,11 +79,11 @@ def run(settings: Settings, preset: Preset, *, gate: bool, stages: Stages | None
         from recmodel.scoring.recommender import Recommender
 
     with stages(f"train preset {settings.training.preset}") as progress:
-        ratings = duplicates.latest(table)
+        ratings = duplicates.combined(table, add_up=feedback.is_implicit)
         superseded = table.num_rows - len(ratings[c.RATING])
         user_ids = np.unique(ratings[c.USER_ID])
         parts = splits.by_pair(ratings, settings.training.test_share, settings.training.seed)
-        split = splits.Split(*parts, catalogue.column(c.MOVIE_ID).to_numpy())
+        split = splits.Split(*parts, catalogue.column(c.MOVIE_ID).to_numpy(), rated=not feedback.is_implicit)
         del table, ratings  # 28 bytes per rating, twice
         trained = training.train(
             split.fitted,
@@ -86,7 +91,7 @@ def run(settings: Settings, preset: Preset, *, gate: bool, stages: Stages | None
             catalogue,
             preset,
             seed=settings.training.seed,
-            rating_range=(settings.input.rating_min, settings.input.rating_max),
+            rating_range=feedback.rating_range,
             progress=progress,
         )
 
@@ -97,11 +102,16 @@ def run(settings: Settings, preset: Preset, *, gate: bool, stages: Stages | None
         with stages("measure on held-out ratings"):
             measures = measuring.held_out_metrics(Recommender(exported), preset.tasks, split)
             baselines = measuring.baseline_measures(split) if measures.test_rows else None
+        current = _current_version(models)
+        change = current and gates.change_of_feedback(current.name, current.feedback, feedback.kind)
         refusals = None
         if gate:
             with stages("compare with baselines and the current version"):
-                current = _current_measures(models, split)
-                refusals = gates.reasons_to_refuse(measures, baselines or {}, current, settings.training.gate)
+                rival = None if current is None or change else (current.name, _measures(current, split))
+                refusals = gates.reasons_to_refuse(measures, baselines or {}, rival, settings.training.gate)
+                refusals += [change] if change else []
+        elif change:
+            log.warning("%s", change)
         metrics = measures.model_copy(
             update={
                 **trained.report(),
@@ -122,18 +132,19 @@ def run(settings: Settings, preset: Preset, *, gate: bool, stages: Stages | None
             training=settings.training.model_dump(),
             data_fingerprint=fingerprint,
             signatures=signatures,
+            feedback=feedback.kind,
         )
     if not refusals:
         versions.promote(models, version.name)
     return Training(version, validation, refusals or [])
 
 
-def dry_run(settings: Settings, stages: Stages | None = None) -> DryRun:
+def dry_run(settings: Settings, preset: Preset, stages: Stages | None = None) -> DryRun:
     """Read the input and check the folder of models, as `run` would; return what it would train on.
 
     Raises:
         InputRejected: as in `run`.
-        UsageRejected: no version can be written.
+        UsageRejected: no version can be written, or the preset is not for such an input.
     """
     stages = stages or Stages()
     models = settings.paths.models
@@ -141,18 +152,25 @@ def dry_run(settings: Settings, stages: Stages | None = None) -> DryRun:
         raise UsageRejected(f"{models} cannot be written; choose another --models")
     with stages("read ratings and movies"), tempfile.TemporaryDirectory() as scratch:
         folder = movielens.data_dir(settings.paths.data, scratch)
-        catalogue, ratings, validation = movielens.read(folder, settings.input, versions.current_catalogue(models))
+        feedback = feedbacks.decide(folder, settings.input)
+        presets.for_feedback(preset, settings.training.preset, feedback.kind)
+        known = versions.current_catalogue(models)
+        catalogue, ratings, validation = movielens.read(folder, settings.input, known, feedback)
         validation.log_files()
-    return DryRun(ratings.num_rows, catalogue.num_rows, validation, versions.current(models))
+    return DryRun(ratings.num_rows, catalogue.num_rows, validation, versions.current(models), feedback.kind)
 
 
-def _current_measures(models: str, split: splits.Split) -> tuple[str, Measures] | None:
-    """Return the current version and its measures on the split; None where there is none that can be used."""
+def _current_version(models: str) -> versions.ModelVersion | None:
+    """Return the current version; None where there is none that can be used."""
+    try:
+        return versions.open_version(models)
+    except ModelRejected:
+        return None
+
+
+def _measures(version: versions.ModelVersion, split: splits.Split) -> Measures:
+    """Return the measures of a version on the split."""
     from recmodel.evaluation.metrics import held_out_metrics
     from recmodel.scoring.recommender import Recommender
 
-    try:
-        version = versions.open_version(models)
-    except ModelRejected:
-        return None
-    return version.name, held_out_metrics(Recommender(version.saved_model), version.tasks, split)
+    return held_out_metrics(Recommender(version.saved_model), version.tasks, split)

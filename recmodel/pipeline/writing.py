@@ -56,7 +56,8 @@ def write_and_check(
         pairs = job.write_predicted_ratings(progress)
     with stages("check what was written"):
         figures = job.check()
-        statistics = staging.interaction_statistics(staged, workload.counts.rows_in)
+        is_implicit = resolved.feedback.is_implicit
+        statistics = staging.interaction_statistics(staged, workload.counts.rows_in, add_up=is_implicit)
         predicted = _read_back(spark, staged, c.PREDICTED_RATINGS_TABLE, pairs).count()
         stats = job.stats.value
         peak_mib = session.driver_peak_mib(spark) | {"largest_worker": stats.peak_bytes >> 20}
@@ -108,7 +109,7 @@ class _Job:
             candidates=settings.scoring.candidates,
             include_seen=settings.scoring.include_seen,
             min_history=settings.scoring.min_history,
-            liked_from=settings.input.liked_from,
+            liked_from=resolved.feedback.liked_from,
             block_bytes=settings.scoring.block_mib << 20,
             threads=resources.threads(dict(spark.sparkContext.getConf().getAll())),
         )
@@ -165,7 +166,7 @@ class _Job:
             movies=self.workload.counts.movies_allowed,
             include_seen=self.request.include_seen,
             tasks=self.payload.tasks,
-            rating_range=(settings.input.rating_min, settings.input.rating_max),
+            rating_range=self.resolved.feedback.rating_range,
             max_per_genre=settings.rules.max_per_genre,
             max_new=business_rules.most_new(settings.rules, self.request.n),
         )
@@ -189,10 +190,15 @@ class _Job:
         return self.spark.read.schema(from_arrow_schema(c.RECOMMENDATION)).parquet(location)
 
     def _histories(self, finished: set[int], denied: DataFrame | None = None) -> DataFrame:
-        may_repeat = self.workload.counts.ratings_superseded > 0
-        starts = self.workload.plan.starts
+        counts = self.workload.counts
         return histories.histories(
-            self.ratings, self.workload.to_score, starts, finished, denied, may_repeat=may_repeat
+            self.ratings,
+            self.workload.to_score,
+            self.workload.plan.starts,
+            finished,
+            denied,
+            may_repeat=counts.ratings_superseded + counts.interactions_repeated > 0,
+            add_up=self.resolved.feedback.is_implicit,
         )
 
     def _write_parts(self, rows: DataFrame, table: str, finished: set[int], progress: Progress) -> None:

@@ -27,6 +27,7 @@ _COLOURS = {
     POPULARITY: "var(--popularity)",
     BIASES: "var(--biases)",
     "ratings": "var(--users)",
+    "interactions": "var(--users)",
     "actual": "var(--users)",
 }
 _HEIGHT = 190  # pixels
@@ -143,8 +144,8 @@ def rating_errors(metrics: Metrics) -> Chart:
     )
 
 
-def hit_rates(metrics: Metrics) -> Chart:
-    """Compare the share of held-out ratings among the first k with that of popularity."""
+def hit_rates(metrics: Metrics, noun: str = "ratings") -> Chart:
+    """Compare the share of held-out ratings (or interactions) among the first k with that of popularity."""
     methods = _with_baseline(metrics, POPULARITY)
     rows = [
         {"k": k, "series": name, "share": share}
@@ -161,7 +162,7 @@ def hit_rates(metrics: Metrics) -> Chart:
     values = ", ".join(f"{row['series']}, top {row['k']}: {row['share']:.3f}" for row in rows)
     return _chart(
         "hit-rates",
-        "Held-out ratings in the user's top k",
+        f"Held-out {noun} in the user's top k",
         "share; higher is better",
         f"Bar chart of shares: {values}.",
         chart,
@@ -361,13 +362,15 @@ def by_rank(summary: Summary) -> Chart:
 # -- popularity ------------------------------------------------------------------------------------------------------
 
 
-def buckets(statistics: InteractionStatistics, users: np.ndarray) -> Chart:
+def buckets(statistics: InteractionStatistics, users: np.ndarray, noun: str = "ratings") -> Chart:
     """Draw the shares of recommendations and of ratings by how popular the movie is.
 
     Args:
         users: [M] to how many users each movie of `statistics` is recommended.
+        noun: what is counted: ratings or interactions.
     """
-    series = {"recommendations": users, "ratings": statistics.ratings}
+    most = "rated" if noun == "ratings" else "popular"
+    series = {"recommendations": users, noun: statistics.ratings}
     rows = [
         {"bucket": label, "series": name, "share": share}
         for name, counts in series.items()
@@ -381,7 +384,7 @@ def buckets(statistics: InteractionStatistics, users: np.ndarray) -> Chart:
         alt.X(
             "bucket:N",
             sort=[*popularity_buckets.LABELS],
-            title="% of all movies, the most rated first",
+            title=f"% of all movies, the most {most} first",
             axis=alt.Axis(labelAngle=0),
         ),
         alt.Y("share:Q", axis=alt.Axis(format=".0%")),
@@ -391,18 +394,19 @@ def buckets(statistics: InteractionStatistics, users: np.ndarray) -> Chart:
     return _chart(
         "popularity-buckets",
         "Recommendations by popularity",
-        "share of all recommendations and of all ratings",
+        f"share of all recommendations and of all {noun}",
         f"Bar chart. {values}.",
         chart,
         rows,
     )
 
 
-def against_popularity(movies: list[dict[str, Any]]) -> Chart:
+def against_popularity(movies: list[dict[str, Any]], noun: str = "ratings") -> Chart:
     """Draw a point per movie: to how many users it is recommended, by how often it was rated.
 
     Args:
         movies: title, ratings (at least 1), users.
+        noun: what is counted: ratings or interactions.
     """
     scale = alt.Scale(type="log", nice=False, padding=6)
     axes = {
@@ -413,14 +417,14 @@ def against_popularity(movies: list[dict[str, Any]]) -> Chart:
         alt.Chart(_data(movies))
         .mark_point(color="var(--model)", opacity=0.5, size=28)
         .encode(
-            x=alt.X("ratings:Q", title="ratings of the movie", scale=scale, axis=axes["ratings"]),
+            x=alt.X("ratings:Q", title=f"{noun} of the movie", scale=scale, axis=axes["ratings"]),
             y=alt.Y("users:Q", scale=scale, axis=axes["users"]),
-            tooltip=["title:N", alt.Tooltip("ratings:Q", format=","), alt.Tooltip("users:Q", format=",")],
+            tooltip=["title:N", alt.Tooltip("ratings:Q", title=noun, format=","), alt.Tooltip("users:Q", format=",")],
         )
     )
     return _chart(
         "against-popularity",
-        "Recommendations and ratings, movie by movie",
+        f"Recommendations and {noun}, movie by movie",
         "users who are recommended the movie",
         f"Scatter plot with a point for each of the {len(movies)} most recommended movies.",
         chart,

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from recmodel import schemas as c
+from recmodel.data import feedback as feedbacks
 from recmodel.data import movielens, statistics
 from recmodel.data.statistics import InteractionStatistics
 from recmodel.errors import RecmodelError
@@ -115,6 +116,7 @@ def _statistics(
         return InteractionStatistics.from_bytes(published), ""
     try:
         folder = movielens.data_dir(data or run.data_path, settings.paths.sample)
-        return statistics.read(folder, user_ids, settings.input, model and model.catalogue), ""
+        feedback = feedbacks.for_model(folder, settings.input, run.model_version, run.feedback)
+        return statistics.read(folder, user_ids, settings.input, model and model.catalogue, feedback), ""
     except RecmodelError as error:
         return None, str(error)

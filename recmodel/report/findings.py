@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 
 from recmodel import formatting
 from recmodel.data.limits import Input
-from recmodel.records import BIASES, POPULARITY, Metrics, RunRecord
+from recmodel.records import BIASES, IMPLICIT, POPULARITY, Measures, Metrics, RunRecord
 from recmodel.report.drift import Night
 from recmodel.report.facts import Facts, Model
 from recmodel.settings import Checks, Settings
@@ -34,7 +34,7 @@ def findings(facts: Facts, limits: Settings) -> list[Finding]:
     if facts.model is None:
         result.append(Finding("warning", f"The quality of the model is not known: {facts.model_missing}."))
     else:
-        result += _quality(facts.model.metrics)
+        result += _quality(facts.model.metrics, facts.run.noun)
         result += _age(facts.model, facts.run, limits.training.max_age_days)
     result += _drift(facts.nights, limits.checks)
     result += _catalogue(facts.run)
@@ -51,14 +51,14 @@ def _good_if(good: bool, sentence: str) -> Finding:
     return Finding("good" if good else "warning", sentence)
 
 
-def _quality(metrics: Metrics) -> Iterator[Finding]:
+def _quality(metrics: Metrics, noun: str) -> Iterator[Finding]:
     if not metrics.test_rows:
-        yield Finding("warning", "Training held out no ratings, so the quality of the model was not measured.")
+        yield Finding("warning", f"Training held out no {noun}, so the quality of the model was not measured.")
         return
     if not metrics.baselines:
         yield Finding("warning", "The model was not compared with baselines in training; train again to compare it.")
         return
-    rmse, biases = metrics.rmse, metrics.baselines[BIASES].rmse
+    rmse, biases = metrics.rmse, metrics.baselines.get(BIASES, Measures()).rmse
     if rmse is not None and biases is not None:
         change = f"{formatting.percent(abs(1 - rmse / biases))} {'lower' if rmse < biases else 'higher'}"
         yield _good_if(
@@ -66,11 +66,11 @@ def _quality(metrics: Metrics) -> Iterator[Finding]:
             f"The error of predicted ratings (RMSE) is {rmse:.3f} stars, {change} than with mean and biases "
             f"({biases:.3f}).",
         )
-    hits, popular_hits = metrics.accuracy_at_100, metrics.baselines[POPULARITY].accuracy_at_100
+    hits, popular_hits = metrics.accuracy_at_100, metrics.baselines.get(POPULARITY, Measures()).accuracy_at_100
     if hits is not None and popular_hits is not None:
         yield _good_if(
             hits > popular_hits,
-            f"{formatting.percent(hits)} of the held-out ratings are of a movie that the model ranks among the first "
+            f"{formatting.percent(hits)} of the held-out {noun} are of a movie that the model ranks among the first "
             f"100 for that user; ranking by popularity reaches {formatting.percent(popular_hits)}.",
         )
 
@@ -124,7 +124,7 @@ def _catalogue(run: RunRecord) -> Iterator[Finding]:
         yield Finding(
             "note",
             f"{count} movies that the model knows are not in the catalogue any more: nobody is recommended them, and "
-            "their ratings still count as seen and as taste.",
+            f"their {run.noun} still count as seen and as taste.",
         )
     if run.movies_new:
         count = formatting.number(run.movies_new)
@@ -137,6 +137,8 @@ def _catalogue(run: RunRecord) -> Iterator[Finding]:
 
 
 def _input(run: RunRecord, rejects: list[dict[str, Any]], limits: Input) -> Iterator[Finding]:
+    if run.feedback == IMPLICIT:
+        yield Finding("note", "There are no ratings: the input is implicit feedback, so no ratings are predicted.")
     for file in run.input:
         if file.assumptions:
             yield Finding("note", f"How the input was read: {file.sentence()}.")

@@ -85,7 +85,7 @@ def _charts(facts: Facts, limits: Settings) -> dict[str, list[Chart]]:
         if metrics.rmse is not None:
             sections["quality"].append(charts.rating_errors(metrics))
         if metrics.top_k_accuracy_unseen:
-            sections["quality"].append(charts.hit_rates(metrics))
+            sections["quality"].append(charts.hit_rates(metrics, facts.run.noun))
         sections["training"] = charts.losses(metrics)
     if len(facts.nights) > 1:
         sections["drift"] = charts.drift(facts.nights, limits.checks)
@@ -97,9 +97,11 @@ def _charts(facts: Facts, limits: Settings) -> dict[str, list[Chart]]:
     if summary.scores:
         sections["ratings"] += [charts.by_rank(summary), charts.scores(summary)]
     if statistics:
-        sections["popularity"] = [charts.buckets(statistics, summary.users_per_movie(statistics.movie_ids))]
+        sections["popularity"] = [
+            charts.buckets(statistics, summary.users_per_movie(statistics.movie_ids), facts.run.noun)
+        ]
         if rated := [movie for movie in _most_recommended(facts, _MOVIES_IN_CHART) if movie["ratings"]]:
-            sections["popularity"].append(charts.against_popularity(rated))
+            sections["popularity"].append(charts.against_popularity(rated, facts.run.noun))
     return sections
 
 

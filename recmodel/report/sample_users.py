@@ -33,13 +33,19 @@ class SampleUser:
 
     user_id: int
     kind: str  # why the user was selected; empty for those who fill up the dozen
-    history: list[dict[str, Any]]  # title, rating, timestamp: newest first; empty where the ratings are not available
+    # Title, rating (of implicit feedback the weight), timestamp: newest first; empty where they are not available
+    history: list[dict[str, Any]]
     recommendations: list[dict[str, Any]]  # rows of the table, by rank
 
     @property
     def mean_rating(self) -> float:
         """The mean of the user's ratings, in stars."""
         return sum(row[c.RATING] for row in self.history) / len(self.history)
+
+    @property
+    def rates_alike(self) -> bool:
+        """Whether all of the user's ratings, or weights, are equal, so that none is the highest."""
+        return len({row[c.RATING] for row in self.history}) == 1
 
     def highest_rated(self, n: int) -> list[dict[str, Any]]:
         """Return the user's n best ratings, of equal ratings the newest first."""

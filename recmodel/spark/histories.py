@@ -86,6 +86,7 @@ def histories(
     denied: DataFrame | None = None,
     *,
     may_repeat: bool = True,
+    add_up: bool = False,
 ) -> DataFrame:
     """Bring together, in one partition, the ratings of each user that count and the movies denied to the user.
 
@@ -99,6 +100,7 @@ def histories(
         done: numbers of the partitions that stay empty, because they are finished.
         denied: `schemas.PAIRS`; rows of users who are not scored do no harm.
         may_repeat: False if it is known that no user has rated a movie twice; then all ratings count.
+        add_up: see `duplicates.combined`.
     """
     columns = [c.USER_ID, c.MOVIE_ID, c.RATING]
     rows = ratings.select(*columns, *[c.TIMESTAMP] * may_repeat)
@@ -110,7 +112,8 @@ def histories(
     rows = in_parts(rows, starts, done)
     if may_repeat:
         is_rating = f.col(c.RATING).isNotNull()
-        rows = rows.groupBy(_PART, *duplicates.PAIR, is_rating).agg(duplicates.latest_rating().alias(c.RATING))
+        counts = duplicates.rating_that_counts(add_up=add_up).alias(c.RATING)
+        rows = rows.groupBy(_PART, *duplicates.PAIR, is_rating).agg(counts)
     return rows.select(columns).sortWithinPartitions(c.USER_ID)
 
 

@@ -31,7 +31,9 @@ def candidate_users(rows: ds.Dataset, by_model: int = 400, by_popularity: int = 
     first_rows = rows.to_batches(columns=[c.USER_ID, c.SOURCE], filter=pc.field(c.RANK) == 1)
     for batch in first_rows:
         for source, limit in limits.items():
-            ids = batch.filter(pc.equal(batch.column(c.SOURCE), source)).column(c.USER_ID).to_numpy()
+            is_popular = pc.equal(batch.column(c.SOURCE), c.SOURCE_POPULARITY)
+            of_source = is_popular if source == c.SOURCE_POPULARITY else pc.invert(is_popular)  # new movies too
+            ids = batch.filter(of_source).column(c.USER_ID).to_numpy()
             hashes = ids.astype(np.uint64) * _MIX
             first = np.argsort(hashes, kind="stable")[:limit]
             both = [*smallest[source], *zip(hashes[first].tolist(), ids[first].tolist(), strict=True)]

@@ -43,6 +43,12 @@ def test_those_that_do_not_count_are_all_but_those_that_do(ratings, rows):
     assert sorted(zip(*(values.tolist() for values in in_numpy.values()), strict=True)) == sorted(counting(rows))
 
 
+def test_weights_add_up_in_spark_as_in_numpy(ratings, rows):
+    added = duplicates.combined(table(rows), add_up=True)
+    in_numpy = sorted(zip(*(added[name].tolist() for name in c.RATINGS.names[:3]), strict=True))
+    assert sorted(tuple(row) for row in histories(ratings, None, [], add_up=True).collect()) == in_numpy
+
+
 def test_they_are_counted_by_movie(ratings, rows):
     """What is left of all is what counts; movie 12 has no ratings, and 1 is not asked for."""
     movie_id = np.arange(2, 13)

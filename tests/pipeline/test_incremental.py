@@ -16,6 +16,7 @@ from support.runs import published, record, run_json, without_time
 from recmodel import schemas as c
 from recmodel import settings, storage
 from recmodel.data.catalogue import combine
+from recmodel.data.feedback import of_ratings
 from recmodel.errors import InputRejected
 from recmodel.models.versions import FORMAT_VERSION
 from recmodel.pipeline import incremental
@@ -94,7 +95,8 @@ def test_rows_are_carried_only_where_nothing_but_ratings_has_changed(tmp_path):
     def conditions_of(rank_by="retrieval", content="1", tonight=CATALOGUE, place_new=True, **changed):
         rules = {"deny_pairs": str(denied), **changed.pop("rules", {})}
         movies = combine(tonight, CATALOGUE, place_new=place_new)
-        return incremental.conditions(settings.load(rules=rules, **changed), rank_by, version_of(content), movies)
+        chosen = settings.load(rules=rules, **changed)
+        return incremental.conditions(chosen, rank_by, version_of(content), movies, of_ratings(chosen.input))
 
     renamed = CATALOGUE.set_column(1, c.TITLE, [["Another", *CATALOGUE.column(c.TITLE).to_pylist()[1:]]])
     more = pa.concat_tables([CATALOGUE, CATALOGUE.slice(0, 1).set_column(0, c.MOVIE_ID, pa.array([999]))])

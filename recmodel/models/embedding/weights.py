@@ -16,4 +16,4 @@ class EmbeddingWeights:
     movie_ids: np.ndarray  # [M] int64, ascending
     movie_vectors: np.ndarray  # [M, d]
     rating_layers: list[tuple[np.ndarray, np.ndarray]]  # kernels [in, out] and biases [out]; the first takes 2 d
-    rating_range: tuple[float, float]  # in stars
+    rating_range: tuple[float, float]  # in stars; NaN for implicit feedback, of which all ratings are NaN

@@ -16,6 +16,7 @@ from recmodel.models.history.closed_form import Interactions
 from recmodel.models.history.model import Batch, HistoryModel
 from recmodel.models.history.preset import Preset
 from recmodel.models.history.weights import HistoryWeights
+from recmodel.models.tensors import strength
 from recmodel.tf import tf
 
 _CELLS_IN_BATCH = 16_384  # at least: users times the longest history among them
@@ -39,7 +40,9 @@ def prepare(
     users = np.unique(fitted[c.USER_ID])
     user = np.searchsorted(users, fitted[c.USER_ID]).astype(np.int32)
     movie = np.searchsorted(movie_ids, fitted[c.MOVIE_ID]).astype(np.int32)
-    ratings = Interactions(user, movie, fitted[c.RATING], len(users), len(movie_ids))
+    is_implicit = np.isnan(rating_range).any()
+    rating = strength(fitted[c.RATING]).numpy() if is_implicit else fitted[c.RATING]
+    ratings = Interactions(user, movie, rating, len(users), len(movie_ids))
     start = closed_form.start(ratings, closed_form.features(catalogue), preset, seed)
     start_seconds = time.monotonic() - started
     model = HistoryModel(start, preset)

@@ -56,25 +56,29 @@ class HistoryModel(tfrs.models.Model):
         self._ratings = float(start.counts.sum())
         # What training adds to the starting values; the loss penalises it.
         self.movie_delta = tf.Variable(tf.zeros_like(start.movie_vectors), name="movie_delta")
-        self.trait_delta = tf.Variable(tf.zeros_like(start.traits), name="trait_delta")
-        self.bias_delta = tf.Variable(tf.zeros_like(start.movie_bias), name="bias_delta")
+        self._is_rated = preset.rating_weight > 0  # otherwise the rating task is left out, which is most of the work
+        self.trait_delta = tf.Variable(tf.zeros_like(start.traits), self._is_rated, name="trait_delta")
+        self.bias_delta = tf.Variable(tf.zeros_like(start.movie_bias), self._is_rated, name="bias_delta")
         self._by_count = tf.constant(np.argsort(-start.counts, kind="stable"), tf.int32)
         self.retrieval_task = CatalogueSoftmax()
         self.rating_task = tfrs.tasks.Ranking(loss=tf.keras.losses.MeanSquaredError(reduction="sum"))
-        self._loss_means = {task: tf.keras.metrics.Mean(f"{task}_loss") for task in ("rating", "retrieval")}
+        tasks = ("rating", "retrieval") if self._is_rated else ("retrieval",)
+        self._loss_means = {task: tf.keras.metrics.Mean(f"{task}_loss") for task in tasks}
 
     def compute_loss(self, batch: Batch, training: bool = False) -> tf.Tensor:
         """Return the weighted sum of both tasks' losses and penalties."""
         movie, rating, present = batch["movie"], batch["rating"], batch["present"]
         ratings = tf.reduce_sum(present)
-        rating_loss, rating_penalty = self._rating_loss(movie, rating, present, ratings)
+        of_ratings = self._rating_loss(movie, rating, present, ratings) if self._is_rated else None
         retrieval_loss = self._retrieval_loss(movie, rating, present)
         retrieval_penalty = tf.reduce_sum(self.movie_delta**2) / self._ratings
-        self._loss_means["rating"].update_state(rating_loss, ratings)
         self._loss_means["retrieval"].update_state(retrieval_loss, ratings)
-        return self._preset.rating_weight * (rating_loss + rating_penalty) + self._preset.retrieval_weight * (
-            retrieval_loss + retrieval_penalty
-        )
+        loss = self._preset.retrieval_weight * (retrieval_loss + retrieval_penalty)
+        if of_ratings is None:
+            return loss
+        rating_loss, rating_penalty = of_ratings
+        self._loss_means["rating"].update_state(rating_loss, ratings)
+        return self._preset.rating_weight * (rating_loss + rating_penalty) + loss
 
     def train_step(self, batch: Batch) -> Batch:
         """Run one step, and return the mean losses of the epoch so far."""

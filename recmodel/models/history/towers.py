@@ -10,7 +10,7 @@ import numpy as np
 from recmodel.models.architectures import Users
 from recmodel.models.history.placing import PlacingGraph
 from recmodel.models.history.weights import HistoryWeights
-from recmodel.models.tensors import SortedIds, frozen, padded, user_of_each
+from recmodel.models.tensors import SortedIds, frozen, padded, strength, user_of_each
 from recmodel.tf import tf
 
 _PIECE = 64  # ratings of a history that are multiplied together
@@ -19,7 +19,8 @@ _PIECE = 64  # ratings of a history that are multiplied together
 class Towers(tf.Module):
     """Towers that know a user by the movies they rated; see `history.model`.
 
-    A user's rating vector is the weights of the regression of their ratings on the movies' traits.
+    A user's rating vector is the weights of the regression of their ratings on the movies' traits. Of implicit
+    feedback, the strengths of interactions stand in for ratings, and every predicted rating is NaN.
     """
 
     needs_history = True
@@ -38,7 +39,9 @@ class Towers(tf.Module):
         self._mean_rating, self._liking = weights.mean_rating, weights.liking
         self._prior_weight, self._range = weights.prior_weight, weights.rating_range
         # Graphs hold these as constants; the variable is for `read_weights`.
-        self._scalars = frozen(np.array([weights.mean_rating, self._liking, self._prior_weight, *self._range]))
+        scalars = [weights.mean_rating, self._liking, self._prior_weight, *self._range]
+        self._scalars = tf.Variable(np.array(scalars), trainable=False)  # not `frozen`: the range may be NaN
+        self._is_implicit = bool(np.isnan(self._range).any())
         self.place = None if weights.placing is None else PlacingGraph(weights.placing)
 
     def users(self, user_id: tf.Tensor, seen: tuple[tf.Tensor, ...]) -> Users:
@@ -48,6 +51,7 @@ class Towers(tf.Module):
         movie, in_catalogue = self.movies.rows(seen_movie_id)
         user = tf.boolean_mask(user_of_each(row_splits), in_catalogue)
         movie, rating = tf.boolean_mask(movie, in_catalogue), tf.boolean_mask(rating, in_catalogue)
+        rating = strength(rating) if self._is_implicit else rating
         count = tf.math.unsorted_segment_sum(tf.ones_like(rating), user, size)
         above_mean = tf.math.unsorted_segment_sum(rating - self._mean_rating, user, size)
         user_mean = self._mean_rating + above_mean / (count + 5)

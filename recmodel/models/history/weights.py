@@ -35,5 +35,5 @@ class HistoryWeights:
     mean_rating: float  # in stars
     liking: float  # the extra weight of a seen movie for each star above the user's mean
     prior_weight: float  # number of average movies added to every history
-    rating_range: tuple[float, float]  # in stars
+    rating_range: tuple[float, float]  # in stars; NaN for implicit feedback
     placing: Placing | None = None  # None in models of versions before 0.3.2
