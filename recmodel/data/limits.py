@@ -29,6 +29,9 @@ class Input(BaseModel):
     rating_max: float
     max_rejected_share: float = Field(ge=0, le=1)
     columns: Columns = Columns()
+    ratings: str = ""  # an address of `addresses`, for a table that is not among the files of --data
+    movies: str = ""
+    links: str = ""
 
     @property
     def liked_from(self) -> float:

@@ -17,6 +17,7 @@ from recmodel.evaluation import gate as gates
 from recmodel.evaluation import splits
 from recmodel.models import versions
 from recmodel.models.architectures import Preset
+from recmodel.pipeline import sources
 from recmodel.progress import Stages
 from recmodel.records import Measures
 from recmodel.settings import Settings
@@ -61,7 +62,7 @@ def run(settings: Settings, preset: Preset, *, gate: bool, stages: Stages | None
     models = settings.paths.models
 
     with stages("read ratings and movies"):
-        folder = movielens.data_dir(settings.paths.data, settings.paths.sample)
+        folder = sources.input_dir(settings.paths.data, settings.paths.sample, settings.input)
         known = versions.current_catalogue(models)
         catalogue, table, validation = movielens.read(folder, settings.input, known)
         validation.log_files()
@@ -140,7 +141,7 @@ def dry_run(settings: Settings, stages: Stages | None = None) -> DryRun:
     if not storage.is_uri(models) and not storage.is_writable(Path(models)):
         raise UsageRejected(f"{models} cannot be written; choose another --models")
     with stages("read ratings and movies"), tempfile.TemporaryDirectory() as scratch:
-        folder = movielens.data_dir(settings.paths.data, scratch)
+        folder = sources.input_dir(settings.paths.data, scratch, settings.input)
         catalogue, ratings, validation = movielens.read(folder, settings.input, versions.current_catalogue(models))
         validation.log_files()
     return DryRun(ratings.num_rows, catalogue.num_rows, validation, versions.current(models))
