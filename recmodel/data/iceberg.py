@@ -125,7 +125,7 @@ def _readable(name: str) -> Iterator[None]:
         raise
     except ImportError as error:
         raise UsageRejected(
-            f"{name} is an Iceberg table, and {error.name} is not installed; pip install 'recmodel[iceberg]'"
+            f"{name} is an Iceberg table, and {error.name} is not installed; pip install '.[iceberg]'"
         ) from None
     except Exception as error:  # PyIceberg, its catalogues and file systems have no common error
         raise InputRejected(

@@ -73,5 +73,5 @@ def test_what_cannot_be_opened_gets_one_sentence(tmp_path, monkeypatch, lake):
     with pytest.raises(InputRejected, match=r"^ratings is an Iceberg table that cannot be read \([^\n]+$"):
         list(iceberg.batches("ratings", table, ["userId"]))
     monkeypatch.setitem(__import__("sys").modules, "pyiceberg.catalog", None)
-    with pytest.raises(UsageRejected, match=r"pip install 'recmodel\[iceberg\]'"):
+    with pytest.raises(UsageRejected, match=r"pip install '\.\[iceberg\]'"):
         iceberg.open_named("lake.shop.ratings")
