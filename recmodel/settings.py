@@ -19,6 +19,7 @@ from pydantic_settings import (
 )
 
 from recmodel import storage
+from recmodel.data.addresses import is_address
 from recmodel.data.limits import Input
 from recmodel.data.sample import SAMPLE
 from recmodel.errors import UsageRejected
@@ -34,6 +35,8 @@ PredictedRatings = Literal["top-n", "all"]
 
 def _anchored(place: str) -> str:
     """Make a path absolute: a relative one starts at `root`, so that cron may call from anywhere."""
+    if is_address(place):
+        return place
     storage.refuse_credentials(place)
     return place if place in ("", SAMPLE) or storage.is_uri(place) else str(root() / place)
 
@@ -174,8 +177,8 @@ class Settings(BaseSettings):
 
 
 def absolute_data(data: str) -> str:
-    """Return what `--data` takes, independent of the working directory: the word for the sample, a path or a URI."""
-    return data if data == SAMPLE else storage.absolute(data)
+    """Return what `--data` takes, independent of the working directory: a path is made absolute."""
+    return data if data == SAMPLE or is_address(data) else storage.absolute(data)
 
 
 def conf_dir() -> Path:

@@ -59,7 +59,8 @@ data = click.option(
     "--data",
     metavar="DIR",
     callback=_data,
-    help="Directory with ratings and movies, or a MovieLens zip file, as a path or a URI; or the word sample.",
+    help="Directory with ratings and movies, or a MovieLens zip file, as a path or a URI; table:DB; "
+    "iceberg:CATALOG.NAMESPACE; or the word sample.",
 )
 models = click.option("--models", metavar="DIR", callback=path, help="Where model versions live: a path or a URI.")
 model_version = click.option("--model-version", metavar="V", help="A version other than CURRENT.")

@@ -1,6 +1,7 @@
 """Layouts: which files of a directory hold a table.
 
-A table is one file, or a folder of part files as Spark, Hive, DuckDB and Polars write them, or a Delta table.
+A table is one file, or a folder of part files as Spark, Hive, DuckDB and Polars write them, or a Delta or
+Iceberg table.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote
 
+from recmodel.data import iceberg
 from recmodel.errors import InputRejected
 
 TABLES = ("ratings", "movies", "links")
@@ -25,7 +27,7 @@ _BELONGS_TO_MOVIES = "u.genre"  # the names of the genres of u.item
 _PARQUET_MAGIC = b"PAR1"
 _NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 
-Format = Literal["text", "parquet", "delta"]
+Format = Literal["text", "parquet", "delta", "iceberg"]
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Source:
 
     path: Path  # of the file, or of the folder of parts
     format: Format
-    parts: list[Part]  # in ascending order of their names; of a Delta table none, as its log names them
+    parts: list[Part]  # in ascending order of their names; of a Delta or Iceberg table none, as its log names them
     skipped: list[str] = field(default_factory=list)  # files of the folder that hold no rows
 
     @property
@@ -90,10 +92,11 @@ def source(path: Path) -> Source:
         return Source(path, _format(path) or "text", [Part(path, path.name)])
     if (path / "_delta_log").is_dir():
         return Source(path, "delta", [])
-    if any((path / "metadata").glob("*.metadata.json")) or (path / ".hoodie").is_dir():
+    if iceberg.is_table(path):
+        return Source(path, "iceberg", [])
+    if (path / ".hoodie").is_dir():
         raise InputRejected(
-            f"{path} is an Iceberg or Hudi table, whose files alone do not tell which rows are live; export it as "
-            "CSV or Parquet"
+            f"{path} is a Hudi table, whose files alone do not tell which rows are live; export it as CSV or Parquet"
         )
     return _folder_of_parts(path)
 
@@ -106,6 +109,11 @@ def is_part_of_input(name: str) -> bool:
 def is_ratings(name: str) -> bool:
     """Return whether a file or folder of that name holds ratings."""
     return _table_of(name, is_folder=True) in ("ratings", _INTERACTIONS)
+
+
+def table_of(path: Path) -> str | None:
+    """Return the table that a file or folder holds, by its name; None if it is none of them."""
+    return _table_of(path.name, is_folder=path.is_dir())
 
 
 def _table_of(name: str, *, is_folder: bool) -> str | None:

@@ -39,6 +39,9 @@ class Input(BaseModel):
     rating: Literal["auto", "none"] = "auto"  # none: ratings are not read; see `feedback`
     weight: str = ""  # the column of the weights of interactions without ratings; empty: all of them count alike
     columns: Columns = Columns()
+    ratings: str = ""  # an address of `addresses`, for a table that is not among the files of --data
+    movies: str = ""
+    links: str = ""
 
     @property
     def all_columns(self) -> AllColumns:

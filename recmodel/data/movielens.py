@@ -242,8 +242,8 @@ def ratings_size(folder: Path) -> RatingsSize:
         InputRejected: see `layouts.find`; or a Parquet file is damaged.
     """
     source = layouts.find(folder, "ratings")
-    if source.format == "delta":
-        return RatingsSize(source.name, reading.delta_size(source.path), reading.parquet_rows(source))
+    if source.format in ("delta", "iceberg"):
+        return RatingsSize(source.name, reading.live_size(source), reading.parquet_rows(source))
     size = sum(part.path.stat().st_size for part in source.parts)
     return RatingsSize(source.name, size, reading.parquet_rows(source) if source.format == "parquet" else None)
 

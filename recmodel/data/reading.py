@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset
 
 from recmodel import schemas as c
-from recmodel.data import columns, lines, text
+from recmodel.data import columns, iceberg, lines, text
 from recmodel.data.layouts import Part, Source
 from recmodel.data.limits import Columns
 from recmodel.data.lines import printable, reject
@@ -26,6 +26,7 @@ from recmodel.data.values import Conversion
 from recmodel.errors import InputRejected
 
 _PARQUET_BATCH_ROWS = 1 << 17
+READ_AS = b"recmodel.read_as"  # in the metadata of a copy: what it is a copy of
 
 # Marks the rows of a batch that a rule refuses: (column, reason, mask).
 Rule = Callable[[pa.RecordBatch], "tuple[str, str, pa.BooleanArray]"]
@@ -73,7 +74,7 @@ def check(
     findings.assumptions = conversion.assumptions
     reader = _Reader(schema, settings, findings)
     with _refused_if_unreadable(source.path):
-        for block in reader.delta_blocks(source) if source.format == "delta" else reader.blocks(source):
+        for block in reader.blocks(source):
             yield _check_block(block, schema, rules, conversion)
 
 
@@ -101,6 +102,8 @@ def parquet_rows(source: Source) -> int:
     with _refused_if_unreadable(source.path):
         if source.format == "delta":
             return _delta_dataset(source.path)[0].count_rows()
+        if source.format == "iceberg":
+            return iceberg.count(str(source.path), iceberg.open_folder(source.path))
         return sum(pyarrow.dataset.dataset(part.path, format="parquet").count_rows() for part in source.parts)
 
 
@@ -116,10 +119,12 @@ def text_rows(source: Source) -> int:
     return rows
 
 
-def delta_size(path: Path) -> int:
-    """Return the bytes of the live files of a Delta table."""
-    with _refused_if_unreadable(path):
-        dataset, _ = _delta_dataset(path)
+def live_size(source: Source) -> int:
+    """Return the bytes of the live files of a Delta or Iceberg table."""
+    if source.format == "iceberg":
+        return iceberg.size(str(source.path), iceberg.open_folder(source.path))
+    with _refused_if_unreadable(source.path):
+        dataset, _ = _delta_dataset(source.path)
         return sum(dataset.filesystem.get_file_info(file).size for file in dataset.files)
 
 
@@ -215,11 +220,15 @@ class _Reader:
     findings: Findings
 
     def blocks(self, source: Source) -> Iterator[_Block]:
-        """Yield blocks of text or Parquet files."""
+        """Yield blocks of the files of a table, or of the live rows of a Delta or Iceberg table."""
+        if source.format == "delta":
+            yield from self._delta_blocks(source)
+        elif source.format == "iceberg":
+            yield from self._iceberg_blocks(source)
         for part in source.parts:
             yield from self._text_blocks(part) if source.format == "text" else self._parquet_blocks(part)
 
-    def delta_blocks(self, source: Source) -> Iterator[_Block]:
+    def _delta_blocks(self, source: Source) -> Iterator[_Block]:
         """Yield blocks of the live rows of a Delta table. Row numbers are those of its files."""
         dataset, version = _delta_dataset(source.path)
         self.findings.layouts[f"Delta table, version {version}"] = None
@@ -229,10 +238,23 @@ class _Reader:
             of_fragment = functools.partial(fragment.to_batches, schema=dataset.schema)
             yield from _batches(file, dataset.schema.names, place, of_fragment)
 
+    def _iceberg_blocks(self, source: Source) -> Iterator[_Block]:
+        """Yield blocks of the live rows of an Iceberg table, which are numbered in the order in which they are read."""
+        table = iceberg.open_folder(source.path)
+        self.findings.layouts[iceberg.described(table)] = None
+        present = iceberg.column_names(table)
+        place = self._place(str(source.path), present, {})
+        chosen = [present[position] for position in place.positions]
+        first = 1
+        for batch in iceberg.batches(str(source.path), table, chosen):
+            rows = np.arange(first, first + batch.num_rows)
+            yield _Block(source.name, place.complete(batch.columns, batch.num_rows), place.names, rows, [])
+            first += batch.num_rows
+
     def _parquet_blocks(self, part: Part) -> Iterator[_Block]:
         """Yield blocks as they are stored. Row numbers start at 1."""
-        self.findings.layouts["Parquet"] = None
         dataset = pyarrow.dataset.dataset(part.path, format="parquet")
+        self.findings.layouts[(dataset.schema.metadata or {}).get(READ_AS, b"Parquet").decode()] = None
         place = self._place(str(part.path), dataset.schema.names, part.partition)
         yield from _batches(part.name, dataset.schema.names, place, dataset.to_batches)
 

@@ -38,6 +38,7 @@ from recmodel.data.catalogue import with_delisted
 from recmodel.data.validation import Validation
 from recmodel.errors import ScoringFailed, UsageRejected
 from recmodel.models import presets, versions
+from recmodel.pipeline import sources
 from recmodel.records import EXPLICIT, Metrics, RunRecord
 from recmodel.settings import Settings
 from recmodel.spark import resources
@@ -150,7 +151,7 @@ def measure(settings: Settings, model_version: str | None = None, movies: int | 
         ScoringFailed: a run failed.
     """
     version = versions.open_version(settings.paths.models, model_version)
-    folder = movielens.data_dir(settings.paths.data, settings.paths.sample)
+    folder = sources.input_dir(settings.paths.data, settings.paths.sample, settings.input)
     validation = Validation(settings.input)
     known = version.catalogue()
     catalogue = with_delisted(movielens.read_catalogue(folder, validation), known)

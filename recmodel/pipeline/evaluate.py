@@ -23,6 +23,7 @@ from recmodel.evaluation.baselines import Predictions
 from recmodel.evaluation.metrics import list_metrics, rating_metrics, rmse_by_movie_ratings
 from recmodel.models import presets, saved_model, training, versions
 from recmodel.models.architectures import Preset
+from recmodel.pipeline import sources
 from recmodel.progress import Progress, Stages
 from recmodel.records import BIASES, POPULARITY
 from recmodel.scoring.recommender import Recommender
@@ -60,7 +61,7 @@ def run(settings: Settings, request: Request, folder: Path, stages: Stages | Non
     """Evaluate presets and baselines; write evaluation.json and .parquet to `folder`."""
     stages = stages or Stages()
     with stages("read ratings and movies"):
-        directory = movielens.data_dir(settings.paths.data, settings.paths.sample)
+        directory = sources.input_dir(settings.paths.data, settings.paths.sample, settings.input)
         feedback = feedbacks.decide(directory, settings.input)
         chosen = {name: presets.for_feedback(presets.load(name), name, feedback.kind) for name in request.preset_names}
         known = versions.current_catalogue(settings.paths.models)

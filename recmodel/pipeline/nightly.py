@@ -19,7 +19,7 @@ from recmodel.data.catalogue import combine
 from recmodel.data.validation import Validation
 from recmodel.errors import ModelRejected, UsageRejected
 from recmodel.models import versions
-from recmodel.pipeline import monitoring
+from recmodel.pipeline import monitoring, sources
 from recmodel.progress import HEADING, NOTICE, log
 from recmodel.settings import Settings
 from recmodel.tables.output import open_output
@@ -106,7 +106,7 @@ def training_is_due(settings: Settings) -> str | None:
     if age > timedelta(days=settings.training.max_age_days):
         return f"the current version is {age.days} days old"
     metrics = version.metrics()
-    folder = movielens.data_dir(settings.paths.data, settings.paths.sample)
+    folder = sources.input_dir(settings.paths.data, settings.paths.sample, settings.input)
     ratings = movielens.estimate_ratings(
         folder,
         metrics.input_rows,

@@ -14,6 +14,7 @@ from recmodel.data.catalogue import with_delisted
 from recmodel.data.validation import Validation
 from recmodel.errors import UsageRejected
 from recmodel.models.versions import ModelVersion, open_version
+from recmodel.pipeline import sources
 from recmodel.scoring.recommender import Recommender
 from recmodel.settings import Settings
 
@@ -64,7 +65,7 @@ def predict(
     users = np.full(len(movie_ids), user_id)
     if model.needs_history:
         validation = Validation(settings.input)
-        folder = movielens.data_dir(settings.paths.data, settings.paths.sample)
+        folder = sources.input_dir(settings.paths.data, settings.paths.sample, settings.input)
         movies = with_delisted(movielens.read_catalogue(folder, validation), model.catalogue)
         feedback = feedbacks.for_model(folder, settings.input, model.version.name, model.version.feedback)
         ratings = movielens.stream_ratings(folder, movies, validation, feedback)

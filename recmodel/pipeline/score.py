@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from recmodel import storage
-from recmodel.data import movielens
 from recmodel.data.validation import Validation
 from recmodel.errors import RecmodelError, ScoringFailed
 from recmodel.models import architectures
-from recmodel.pipeline import staging
+from recmodel.pipeline import sources, staging
 from recmodel.pipeline.resolve import ResolvedRun, resolve_run, run_key
 from recmodel.progress import Stages, where_the_trace_is
 from recmodel.records import EarlierRun, RunRecord
@@ -64,7 +63,8 @@ def run(
     stages = stages or Stages()
     output = open_output(settings.paths.output)
     with output.locked():
-        folder, validation = movielens.data_dir(settings.paths.data, settings.paths.sample), Validation(settings.input)
+        folder = sources.input_dir(settings.paths.data, settings.paths.sample, settings.input)
+        validation = Validation(settings.input)
         resolved = resolve_run(settings, output, run_date, model_version, users_file, folder, validation, stages)
 
         with stages("read and check the input"):
@@ -118,7 +118,7 @@ def dry_run(
     # Next to a local output, so that the executors see the staged files too.
     parent = None if storage.is_uri(output.location) else storage.nearest_folder(Path(output.location))
     with tempfile.TemporaryDirectory(prefix=".dry-run-", dir=parent) as scratch:
-        folder, validation = movielens.data_dir(settings.paths.data, scratch), Validation(settings.input)
+        folder, validation = sources.input_dir(settings.paths.data, scratch, settings.input), Validation(settings.input)
         resolved = resolve_run(settings, output, run_date, model_version, users_file, folder, validation, stages)
         with stages("read and check the input"):
             key = run_key(resolved, folder)

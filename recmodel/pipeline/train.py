@@ -18,6 +18,7 @@ from recmodel.evaluation import gate as gates
 from recmodel.evaluation import splits
 from recmodel.models import presets, versions
 from recmodel.models.architectures import Preset
+from recmodel.pipeline import sources
 from recmodel.progress import Stages, log
 from recmodel.records import FeedbackKind, Measures
 from recmodel.settings import Settings
@@ -64,7 +65,7 @@ def run(settings: Settings, preset: Preset, *, gate: bool, stages: Stages | None
     models = settings.paths.models
 
     with stages("read ratings and movies"):
-        folder = movielens.data_dir(settings.paths.data, settings.paths.sample)
+        folder = sources.input_dir(settings.paths.data, settings.paths.sample, settings.input)
         feedback = feedbacks.decide(folder, settings.input)
         preset = presets.for_feedback(preset, settings.training.preset, feedback.kind)
         known = versions.current_catalogue(models)
@@ -151,7 +152,7 @@ def dry_run(settings: Settings, preset: Preset, stages: Stages | None = None) ->
     if not storage.is_uri(models) and not storage.is_writable(Path(models)):
         raise UsageRejected(f"{models} cannot be written; choose another --models")
     with stages("read ratings and movies"), tempfile.TemporaryDirectory() as scratch:
-        folder = movielens.data_dir(settings.paths.data, scratch)
+        folder = sources.input_dir(settings.paths.data, scratch, settings.input)
         feedback = feedbacks.decide(folder, settings.input)
         presets.for_feedback(preset, settings.training.preset, feedback.kind)
         known = versions.current_catalogue(models)

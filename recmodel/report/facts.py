@@ -14,10 +14,11 @@ import pyarrow as pa
 
 from recmodel import schemas as c
 from recmodel.data import feedback as feedbacks
-from recmodel.data import movielens, statistics
+from recmodel.data import statistics
 from recmodel.data.statistics import InteractionStatistics
 from recmodel.errors import RecmodelError
 from recmodel.models import versions
+from recmodel.pipeline import sources
 from recmodel.records import Metrics, RunRecord
 from recmodel.report import drift, sample_users, summary
 from recmodel.settings import Settings
@@ -115,7 +116,7 @@ def _statistics(
     if published:
         return InteractionStatistics.from_bytes(published), ""
     try:
-        folder = movielens.data_dir(data or run.data_path, settings.paths.sample)
+        folder = sources.input_dir(data or run.data_path, settings.paths.sample, settings.input)
         feedback = feedbacks.for_model(folder, settings.input, run.model_version, run.feedback)
         return statistics.read(folder, user_ids, settings.input, model and model.catalogue, feedback), ""
     except RecmodelError as error:

@@ -1,0 +1,77 @@
+"""Iceberg tables as input: their live rows, in a folder and by the name that a catalogue has for them."""
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.utils.config import Config
+from support.inputs import LENIENT, LISTED, RATED, read, with_files
+
+from recmodel import schemas as c
+from recmodel.data import iceberg
+from recmodel.data import movielens as data
+from recmodel.errors import InputRejected, UsageRejected
+
+
+@pytest.fixture
+def lake(tmp_path):
+    catalogue = SqlCatalog("lake", uri=f"sqlite:///{tmp_path}/lake.db", warehouse=f"file://{tmp_path}/lake")
+    catalogue.create_namespace("shop")
+    return catalogue
+
+
+def filled(lake, name: str, *parts: pa.Table):
+    table = lake.create_table(f"shop.{name}", parts[0].schema)
+    for part in parts:
+        table.append(part)
+    return table
+
+
+def rows_by_pair(table: pa.Table) -> list[dict]:
+    return table.sort_by([(c.USER_ID, "ascending"), (c.MOVIE_ID, "ascending")]).to_pylist()
+
+
+def test_a_folder_is_read_by_its_live_rows_under_the_names_that_columns_have_now(tmp_path, toy, lake):
+    old_name = RATED.rename_columns(["member", "movieId", "rating", "timestamp"])
+    table = filled(lake, "ratings", old_name[:50], old_name[50:])
+    table.delete("member <= 20")
+    with table.update_schema() as change:
+        change.rename_column("member", "userId")
+    folder = with_files(tmp_path / "data", {})
+    (folder / "ratings.csv").unlink()
+    (folder / "ratings").symlink_to(tmp_path / "lake/shop/ratings")
+
+    ratings, _, validation = read(folder)
+    expected = read(toy)[0].filter(pc.greater(pc.field(c.USER_ID), 20))
+    assert rows_by_pair(ratings) == rows_by_pair(expected)
+    assert validation.files[-1].layout == f"Iceberg table, snapshot {table.current_snapshot().snapshot_id}"
+    size = data.ratings_size(folder)
+    assert size.rows == data.count_ratings(folder) == expected.num_rows
+    assert size.bytes == sum(task.file.file_size_in_bytes for task in table.scan().plan_files())
+
+    table.append(pa.table({"userId": [50], "movieId": [77], "rating": [4.0], "timestamp": [1]}))
+    (reject,) = read(folder, LENIENT)[2].rejected().to_pylist()
+    assert (reject["file"], reject["value"]) == ("ratings", "77")
+
+
+def test_a_catalogue_gives_the_columns_in_the_order_asked_for(tmp_path, monkeypatch, lake):
+    filled(lake, "movies", LISTED)
+    monkeypatch.setenv("PYICEBERG_CATALOG__LAKE__URI", f"sqlite:///{tmp_path}/lake.db")
+    monkeypatch.setattr("pyiceberg.catalog._ENV_CONFIG", Config())  # which it reads once in a process
+    table = iceberg.open_named("lake.shop.movies")
+    rows = pa.Table.from_batches(iceberg.batches("movies", table, ["title", "movieId"]))
+    assert rows.to_pydict() == LISTED.select(["title", "movieId"]).to_pydict()
+    assert iceberg.open_named("lake.shop.no_such") is None
+
+
+def test_what_cannot_be_opened_gets_one_sentence(tmp_path, monkeypatch, lake):
+    with pytest.raises(UsageRejected, match=r"the catalogue unknown of iceberg:unknown\.a\.b .*\.pyiceberg\.yaml"):
+        iceberg.open_named("unknown.a.b")
+    table = filled(lake, "ratings", RATED)
+    for task in table.scan().plan_files():
+        (tmp_path / task.file.file_path.removeprefix(f"file://{tmp_path}/")).unlink()
+    with pytest.raises(InputRejected, match=r"^ratings is an Iceberg table that cannot be read \([^\n]+$"):
+        list(iceberg.batches("ratings", table, ["userId"]))
+    monkeypatch.setitem(__import__("sys").modules, "pyiceberg.catalog", None)
+    with pytest.raises(UsageRejected, match=r"pip install '\.\[iceberg\]'"):
+        iceberg.open_named("lake.shop.ratings")
