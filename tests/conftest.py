@@ -28,6 +28,7 @@ import recmodel
 
 # How long one example takes says nothing while several processes share the machine.
 hypothesis_settings.register_profile("suite", deadline=None)
+hypothesis_settings.register_profile("thorough", deadline=None, max_examples=10_000)  # --hypothesis-profile thorough
 hypothesis_settings.load_profile("suite")
 
 # -- who runs what ----------------------------------------------------------------------------------------------------

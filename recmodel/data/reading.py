@@ -87,6 +87,8 @@ def column_names(source: Source) -> list[str]:
     with _refused_if_unreadable(source.path):
         if source.format == "delta":
             return _delta_dataset(source.path)[0].schema.names
+        if source.format == "iceberg":
+            return iceberg.column_names(iceberg.open_folder(source.path))
         part = source.parts[0]
         if source.format == "parquet":
             return [*pyarrow.dataset.dataset(part.path, format="parquet").schema.names, *part.partition]

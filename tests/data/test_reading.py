@@ -152,7 +152,7 @@ GOOD = st.sampled_from([
 LINE = st.one_of(GOOD, st.tuples(FIELD, FIELD, FIELD, FIELD).map(b",".join), st.lists(FIELD, max_size=6).map(b",".join))
 
 
-@settings(max_examples=10_000, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=max(2_000, settings.default.max_examples), suppress_health_check=[HealthCheck.too_slow])
 @given(
     lines=st.lists(LINE, max_size=8),
     newline=st.sampled_from([b"\n", b"\r\n"]),
@@ -190,7 +190,7 @@ def _as_python_reads(line: bytes) -> tuple:
     return user, movie, float(np.float32(fields[2])), timestamp
 
 
-@settings(max_examples=500)
+@settings(max_examples=max(500, settings.default.max_examples))
 @given(at=st.floats(0, 1), what=st.one_of(st.just(b""), st.binary(min_size=1, max_size=9)), cut=st.booleans())
 def test_a_damaged_parquet_file_gets_a_sentence_or_its_rows(broken, toy_parquet, at, what, cut):
     """Cut off, or overwritten in one place: no crash, and no other rows than those of the file."""

@@ -180,7 +180,7 @@ FIELDS = [
 COLUMNS = ["userId", "movieId", "rating", "timestamp"]
 
 
-@settings(max_examples=1500, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=max(1_500, settings.default.max_examples), suppress_health_check=[HealthCheck.too_slow])
 @given(
     delimiter=st.sampled_from([b",", b";", b"\t"]),
     extra=st.integers(0, 4),
@@ -239,7 +239,7 @@ HEADS = [
 ]  # fmt: skip
 
 
-@settings(max_examples=500)
+@settings(max_examples=max(500, settings.default.max_examples))
 @given(
     content=st.binary(max_size=300),
     name=st.sampled_from(["csv", "csv.gz", "parquet", "dat", "tsv"]),

@@ -13,7 +13,7 @@ def test_every_contender_agrees_on_the_lists_and_has_a_row(tmp_path):
     result = subprocess.run(
         [sys.executable, ROOT / "tests/benchmarks/scoring.py", "--users", "70", "--movies", "9500", "--top", "12",
          "--repeat", "1", "--only", "kernel,policies,spark", "--json", tmp_path / "rows.json"],
-        capture_output=True, text=True, timeout=280, check=False, env={**os.environ, "SPARK_LOCAL_IP": "127.0.0.1"},
+        capture_output=True, text=True, timeout=550, check=False, env={**os.environ, "SPARK_LOCAL_IP": "127.0.0.1"},
     )  # fmt: skip
     assert result.returncode == 0, result.stderr[-3000:]
     rows = json.loads((tmp_path / "rows.json").read_text())
