@@ -98,10 +98,21 @@ def _refuse_missing(address: Address, why: str) -> None:
 
 def _columns(address: Address, table: str, present: list[str], settings: Input) -> tuple[list[str], str]:
     """Return the columns of a table that are read, and what to say of the others."""
-    found = columns.locate(str(address), _SCHEMAS[table].names, present, settings.columns)
+    found = columns.locate(str(address), _wanted(address, table, present, settings), present, settings.all_columns)
     chosen = [present[position] for position in found if position is not None]
     unused = [name for name in present if name not in chosen]
     return chosen, f", columns that are not used: {', '.join(unused)}" if unused else ""
+
+
+def _wanted(address: Address, table: str, present: list[str], settings: Input) -> list[str]:
+    """Return the names of our columns that a table is read for. Interactions may have weights in place of ratings."""
+    wanted = _SCHEMAS[table].names
+    if table == "ratings":
+        if not columns.has(str(address), c.RATING, present, settings.columns):
+            wanted.remove(c.RATING)
+        if settings.weight:
+            wanted.append(c.WEIGHT)
+    return wanted
 
 
 def _write(target: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch], read_as: str) -> None:

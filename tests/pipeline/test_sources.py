@@ -12,7 +12,7 @@ from support.inputs import LISTED, RATED, STRICT, read
 from support.processes import here
 
 from recmodel import settings
-from recmodel.data import movielens
+from recmodel.data import feedback, movielens
 from recmodel.errors import InputRejected, UsageRejected
 from recmodel.pipeline import nightly, sources
 from recmodel.tables.output import open_output
@@ -69,6 +69,14 @@ def test_one_table_of_a_catalogue_and_the_others_from_files(shop, toy):
     ratings, catalogue, validation = read(folder)
     assert (ratings.num_rows, catalogue) == (RATED.num_rows, read(toy)[1])
     assert "the order of the ratings is unknown" in validation.files[-1].sentence()
+
+
+def test_interactions_without_ratings_keep_their_weights(shop, toy):
+    query = "sql:SELECT userId, movieId, CAST(2 * rating AS INT) AS plays FROM shop.ratings"
+    chosen = limits(ratings=query, weight="plays")
+    folder = sources.input_dir(str(toy), "unused", chosen)
+    _, interactions, _ = movielens.read(folder, chosen, feedback=feedback.decide(folder, chosen))
+    assert sorted(interactions.column("rating").to_pylist()) == sorted(2 * RATED.column("rating").to_numpy())
 
 
 @pytest.mark.parametrize(
