@@ -136,8 +136,8 @@ case $command in
         ruff format --check .
         mypy & # next to the tests, as a processor is idle now and then
         failed=0
-        # Three processes, of which one has a Spark session; in the order of tests/conftest.py. Each often waits.
-        python -m pytest -n 3 --no-loadscope-reorder || failed=$?
+        # Two processes, of which one has a Spark session; in the order of tests/conftest.py.
+        python -m pytest -n 2 --no-loadscope-reorder || failed=$?
         wait $! || failed=$?
         exit "$failed"
         ;;
