@@ -79,7 +79,7 @@ def find_optional(folder: Path, table: str) -> Source | None:
 
 
 def _named(folder: Path, table: str) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if _table_of(path.name, is_folder=path.is_dir()) == table)
+    return sorted(path for path in folder.iterdir() if table_of(path) == table)
 
 
 def source(path: Path) -> Source:

@@ -287,12 +287,18 @@ def _files_of(models: Location, name: str) -> Path:
     return path
 
 
-def current_catalogue(models: Location) -> pa.Table | None:
-    """Return the catalogue of the current version; None where there is no version that can be used."""
+def open_current(models: Location) -> ModelVersion | None:
+    """Open the current version; None where there is none that can be used."""
     try:
-        return open_version(models).catalogue()
+        return open_version(models)
     except ModelRejected:
         return None
+
+
+def current_catalogue(models: Location) -> pa.Table | None:
+    """Return the catalogue of the current version; None where there is no version that can be used."""
+    version = open_current(models)
+    return version and version.catalogue()
 
 
 def read_metrics(models: Location, version: str) -> Metrics:

@@ -103,7 +103,7 @@ def run(settings: Settings, preset: Preset, *, gate: bool, stages: Stages | None
         with stages("measure on held-out ratings"):
             measures = measuring.held_out_metrics(Recommender(exported), preset.tasks, split)
             baselines = measuring.baseline_measures(split) if measures.test_rows else None
-        current = _current_version(models)
+        current = versions.open_current(models)
         change = current and gates.change_of_feedback(current.name, current.feedback, feedback.kind)
         refusals = None
         if gate:
@@ -159,14 +159,6 @@ def dry_run(settings: Settings, preset: Preset, stages: Stages | None = None) ->
         catalogue, ratings, validation = movielens.read(folder, settings.input, known, feedback)
         validation.log_files()
     return DryRun(ratings.num_rows, catalogue.num_rows, validation, versions.current(models), feedback.kind)
-
-
-def _current_version(models: str) -> versions.ModelVersion | None:
-    """Return the current version; None where there is none that can be used."""
-    try:
-        return versions.open_version(models)
-    except ModelRejected:
-        return None
 
 
 def _measures(version: versions.ModelVersion, split: splits.Split) -> Measures:
