@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,9 @@ import pyarrow.compute as pc
 
 from recmodel import schemas as c
 from recmodel.data import layouts, reading, values
+from recmodel.data.layouts import Source
 from recmodel.data.limits import Input
+from recmodel.data.lines import printable
 from recmodel.errors import InputRejected, UsageRejected
 from recmodel.schemas import INTEGER, TEXT, Id, IdKind, Ids
 
@@ -38,8 +40,8 @@ def decide(folder: Path, limits: Input) -> Ids:
     """
     if limits.ids != "auto":
         return Ids(user=limits.ids, movie=limits.ids)
-    first = {name: _kind(columns) for name, columns in _samples(folder, limits).items()}
-    return Ids(user=first[c.USER_ID], movie=first[c.MOVIE_ID])
+    samples = _samples(folder, limits)
+    return Ids(user=_kind(samples[c.USER_ID]), movie=_kind(samples[c.MOVIE_ID]))
 
 
 def for_model(folder: Path, limits: Input, model: str, of_model: Ids) -> Ids:
@@ -61,16 +63,15 @@ def for_model(folder: Path, limits: Input, model: str, of_model: Ids) -> Ids:
                     "set input.ids to auto, or train a model in another folder with --models"
                 )
         return of_model
-    for name, columns in _samples(folder, limits).items():
-        for file, column in columns.items():
-            is_other = values.is_text_id(column) if kinds[name] == INTEGER else not values.may_be_text_id(column)
-            if is_other:
-                seen = next((value for value in column.to_pylist() if value is not None), None)
-                raise InputRejected(
-                    f"{file}: the ids in {name} are {_described(column)}, such as {seen!r}, and model {model} was "
-                    f"trained with {_NAMES[kinds[name]]}; ids keep their kind: correct the export, or train a model "
-                    "on this input in another folder with --models"
-                )
+    for name, samples in _samples(folder, limits).items():
+        if _kind(samples) != kinds[name]:
+            file, column, value = _example(samples, _kind(samples))
+            as_text = "set input.ids to text if they are, " if kinds[name] == TEXT else ""
+            raise InputRejected(
+                f"{file}, column {column}: ids such as {value!r} are {_NAMES[_kind(samples)]}, and model {model} was "
+                f"trained with {_NAMES[kinds[name]]}; ids keep their kind: correct the export, {as_text}or train a "
+                "model on this input in another folder with --models"
+            )
     return of_model
 
 
@@ -95,21 +96,35 @@ def in_words(ids: Ids) -> str:
     return f"{_NAMES[ids.user]} in user_id and {_NAMES[ids.movie]} in movie_id"
 
 
-def _samples(folder: Path, limits: Input) -> dict[str, dict[str, pa.Array]]:
-    """Return the first values of each column of ids, by the file that they are in."""
+class _Sample(NamedTuple):
+    """The first values of a column of ids, as they lie in a file."""
+
+    file: Path
+    column: str  # as the file calls it
+    values: pa.Array
+
+
+def _samples(folder: Path, limits: Input) -> dict[str, list[_Sample]]:
     ratings, movies = (layouts.find(folder, table) for table in ("ratings", "movies"))
-    names, settings = c.PAIRS.names, limits.all_columns
-    user, rated = reading.first_values(ratings, names, settings)
-    (movie,) = reading.first_values(movies, [c.MOVIE_ID, c.TITLE], settings)[:1]
-    return {c.USER_ID: {str(ratings.path): user}, c.MOVIE_ID: {str(movies.path): movie, str(ratings.path): rated}}
+    user, rated = _first(ratings, c.PAIRS.names, limits)
+    movie, _ = _first(movies, [c.MOVIE_ID, c.TITLE], limits)
+    return {c.USER_ID: [user], c.MOVIE_ID: [movie, rated]}
 
 
-def _kind(columns: Mapping[str, pa.Array]) -> IdKind:
-    return TEXT if any(values.is_text_id(column) for column in columns.values()) else INTEGER
+def _first(source: Source, names: list[str], limits: Input) -> list[_Sample]:
+    rows = reading.first_values(source, names, limits.all_columns)
+    return [_Sample(source.path, name, column) for name, column in zip(rows.schema.names, rows.columns, strict=True)]
 
 
-def _described(column: pa.Array) -> str:
-    return "text" if values.may_be_text_id(column) else f"numbers of the type {column.type}"
+def _kind(samples: list[_Sample]) -> IdKind:
+    return TEXT if any(values.is_text_id(sample.values) for sample in samples) else INTEGER
+
+
+def _example(samples: list[_Sample], kind: IdKind) -> tuple[Path, str, str]:
+    """Return file, column and first value of a sample of that kind."""
+    sample = next(sample for sample in samples if values.is_text_id(sample.values) == (kind == TEXT))
+    value = next((value for value in sample.values.to_pylist() if value is not None), "")
+    return sample.file, sample.column, printable(value)
 
 
 # -- numbers that stand for text -----------------------------------------------------------------------------------

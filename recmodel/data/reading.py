@@ -97,16 +97,18 @@ def column_names(source: Source) -> list[str]:
         return [*text.detect(part, has_text=False).layout.columns, *part.partition]
 
 
-def first_values(source: Source, names: list[str], settings: Columns) -> list[pa.Array]:
-    """Return the first values of some columns of ours, one array each, not converted; empty if there are no rows.
+def first_values(source: Source, names: list[str], settings: Columns) -> pa.RecordBatch:
+    """Return the first values of some columns of ours, in that order, not converted and with the names in the file.
 
     Raises:
         InputRejected: the file cannot be read, or lacks a column.
     """
     reader = _Reader(pa.schema([(name, pa.string()) for name in names]), settings, Findings())
     with _refused_if_unreadable(source.path), contextlib.closing(reader.blocks(source)) as blocks:
-        columns = next((block.columns for block in blocks if len(block.row_numbers)), [pa.nulls(0)] * len(names))
-    return [column[:_SAMPLE_ROWS] for column in columns]
+        for block in blocks:
+            if len(block.row_numbers):
+                return pa.RecordBatch.from_arrays(block.columns, names=block.names)[:_SAMPLE_ROWS]
+    return pa.RecordBatch.from_arrays([pa.nulls(0)] * len(names), names=names)
 
 
 def parquet_rows(source: Source) -> int:

@@ -166,17 +166,12 @@ class Conversion:
 def is_text_id(ids: pa.Array) -> bool:
     """Return whether a column, as it lies in a file, holds ids that are text and not integers."""
     column = _plain(ids)
-    if not may_be_text_id(column):
+    if not pa.types.is_string(column.type):
         return False
     text = _unquoted(pc.utf8_trim_whitespace(column)).drop_null()
     text = pc.replace_substring_regex(text.filter(pc.not_equal(text, "")), _WHOLE_AS_DECIMAL, r"\1")
     is_integer = pc.and_(pc.match_substring_regex(text, _INTEGER_ID), _parse(text, pa.int64()).is_valid())
     return len(text) - is_integer.true_count > _MAX_SHARE_OF_TEXT * len(text)
-
-
-def may_be_text_id(ids: pa.Array) -> bool:
-    """Return whether a column is of a type that keeps text as it is: not one of numbers."""
-    return pa.types.is_string(_plain(ids).type)
 
 
 def _is_text_id(field: pa.Field) -> bool:
