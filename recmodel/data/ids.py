@@ -8,9 +8,9 @@ their UTF-8 bytes, so that ties are broken alike. Integers represent themselves.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -24,8 +24,6 @@ from recmodel.data.limits import Input
 from recmodel.data.lines import printable
 from recmodel.errors import InputRejected, UsageRejected
 from recmodel.schemas import INTEGER, TEXT, Id, IdKind, Ids
-
-_Rows = TypeVar("_Rows", pa.RecordBatch, pa.Table)
 
 ABSENT = -1  # the number of an id that there is none of
 
@@ -167,11 +165,16 @@ class Labels:
 NO_LABELS = Labels()
 
 
+def numbered(ids: Ids) -> Ids:
+    """Return what ids are where numbers stand for the movie ids that are text."""
+    return replace(ids, movie=INTEGER)
+
+
 def number(ratings: pa.Table, catalogue: pa.Table) -> tuple[pa.Table, pa.Table, Labels]:
-    """Put numbers in the place of ids that are text.
+    """Put numbers in the place of all ids that are text.
 
     Args:
-        ratings: `schemas.RATINGS`, of movies of the catalogue.
+        ratings: `schemas.RATINGS`, movie ids that are text as their numbers in the catalogue.
         catalogue: `schemas.CATALOGUE`, ascending by movie_id.
 
     Returns:
@@ -180,12 +183,27 @@ def number(ratings: pa.Table, catalogue: pa.Table) -> tuple[pa.Table, pa.Table, 
     users = movies = None
     if pa.types.is_string(catalogue.schema.field(c.MOVIE_ID).type):
         movies = catalogue.column(c.MOVIE_ID).combine_chunks()
-        ratings, catalogue = (_with_numbers(table, c.MOVIE_ID, movies) for table in (ratings, catalogue))
+        catalogue = _with(catalogue, c.MOVIE_ID, pa.array(movie_numbers(catalogue)))
     if pa.types.is_string(ratings.schema.field(c.USER_ID).type):
         users = pc.unique(ratings.column(c.USER_ID))
         users = users.take(pc.sort_indices(users))
-        ratings = _with_numbers(ratings, c.USER_ID, users)
+        ratings = _with(ratings, c.USER_ID, pa.array(numbers(users, ratings.column(c.USER_ID))))
     return ratings, catalogue, Labels(users, movies)
+
+
+def renumbered(ratings: pa.Table, before: pa.Table, now: pa.Table) -> pa.Table:
+    """Replace the numbers of movies in one catalogue by those in another, which has all of the movies."""
+    labels = now.column(c.MOVIE_ID).combine_chunks()
+    if not pa.types.is_string(labels.type):
+        return ratings
+    places = pa.array(numbers(labels, before.column(c.MOVIE_ID)))
+    return _with(ratings, c.MOVIE_ID, places.take(ratings.column(c.MOVIE_ID)))
+
+
+def movie_ids(numbers: pa.Array, catalogue: pa.Table) -> pa.Array:
+    """Return the movie ids that numbers stand for, which integers are themselves."""
+    ids = catalogue.column(c.MOVIE_ID).combine_chunks()
+    return ids.take(numbers) if pa.types.is_string(ids.type) else numbers
 
 
 def movie_numbers(catalogue: pa.Table) -> np.ndarray:
@@ -194,14 +212,13 @@ def movie_numbers(catalogue: pa.Table) -> np.ndarray:
     return np.arange(len(ids)) if pa.types.is_string(ids.type) else ids.to_numpy()
 
 
-def with_movie_numbers(rows: _Rows, catalogue: pa.Table) -> _Rows:
+def with_movie_numbers(rows: pa.Table, catalogue: pa.Table) -> pa.Table:
     """Put numbers in the place of movie ids that are text. Rows of movies that the catalogue lacks are left out."""
     ids = catalogue.column(c.MOVIE_ID).combine_chunks()
     if not pa.types.is_string(ids.type):
         return rows
-    rows = _with_numbers(rows, c.MOVIE_ID, ids)
-    is_present = pc.not_equal(rows.column(c.MOVIE_ID), ABSENT)
-    return rows if pc.all(is_present).as_py() is not False else rows.filter(is_present)
+    rows = _with(rows, c.MOVIE_ID, pa.array(numbers(ids, rows.column(c.MOVIE_ID))))
+    return rows.filter(pc.not_equal(rows.column(c.MOVIE_ID), ABSENT))
 
 
 def hashes(ids: np.ndarray) -> np.ndarray:
@@ -214,8 +231,7 @@ def numbers(labels: pa.Array, ids: pa.Array | pa.ChunkedArray) -> np.ndarray:
     return pc.index_in(ids, value_set=labels).fill_null(ABSENT).to_numpy().astype(np.int64)
 
 
-def _with_numbers(rows: _Rows, name: str, labels: pa.Array) -> _Rows:
-    column = pa.array(numbers(labels, rows.column(name)))
+def _with(rows: pa.Table, name: str, column: pa.Array) -> pa.Table:
     return rows.set_column(rows.schema.get_field_index(name), name, column)
 
 

@@ -31,6 +31,7 @@ from recmodel.data.ids import NO_LABELS, Labels
 from recmodel.data.limits import Input
 from recmodel.data.sample import SAMPLE, sample_dir
 from recmodel.data.validation import Validation
+from recmodel.data.values import NOT_LISTED, Vocabulary
 from recmodel.errors import InputRejected
 from recmodel.schemas import INTEGER_IDS, Id, Ids
 
@@ -116,6 +117,8 @@ def stream_ratings(
 ) -> Iterator[pa.RecordBatch]:
     """Yield the usable ratings of `folder` (`schemas.RATINGS`) block by block, in the order of the file.
 
+    Movie ids that are text are given as their numbers, which are their places in the catalogue; see `ids`.
+
     Ratings outside the scale, from the future, or of a movie that the catalogue lacks are rejected. Of implicit
     feedback, interactions take the place of ratings and their weights that of the values.
 
@@ -129,22 +132,23 @@ def stream_ratings(
     tomorrow = int(time.time()) + _DAY  # clocks and time zones differ
     source, on_the_scale = layouts.find(folder, "ratings"), _Scale(validation.limits)
     movie_ids = catalogue.column(c.MOVIE_ID).combine_chunks()
+    vocabulary = Vocabulary(movie_ids) if pa.types.is_string(movie_ids.type) else None
 
     def in_the_catalogue(batch: pa.RecordBatch) -> tuple[str, str, pa.BooleanArray]:
         in_catalogue = pc.is_in(batch.column(c.MOVIE_ID), value_set=movie_ids)
-        return c.MOVIE_ID, "is not in the file of movies", pc.invert(in_catalogue)
+        return c.MOVIE_ID, NOT_LISTED, pc.invert(in_catalogue)
 
     def in_the_past(batch: pa.RecordBatch) -> tuple[str, str, pa.BooleanArray]:
         late = pc.greater(batch.column(c.TIMESTAMP), tomorrow)
         return c.TIMESTAMP, "lies in the future, as seconds since 1970", late
 
-    of_any: list[reading.Rule] = [in_the_catalogue, in_the_past]
+    of_any: list[reading.Rule] = [*[in_the_catalogue] * (vocabulary is None), in_the_past]
     if feedback.is_implicit:
         schema = c.INTERACTIONS if feedback.is_weighted else _UNWEIGHTED
         rules = [*[_is_a_weight] * feedback.is_weighted, *of_any]
-        return map(_as_ratings, validation.accept(source, schema, rules, note=feedback.note))
+        return map(_as_ratings, validation.accept(source, schema, rules, note=feedback.note, movies=vocabulary))
     remedies = {on_the_scale.reason: on_the_scale.remedy}
-    return validation.accept(source, c.RATINGS, [on_the_scale, *of_any], remedies)
+    return validation.accept(source, c.RATINGS, [on_the_scale, *of_any], remedies, movies=vocabulary)
 
 
 _UNWEIGHTED = c.INTERACTIONS.remove(c.INTERACTIONS.get_field_index(c.WEIGHT))
@@ -196,7 +200,7 @@ def read_ratings(
 ) -> pa.Table:
     """Read all usable ratings of `folder` into memory, 28 bytes per row of integers. See `stream_ratings`."""
     batches = stream_ratings(folder, catalogue, validation, feedback)
-    return pa.Table.from_batches(batches, schema=c.with_ids(c.RATINGS, validation.ids))
+    return pa.Table.from_batches(batches, schema=c.with_ids(c.RATINGS, identifiers.numbered(validation.ids)))
 
 
 def read(
@@ -207,6 +211,8 @@ def read(
     ids: Ids | None = None,
 ) -> tuple[pa.Table, pa.Table, Validation]:
     """Read (`schemas.CATALOGUE`, `schemas.RATINGS`) of a directory into memory, and what was rejected.
+
+    Movie ids that are text are given in the ratings as their numbers.
 
     Args:
         ids: what the ids are; None: as `ids.decide` has it.
@@ -219,10 +225,12 @@ def read(
     """
     validation = Validation(limits, ids or identifiers.decide(folder, limits))
     tonight = read_catalogue(folder, validation)
-    ratings = read_ratings(folder, with_delisted(tonight, known), validation, feedback)
-    rated = pc.unique(ratings.column(c.MOVIE_ID))
+    everything = with_delisted(tonight, known)
+    ratings = read_ratings(folder, everything, validation, feedback)
+    rated = identifiers.movie_ids(pc.unique(ratings.column(c.MOVIE_ID)), everything)
     delisted = known and known.filter(pc.is_in(known.column(c.MOVIE_ID), rated))
-    return with_delisted(tonight, delisted), ratings, validation
+    catalogue = with_delisted(tonight, delisted)
+    return catalogue, identifiers.renumbered(ratings, everything, catalogue), validation
 
 
 def history_of(
@@ -231,7 +239,8 @@ def history_of(
     """Return the movies that a user has rated ([R] ids) and the ratings that count ([R] float32).
 
     Args:
-        batches: `schemas.RATINGS` of all users, of movies of the catalogue.
+        batches: see `stream_ratings`.
+        catalogue: that of the batches.
         add_up: see `duplicates.combined`.
     """
     of_user = [batch.filter(pc.equal(batch.column(c.USER_ID), user_id)) for batch in batches]
@@ -324,8 +333,8 @@ def stage_ratings(
     Memory depends on the number of movies, not on that of ratings.
 
     Args:
-        batches: `schemas.RATINGS`, with movie ids of int64.
-        movie_ids: [M] int64, ascending: every movie that can be rated.
+        batches: see `stream_ratings`.
+        movie_ids: [M] int64, ascending: every movie that can be rated, or the numbers of all of them.
         ids: what the ids of the batches are.
         rated: False: the values are weights, so the sums are NaN and there are no stars to count.
 
@@ -334,6 +343,7 @@ def stage_ratings(
     """
     counts, sums = np.zeros(len(movie_ids), np.int64), np.full(len(movie_ids), 0.0 if rated else np.nan)
     staged = StagedRatings(movie_ids, counts, sums, Counter())
+    are_places = np.array_equal(movie_ids, np.arange(len(movie_ids)))  # as numbers are
     last_pair: pa.RecordBatch | None = None  # user and movie of the last row so far
     with pyarrow.parquet.ParquetWriter(sink, c.with_ids(c.RATINGS, ids)) as writer:
         for batch in batches:
@@ -342,7 +352,7 @@ def stage_ratings(
             staged.may_repeat |= not (_ascends(pairs) and (last_pair is None or _ascends(last_pair, pairs)))
             last_pair = pairs[-1:] if len(pairs) else last_pair
             movie_id, rating = (batch.column(name).to_numpy() for name in (c.MOVIE_ID, c.RATING))
-            row = np.searchsorted(movie_ids, movie_id)
+            row = movie_id if are_places else np.searchsorted(movie_ids, movie_id)
             counts += np.bincount(row, minlength=len(movie_ids))
             if rated:
                 sums += np.bincount(row, rating, len(movie_ids))

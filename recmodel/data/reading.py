@@ -23,7 +23,7 @@ from recmodel.data import columns, iceberg, lines, text
 from recmodel.data.layouts import Part, Source
 from recmodel.data.limits import Columns
 from recmodel.data.lines import printable, reject
-from recmodel.data.values import Conversion
+from recmodel.data.values import Conversion, Vocabulary
 from recmodel.errors import InputRejected
 
 _PARQUET_BATCH_ROWS = 1 << 17
@@ -58,7 +58,12 @@ class Findings:
 
 
 def check(
-    source: Source, schema: pa.Schema, rules: list[Rule], settings: Columns, findings: Findings
+    source: Source,
+    schema: pa.Schema,
+    rules: list[Rule],
+    settings: Columns,
+    findings: Findings,
+    movies: Vocabulary | None = None,
 ) -> Iterator[Checked]:
     """Read a table as `schema` and accept each row, or reject it with the first reason that applies.
 
@@ -68,11 +73,12 @@ def check(
     Args:
         settings: what the columns are called, where they have uncommon names.
         findings: gets what is found out while reading.
+        movies: see `values.Conversion`.
 
     Raises:
         InputRejected: a file cannot be read at all, or lacks a column.
     """
-    conversion = Conversion(str(source.path), schema)
+    conversion = Conversion(str(source.path), schema, movies)
     findings.assumptions = conversion.assumptions
     reader = _Reader(schema, settings, findings)
     with _refused_if_unreadable(source.path):

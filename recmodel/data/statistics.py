@@ -27,7 +27,7 @@ from recmodel.data.catalogue import with_delisted
 from recmodel.data.feedback import Feedback
 from recmodel.data.limits import Input
 from recmodel.data.validation import Validation
-from recmodel.schemas import INTEGER_IDS, TEXT, Id, Ids
+from recmodel.schemas import INTEGER, INTEGER_IDS, TEXT, Id, Ids
 
 FILE = "statistics.json.gz"  # next to run.json
 # Title, rating, timestamp and ids of each movie of a user, newest first. Of implicit feedback, rating holds the weight.
@@ -91,19 +91,20 @@ def read(
     validation = Validation(limits, ids or identifiers.decide(folder, limits))
     feedback = feedback or feedbacks.decide(folder, limits)
     catalogue = with_delisted(movielens.read_catalogue(folder, validation), known)
-    movie_ids = catalogue.column(c.MOVIE_ID).combine_chunks()
+    numbers = identifiers.movie_numbers(catalogue)
     user_ids = pa.array(users, c.with_ids(c.USERS, validation.ids).field(c.USER_ID).type)
-    counts, half_stars = np.zeros(len(movie_ids), np.int64), Counter[int]()
+    counts, half_stars = np.zeros(len(numbers), np.int64), Counter[int]()
     batches: list[pa.RecordBatch] = []
     for batch in movielens.stream_ratings(folder, catalogue, validation, feedback):
         if not feedback.is_implicit:
             half_stars.update(movielens.half_stars(batch.column(c.RATING).to_numpy()))
-        counts += np.bincount(identifiers.numbers(movie_ids, batch.column(c.MOVIE_ID)), minlength=len(counts))
+        row = np.searchsorted(numbers, batch.column(c.MOVIE_ID).to_numpy())
+        counts += np.bincount(row, minlength=len(counts))
         batches.append(batch.filter(pc.is_in(batch.column(c.USER_ID), value_set=user_ids)))
-    rated = pa.Table.from_batches(batches, schema=c.with_ids(c.RATINGS, validation.ids))
+    rated = pa.Table.from_batches(batches, schema=c.with_ids(c.RATINGS, identifiers.numbered(validation.ids)))
     histories = _histories(rated, catalogue, add_up=feedback.is_implicit)
     return InteractionStatistics(
-        validation.rows, _stars(half_stars), _as_numpy(movie_ids), counts, histories, validation.ids
+        validation.rows, _stars(half_stars), _movie_ids(catalogue), counts, histories, validation.ids
     )
 
 
@@ -127,13 +128,9 @@ def of_staged(
         add_up: see `duplicates.combined`.
     """
     rated = ratings.to_table(filter=pc.field(c.USER_ID).isin(users))
-    movie_ids = catalogue.column(c.MOVIE_ID).combine_chunks()
-    if ids.movie == TEXT:
-        of_rated = movie_ids.take(rated.column(c.MOVIE_ID).combine_chunks())
-        rated = rated.set_column(rated.schema.get_field_index(c.MOVIE_ID), c.MOVIE_ID, of_rated)
     histories = _histories(rated, catalogue, add_up=add_up)
     stars = _stars(staged.half_stars)
-    return InteractionStatistics(rows_in, stars, _as_numpy(movie_ids), staged.counts, histories, ids)
+    return InteractionStatistics(rows_in, stars, _movie_ids(catalogue), staged.counts, histories, ids)
 
 
 def _stars(half_stars: Mapping[int, int]) -> dict[float, int]:
@@ -141,18 +138,22 @@ def _stars(half_stars: Mapping[int, int]) -> dict[float, int]:
 
 
 def _histories(ratings: pa.Table, catalogue: pa.Table, *, add_up: bool) -> dict[Id, History]:
-    schema = ratings.schema
     ratings, _, labels = identifiers.number(ratings, catalogue)
     latest = duplicates.combined(ratings, add_up=add_up)
     latest[c.USER_ID], latest[c.MOVIE_ID] = labels.user_ids(latest[c.USER_ID]), labels.movie_ids(latest[c.MOVIE_ID])
+    ids = Ids(*(INTEGER if of is None else TEXT for of in (labels.users, labels.movies)))
     newest_first = [(c.TIMESTAMP, "descending"), (c.RATING, "descending"), (c.MOVIE_ID, "ascending")]
     titles = catalogue.select([c.MOVIE_ID, c.TITLE])
-    rows = pa.table(latest, schema=schema).join(titles, c.MOVIE_ID, join_type="inner").sort_by(newest_first)
+    rows = (
+        pa.table(latest, schema=c.with_ids(c.RATINGS, ids))
+        .join(titles, c.MOVIE_ID, join_type="inner")
+        .sort_by(newest_first)
+    )
     histories: dict[Id, History] = {}
     for row in rows.to_pylist():
         histories.setdefault(row[c.USER_ID], []).append(row)
     return histories
 
 
-def _as_numpy(ids: pa.Array) -> np.ndarray:
-    return ids.to_numpy(zero_copy_only=False)
+def _movie_ids(catalogue: pa.Table) -> np.ndarray:
+    return catalogue.column(c.MOVIE_ID).to_numpy()

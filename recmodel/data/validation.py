@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
@@ -13,11 +13,11 @@ from recmodel.data import reading
 from recmodel.data.layouts import Source
 from recmodel.data.limits import Input
 from recmodel.data.reading import Findings, Rule
-from recmodel.data.values import NO_INTEGER
+from recmodel.data.values import NO_INTEGER, Vocabulary
 from recmodel.errors import InputRejected
 from recmodel.progress import NOTICE, log
 from recmodel.records import InputFile
-from recmodel.schemas import INTEGER_IDS, Ids
+from recmodel.schemas import INTEGER, INTEGER_IDS, Ids
 
 _MAX_REJECTS = 1_000_000  # kept in memory; a file with more is refused whatever its size
 _WHY = ("column", "reason")  # of a reject
@@ -38,7 +38,13 @@ class Validation:
     files: list[InputFile] = field(default_factory=list)  # how each was read, in order
 
     def accept(
-        self, source: Source, schema: pa.Schema, rules: list[Rule], remedies: Remedies | None = None, note: str = ""
+        self,
+        source: Source,
+        schema: pa.Schema,
+        rules: list[Rule],
+        remedies: Remedies | None = None,
+        note: str = "",
+        movies: Vocabulary | None = None,
     ) -> Iterator[pa.RecordBatch]:
         """Yield the accepted rows of one table; see `reading.check`.
 
@@ -46,16 +52,18 @@ class Validation:
             schema: with ids of int64.
             remedies: what helps where rows are refused for certain reasons, other than to allow more of them.
             note: what was assumed of the whole table; empty for nothing.
+            movies: the movie ids that are text; their places stand for them in the rows.
 
         Raises:
             InputRejected: after the last block, if a greater share of the rows was rejected than the settings
                 allow; names file, column, row and value of the first row with the most frequent reason.
         """
-        findings, schema = Findings(), c.with_ids(schema, self.ids)
+        findings = Findings()
+        schema = c.with_ids(schema, self.ids if movies is None else replace(self.ids, movie=INTEGER))
         rejects: list[pa.RecordBatch] = []
         reasons: Counter[tuple[str, str]] = Counter()  # with the column
         total = 0
-        for block in reading.check(source, schema, rules, self.limits.all_columns, findings):
+        for block in reading.check(source, schema, rules, self.limits.all_columns, findings, movies):
             total += block.rows_in
             if block.rejected.num_rows:
                 rejects.append(block.rejected)

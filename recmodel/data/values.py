@@ -37,11 +37,29 @@ _INTEGER_ID = r"^(?:0|-?[1-9]\d{0,18})$"  # as programs write it: no leading zer
 _PADDED = r'^\s*"?[+-]?0+\d'
 _MAX_SHARE_OF_TEXT = 0.05  # of ids that are integers: more than this share of others is no mistake of single rows
 
+NOT_LISTED = "is not in the file of movies"
 NO_INTEGER = "is not an integer of 64 bits"
 _REASONS = {pa.int64(): NO_INTEGER, pa.float32(): "is not a number", pa.string(): "is not UTF-8 text"}
 _IDS = (c.USER_ID, c.MOVIE_ID)
 
 Convert = Callable[[pa.Array], pa.Array]
+
+
+class Vocabulary:
+    """The texts that a column may hold, and the place of each. The table for it is made once, and not for each block.
+
+    Args:
+        texts: string, each once.
+    """
+
+    def __init__(self, texts: pa.Array) -> None:
+        self._places = {text: place for place, text in enumerate(texts.to_pylist())}
+
+    def places(self, texts: pa.Array) -> pa.Array:
+        """Return int64, the place of each text; null where it is none of them."""
+        encoded = texts.dictionary_encode()  # of the texts of a block, most come often
+        places = [self._places.get(text) for text in encoded.dictionary.to_pylist()]
+        return pa.array(places, pa.int64()).take(encoded.indices)
 
 
 class Conversion:
@@ -50,16 +68,19 @@ class Conversion:
     Args:
         file: the name of the table in error messages.
         schema: what the columns become.
+        movies: the movie ids that are text, whose places stand for them; then the schema has int64 for them.
     """
 
-    def __init__(self, file: str, schema: pa.Schema) -> None:
+    def __init__(self, file: str, schema: pa.Schema, movies: Vocabulary | None = None) -> None:
         self.assumptions: dict[str, None] = {}  # sentences, in order
-        self._file, self._schema = file, schema
+        self._file, self._schema, self._movies = file, schema, movies
         self._converts: dict[str, Convert] = {}  # by column, once the first rows were seen
         self._has_decimal_comma: bool | None = None  # of text; None: not decided yet
         self._reasons = {
             field.name: "is empty or not UTF-8 text" if _is_text_id(field) else _REASONS[field.type] for field in schema
         }
+        if movies is not None:
+            self._reasons[c.MOVIE_ID] = NOT_LISTED
 
     def __call__(self, columns: list[pa.Array], names: list[str]) -> pa.RecordBatch:
         """Convert one block.
@@ -91,6 +112,8 @@ class Conversion:
             column = _exact_integers(column, f"{self._file}, column {name}")
         if _is_text_id(field):
             return _text_ids(column)
+        if field.name == c.MOVIE_ID and self._movies is not None:
+            return self._movies.places(_text_ids(column))
         if pa.types.is_integer(field.type):
             if field.name in _IDS and _any_padded(column):
                 self._assume(f"{name}: leading zeros and plus signs left out (input.ids: text keeps them)")

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from recmodel import schemas as c
@@ -161,7 +162,10 @@ def measure(settings: Settings, model_version: str | None = None, movies: int | 
     feedback = feedbacks.for_model(folder, settings.input, version.name, version.feedback)
     batches = movielens.stream_ratings(folder, catalogue, validation, feedback)
     ratings = some_users(batches, movielens.count_ratings(folder), RATINGS)
-    ratings = ratings.join(known.select([c.MOVIE_ID]), c.MOVIE_ID, join_type="left semi")
+    of_model = pc.is_in(catalogue.column(c.MOVIE_ID), known.column(c.MOVIE_ID).combine_chunks())
+    numbers = pa.array(identifiers.movie_numbers(catalogue)).filter(of_model.combine_chunks())
+    ratings = ratings.filter(pc.is_in(ratings.column(c.MOVIE_ID), numbers))
+    ratings = identifiers.renumbered(ratings, catalogue, known)
     return measure_with(settings, ratings, version, movies or known.num_rows)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,7 +29,7 @@ from recmodel.pipeline import business_rules, incremental
 from recmodel.pipeline.resolve import ResolvedRun
 from recmodel.progress import Stages, log
 from recmodel.records import InputFile, Record, RunRecord
-from recmodel.schemas import INTEGER, INTEGER_IDS, Ids
+from recmodel.schemas import INTEGER_IDS, Ids
 from recmodel.settings import Rules, Scoring
 from recmodel.tables.base import StagedRun
 from recmodel.tables.candidates import candidate_users
@@ -102,11 +102,11 @@ def stage_input(resolved: ResolvedRun, folder: Path, validation: Validation, sta
     catalogue, users, pairs = resolved.catalogues.all, resolved.users_file, resolved.settings.rules.deny_pairs
     try:
         batches = movielens.stream_ratings(folder, catalogue, validation, resolved.feedback)
-        numbered = (identifiers.with_movie_numbers(batch, catalogue) for batch in batches)
         with storage.create(staged.scratch(_RATINGS)) as sink:
             movie_ids = identifiers.movie_numbers(catalogue)
             is_rated = not resolved.feedback.is_implicit
-            ratings = movielens.stage_ratings(numbered, sink, movie_ids, _staged_ids(validation.ids), rated=is_rated)
+            ids = identifiers.numbered(validation.ids)
+            ratings = movielens.stage_ratings(batches, sink, movie_ids, ids, rated=is_rated)
         asked = None if users is None else movielens.read_ids(users, c.USERS, validation)
         if asked is not None:
             _write_parquet(staged.scratch(_ASKED), asked)
@@ -254,7 +254,7 @@ def divide(spark: SparkSession, resolved: ResolvedRun, staged: StagedRun, stages
 
 def read_ratings(spark: SparkSession, staged: StagedRun) -> DataFrame:
     """Return the usable ratings (`schemas.RATINGS`), duplicates included; movie ids that are text as their numbers."""
-    return _read(spark, staged.scratch(_RATINGS), c.with_ids(c.RATINGS, _staged_ids(_ids(staged))))
+    return _read(spark, staged.scratch(_RATINGS), c.with_ids(c.RATINGS, _numbered_ids(staged)))
 
 
 def run_users(
@@ -324,16 +324,15 @@ def denied_pairs(spark: SparkSession, staged: StagedRun, rules: Rules) -> DataFr
     """
     if not rules.deny_pairs:
         return None
-    return _read(spark, staged.scratch(_DENIED), c.with_ids(c.PAIRS, _staged_ids(_ids(staged))))
+    return _read(spark, staged.scratch(_DENIED), c.with_ids(c.PAIRS, _numbered_ids(staged)))
 
 
 def _ids(staged: StagedRun) -> Ids:
     return InputCounts.model_validate(staged.remembered(_STAGED_INPUT)).ids
 
 
-def _staged_ids(ids: Ids) -> Ids:
-    """Return what the ids of staged interactions are: movie ids that are text are staged as their numbers."""
-    return replace(ids, movie=INTEGER)
+def _numbered_ids(staged: StagedRun) -> Ids:
+    return identifiers.numbered(_ids(staged))
 
 
 def _read_published(spark: SparkSession, staged: StagedRun, run: RunRecord, table: str) -> DataFrame:

@@ -141,8 +141,8 @@ def test_a_model_keeps_its_kind(tmp_path):
 @given(st.lists(st.tuples(TEXTS, st.integers(0, 3)), max_size=20), st.lists(TEXTS, min_size=4, max_size=4, unique=True))
 def test_numbers_keep_the_order_of_bytes_and_stand_for_their_ids(pairs, movies):
     movies.sort(key=str.encode)
-    users, rated = [user for user, _ in pairs], [movies[place] for _, place in pairs]
-    schema = c.with_ids(c.RATINGS, Ids(TEXT, TEXT))
+    users, rated = [user for user, _ in pairs], [place for _, place in pairs]
+    schema = c.with_ids(c.RATINGS, Ids(user=TEXT))
     ratings = pa.table([users, rated, [1.0] * len(users), [0] * len(users)], schema=schema)
     nothing = [None] * len(movies)
     catalogue = pa.table([movies, movies, movies, nothing, nothing], schema=c.with_ids(c.CATALOGUE, Ids(TEXT, TEXT)))
@@ -151,7 +151,7 @@ def test_numbers_keep_the_order_of_bytes_and_stand_for_their_ids(pairs, movies):
     assert listed.column(c.MOVIE_ID).to_pylist() == [0, 1, 2, 3]
     user, movie = (numbered.column(name).to_numpy() for name in c.PAIRS.names)
     assert [*labels.user_ids(user)] == users
-    assert [*labels.movie_ids(movie)] == rated
+    assert [*labels.movie_ids(movie)] == [movies[place] for place in rated]
     assert [*np.argsort(user, kind="stable")] == sorted(range(len(users)), key=lambda row: users[row].encode())
     assert [*labels.movie_numbers(np.array([movies[2], "none of them"], object))] == [2, ids.ABSENT]
 
@@ -160,3 +160,14 @@ def test_hashes_of_texts_are_the_same_among_other_ids():
     few, many = (ids.Labels(users=pa.array(texts)) for texts in (["b", "d"], ["a", "b", "c", "d"]))
     np.testing.assert_array_equal(few.hashes(c.USER_ID, np.array([0, 1])), many.hashes(c.USER_ID, np.array([1, 3])))
     assert ids.NO_LABELS.hashes(c.USER_ID, np.array([7])).tolist() == [7]
+
+
+def test_numbers_of_one_catalogue_become_those_of_another(tmp_path):
+    """Of the delisted movies only those that were rated are part of what is read, so that the numbers move up."""
+    folder = in_csv(tmp_path, ["u1", "u2", "u3"], ["b", "d", "f"])
+    known = pa.table([["a", "c", "e"], ["A"] * 3, [""] * 3, [None] * 3, [None] * 3],
+                     schema=c.with_ids(c.CATALOGUE, Ids(TEXT, TEXT)))  # fmt: skip
+    (folder / "ratings.csv").write_text("userId,movieId,rating\nu1,e,4\nu1,b,4\nu2,f,3\n")
+    catalogue, ratings, _ = movielens.read(folder, STRICT, known)
+    assert catalogue.column(c.MOVIE_ID).to_pylist() == ["b", "d", "e", "f"]
+    assert ratings.column(c.MOVIE_ID).to_pylist() == [2, 0, 3]
