@@ -6,6 +6,7 @@ import click
 
 from recmodel import settings
 from recmodel.cli import console, options, views
+from recmodel.errors import ModelRejected
 from recmodel.models import versions
 
 
@@ -48,4 +49,4 @@ def rollback(models: str | None) -> None:
 
 
 if __name__ == "__main__":
-    console.run(models)
+    console.run(models, unexpected=ModelRejected.exit_code)

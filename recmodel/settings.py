@@ -28,7 +28,9 @@ from recmodel.scoring import policies
 _PACKAGE = Path(__file__).resolve().parent
 _SHIPPED = _PACKAGE / "conf"  # in a checkout a link to the project's
 _PREFIX = "RECMODEL_"
-_NO_SETTINGS = {"RECMODEL_CONF", "RECMODEL_SPARK_LOG", "RECMODEL_EXIT_CODE", "RECMODEL_LOGS"}
+_NO_SETTINGS = {"RECMODEL_CONF", "RECMODEL_SPARK_LOG", *(f"RECMODEL_{of_the_hook}" for of_the_hook in (
+    "EXIT_CODE", "LOGS", "STEP", "MESSAGE",
+))}  # fmt: skip
 
 PredictedRatings = Literal["top-n", "all"]
 
@@ -148,6 +150,7 @@ class Monitoring(_Section):
     json_logs: bool
     textfile: str
     on_failure: str
+    max_step_hours: float = Field(ge=0)
 
 
 class Settings(BaseSettings):

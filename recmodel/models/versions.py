@@ -31,11 +31,12 @@ from recmodel.records import EXPLICIT, FeedbackKind, Manifest, Metrics
 from recmodel.storage import Location, sha256, sha256_of
 
 FORMAT_VERSION = 2  # 1: before the signatures user_vectors, movie_vectors and rate_lists
-_CURRENT, _HISTORY = "CURRENT", ".history"
+_CURRENT, _HISTORY, _FAILED = "CURRENT", ".history", ".training-failed"
 _SAVED_MODEL = "saved_model"
 _CATALOGUE = "catalogue.parquet"
 _METRICS = "metrics.json"
 _MANIFEST = "manifest.json"
+_TIME = "%Y%m%dT%H%M%SZ"  # with which the names of versions begin, UTC
 _LIBRARIES = ("numpy", "pandas", "pyarrow", "tensorflow", "tf-keras", "tensorflow-recommenders")
 
 _NEEDED = {"predict", "user_vectors", "movie_vectors"}  # signatures that scoring is made of
@@ -138,7 +139,7 @@ def write_version(
             git_commit=_git_commit(),
             files=files,
         )
-        name = f"{created:%Y%m%dT%H%M%SZ}-{preset_name}-{sha256_of(files)[:8]}"
+        name = f"{created:{_TIME}}-{preset_name}-{sha256_of(files)[:8]}"
         if remote:
             fs.copy_files(str(folder), name, fs.LocalFileSystem(), storage.file_system(models))
             storage.write(storage.below(models, name, _MANIFEST), manifest.to_bytes())
@@ -299,6 +300,19 @@ def current_catalogue(models: Location) -> pa.Table | None:
     """Return the catalogue of the current version; None where there is no version that can be used."""
     version = open_current(models)
     return version and version.catalogue()
+
+
+def note_failed_training(models: Location, sentence: str) -> None:
+    """Keep that training failed just now, until a version is written."""
+    storage.write(storage.below(models, _FAILED), f"{datetime.now(timezone.utc):{_TIME}} {sentence}\n".encode())
+
+
+def failed_training(models: Location) -> tuple[datetime, str] | None:
+    """Return when and how the last training failed; None if a version has been written since."""
+    when, _, sentence = (storage.read(storage.below(models, _FAILED)) or b"").decode().strip().partition(" ")
+    if not when or any(name > when for name in list_versions(models)):
+        return None
+    return datetime.strptime(when, _TIME).replace(tzinfo=timezone.utc), sentence
 
 
 def read_metrics(models: Location, version: str) -> Metrics:
