@@ -310,7 +310,7 @@ def note_failed_training(models: Location, sentence: str) -> None:
 def failed_training(models: Location) -> tuple[datetime, str] | None:
     """Return when and how the last training failed; None if a version has been written since."""
     when, _, sentence = (storage.read(storage.below(models, _FAILED)) or b"").decode().strip().partition(" ")
-    if not when or any(name > when for name in list_versions(models)):
+    if not when or any(name[: len(when)] > when for name in list_versions(models)):
         return None
     return datetime.strptime(when, _TIME).replace(tzinfo=timezone.utc), sentence
 

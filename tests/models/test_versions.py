@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from datetime import datetime, timedelta, timezone
 
 import pytest
 from support.processes import another_process
@@ -60,6 +61,18 @@ def test_old_versions_go_but_never_current_the_one_before_or_one_being_read(mode
         assert versions.prune(models, keep=1) == ["v3"]
     assert versions.prune(models, keep=1) == ["v2"]
     assert versions.list_versions(models) == ["v0", "v1", "v4"]
+
+
+def test_failed_training_is_remembered_until_a_version_is_written(models):
+    for number in range(5):
+        (models / f"v{number}").rename(models / f"2026010{number}T030000Z-joint-12345678")
+    assert versions.failed_training(models) is None
+    versions.note_failed_training(models, "train was killed")
+    when, sentence = versions.failed_training(models)
+    assert (sentence, abs((datetime.now(timezone.utc) - when).total_seconds()) < 60) == ("train was killed", True)
+    later = f"{when + timedelta(hours=1):%Y%m%dT%H%M%SZ}-joint-12345678"
+    (models / "20260101T030000Z-joint-12345678").rename(models / later)
+    assert versions.failed_training(models) is None
 
 
 def test_a_version_describes_itself_in_json_and_text(tmp_path, toy):
