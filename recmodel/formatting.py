@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import unicodedata
 from datetime import date
 
 NBSP = "\u00a0"
+# One character each, so that columns stay aligned.
+_PLAIN = str.maketrans("✓★½…–—−─±×→·‘’“”" + NBSP, "+*+.----~x>.''\"\" ")
 
 
 def number(value: float) -> str:
@@ -61,3 +64,12 @@ def clipped(text: str, max_length: int = 90) -> str:
 def stars(rating: float | None) -> str:
     """Format a rating as 3.6 ★, and a missing one as a dash."""
     return "–" if rating is None or rating != rating else f"{rating:.1f}{NBSP}★"
+
+
+def ascii_only(text: str) -> str:
+    """Replace each character that ASCII lacks by one that is like it, or else by a question mark."""
+
+    def like(character: str) -> str:
+        return unicodedata.normalize("NFKD", character)[:1].encode("ascii", "ignore").decode() or "?"
+
+    return "".join(character if character.isascii() else like(character) for character in text.translate(_PLAIN))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import logging
 import signal
 import sys
@@ -17,7 +19,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from recmodel import progress
+from recmodel import formatting, progress
 from recmodel.errors import EXIT_CODES, RecmodelError, ScoringFailed, UsageRejected
 from recmodel.progress import HEADING, NOTICE, log, where_the_trace_is
 
@@ -39,12 +41,22 @@ def run(command: click.Command, *, name: str | None = None, unexpected: int = Sc
     log.addHandler(_ShowNotices(NOTICE))
     log.setLevel(logging.INFO)  # notices are below Python's default, and not every job opens a log
     signal.signal(signal.SIGTERM, _terminate)
+    codecs.register_error("recmodel", _plain)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="recmodel")
     try:
         command(prog_name=name, standalone_mode=False)
     except SystemExit as end:  # by nightly; and by click and rich with 1 if nobody reads what is printed
         sys.exit(end.code if end.code in EXIT_CODES else unexpected)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the last resort: it is reported in a line
         sys.exit(complain(error, unexpected))
+
+
+def _plain(error: UnicodeError) -> tuple[str, int]:
+    """Return what is printed where a stream's encoding lacks characters (a handler of `codecs`)."""
+    assert isinstance(error, UnicodeEncodeError)
+    return formatting.ascii_only(error.object[error.start : error.end]), error.end
 
 
 def complain(error: BaseException, unexpected: int) -> int:
@@ -117,7 +129,7 @@ def start_log(folder: str, job: str, *, as_json: bool = False) -> Path:
     """Open this run's log file, which gets all that Python logs from now on: text, or a JSON object per line."""
     path = Path(folder) / f"{job}-{datetime.now():%Y%m%d-%H%M%S}.log"
     path.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(path)
+    handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
     fields = "%(asctime)s %(levelname)s %(name)s: %(message)s"
     handler.setFormatter(JsonFormatter(fields) if as_json else logging.Formatter(fields))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
