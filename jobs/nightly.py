@@ -10,6 +10,7 @@ from recmodel import settings
 from recmodel.cli import console, options
 from recmodel.errors import AnotherRun, ScoringFailed
 from recmodel.jobs.score_all import score
+from recmodel.models import presets
 from recmodel.pipeline import nightly as pipeline
 from recmodel.tables.output import open_output
 
@@ -35,8 +36,11 @@ def nightly(
     flags go to the command score, and so to spark-submit. The exit code is that of the step that failed.
     """
     chosen = settings.load(paths=paths)
-    score.make_context(context.command_path, list(context.args))  # wrong flags are reported before hours of training
-    night = pipeline.Night(chosen, preset, pipeline.parse_dates(run_date, chosen.paths.output), context.args)
+    # Wrong flags and presets are reported before hours of training.
+    of_score = score.make_context(context.command_path, list(context.args))
+    presets.load(preset or chosen.training.preset)
+    dates = pipeline.parse_dates(run_date, chosen.paths.output)
+    night = pipeline.Night(chosen, preset, dates, context.args, options.for_spark(of_score))
     if dry_run:
         sys.exit(pipeline.dry_run(night))
     try:

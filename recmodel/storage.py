@@ -76,8 +76,13 @@ def below(location: Location, *names: str) -> str:
 
 
 def spark_path(location: str) -> str:
-    """Return the location as Spark names it: Hadoop's file system for S3 is s3a."""
-    return re.sub("^s3://", "s3a://", location)
+    """Return the location as Spark names it: Hadoop's file system for S3 is s3a, and a bare path may be HDFS's."""
+    return re.sub("^s3://", "s3a://", location) if is_uri(location) else f"file:{location}"
+
+
+def spark_pattern(location: str) -> str:
+    """Return the location as Spark reads it: a pattern, in which brackets and the like must be escaped."""
+    return re.sub(r"([][{}*?\\])", r"\\\1", spark_path(location))
 
 
 def fetch(location: str, names: Iterable[str] | None = None) -> Path:

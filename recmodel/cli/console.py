@@ -126,10 +126,18 @@ def show_stage(name: str) -> Iterator[progress.Progress]:
 
 
 def start_log(folder: str, job: str, *, as_json: bool = False) -> Path:
-    """Open this run's log file, which gets all that Python logs from now on: text, or a JSON object per line."""
+    """Open this run's log file, which gets all that Python logs from now on: text, or a JSON object per line.
+
+    Raises:
+        UsageRejected: it cannot be made.
+    """
     path = Path(folder) / f"{job}-{datetime.now():%Y%m%d-%H%M%S}.log"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        reason = error.strerror or error
+        raise UsageRejected(f"cannot log to {folder} ({reason}); set paths.logs, or RECMODEL_PATHS__LOGS") from None
     fields = "%(asctime)s %(levelname)s %(name)s: %(message)s"
     handler.setFormatter(JsonFormatter(fields) if as_json else logging.Formatter(fields))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)

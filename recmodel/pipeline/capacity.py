@@ -38,7 +38,7 @@ from recmodel.data.catalogue import with_delisted
 from recmodel.data.validation import Validation
 from recmodel.errors import ScoringFailed, UsageRejected
 from recmodel.models import presets, versions
-from recmodel.pipeline import sources
+from recmodel.pipeline import preflight, sources
 from recmodel.records import EXPLICIT, Metrics, RunRecord
 from recmodel.settings import Settings
 from recmodel.spark import resources
@@ -150,6 +150,7 @@ def measure(settings: Settings, model_version: str | None = None, movies: int | 
         UsageRejected: the model's catalogue cannot be made larger or smaller.
         ScoringFailed: a run failed.
     """
+    preflight.check(settings, spark=True)
     version = versions.open_version(settings.paths.models, model_version)
     folder = sources.input_dir(settings.paths.data, settings.paths.sample, settings.input)
     validation = Validation(settings.input)

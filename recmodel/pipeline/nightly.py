@@ -21,7 +21,7 @@ from recmodel.data.catalogue import combine
 from recmodel.data.validation import Validation
 from recmodel.errors import EXIT_CODES, InputRejected, ModelRejected, ScoringFailed, UsageRejected
 from recmodel.models import versions
-from recmodel.pipeline import monitoring, sources
+from recmodel.pipeline import monitoring, preflight, sources
 from recmodel.progress import HEADING, NOTICE, log
 from recmodel.settings import Settings
 from recmodel.tables.output import open_output
@@ -34,7 +34,8 @@ class Night:
     settings: Settings
     preset: str | None  # what to train when it is due; None: as the settings say
     dates: Sequence[date]
-    score_flags: Sequence[str]  # for the command score, and so for spark-submit
+    score_flags: Sequence[str]  # for the command score
+    spark_flags: Sequence[str]  # those among them that spark-submit gets
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,9 @@ def run(night: Night) -> Ending:
         RecmodelError: the night cannot begin.
     """
     settings = night.settings
+    preflight.check(
+        settings, spark=True, spark_flags=night.spark_flags, models=settings.paths.models, output=settings.paths.output
+    )
     training_failure = None
     reason = training_is_due(settings)
     if reason:
@@ -102,6 +106,9 @@ def stops_the_night(training: Failure) -> bool:
 def dry_run(night: Night) -> int:
     """Run each step with --dry-run, on the first of the dates; return the exit code of the first that would fail."""
     settings, output = night.settings, open_output(night.settings.paths.output)
+    preflight.check(
+        settings, spark=True, spark_flags=night.spark_flags, models=settings.paths.models, output=settings.paths.output
+    )
     for purpose in ("nightly", "lock"):
         output.check_ready(purpose)
     reason = training_is_due(settings)

@@ -18,7 +18,7 @@ from recmodel import storage
 from recmodel.data.validation import Validation
 from recmodel.errors import RecmodelError, ScoringFailed
 from recmodel.models import architectures
-from recmodel.pipeline import sources, staging
+from recmodel.pipeline import preflight, sources, staging
 from recmodel.pipeline.resolve import ResolvedRun, resolve_run, run_key
 from recmodel.progress import Stages, where_the_trace_is
 from recmodel.records import EarlierRun, RunRecord
@@ -62,6 +62,7 @@ def run(
     """
     stages = stages or Stages()
     output = open_output(settings.paths.output)
+    preflight.check(settings, spark=True, output=output.location)
     with output.locked():
         folder = sources.input_dir(settings.paths.data, settings.paths.sample, settings.input)
         validation = Validation(settings.input)
@@ -114,6 +115,7 @@ def dry_run(
     """
     stages = stages or Stages()
     output = open_output(settings.paths.output)
+    preflight.check(settings, spark=True, output=output.location)
     output.check_ready()
     # Next to a local output, so that the executors see the staged files too.
     parent = None if storage.is_uri(output.location) else storage.nearest_folder(Path(output.location))

@@ -315,20 +315,21 @@ def denied_pairs(spark: SparkSession, staged: StagedRun, rules: Rules) -> DataFr
 
 
 def _read_published(spark: SparkSession, staged: StagedRun, run: RunRecord, table: str) -> DataFrame:
-    return spark.read.parquet(*open_output(staged.output).files(table, run.run_date))
+    files = open_output(staged.output).files(table, run.run_date)
+    return spark.read.parquet(*map(storage.spark_pattern, files))
 
 
 def _materialize(rows: DataFrame, location: str) -> DataFrame:
     """Write the rows, so that they are computed once; return what was written."""
     rows.write.mode("overwrite").parquet(storage.spark_path(location))
-    return rows.sparkSession.read.schema(rows.schema).parquet(storage.spark_path(location))
+    return rows.sparkSession.read.schema(rows.schema).parquet(storage.spark_pattern(location))
 
 
 def _read(spark: SparkSession, location: str, schema: pa.Schema) -> DataFrame:
     """Read Parquet of a known schema, which spares Spark a job to find it out."""
     from pyspark.sql.pandas.types import from_arrow_schema
 
-    return spark.read.schema(from_arrow_schema(schema)).parquet(storage.spark_path(location))
+    return spark.read.schema(from_arrow_schema(schema)).parquet(storage.spark_pattern(location))
 
 
 def _write_parquet(location: str, rows: pa.Table) -> None:

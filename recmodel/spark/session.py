@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import zipfile
 from pathlib import Path
@@ -39,8 +40,17 @@ def start(name: str, *, ship_package: bool = False, needs: resources.Needs | Non
         conf.setIfMissing("spark.driver.bindAddress", "127.0.0.1")
         conf.setIfMissing("spark.driver.host", "127.0.0.1")
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # the workers' Python, here the driver's
+    conf.setIfMissing("spark.executorEnv.PYTHONSAFEPATH", "1")  # otherwise workers import a random.py that lies here
     if "SPARK_LOCAL_IP" not in os.environ:
         conf.setIfMissing("spark.ui.enabled", "false")  # without that variable its pages listen on all interfaces
+    first, others = int(conf.get("spark.ui.port", "4040") or 0), int(conf.get("spark.port.maxRetries", "16") or 0)
+    if (
+        conf.get("spark.ui.enabled", "true") == "true"
+        and first
+        and not any(map(_is_free, range(first, first + others + 1)))
+    ):
+        conf.set("spark.ui.enabled", "false")
+        log.warning("the ports %d to %d are taken; the run goes on without Spark's page", first, first + others)
     conf.set("spark.sql.session.timeZone", "UTC")
     conf.set("spark.sql.parquet.outputTimestampType", "TIMESTAMP_MICROS")  # INT96 has no statistics
     conf.set("spark.sql.parquet.compression.codec", "zstd")
@@ -56,6 +66,17 @@ def start(name: str, *, ship_package: bool = False, needs: resources.Needs | Non
     if ship_package and master.split("[")[0] != "local":
         _ship_package(spark)
     return spark
+
+
+def _is_free(port: int) -> bool:
+    """Return whether a port of loopback can be listened on."""
+    with socket.socket() as attempt:
+        attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            attempt.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 def check_reach(spark: SparkSession, location: str) -> None:
