@@ -1,7 +1,11 @@
-"""Formatting: numbers and dates as people read them. No-break spaces keep a number and its unit on one line."""
+"""Formatting: numbers, dates and ends of processes as people read them.
+
+No-break spaces keep a number and its unit on one line.
+"""
 
 from __future__ import annotations
 
+import signal
 import unicodedata
 from datetime import date
 
@@ -73,3 +77,16 @@ def ascii_only(text: str) -> str:
         return unicodedata.normalize("NFKD", character)[:1].encode("ascii", "ignore").decode() or "?"
 
     return "".join(character if character.isascii() else like(character) for character in text.translate(_PLAIN))
+
+
+_HINTS = {
+    signal.SIGKILL: ", as the system does when memory runs out (journalctl -k or dmesg says so)",
+    signal.SIGTERM: ", by somebody or by a time limit",
+}
+
+
+def ending(code: int) -> str:
+    """Describe how a process ended: its exit code or, for a negative one, the signal and what that may mean."""
+    if code >= 0:
+        return f"ended with exit code {code}"
+    return f"was killed by {signal.Signals(-code).name}{_HINTS.get(signal.Signals(-code), '')}"

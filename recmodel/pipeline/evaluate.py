@@ -106,7 +106,7 @@ def run(settings: Settings, request: Request, folder: Path, stages: Stages | Non
         users.to_parquet(folder / "cold_users.parquet", index=False)
         if movies is not None:
             movies.to_parquet(folder / "cold_movies.parquet", index=False)
-    spark.stop()
+    session.stop(spark)
     noun = "interactions, which are implicit feedback," if feedback.is_implicit else "ratings"
     return Evaluation(metrics, len(split.fitted[c.RATING]), len(split.held_out[c.RATING]), users, movies, noun)
 

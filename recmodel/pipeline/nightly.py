@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 
+from recmodel import formatting
 from recmodel.data import movielens
 from recmodel.data.catalogue import combine
 from recmodel.data.validation import Validation
@@ -239,10 +240,6 @@ def _clean_up(settings: Settings) -> None:
 # -- steps -----------------------------------------------------------------------------------------------------------
 
 _OWN_CODES = {"train": ModelRejected.exit_code}  # of a step that ends in an undocumented way
-_HINTS = {
-    signal.SIGKILL: ", as the system does when memory runs out (journalctl -k or dmesg says so)",
-    signal.SIGTERM: ", by somebody or by a time limit",
-}
 _HOOK_SECONDS = 600
 
 
@@ -251,10 +248,7 @@ def failure_of(step: str, code: int, logs: str) -> Failure | None:
     if code in EXIT_CODES:
         return Failure(step, code, f"{step} failed with exit code {code}; see its log in {logs}") if code else None
     own_code = _OWN_CODES.get(step, ScoringFailed.exit_code)
-    if code > 0:
-        return Failure(step, own_code, f"{step} ended unexpectedly with exit code {code}; see its log in {logs}")
-    name, hint = signal.Signals(-code).name, _HINTS.get(signal.Signals(-code), "")
-    return Failure(step, own_code, f"{step} was killed by {name}{hint}; see its log in {logs}")
+    return Failure(step, own_code, f"{step} {formatting.ending(code)}; see its log in {logs}")
 
 
 def _step(settings: Settings, command: str, *arguments: str) -> Failure | None:

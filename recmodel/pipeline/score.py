@@ -90,7 +90,7 @@ def run(
         except Exception as error:  # finished partitions stay staged: the same command continues from there
             raise ScoringFailed(f"scoring failed: {session.cause(error)}{where_the_trace_is()}") from error
         finally:
-            spark.stop()
+            session.stop(spark)
 
         with stages("publish"):
             record = _record(resolved, run_date, workload, outcome, stages.seconds)
@@ -134,7 +134,7 @@ def dry_run(
             session.check_reach(spark, output.location)
             workload = staging.divide(spark, resolved, staged, stages)
         finally:
-            spark.stop()
+            session.stop(spark)
     return DryRun(
         run=resolved,
         counts=workload.counts,

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 import sys
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 from pyspark import SparkConf, SparkContext, SparkFiles
 from pyspark.sql import SparkSession
 
-from recmodel import storage
+from recmodel import formatting, storage
 from recmodel.errors import ScoringFailed
 from recmodel.progress import log, where_the_trace_is
 from recmodel.spark import launch, resources
@@ -97,7 +99,14 @@ def check_reach(spark: SparkSession, location: str) -> None:
 
 
 def cause(error: Exception) -> str:
-    """Return the most telling line of a Spark error: the end of a worker's trace, Java's last cause, or the first."""
+    """Return the most telling line of a Spark error: the end of a worker's trace, Java's last cause, or the first.
+
+    Where Java itself has ended, the error is whatever Python met next, so it is told how it ended.
+    """
+    java = getattr(SparkContext._gateway, "proc", None)
+    if java is not None:
+        with suppress(subprocess.TimeoutExpired):  # it may be ending just now
+            return f"Java, in which Spark runs, {formatting.ending(java.wait(0.5))}"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     in_worker = [i for i, line in enumerate(lines) if line.startswith("Traceback (most recent call last)")]
     if in_worker:
@@ -107,6 +116,14 @@ def cause(error: Exception) -> str:
     causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
     exceptions = [line.removeprefix(": ") for line in lines if line.startswith(": ")]  # as py4j has it
     return (causes[-1:] or exceptions or lines or [type(error).__name__])[0][:300]
+
+
+def stop(spark: SparkSession) -> None:
+    """End a session, also one whose Java has ended already."""
+    try:
+        spark.stop()
+    except Exception as error:  # noqa: BLE001 - of py4j and of sockets; the reason to stop is what matters
+        log.info("Spark could not be stopped: %s", error)
 
 
 def slots(spark: SparkSession) -> int:

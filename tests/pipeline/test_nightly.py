@@ -45,7 +45,7 @@ def test_a_dry_night_says_why_it_would_train_and_what_it_would_score_and_leaves_
         ("train", -signal.SIGKILL, 4, "train was killed by SIGKILL"),
         ("score", -signal.SIGTERM, 5, "score was killed by SIGTERM, by somebody or by a time limit"),
         ("report", -signal.SIGSEGV, 5, "report was killed by SIGSEGV; see its log in /logs"),
-        ("train", 1, 4, "train ended unexpectedly with exit code 1"),  # of Python itself
+        ("train", 1, 4, "train ended with exit code 1"),  # of Python itself
         ("score", 3, 3, "score failed with exit code 3; see its log in /logs"),
     ],
 )
