@@ -80,11 +80,6 @@ def spark_path(location: str) -> str:
     return re.sub("^s3://", "s3a://", location) if is_uri(location) else f"file:{location}"
 
 
-def spark_pattern(location: str) -> str:
-    """Return the location as Spark reads it: a pattern, in which brackets and the like must be escaped."""
-    return re.sub(r"([][{}*?\\])", r"\\\1", spark_path(location))
-
-
 def fetch(location: str, names: Iterable[str] | None = None) -> Path:
     """Copy a folder, or those of `names` that exist in it, to a local folder of the same name.
 

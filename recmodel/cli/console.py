@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import errno
 import io
 import logging
 import signal
@@ -78,6 +79,9 @@ def complain(error: BaseException, unexpected: int) -> int:
         _print_failure("Interrupted", f"{how}; nothing that was published before is lost")
         return unexpected
     log.error("failed unexpectedly", exc_info=error)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        _print_failure("Error", f"the disk is full ({error}); make room and run the same command again")
+        return unexpected
     first_line = (str(error).strip().splitlines() or ["no message"])[0][:300]
     _print_failure("Unexpected error", f"{type(error).__name__}: {first_line}{where_the_trace_is()}")
     return unexpected

@@ -6,6 +6,7 @@ where it is read.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -68,7 +69,7 @@ def check_folder(folder: str, remedy: str) -> None:
     """Refuse a local folder in which no file can be made; make nothing."""
     if not storage.is_uri(folder) and not storage.is_writable(Path(folder)):
         nearest = storage.nearest_folder(Path(folder))
-        why = "is read-only, or yours to read only" if nearest.is_dir() else "is no folder"
+        why = "is read-only, or belongs to somebody else" if nearest.is_dir() else "is no folder"
         raise UsageRejected(f"cannot write below {folder}: {nearest} {why}; {remedy}")
 
 
@@ -86,6 +87,33 @@ def check_temporary_folder() -> None:
         raise UsageRejected(
             f"{folder} is mounted noexec, so Java cannot load the libraries that it puts there; {remedy}"
         )
+
+
+# Measured on MovieLens small, in bytes of Parquet, and rounded up: per row of both tables; and per rating of what Spark
+# shuffles. A model is in the broadcast's file, and in what each worker unpacks for a moment.
+_ROW, _PAIR, _SHUFFLED, _COPIES = 24, 7, 40, 8
+
+
+def bytes_of_run(*, ratings: int, rows: int, pairs: int, model_bytes: int) -> tuple[int, int]:
+    """Estimate what a run writes to its output and to the temporary folder, in bytes.
+
+    Args:
+        ratings: that are used.
+        rows: of the table recommendations.
+        pairs: of the table predicted_ratings.
+    """
+    return rows * _ROW + pairs * _PAIR, ratings * _SHUFFLED + model_bytes * _COPIES
+
+
+def is_full_disk(error: BaseException) -> bool:
+    """Return whether a failure, of Python or of Java, is that of a disk without room."""
+    return any(os.strerror(number) in str(error) for number in (errno.ENOSPC, errno.EDQUOT))
+
+
+def room(folders: Iterable[str]) -> str:
+    """Say how much room local folders have."""
+    local = [folder for folder in folders if not storage.is_uri(folder)]
+    return ", ".join(f"{folder}: {_size(shutil.disk_usage(folder).free)} free" for folder in local)
 
 
 def check_space(needs: Mapping[str, int]) -> None:

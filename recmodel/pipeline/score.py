@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import tempfile
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timezone
 from pathlib import Path
@@ -70,7 +72,8 @@ def run(
 
         with stages("read and check the input"):
             staged = output.stage(run_date, run_key(resolved, folder))
-            staging.stage_input(resolved, folder, validation, staged)
+            with _room_freed(staged):
+                staging.stage_input(resolved, folder, validation, staged)
 
         model = _packed_model(resolved, stages)
         with stages("start Spark"):
@@ -82,8 +85,10 @@ def run(
             spark = session.start("recmodel score", ship_package=True, needs=needs)
 
         try:
-            workload = staging.divide(spark, resolved, staged, stages)
-            outcome = writing.write_and_check(spark, resolved, workload, staged, model, stages)
+            with _room_freed(staged):
+                workload = staging.divide(spark, resolved, staged, stages)
+                _check_space(resolved, workload, output)
+                outcome = writing.write_and_check(spark, resolved, workload, staged, model, stages)
         except RecmodelError:
             staged.discard()
             raise
@@ -133,6 +138,7 @@ def dry_run(
         try:
             session.check_reach(spark, output.location)
             workload = staging.divide(spark, resolved, staged, stages)
+            _check_space(resolved, workload, output)
         finally:
             session.stop(spark)
     return DryRun(
@@ -143,6 +149,38 @@ def dry_run(
         replaces=run_date in output.run_dates(),
         resumes=output.resumable(run_date, key),
     )
+
+
+def _check_space(resolved: ResolvedRun, workload: staging.Workload, output: Output) -> None:
+    """Raise UsageRejected if the disks have no room for what the run will write."""
+    counts, scoring, version = workload.counts, resolved.settings.scoring, resolved.version
+    pairs_of_all = scoring.predicted_ratings == "all"
+    tables, temporary = preflight.bytes_of_run(
+        ratings=counts.rows_used[counts.ratings_file],
+        rows=workload.plan.users * scoring.top_n,
+        pairs=workload.plan.users * (resolved.catalogues.of_model.num_rows if pairs_of_all else scoring.top_n),
+        model_bytes=sum(file.stat().st_size for file in version.saved_model.rglob("*")),
+    )
+    preflight.check_space({output.location: tables, tempfile.gettempdir(): temporary})
+
+
+@contextmanager
+def _room_freed(staged: StagedRun) -> Iterator[None]:
+    """Where a disk is full, remove what was staged, which others need the room for; say so.
+
+    Raises:
+        ScoringFailed: a disk is full.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not preflight.is_full_disk(error):
+            raise
+        folders = preflight.room([staged.output, tempfile.gettempdir()])
+        staged.discard()
+        raise ScoringFailed(
+            f"no space left on device ({folders}); what the run had staged was removed; make room and run it again"
+        ) from error
 
 
 def _packed_model(resolved: ResolvedRun, stages: Stages) -> bytes:

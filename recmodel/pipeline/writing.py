@@ -186,8 +186,8 @@ class _Job:
 
     def _recommendations(self) -> DataFrame:
         """The written rows."""
-        location = storage.spark_pattern(self.staged.table(c.RECOMMENDATIONS_TABLE))
-        return self.spark.read.schema(from_arrow_schema(c.RECOMMENDATION)).parquet(location)
+        location = storage.spark_path(self.staged.table(c.RECOMMENDATIONS_TABLE))
+        return session.reader(self.spark).schema(from_arrow_schema(c.RECOMMENDATION)).parquet(location)
 
     def _histories(self, finished: set[int], denied: DataFrame | None = None) -> DataFrame:
         counts = self.workload.counts
@@ -210,4 +210,4 @@ class _Job:
 
 
 def _read_back(spark: SparkSession, staged: StagedRun, table: str, rows: DataFrame) -> DataFrame:
-    return spark.read.schema(rows.schema).parquet(storage.spark_pattern(staged.table(table)))
+    return session.reader(spark).schema(rows.schema).parquet(storage.spark_path(staged.table(table)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from pyspark import SparkConf, SparkContext, SparkFiles
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrameReader, SparkSession
 
 from recmodel import formatting, storage
 from recmodel.errors import ScoringFailed
@@ -98,16 +99,27 @@ def check_reach(spark: SparkSession, location: str) -> None:
         ) from error
 
 
-def cause(error: Exception) -> str:
-    """Return the most telling line of a Spark error: the end of a worker's trace, Java's last cause, or the first.
+def reader(spark: SparkSession) -> DataFrameReader:
+    """Return a reader to which a path is a path, and no pattern if it holds brackets and the like."""
+    return spark.read.option("__globPaths__", "false")
 
-    Where Java itself has ended, the error is whatever Python met next, so it is told how it ended.
-    """
+
+def cause(error: Exception) -> str:
+    """Return what to tell people of a Spark error; where Java has ended, it is whatever Python met next."""
     java = getattr(SparkContext._gateway, "proc", None)
     if java is not None:
         with suppress(subprocess.TimeoutExpired):  # it may be ending just now
             return f"Java, in which Spark runs, {formatting.ending(java.wait(0.5))}"
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return telling_line(str(error)) or type(error).__name__
+
+
+def telling_line(text: str) -> str:
+    """Return the most telling line of a Spark error: the end of a worker's trace, Java's last cause, or the first."""
+    if "Python worker exited unexpectedly" in text:
+        return (
+            f"a Python worker {formatting.ending(-signal.SIGKILL)}; give Spark fewer cores, or the machine more memory"
+        )
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     in_worker = [i for i, line in enumerate(lines) if line.startswith("Traceback (most recent call last)")]
     if in_worker:
         for line in lines[in_worker[-1] + 1 :]:
@@ -115,7 +127,7 @@ def cause(error: Exception) -> str:
                 return line[:300]
     causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
     exceptions = [line.removeprefix(": ") for line in lines if line.startswith(": ")]  # as py4j has it
-    return (causes[-1:] or exceptions or lines or [type(error).__name__])[0][:300]
+    return (causes[-1:] or exceptions or lines or [""])[0][:300]
 
 
 def stop(spark: SparkSession) -> None:
