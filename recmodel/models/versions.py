@@ -255,16 +255,37 @@ def open_version(models: Location, version: str | None = None) -> ModelVersion:
             else:
                 fault = "was changed" if file in expected else "is not in its manifest"
             raise ModelRejected(f"{location}/{file} {fault}; restore the version from a copy or train again")
-    missing = _missing_signatures(manifest)
+    missing = _missing_signatures(manifest, path / _SAVED_MODEL)
     if missing:
         raise ModelRejected(f"{location} lacks {', '.join(missing)}, which scoring needs; train again")
     return ModelVersion(path, manifest)
 
 
-def _missing_signatures(manifest: Manifest) -> list[str]:
-    """Return the signatures that scoring needs and the model lacks; models of versions before 0.3.2 name none."""
+def _missing_signatures(manifest: Manifest, saved_model: Path) -> list[str]:
+    """Return the signatures that scoring needs and the model lacks; manifests of versions before 0.3.2 name none."""
     needed = _NEEDED | (_NEEDED_TO_RATE if manifest.feedback == EXPLICIT else set())
-    return sorted(needed.difference(manifest.signatures)) if manifest.signatures else []
+    return sorted(needed.difference(manifest.signatures or signatures_of(saved_model)))
+
+
+def signatures_of(saved_model: Path) -> list[str]:
+    """Return the names of a SavedModel's signatures, without importing TensorFlow; none if it is no SavedModel.
+
+    Of the message SavedModel, field 2 are its MetaGraphDefs; of these, field 5 is the map of signatures
+    (saved_model.proto and meta_graph.proto of TensorFlow).
+    """
+    from google.protobuf import empty_pb2, message, unknown_fields
+
+    def fields(packed: bytes, number: int) -> list[bytes]:
+        parsed = empty_pb2.Empty()
+        parsed.ParseFromString(packed)
+        return [field.data for field in unknown_fields.UnknownFieldSet(parsed) if field.field_number == number]
+
+    try:
+        content = (saved_model / "saved_model.pb").read_bytes()
+        entries = [entry for graph in fields(content, 2) for entry in fields(graph, 5)]
+        return sorted(name.decode() for entry in entries for name in fields(entry, 1))
+    except (OSError, message.DecodeError):
+        return []
 
 
 def _files_of(models: Location, name: str) -> Path:

@@ -31,12 +31,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from recmodel import formatting
 from recmodel import schemas as c
 from recmodel.data import feedback as feedbacks
 from recmodel.data import movielens
 from recmodel.data.catalogue import with_delisted
 from recmodel.data.validation import Validation
-from recmodel.errors import ScoringFailed, UsageRejected
+from recmodel.errors import EXIT_CODES, ScoringFailed, UsageRejected
 from recmodel.models import presets, versions
 from recmodel.pipeline import preflight, sources
 from recmodel.records import EXPLICIT, Metrics, RunRecord
@@ -293,7 +294,9 @@ def _run(folder: Path, data: Path, cores: int, top_n: int) -> RunRecord:
     )  # fmt: skip
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
     if done.returncode:
-        raise ScoringFailed(f"a run to measure failed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
+        last = (done.stderr.strip().splitlines() or [""])[-1]
+        how = last if last and done.returncode in EXIT_CODES else f"it {formatting.ending(done.returncode)}"
+        raise ScoringFailed(f"a run to measure failed: {how}")
     return open_output(output).read_run(date.fromisoformat(_DAY))
 
 
