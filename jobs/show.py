@@ -8,6 +8,7 @@ import click
 
 from recmodel import settings
 from recmodel.cli import console, options, views
+from recmodel.data import ids
 from recmodel.errors import UsageRejected
 from recmodel.tables.output import open_output
 
@@ -17,15 +18,16 @@ from recmodel.tables.output import open_output
     epilog="Example: recmodel show 42 --top-n 5",
     context_settings=options.CONTEXT,
 )
-@click.argument("user_id", type=int)
+@click.argument("user_id")
 @options.output
 @click.option("--run-date", type=click.DateTime(["%Y-%m-%d"]), help="A run other than the newest.")
 @click.option("--top-n", type=click.IntRange(min=1), help="Show only the first TOP_N.")
-def show(user_id: int, output: str | None, run_date: datetime | None, top_n: int | None) -> None:
+def show(user_id: str, output: str | None, run_date: datetime | None, top_n: int | None) -> None:
     """Print what user USER_ID is recommended, from the published tables."""
     published = open_output(settings.load(paths={"output": output}).paths.output)
     day = published.published(options.day(run_date))
-    rows = published.recommendations_of(day, [user_id]).slice(0, top_n).to_pylist()
+    user = ids.typed(user_id, published.read_run(day).ids.user)
+    rows = published.recommendations_of(day, [user]).slice(0, top_n).to_pylist()
     if not rows:
         ends = published.user_range(day)
         users = f"its users go from {ends[0]} to {ends[1]}" if ends else "it has no users"

@@ -11,6 +11,7 @@ import numpy as np
 from recmodel import schemas as c
 from recmodel.data import duplicates, movielens
 from recmodel.data import feedback as feedbacks
+from recmodel.data import ids as identifiers
 from recmodel.data.validation import Validation
 from recmodel.errors import ModelRejected
 from recmodel.evaluation import gate as gates
@@ -20,6 +21,7 @@ from recmodel.models.architectures import Preset
 from recmodel.pipeline import preflight, sources
 from recmodel.progress import Stages, log
 from recmodel.records import FeedbackKind, Measures
+from recmodel.schemas import Ids
 from recmodel.settings import Settings
 
 
@@ -68,11 +70,13 @@ def run(settings: Settings, preset: Preset, *, gate: bool, stages: Stages | None
         folder = sources.input_dir(settings.paths.data, settings.paths.sample, settings.input)
         feedback = feedbacks.decide(folder, settings.input)
         preset = presets.for_feedback(preset, settings.training.preset, feedback.kind)
-        known = versions.current_catalogue(models)
-        catalogue, table, validation = movielens.read(folder, settings.input, known, feedback)
+        current = versions.open_current(models)
+        ids, known = _ids(folder, settings, current), current and current.catalogue()
+        catalogue, table, validation = movielens.read(folder, settings.input, known, feedback, ids)
         validation.log_files()
         size = movielens.ratings_size(folder)
-        fingerprint = movielens.fingerprint(table, catalogue)
+        numbered, numbered_catalogue, labels = identifiers.number(table, catalogue)
+        fingerprint = movielens.fingerprint(numbered, catalogue, labels)
 
     with stages("start TensorFlow"):
         from recmodel.evaluation import metrics as measuring
@@ -80,16 +84,17 @@ def run(settings: Settings, preset: Preset, *, gate: bool, stages: Stages | None
         from recmodel.scoring.recommender import Recommender
 
     with stages(f"train preset {settings.training.preset}") as progress:
-        ratings = duplicates.combined(table, add_up=feedback.is_implicit)
+        ratings = duplicates.combined(numbered, add_up=feedback.is_implicit)
         superseded = table.num_rows - len(ratings[c.RATING])
         user_ids = np.unique(ratings[c.USER_ID])
-        parts = splits.by_pair(ratings, settings.training.test_share, settings.training.seed)
-        split = splits.Split(*parts, catalogue.column(c.MOVIE_ID).to_numpy(), rated=not feedback.is_implicit)
-        del table, ratings  # 28 bytes per rating, twice
+        parts = splits.by_pair(ratings, settings.training.test_share, settings.training.seed, labels)
+        movie_ids = numbered_catalogue.column(c.MOVIE_ID).to_numpy()
+        split = splits.Split(*parts, movie_ids, rated=not feedback.is_implicit, labels=labels)
+        del table, numbered, ratings  # 28 bytes per rating, twice
         trained = training.train(
             split.fitted,
             user_ids,
-            catalogue,
+            numbered_catalogue,
             preset,
             seed=settings.training.seed,
             rating_range=feedback.rating_range,
@@ -99,11 +104,10 @@ def run(settings: Settings, preset: Preset, *, gate: bool, stages: Stages | None
     with tempfile.TemporaryDirectory() as scratch:
         with stages("export"):
             exported = Path(scratch, "saved_model")
-            signatures = saved_model.save(trained.towers(), exported)
+            signatures = saved_model.save(trained.towers(), exported, ids, labels)
         with stages("measure on held-out ratings"):
             measures = measuring.held_out_metrics(Recommender(exported), preset.tasks, split)
             baselines = measuring.baseline_measures(split) if measures.test_rows else None
-        current = versions.open_current(models)
         change = current and gates.change_of_feedback(current.name, current.feedback, feedback.kind)
         refusals = None
         if gate:
@@ -134,6 +138,7 @@ def run(settings: Settings, preset: Preset, *, gate: bool, stages: Stages | None
             data_fingerprint=fingerprint,
             signatures=signatures,
             feedback=feedback.kind,
+            ids=ids,
         )
     if not refusals:
         versions.promote(models, version.name)
@@ -154,10 +159,18 @@ def dry_run(settings: Settings, preset: Preset, stages: Stages | None = None) ->
         folder = sources.input_dir(settings.paths.data, scratch, settings.input)
         feedback = feedbacks.decide(folder, settings.input)
         presets.for_feedback(preset, settings.training.preset, feedback.kind)
-        known = versions.current_catalogue(models)
-        catalogue, ratings, validation = movielens.read(folder, settings.input, known, feedback)
+        current = versions.open_current(models)
+        ids, known = _ids(folder, settings, current), current and current.catalogue()
+        catalogue, ratings, validation = movielens.read(folder, settings.input, known, feedback, ids)
         validation.log_files()
     return DryRun(ratings.num_rows, catalogue.num_rows, validation, versions.current(models), feedback.kind)
+
+
+def _ids(folder: Path, settings: Settings, current: versions.ModelVersion | None) -> Ids:
+    """Return what the ids of the input are: as in the current version, or without one, as they look."""
+    if current is None:
+        return identifiers.decide(folder, settings.input)
+    return identifiers.for_model(folder, settings.input, current.name, current.ids)
 
 
 def _measures(version: versions.ModelVersion, split: splits.Split) -> Measures:
