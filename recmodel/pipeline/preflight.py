@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 from recmodel import storage
-from recmodel.data import addresses
 from recmodel.errors import UsageRejected
 from recmodel.formatting import NBSP
 from recmodel.progress import log
@@ -37,8 +36,8 @@ def check(settings: Settings, *, spark: bool = False, spark_flags: Sequence[str]
     """Check what can be checked before any work; change nothing.
 
     Args:
-        spark: whether Spark is certainly started; it is checked, too, if the settings name tables that Spark reads.
-        spark_flags: those of spark-submit, if `launch.prepare` has not got them.
+        spark: whether Spark is started.
+        spark_flags: see `check_spark`.
         folders: that files are written to, by the flag that names them.
 
     Raises:
@@ -48,18 +47,8 @@ def check(settings: Settings, *, spark: bool = False, spark_flags: Sequence[str]
     for flag, folder in folders.items():
         check_folder(folder, f"choose another --{flag}")
     check_temporary_folder()
-    of_input = addresses.of_tables(settings.paths.data, settings.input)
-    if (spark or any(address.kind != "iceberg" for address in of_input.values())) and not launch.is_submitted():
-        check_spark_home(os.environ.get("SPARK_HOME"))
-        check_java(os.environ)
-        spark_log, python = os.environ.get("RECMODEL_SPARK_LOG"), os.environ.get("PYSPARK_PYTHON")
-        if spark_log:
-            check_folder(str(Path(spark_log).absolute().parent), "set RECMODEL_SPARK_LOG to another file")
-        if launch.master(spark_flags).startswith("local"):  # elsewhere, the workers' Python and folder are not here
-            if python:
-                check_worker_python(python)
-            if sys.version_info < (3, 11):  # newer ones leave the working directory out; see `session.start`
-                check_working_directory(os.listdir())
+    if spark:
+        check_spark(spark_flags)
 
 
 # -- folders -----------------------------------------------------------------------------------------------------------
@@ -142,6 +131,29 @@ def _size(count: int) -> str:
 
 
 # -- Spark -------------------------------------------------------------------------------------------------------------
+
+
+def check_spark(flags: Sequence[str] = ()) -> None:
+    """Check what Spark needs on this machine, unless spark-submit has started it already.
+
+    Args:
+        flags: those of spark-submit, if `launch.prepare` has not got them.
+
+    Raises:
+        UsageRejected: Spark, or its workers, cannot start.
+    """
+    if launch.is_submitted():
+        return
+    check_spark_home(os.environ.get("SPARK_HOME"))
+    check_java(os.environ)
+    spark_log, python = os.environ.get("RECMODEL_SPARK_LOG"), os.environ.get("PYSPARK_PYTHON")
+    if spark_log:
+        check_folder(str(Path(spark_log).absolute().parent), "set RECMODEL_SPARK_LOG to another file")
+    if launch.master(flags).startswith("local"):  # elsewhere, the workers' Python and folder are not here
+        if python:
+            check_worker_python(python)
+        if sys.version_info < (3, 11):  # newer ones leave the working directory out; see `session.start`
+            check_working_directory(os.listdir())
 
 
 def check_spark_home(home: str | None) -> None:
