@@ -44,6 +44,7 @@ def nightly(
     if dry_run:
         sys.exit(pipeline.dry_run(night))
     try:
+        pipeline.check(night)
         with open_output(chosen.paths.output).locked("nightly"):
             ending = pipeline.run(night)
     except AnotherRun:

@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -41,7 +41,8 @@ def run(command: click.Command, *, name: str | None = None, unexpected: int = Sc
     """
     log.addHandler(_ShowNotices(NOTICE))
     log.setLevel(logging.INFO)  # notices are below Python's default, and not every job opens a log
-    signal.signal(signal.SIGTERM, _terminate)
+    with suppress(ValueError):  # in another thread than the main one
+        signal.signal(signal.SIGTERM, _terminate)
     codecs.register_error("recmodel", _plain)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

@@ -308,7 +308,8 @@ def _run(folder: Path, data: Path, cores: int, top_n: int) -> RunRecord:
         sys.executable, "-m", "recmodel", "score", "--master", f"local[{cores}]", "--data", data,
         "--models", folder / "models", "--output", output, "--run-date", _DAY, "--top-n", top_n,
     )  # fmt: skip
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False,
+                          env=preflight.without_working_directory())  # fmt: skip
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [""])[-1]
         how = last if last and done.returncode in EXIT_CODES else f"it {formatting.ending(done.returncode)}"

@@ -62,16 +62,19 @@ class Ending:
         return self.failure.exit_code if self.failure else 0
 
 
+def check(night: Night) -> None:
+    """Check what all steps need; see `preflight.check`."""
+    paths = night.settings.paths
+    preflight.check(night.settings, spark=True, spark_flags=night.spark_flags, models=paths.models, output=paths.output)
+
+
 def run(night: Night) -> Ending:
     """Do all steps until one fails for good.
 
     Raises:
-        RecmodelError: the night cannot begin.
+        RecmodelError: it cannot be decided whether training is due.
     """
     settings = night.settings
-    preflight.check(
-        settings, spark=True, spark_flags=night.spark_flags, models=settings.paths.models, output=settings.paths.output
-    )
     training_failure = None
     reason = training_is_due(settings)
     if reason:
@@ -108,9 +111,7 @@ def stops_the_night(training: Failure) -> bool:
 def dry_run(night: Night) -> int:
     """Run each step with --dry-run, on the first of the dates; return the exit code of the first that would fail."""
     settings, output = night.settings, open_output(night.settings.paths.output)
-    preflight.check(
-        settings, spark=True, spark_flags=night.spark_flags, models=settings.paths.models, output=settings.paths.output
-    )
+    check(night)
     for purpose in ("nightly", "lock"):
         output.check_ready(purpose)
     reason = training_is_due(settings)
@@ -259,7 +260,8 @@ def _step(settings: Settings, command: str, *arguments: str) -> Failure | None:
     logs, hours = settings.paths.logs, settings.monitoring.max_step_hours
     words = [sys.executable, "-m", "recmodel", command, *arguments]
     try:
-        code = subprocess.run(words, check=False, timeout=3600 * hours or None).returncode
+        environment = preflight.without_working_directory()
+        code = subprocess.run(words, check=False, timeout=3600 * hours or None, env=environment).returncode
         failure = failure_of(command, code, logs)
     except subprocess.TimeoutExpired:  # it has been killed
         code, what = -signal.SIGKILL, f"took longer than {hours:g} h (monitoring.max_step_hours) and was ended"

@@ -205,6 +205,12 @@ def check_working_directory(names: Iterable[str]) -> None:
             )
 
 
+def without_working_directory() -> dict[str, str]:
+    """Return an environment in which Python 3.11 or newer imports nothing that lies in the working directory."""
+    package_is_here = Path(__file__).resolve().parents[2] == Path.cwd()  # a checkout that is not installed
+    return {**os.environ} if package_is_here else {**os.environ, "PYTHONSAFEPATH": "1"}
+
+
 # What a Python has, as one line of JSON; nothing large is imported.
 _PROBE = f"""
 import importlib.metadata, importlib.util, json, sys
@@ -226,10 +232,9 @@ def check_worker_python(python: str) -> None:
     own = Path(sys.executable)
     if Path(path).parent == own.parent and Path(path).samefile(own):
         return
-    environment = {**os.environ, "PYTHONSAFEPATH": "1"}
     try:
         asked = subprocess.run([path, "-c", _PROBE], capture_output=True, text=True, check=True, timeout=_SECONDS,
-                               env=environment)  # fmt: skip
+                               env=without_working_directory())  # fmt: skip
         has = json.loads(asked.stdout)
     except (OSError, ValueError, subprocess.SubprocessError):
         raise UsageRejected(f"PYSPARK_PYTHON is {python}, which is no working Python; {_PYTHON_REMEDY}") from None

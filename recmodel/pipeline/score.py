@@ -25,6 +25,7 @@ from recmodel.pipeline.resolve import ResolvedRun, resolve_run, run_key
 from recmodel.progress import Stages, where_the_trace_is
 from recmodel.records import EarlierRun, RunRecord
 from recmodel.settings import Checks, Settings
+from recmodel.spark import resources
 from recmodel.tables.base import Output, StagedRun
 from recmodel.tables.linked import LinkedOutput
 from recmodel.tables.output import open_output
@@ -78,11 +79,9 @@ def run(
         model = _packed_model(resolved, stages)
         with stages("start Spark"):
             from recmodel.pipeline import writing
-            from recmodel.spark import resources, session
+            from recmodel.spark import session
 
-            movies = resolved.catalogues.of_model.num_rows
-            needs = resources.needs(len(model), movies, settings.scoring.block_mib << 20)
-            spark = session.start("recmodel score", ship_package=True, needs=needs)
+            spark = session.start("recmodel score", ship_package=True, needs=_needs(resolved, len(model)))
 
         try:
             with _room_freed(staged):
@@ -134,7 +133,7 @@ def dry_run(
         with stages("start Spark"):
             from recmodel.spark import session
 
-            spark = session.start("recmodel score --dry-run")
+            spark = session.start("recmodel score --dry-run", needs=_needs(resolved, _model_bytes(resolved)))
         try:
             session.check_reach(spark, output.location)
             workload = staging.divide(spark, resolved, staged, stages)
@@ -151,15 +150,25 @@ def dry_run(
     )
 
 
+def _model_bytes(resolved: ResolvedRun) -> int:
+    """Return the size of the model, without tonight's new movies."""
+    return sum(file.stat().st_size for file in resolved.version.saved_model.rglob("*"))
+
+
+def _needs(resolved: ResolvedRun, model_bytes: int) -> resources.Needs:
+    movies, block_mib = resolved.catalogues.of_model.num_rows, resolved.settings.scoring.block_mib
+    return resources.needs(model_bytes, movies, block_mib << 20)
+
+
 def _check_space(resolved: ResolvedRun, workload: staging.Workload, output: Output) -> None:
     """Raise UsageRejected if the disks have no room for what the run will write."""
-    counts, scoring, version = workload.counts, resolved.settings.scoring, resolved.version
+    counts, scoring = workload.counts, resolved.settings.scoring
     pairs_of_all = scoring.predicted_ratings == "all"
     tables, temporary = preflight.bytes_of_run(
         ratings=counts.rows_used[counts.ratings_file],
         rows=workload.plan.users * scoring.top_n,
         pairs=workload.plan.users * (resolved.catalogues.of_model.num_rows if pairs_of_all else scoring.top_n),
-        model_bytes=sum(file.stat().st_size for file in version.saved_model.rglob("*")),
+        model_bytes=_model_bytes(resolved),
     )
     preflight.check_space({output.location: tables, tempfile.gettempdir(): temporary})
 

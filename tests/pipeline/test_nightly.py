@@ -2,6 +2,7 @@
 
 import shutil
 import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -61,7 +62,11 @@ DOOM = """
 import os, sys, time
 step, _, what = os.environ.get("STEP", "").partition(" ")
 if step and step in sys.orig_argv[3:4]:
-    time.sleep(60) if what == "hangs" else os.kill(os.getpid(), int(what))
+    if what == "stops the night":
+        os.kill(os.getppid(), 15)
+    if what.isdigit():
+        os.kill(os.getpid(), int(what))
+    time.sleep(60)
 """
 
 
@@ -114,6 +119,16 @@ def test_a_night_without_a_model_fails_with_the_code_of_training_whatever_monito
     assert heard.startswith("4 train train took longer than 0.0002 h (monitoring.max_step_hours) and was ended")
     assert "could not write monitoring.textfile" in said(result)
     assert "Traceback" not in said(result)
+
+
+def test_a_night_that_is_terminated_ends_its_step_and_tells_the_hook(night, tmp_path):
+    if threading.current_thread() is not threading.main_thread():
+        pytest.skip("signals reach the main thread only")
+    result, heard, metrics = night(tmp_path / "none", STEP="train stops the night")
+    assert result.returncode == 5
+    assert "Interrupted: by SIGTERM" in said(result)
+    assert heard == "5 nightly interrupted\n"
+    assert "recmodel_last_exit_code 5.0" in metrics
 
 
 def test_a_night_that_breaks_unexpectedly_tells_the_hook(night, toy_models, tmp_path):
