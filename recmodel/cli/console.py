@@ -50,7 +50,8 @@ def run(command: click.Command, *, name: str | None = None, unexpected: int = Sc
     try:
         command(prog_name=name, standalone_mode=False)
     except SystemExit as end:  # by nightly; and by click and rich with 1 if nobody reads what is printed
-        sys.exit(end.code if end.code in EXIT_CODES else unexpected)
+        code = end.code or 0
+        sys.exit(code if code in EXIT_CODES else unexpected)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the last resort: it is reported in a line
         sys.exit(complain(error, unexpected))
 

@@ -179,7 +179,7 @@ def check_java(environment: Mapping[str, str]) -> None:
 
 def java_version(java: Path) -> int | None:
     """Return the major version of a Java, from the file that is next to it or otherwise by asking it; None: unknown."""
-    release = java.resolve().parents[1] / "release"
+    release = java.resolve().parent.parent / "release"
     try:
         text = release.read_text(errors="replace")
     except OSError:
@@ -248,10 +248,17 @@ def check_worker_python(python: str) -> None:
 _PYTHON_REMEDY = f"unset it, or set it to a Python with recmodel {__version__} and its libraries"
 
 
-def driver_python() -> dict[str, str | None]:
+def driver_python() -> dict[str, str]:
     """Return what this Python has, as the probe of another one does."""
-    versions = {name: metadata.version(name) for name in _LIBRARIES}
-    return {"python": f"{sys.version_info[0]}.{sys.version_info[1]}", "recmodel": __version__, **versions}
+    python = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    return {"python": python, "recmodel": __version__, **{name: _version(name) for name in _LIBRARIES}}
+
+
+def _version(library: str) -> str:
+    try:
+        return metadata.version(library)
+    except metadata.PackageNotFoundError:
+        return "?"  # a build of another name, such as tensorflow-cpu
 
 
 def compare_pythons(has: Mapping[str, Any], needed: Mapping[str, Any]) -> tuple[str, str]:
@@ -263,6 +270,8 @@ def compare_pythons(has: Mapping[str, Any], needed: Mapping[str, Any]) -> tuple[
         if has[name] != needed[name]:
             return f"which has {name} {has[name]}, and the driver {needed[name]}", ""
     others = [
-        f"{name} {has[name]} (the driver {needed[name]})" for name in needed if has[name] not in (needed[name], "?")
+        f"{name} {has[name]} (the driver {version})"
+        for name, version in needed.items()
+        if has[name] != version and "?" not in (has[name], version)
     ]
     return "", f"which has {' and '.join(others)}" if others else ""

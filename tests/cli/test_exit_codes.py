@@ -41,6 +41,18 @@ def test_a_process_ends_with_the_code_of_its_command(arguments, sentence):
 
 
 @pytest.mark.parametrize(
+    ("command", "code"),
+    [(["train", "--data", "sample"], 4), (["models", "rollback"], 4), (["predict", "1", "2"], 5)],
+)
+def test_what_nobody_foresaw_ends_with_the_code_of_its_step_in_one_line(tmp_path, command, code):
+    (tmp_path / "CURRENT").write_bytes(b"\xff")  # no text
+    result = here(*command, "--models", tmp_path)
+    assert result.returncode == code
+    assert result.stderr.count("\n") == 1
+    assert result.stderr.startswith("Unexpected error: UnicodeDecodeError")
+
+
+@pytest.mark.parametrize(
     ("preset", "rank_by", "task"), [("rating", "retrieval", "retrieval"), ("retrieval", "two-stage", "rating")]
 )
 def test_a_policy_needs_its_task(toy, toy_models, tmp_path, preset, rank_by, task):
