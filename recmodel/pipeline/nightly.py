@@ -37,7 +37,7 @@ class Night:
     preset: str | None  # what to train when it is due; None: as the settings say
     dates: Sequence[date]
     score_flags: Sequence[str]  # for the command score
-    spark_flags: Sequence[str]  # those among them that spark-submit gets
+    spark_flags: Sequence[str] = ()  # those among them that spark-submit gets
 
 
 @dataclass(frozen=True)
