@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import errno
 import io
 import logging
 import signal
@@ -20,7 +19,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from recmodel import formatting, progress
+from recmodel import formatting, progress, storage
 from recmodel.errors import EXIT_CODES, RecmodelError, ScoringFailed, UsageRejected
 from recmodel.progress import HEADING, NOTICE, log, where_the_trace_is
 
@@ -81,8 +80,10 @@ def complain(error: BaseException, unexpected: int) -> int:
         _print_failure("Interrupted", f"{how}; nothing that was published before is lost")
         return unexpected
     log.error("failed unexpectedly", exc_info=error)
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        _print_failure("Error", f"the disk is full ({error}); make room and run the same command again")
+    if storage.is_full_disk(error):
+        where = f" ({error.filename})" if isinstance(error, OSError) and error.filename else where_the_trace_is()
+        what = "what was unfinished is removed; make room and run the same command again"
+        _print_failure("Error", f"no space left on device{where}; {what}")
         return unexpected
     first_line = (str(error).strip().splitlines() or ["no message"])[0][:300]
     _print_failure("Unexpected error", f"{type(error).__name__}: {first_line}{where_the_trace_is()}")

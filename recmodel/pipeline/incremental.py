@@ -46,7 +46,7 @@ def conditions(
                 catalogues.of_model.select([c.MOVIE_ID, c.TITLE, c.GENRES]).to_pydict(),
             ],
             # Fingerprints of ratings are of these, which for ids that are text depend on all movies.
-            **({"numbers": catalogues.movie_numbers.tolist()} if version.ids.movie == TEXT else {}),
+            **({"numbers": catalogues.movie_numbers.tolist()} if version.manifest.ids.movie == TEXT else {}),
             "scoring": settings.scoring.model_dump(exclude={"incremental"}) | {"rank_by": rank_by},
             "liked_from": feedback.liked_from,
             "rules": settings.rules.model_dump(),

@@ -6,7 +6,6 @@ where it is read.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import re
@@ -92,11 +91,6 @@ def bytes_of_run(*, ratings: int, rows: int, pairs: int, model_bytes: int) -> tu
         pairs: of the table predicted_ratings.
     """
     return rows * _ROW + pairs * _PAIR, ratings * _SHUFFLED + model_bytes * _COPIES
-
-
-def is_full_disk(error: BaseException) -> bool:
-    """Return whether a failure, of Python or of Java, is that of a disk without room."""
-    return any(os.strerror(number) in str(error) for number in (errno.ENOSPC, errno.EDQUOT))
 
 
 def room(folders: Iterable[str]) -> str:

@@ -183,7 +183,7 @@ def _room_freed(staged: StagedRun) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not preflight.is_full_disk(error):
+        if not storage.is_full_disk(error):
             raise
         folders = preflight.room([staged.output, tempfile.gettempdir()])
         staged.discard()

@@ -46,14 +46,10 @@ def start(name: str, *, ship_package: bool = False, needs: resources.Needs | Non
     conf.setIfMissing("spark.executorEnv.PYTHONSAFEPATH", "1")  # otherwise workers import a random.py that lies here
     if "SPARK_LOCAL_IP" not in os.environ:
         conf.setIfMissing("spark.ui.enabled", "false")  # without that variable its pages listen on all interfaces
-    first, others = int(conf.get("spark.ui.port", "4040") or 0), int(conf.get("spark.port.maxRetries", "16") or 0)
-    if (
-        conf.get("spark.ui.enabled", "true") == "true"
-        and first
-        and not any(map(_is_free, range(first, first + others + 1)))
-    ):
+    first, more = int(conf.get("spark.ui.port", "4040") or 0), int(conf.get("spark.port.maxRetries", "16") or 0)
+    if conf.get("spark.ui.enabled", "true") == "true" and not may_listen(first, more):
         conf.set("spark.ui.enabled", "false")
-        log.warning("the ports %d to %d are taken; the run goes on without Spark's page", first, first + others)
+        log.warning("the ports %d to %d are taken; the run goes on without Spark's page", first, first + more)
     conf.set("spark.sql.session.timeZone", "UTC")
     conf.set("spark.sql.parquet.outputTimestampType", "TIMESTAMP_MICROS")  # INT96 has no statistics
     conf.set("spark.sql.parquet.compression.codec", "zstd")
@@ -71,15 +67,17 @@ def start(name: str, *, ship_package: bool = False, needs: resources.Needs | Non
     return spark
 
 
-def _is_free(port: int) -> bool:
-    """Return whether a port of loopback can be listened on."""
-    with socket.socket() as attempt:
-        attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
+def may_listen(first: int, more: int) -> bool:
+    """Return whether one of 1 + `more` ports of loopback, from `first` on, is free; 0 is any that is."""
+
+    def is_free(port: int) -> bool:
+        with socket.socket() as attempt, suppress(OSError):
+            attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             attempt.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
+            return True
+        return False
+
+    return any(map(is_free, range(first, first + more + 1)))
 
 
 def check_reach(spark: SparkSession, location: str) -> None:

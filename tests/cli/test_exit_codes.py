@@ -1,6 +1,7 @@
 """What goes wrong, as users see it: exit codes, and one sentence."""
 
 import shutil
+import subprocess
 
 import pytest
 from support.inputs import make_ratings, write_movielens
@@ -50,6 +51,18 @@ def test_what_nobody_foresaw_ends_with_the_code_of_its_step_in_one_line(tmp_path
     assert result.returncode == code
     assert result.stderr.count("\n") == 1
     assert result.stderr.startswith("Unexpected error: UnicodeDecodeError")
+
+
+def test_training_that_fills_the_disk_ends_with_4_and_leaves_nothing(toy, tmp_path):
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", tmp_path], check=False).returncode:
+        pytest.skip("mounting needs more rights")
+    try:
+        full = here("train", "--data", toy, "--models", tmp_path / "models", "--preset", "rating", "--epochs", "1")
+        assert (full.returncode, full.stderr.count("\n")) == (4, 1)
+        assert "Error: no space left on device" in full.stderr
+        assert not list((tmp_path / "models").iterdir())
+    finally:
+        subprocess.run(["umount", "-l", tmp_path], check=True)
 
 
 @pytest.mark.parametrize(

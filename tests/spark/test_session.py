@@ -1,6 +1,7 @@
 """The Spark session of a job."""
 
 import os
+import socket
 import sys
 from pathlib import Path
 
@@ -20,6 +21,14 @@ def test_sparks_pages_listen_on_loopback_only(spark):
                 listening.add(address)
     assert listening <= {"0100007F", "0000000000000000FFFF00000100007F"}  # 127.0.0.1, and the same within IPv6
     assert listening
+
+
+def test_taken_ports_are_seen():
+    assert session.may_listen(0, 0)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        assert not session.may_listen(taken.getsockname()[1], 0)
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="such a Python is refused where it matters")
