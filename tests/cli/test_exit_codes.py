@@ -109,7 +109,7 @@ def test_a_model_that_was_changed_ends_with_4(toy, toy_models, tmp_path):
     assert here("score", "--data", toy, "--models", tmp_path / "none", "--output", tmp_path).returncode == 4
 
 
-def test_a_dry_run_fails_as_the_run_would(spark, toy, toy_models, tmp_path):
+def test_a_dry_run_fails_as_the_run_would(spark, toy, toy_models, tmp_path, s3):
     """Rejected input, somebody else at it, an address that Spark cannot write to: found without writing."""
 
     def dry(*arguments: object) -> tuple[int, str]:
@@ -126,6 +126,6 @@ def test_a_dry_run_fails_as_the_run_would(spark, toy, toy_models, tmp_path):
     code, sentence = dry("--data", toy, "--output", output, "--users", tmp_path / "nobody.csv")
     assert code == 3
     assert "nobody.csv does not exist; --users takes" in sentence
-    code, sentence = dry("--data", toy, "--output", "s3://bucket/tables")
+    code, sentence = dry("--data", toy, "--output", f"{s3}/tables")
     assert code == 5
     assert "S3AFileSystem not found; give it a connector with --packages" in sentence
