@@ -41,7 +41,7 @@ def decide(folder: Path, limits: Input) -> Ids:
     if limits.ids != "auto":
         return Ids(user=limits.ids, movie=limits.ids)
     samples = _samples(folder, limits)
-    return Ids(user=_kind(samples[c.USER_ID]), movie=_kind(samples[c.MOVIE_ID]))
+    return Ids(user=_kind(samples[c.USER_ID]) or INTEGER, movie=_kind(samples[c.MOVIE_ID]) or INTEGER)
 
 
 def for_model(folder: Path, limits: Input, model: str, of_model: Ids) -> Ids:
@@ -64,11 +64,12 @@ def for_model(folder: Path, limits: Input, model: str, of_model: Ids) -> Ids:
                 )
         return of_model
     for name, samples in _samples(folder, limits).items():
-        if _kind(samples) != kinds[name]:
-            file, column, value = _example(samples, _kind(samples))
-            as_text = "set input.ids to text if they are, " if kinds[name] == TEXT else ""
+        seen = _kind(samples)
+        if seen not in (kinds[name], None):
+            file, column, value = _example(samples, seen)
+            as_text = "set input.ids to text if they are, " if seen == INTEGER else ""
             raise InputRejected(
-                f"{file}, column {column}: ids such as {value!r} are {_NAMES[_kind(samples)]}, and model {model} was "
+                f"{file}, column {column}: ids such as {value!r} are {_NAMES[seen]}, and model {model} was "
                 f"trained with {_NAMES[kinds[name]]}; ids keep their kind: correct the export, {as_text}or train a "
                 "model on this input in another folder with --models"
             )
@@ -116,15 +117,21 @@ def _first(source: Source, names: list[str], limits: Input) -> list[_Sample]:
     return [_Sample(source.path, name, column) for name, column in zip(rows.schema.names, rows.columns, strict=True)]
 
 
-def _kind(samples: list[_Sample]) -> IdKind:
-    return TEXT if any(values.is_text_id(sample.values) for sample in samples) else INTEGER
+def _kind(samples: list[_Sample]) -> IdKind | None:
+    """Return what the ids of some columns are together; None if they hold nothing."""
+    filled = [sample.values for sample in samples if sample.values.null_count < len(sample.values)]
+    if not filled:
+        return None
+    return TEXT if any(map(values.are_text_ids, filled)) else INTEGER
 
 
 def _example(samples: list[_Sample], kind: IdKind) -> tuple[Path, str, str]:
-    """Return file, column and first value of a sample of that kind."""
-    sample = next(sample for sample in samples if values.is_text_id(sample.values) == (kind == TEXT))
-    value = next((value for value in sample.values.to_pylist() if value is not None), "")
-    return sample.file, sample.column, printable(value)
+    """Return the first value of that kind, and where it is."""
+    for sample in samples:
+        for value in sample.values.drop_null():
+            if values.are_text_ids(pa.array([value])) == (kind == TEXT):
+                return sample.file, sample.column, printable(value.as_py())
+    raise ValueError(f"there is no {kind}")
 
 
 # -- numbers that stand for text -----------------------------------------------------------------------------------

@@ -163,7 +163,7 @@ class Conversion:
         return whole_numbers
 
 
-def is_text_id(ids: pa.Array) -> bool:
+def are_text_ids(ids: pa.Array) -> bool:
     """Return whether a column, as it lies in a file, holds ids that are text and not integers."""
     column = _plain(ids)
     if not pa.types.is_string(column.type):
