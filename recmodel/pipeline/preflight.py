@@ -128,7 +128,7 @@ def _size(count: int) -> str:
 
 
 def check_spark(flags: Sequence[str] = ()) -> None:
-    """Check what Spark needs on this machine, unless spark-submit has started it already.
+    """Check what Spark needs on this machine; its workers only, if spark-submit has started it already.
 
     Args:
         flags: those of spark-submit, if `launch.prepare` has not got them.
@@ -136,13 +136,12 @@ def check_spark(flags: Sequence[str] = ()) -> None:
     Raises:
         UsageRejected: Spark, or its workers, cannot start.
     """
-    if launch.is_submitted():
-        return
-    check_spark_home(os.environ.get("SPARK_HOME"))
-    check_java(os.environ)
     spark_log, python = os.environ.get("RECMODEL_SPARK_LOG"), os.environ.get("PYSPARK_PYTHON")
-    if spark_log:
-        check_folder(str(Path(spark_log).absolute().parent), "set RECMODEL_SPARK_LOG to another file")
+    if not launch.is_submitted():
+        check_spark_home(os.environ.get("SPARK_HOME"))
+        check_java(os.environ)
+        if spark_log:
+            check_folder(str(Path(spark_log).absolute().parent), "set RECMODEL_SPARK_LOG to another file")
     if launch.master(flags).startswith("local"):  # elsewhere, the workers' Python and folder are not here
         if python:
             check_worker_python(python)

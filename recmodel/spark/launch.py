@@ -88,11 +88,16 @@ def _value(flags: Sequence[str], name: str) -> str | None:
 
 
 def master(flags: Sequence[str] = ()) -> str:
-    """Return where Spark will run, as far as its flags and defaults tell before it starts.
+    """Return where Spark will run: what spark-submit says, or what its flags and defaults tell before it starts.
 
     Args:
         flags: those of spark-submit; none: those that `prepare` has set.
     """
+    if is_submitted():
+        from pyspark import SparkConf, SparkContext
+
+        SparkContext._ensure_initialized()
+        return SparkConf().get("spark.master", "local[*]") or ""
     flags = flags or shlex.split(os.environ.get("PYSPARK_SUBMIT_ARGS", ""))
     folder = os.environ.get("SPARK_CONF_DIR") or str(Path(os.environ.get("SPARK_HOME", ""), "conf"))
     defaults = Path(folder, "spark-defaults.conf")
