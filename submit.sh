@@ -83,6 +83,7 @@ java_works() { # path of java; succeeds for version 17 or newer
 
 prepare_java() {
     if [ -n "${JAVA_HOME:-}" ] && java_works "$JAVA_HOME/bin/java"; then return; fi
+    [ -z "${JAVA_HOME:-}" ] || echo "JAVA_HOME, $JAVA_HOME, is no Java 17 or newer; another one is used." >&2
     unset JAVA_HOME
     java_works java && return
     echo "Installing a Java runtime ..." >&2

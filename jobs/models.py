@@ -6,7 +6,9 @@ import click
 
 from recmodel import settings
 from recmodel.cli import console, options, views
+from recmodel.errors import ModelRejected
 from recmodel.models import versions
+from recmodel.pipeline import preflight
 
 
 @click.group(
@@ -35,7 +37,7 @@ def list_versions(models: str | None) -> None:
 @options.models
 def promote(version: str, models: str | None) -> None:
     """Make VERSION the current one."""
-    versions.promote(settings.load(paths={"models": models}).paths.models, version)
+    versions.promote(_writable(models), version)
     console.out.print(f"{version} is now the current version")
 
 
@@ -43,9 +45,15 @@ def promote(version: str, models: str | None) -> None:
 @options.models
 def rollback(models: str | None) -> None:
     """Go back to the version that was current before this one."""
-    name = versions.rollback(settings.load(paths={"models": models}).paths.models)
+    name = versions.rollback(_writable(models))
     console.out.print(f"{name} is the current version again")
 
 
+def _writable(models: str | None) -> str:
+    folder = settings.load(paths={"models": models}).paths.models
+    preflight.check_folder(folder, "choose another --models")
+    return folder
+
+
 if __name__ == "__main__":
-    console.run(models)
+    console.run(models, unexpected=ModelRejected.exit_code)

@@ -8,8 +8,9 @@ import click
 
 from recmodel import settings
 from recmodel.cli import console, options
-from recmodel.errors import RecmodelError
+from recmodel.errors import AnotherRun, ScoringFailed
 from recmodel.jobs.score_all import score
+from recmodel.models import presets
 from recmodel.pipeline import nightly as pipeline
 from recmodel.tables.output import open_output
 
@@ -35,17 +36,24 @@ def nightly(
     flags go to the command score, and so to spark-submit. The exit code is that of the step that failed.
     """
     chosen = settings.load(paths=paths)
-    score.make_context(context.command_path, list(context.args))  # wrong flags are reported before hours of training
-    night = pipeline.Night(chosen, preset, pipeline.parse_dates(run_date, chosen.paths.output), context.args)
+    # Wrong flags and presets are reported before hours of training.
+    of_score = score.make_context(context.command_path, list(context.args))
+    presets.load(preset or chosen.training.preset)
+    dates = pipeline.parse_dates(run_date, chosen.paths.output)
+    night = pipeline.Night(chosen, preset, dates, context.args, options.for_spark(of_score))
     if dry_run:
         sys.exit(pipeline.dry_run(night))
-    with open_output(chosen.paths.output).locked("nightly"):
-        try:
-            code = pipeline.run(night)
-        except RecmodelError as error:
-            code = console.complain(error)
-        pipeline.tell(chosen, code)
-    sys.exit(code)
+    try:
+        pipeline.check(night)
+        with open_output(chosen.paths.output).locked("nightly"):
+            ending = pipeline.run(night)
+    except AnotherRun:
+        raise  # which tells how its night ended
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - whatever it is, somebody has to hear of it
+        code = console.complain(error, ScoringFailed.exit_code)
+        ending = pipeline.Ending(pipeline.Failure("nightly", code, str(error) or "interrupted"))
+    pipeline.tell(chosen, ending)
+    sys.exit(ending.exit_code)
 
 
 if __name__ == "__main__":

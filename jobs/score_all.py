@@ -10,7 +10,6 @@ import click
 
 from recmodel import settings
 from recmodel.cli import console, options, views
-from recmodel.errors import ScoringFailed
 from recmodel.pipeline import score as pipeline
 from recmodel.progress import Stages
 from recmodel.scoring import policies
@@ -75,4 +74,4 @@ def score(run_date: date | None, model_version: str | None, users: str | None, d
 
 
 if __name__ == "__main__":
-    console.run(score, unexpected=ScoringFailed.exit_code)
+    console.run(score)

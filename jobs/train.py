@@ -8,6 +8,7 @@ import click
 
 from recmodel import settings
 from recmodel.cli import console, options, views
+from recmodel.errors import ModelRejected
 from recmodel.models import presets
 from recmodel.pipeline import train as pipeline
 from recmodel.progress import Stages
@@ -54,4 +55,4 @@ def train(
 
 
 if __name__ == "__main__":
-    console.run(train)
+    console.run(train, unexpected=ModelRejected.exit_code)

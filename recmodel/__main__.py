@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from recmodel.cli import console, options
-from recmodel.errors import ScoringFailed
+from recmodel.errors import ModelRejected, ScoringFailed
 from recmodel.version import __version__
 
 _JOBS = {  # name: module of recmodel.jobs, and the command in it
@@ -57,8 +57,8 @@ def jobs(**_: Any) -> None:
 
 def main() -> None:
     """Run the command `recmodel`, as `python -m recmodel` does."""
-    unexpected = ScoringFailed.exit_code if sys.argv[1:2] == ["score"] else 1
-    console.run(jobs, name="recmodel", unexpected=unexpected)
+    of_models = sys.argv[1:2] in (["train"], ["models"])
+    console.run(jobs, name="recmodel", unexpected=ModelRejected.exit_code if of_models else ScoringFailed.exit_code)
 
 
 if __name__ == "__main__":

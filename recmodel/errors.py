@@ -4,7 +4,7 @@
 class RecmodelError(Exception):
     """An expected failure: its message is for people, its `exit_code` for cron."""
 
-    exit_code = 1
+    exit_code: int
 
 
 class UsageRejected(RecmodelError):
@@ -35,3 +35,7 @@ class AnotherRun(RecmodelError):
     """Another process is doing this; nothing was changed. 75 is sysexits' EX_TEMPFAIL: try again later."""
 
     exit_code = 75
+
+
+# All that a command ends with: 0, and those above.
+EXIT_CODES = {0} | {kind.exit_code for kind in RecmodelError.__subclasses__()}

@@ -1,10 +1,17 @@
-"""Formatting: numbers and dates as people read them. No-break spaces keep a number and its unit on one line."""
+"""Formatting: numbers, dates and ends of processes as people read them.
+
+No-break spaces keep a number and its unit on one line.
+"""
 
 from __future__ import annotations
 
+import signal
+import unicodedata
 from datetime import date
 
 NBSP = "\u00a0"
+# One character each, so that columns stay aligned.
+_PLAIN = str.maketrans("✓★½…–—−─±×→·‘’“”" + NBSP, "+*+.----~x>.''\"\" ")
 
 
 def number(value: float) -> str:
@@ -61,3 +68,25 @@ def clipped(text: str, max_length: int = 90) -> str:
 def stars(rating: float | None) -> str:
     """Format a rating as 3.6 ★, and a missing one as a dash."""
     return "–" if rating is None or rating != rating else f"{rating:.1f}{NBSP}★"
+
+
+def ascii_only(text: str) -> str:
+    """Replace each character that ASCII lacks by one that is like it, or else by a question mark."""
+
+    def like(character: str) -> str:
+        return unicodedata.normalize("NFKD", character)[:1].encode("ascii", "ignore").decode() or "?"
+
+    return "".join(character if character.isascii() else like(character) for character in text.translate(_PLAIN))
+
+
+_HINTS = {
+    signal.SIGKILL: ", as the system does when memory runs out (journalctl -k or dmesg says so)",
+    signal.SIGTERM: ", by somebody or by a time limit",
+}
+
+
+def ending(code: int) -> str:
+    """Describe how a process ended: its exit code or, for a negative one, the signal and what that may mean."""
+    if code >= 0:
+        return f"ended with exit code {code}"
+    return f"was killed by {signal.Signals(-code).name}{_HINTS.get(signal.Signals(-code), '')}"

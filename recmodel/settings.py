@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_origin
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     YamlConfigSettingsSource,
 )
 
@@ -29,7 +32,9 @@ from recmodel.scoring import policies
 _PACKAGE = Path(__file__).resolve().parent
 _SHIPPED = _PACKAGE / "conf"  # in a checkout a link to the project's
 _PREFIX = "RECMODEL_"
-_NO_SETTINGS = {"RECMODEL_CONF", "RECMODEL_SPARK_LOG", "RECMODEL_EXIT_CODE", "RECMODEL_LOGS"}
+_NO_SETTINGS = {"RECMODEL_CONF", "RECMODEL_SPARK_LOG", *(f"RECMODEL_{of_the_hook}" for of_the_hook in (
+    "EXIT_CODE", "LOGS", "STEP", "MESSAGE",
+))}  # fmt: skip
 
 PredictedRatings = Literal["top-n", "all"]
 
@@ -149,6 +154,7 @@ class Monitoring(_Section):
     json_logs: bool
     textfile: str
     on_failure: str
+    max_step_hours: float = Field(ge=0)
 
 
 class Settings(BaseSettings):
@@ -225,7 +231,10 @@ def load(**flags: Any) -> Settings:
     try:
         return Settings(**sections)
     except ValidationError as error:
-        raise UsageRejected(f"setting {first_error(error)}; see conf/settings.yaml") from None
+        source = _source(tuple(map(str, error.errors()[0]["loc"])), sections)
+        raise UsageRejected(f"setting {first_error(error)}; correct {source}") from None
+    except (SettingsError, yaml.YAMLError, ValueError, OSError) as error:  # a source that cannot be parsed at all
+        raise UsageRejected(_unreadable_source(error)) from None
 
 
 def load_with(flags: Mapping[str, Any], *sections: str) -> Settings:
@@ -241,13 +250,41 @@ def load_with(flags: Mapping[str, Any], *sections: str) -> Settings:
 
 
 def _refuse_unknown_variables() -> None:
-    known = [*_variables(Settings)]
+    known = {*_variables(Settings)}
     for variable in os.environ:
         name = variable.upper().removeprefix(_PREFIX)
         if variable.upper().startswith(_PREFIX) and name not in known and variable.upper() not in _NO_SETTINGS:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {_PREFIX}{near[0]}?" if near else "unset it"
             raise UsageRejected(f"the environment variable {variable} sets nothing; {hint}")
+
+
+def _source(setting: tuple[str, ...], flags: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return where the value of a setting, given by the names on the way to it, comes from."""
+    if len(setting) > 1 and setting[1] in flags.get(setting[0], {}):
+        return f"--{setting[1].replace('_', '-')}"
+    upper = {variable.upper(): variable for variable in os.environ}
+    for length in range(len(setting), 0, -1):
+        name = f"{_PREFIX}{'__'.join(setting[:length])}".upper()
+        if name in upper:
+            return f"the environment variable {upper[name]}"
+    return str(conf_dir() / "settings.yaml")
+
+
+def _unreadable_source(error: Exception) -> str:
+    """Return a sentence about the environment variable or the file that cannot be parsed."""
+    upper = {variable.upper(): (variable, value) for variable, value in os.environ.items()}
+    for name, field in _variables(Settings).items():
+        variable, value = upper.get(f"{_PREFIX}{name}", ("", ""))
+        is_list = get_origin(field.annotation) is list
+        if variable and (is_list or _section(field)):
+            try:
+                json.loads(value)
+            except ValueError:
+                example = '["a", "b"]' if is_list else '{"name": "value"}'
+                return f"the environment variable {variable} is not JSON: {value!r}; write it like {example}"
+    reason = " ".join(str(error).split())[:200]
+    return f"{conf_dir() / 'settings.yaml'} is not YAML with sections of settings ({reason}); correct it"
 
 
 def origins() -> dict[str, str]:
@@ -290,12 +327,21 @@ def _yaml_lines(values: dict[str, Any], sources: dict[str, str], prefix: str = "
             yield f"{line}  # {source}" if source else line
 
 
-def _variables(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    """Yield the environment variables, without RECMODEL_, that set a field, or a section as JSON."""
+def _section(field: FieldInfo) -> type[BaseModel] | None:
+    """Return the class of a field that is a section; None for a single setting."""
+    kind = field.annotation
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+
+
+def _variables(model: type[BaseModel], prefix: str = "") -> dict[str, FieldInfo]:
+    """Return the environment variables, without RECMODEL_, that set a field, or a section as JSON."""
+    found = {}
     for name, field in model.model_fields.items():
-        yield f"{prefix}{name.upper()}"
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from _variables(field.annotation, f"{prefix}{name.upper()}__")
+        found[f"{prefix}{name.upper()}"] = field
+        section = _section(field)
+        if section:
+            found |= _variables(section, f"{prefix}{name.upper()}__")
+    return found
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -6,6 +6,7 @@ environment or from the role of the machine, never from the URI, which ends up i
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -76,8 +77,8 @@ def below(location: Location, *names: str) -> str:
 
 
 def spark_path(location: str) -> str:
-    """Return the location as Spark names it: Hadoop's file system for S3 is s3a."""
-    return re.sub("^s3://", "s3a://", location)
+    """Return the location as Spark names it: Hadoop's file system for S3 is s3a, and a bare path may be HDFS's."""
+    return re.sub("^s3://", "s3a://", location) if is_uri(location) else f"file:{location}"
 
 
 def fetch(location: str, names: Iterable[str] | None = None) -> Path:
@@ -181,6 +182,11 @@ def is_writable(folder: Path) -> bool:
 def nearest_folder(folder: Path) -> Path:
     """Return `folder` if it exists, otherwise the nearest folder above it that does."""
     return next(path for path in (folder, *folder.parents) if path.exists())
+
+
+def is_full_disk(error: BaseException) -> bool:
+    """Return whether a failure, of Python or of Java, is that of a disk without room."""
+    return any(os.strerror(number) in str(error) for number in (errno.ENOSPC, errno.EDQUOT))
 
 
 def sha256(path: Path) -> str:

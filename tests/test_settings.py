@@ -37,7 +37,10 @@ def test_relative_paths_start_at_the_project_whatever_the_working_directory(monk
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
-        ({"scoring": {"top_n": 0}}, "scoring.top_n: Input should be greater than or equal to 1 (got 0)"),
+        (
+            {"scoring": {"top_n": 0}},
+            "scoring.top_n: Input should be greater than or equal to 1 (got 0); correct --top-n",
+        ),
         ({"training": {"test_share": 1.0}}, "training.test_share"),
         ({"scoring": {"rank_by": "best"}}, "scoring.rank_by"),
         ({"scoring": {"top": 3}}, "scoring.top: Extra inputs are not permitted"),
@@ -47,6 +50,32 @@ def test_a_bad_value_is_named(flags, sentence):
     with pytest.raises(UsageRejected) as caught:
         settings.load(**flags)
     assert sentence in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("RULES__ALLOW__GENRES", "[Comedy]", "RECMODEL_RULES__ALLOW__GENRES is not JSON: '.Comedy.'; write it like"),
+        ("scoring", "top_n", "variable recmodel_scoring is not JSON: 'top_n'; write it like {\"name\""),
+        ("SCORING__TOP_N", "x", "unable to parse .* correct the environment variable RECMODEL_SCORING__TOP_N"),
+        ("RULES__ALLOW", '{"years": ["x"]}', "correct the environment variable RECMODEL_RULES__ALLOW"),
+    ],
+)
+def test_a_bad_environment_variable_is_named(monkeypatch, name, value, sentence):
+    prefix = "RECMODEL_" if name.isupper() else "recmodel_"
+    monkeypatch.setenv(prefix + name, value)
+    with pytest.raises(UsageRejected, match=sentence):
+        settings.load()
+
+
+@pytest.mark.parametrize(
+    "content", [b"scoring: {top_n: [1}", b"just text", b"- a", b"\xff\xfe", b"scoring: {top_n: 0}"]
+)
+def test_a_bad_settings_file_is_named(monkeypatch, tmp_path, content):
+    (tmp_path / "settings.yaml").write_bytes(content)
+    monkeypatch.setenv("RECMODEL_CONF", str(tmp_path))
+    with pytest.raises(UsageRejected, match=f"{tmp_path}/settings.yaml"):
+        settings.load()
 
 
 @pytest.mark.parametrize(
@@ -82,6 +111,15 @@ def test_years_are_years_or_ranges_of_them(years):
     assert settings.load(rules={"deny": {"years": good}}).rules.deny.years == good
     with pytest.raises(UsageRejected, match=r"rules\.deny\.years\.4"):
         settings.load(rules={"deny": {"years": [*good, years]}})
+
+
+@pytest.mark.parametrize("content", ["default: [x", "default", "default: x"])
+def test_a_bad_file_of_presets_is_named(monkeypatch, tmp_path, content):
+    (tmp_path / "settings.yaml").write_text("{}")
+    (tmp_path / "presets.yaml").write_text(content)
+    monkeypatch.setenv("RECMODEL_CONF", str(tmp_path))
+    with pytest.raises(UsageRejected, match=f"{tmp_path}/presets.yaml .*; correct it"):
+        presets.load("default")
 
 
 def test_the_notebooks_presets_are_its_own():

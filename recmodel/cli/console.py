@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import logging
+import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -16,8 +19,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from recmodel import progress
-from recmodel.errors import RecmodelError
+from recmodel import formatting, progress, storage
+from recmodel.errors import EXIT_CODES, RecmodelError, ScoringFailed, UsageRejected
 from recmodel.progress import HEADING, NOTICE, log, where_the_trace_is
 
 out = Console(highlight=False)
@@ -26,40 +29,74 @@ if not out.is_terminal:
 err = Console(stderr=True, highlight=False)
 
 
-def run(command: click.Command, *, name: str | None = None, unexpected: int = 1) -> None:
-    """Run a job's command and leave the process with its exit code.
+def run(command: click.Command, *, name: str | None = None, unexpected: int = ScoringFailed.exit_code) -> None:
+    """Run a job's command and leave the process with its exit code, one of `errors.EXIT_CODES`.
 
     An expected failure prints its sentence; any other prints one line. The trace goes to the log.
 
     Args:
         name: what the command is called; None: the file that was started.
-        unexpected: the exit code for a failure that nobody foresaw.
+        unexpected: the exit code for a failure that nobody foresaw, and where the command was interrupted.
     """
     log.addHandler(_ShowNotices(NOTICE))
     log.setLevel(logging.INFO)  # notices are below Python's default, and not every job opens a log
+    with suppress(ValueError):  # in another thread than the main one
+        signal.signal(signal.SIGTERM, _terminate)
+    codecs.register_error("recmodel", _plain)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="recmodel")
     try:
         command(prog_name=name, standalone_mode=False)
-    except click.exceptions.Abort:
-        log.error("interrupted")
-        err.print("Interrupted")
-        sys.exit(130)
-    except click.ClickException as error:
+    except SystemExit as end:  # by nightly; and by click and rich with 1 if nobody reads what is printed
+        code = end.code or 0
+        sys.exit(code if code in EXIT_CODES else unexpected)
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the last resort: it is reported in a line
+        sys.exit(complain(error, unexpected))
+
+
+def _plain(error: UnicodeError) -> tuple[str, int]:
+    """Return what is printed where a stream's encoding lacks characters (a handler of `codecs`)."""
+    assert isinstance(error, UnicodeEncodeError)
+    return formatting.ascii_only(error.object[error.start : error.end]), error.end
+
+
+def complain(error: BaseException, unexpected: int) -> int:
+    """Report what failed, to people and in the log; return the exit code.
+
+    Args:
+        unexpected: the exit code if nobody foresaw this.
+    """
+    if isinstance(error, click.ClickException):
         error.show()
-        sys.exit(error.exit_code)
-    except RecmodelError as error:
-        sys.exit(complain(error))
-    except Exception as error:  # noqa: BLE001 - the last resort: it is logged whole and reported in a line
-        log.exception("failed unexpectedly")
-        first_line = (str(error).strip().splitlines() or ["no message"])[0][:300]
-        _print_failure("Unexpected error", f"{type(error).__name__}: {first_line}{where_the_trace_is()}")
-        sys.exit(unexpected)
+        return error.exit_code if error.exit_code in EXIT_CODES else UsageRejected.exit_code
+    if isinstance(error, RecmodelError):
+        log.error("failed with exit code %d", error.exit_code, exc_info=error)
+        _print_failure("Error", str(error))
+        return error.exit_code
+    if isinstance(error, (click.exceptions.Abort, KeyboardInterrupt)):
+        how = "by SIGTERM" if isinstance(error.__cause__ or error, _Terminated) else "at the keyboard"
+        log.error("interrupted %s", how)
+        _print_failure("Interrupted", f"{how}; nothing that was published before is lost")
+        return unexpected
+    log.error("failed unexpectedly", exc_info=error)
+    if storage.is_full_disk(error):
+        where = f" ({error.filename})" if isinstance(error, OSError) and error.filename else where_the_trace_is()
+        what = "what was unfinished is removed; make room and run the same command again"
+        _print_failure("Error", f"no space left on device{where}; {what}")
+        return unexpected
+    first_line = (str(error).strip().splitlines() or ["no message"])[0][:300]
+    _print_failure("Unexpected error", f"{type(error).__name__}: {first_line}{where_the_trace_is()}")
+    return unexpected
 
 
-def complain(error: RecmodelError) -> int:
-    """Report what failed, to people and in the log; return the exit code."""
-    log.error("failed with exit code %d", error.exit_code, exc_info=error)
-    _print_failure("Error", str(error))
-    return error.exit_code
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, which ends a command in the way that Ctrl-C does."""
+
+
+def _terminate(*_: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second one ends the process at once
+    raise _Terminated
 
 
 class _ShowNotices(logging.Handler):
@@ -96,10 +133,18 @@ def show_stage(name: str) -> Iterator[progress.Progress]:
 
 
 def start_log(folder: str, job: str, *, as_json: bool = False) -> Path:
-    """Open this run's log file, which gets all that Python logs from now on: text, or a JSON object per line."""
+    """Open this run's log file, which gets all that Python logs from now on: text, or a JSON object per line.
+
+    Raises:
+        UsageRejected: it cannot be made.
+    """
     path = Path(folder) / f"{job}-{datetime.now():%Y%m%d-%H%M%S}.log"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        reason = error.strerror or error
+        raise UsageRejected(f"cannot log to {folder} ({reason}); set paths.logs, or RECMODEL_PATHS__LOGS") from None
     fields = "%(asctime)s %(levelname)s %(name)s: %(message)s"
     handler.setFormatter(JsonFormatter(fields) if as_json else logging.Formatter(fields))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)

@@ -50,9 +50,9 @@ def spark(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)  # fmt: skip
 
 
-def for_spark() -> list[str]:
-    """Return the flags of spark-submit that were given to the running command, each followed by its value."""
-    return list(click.get_current_context().meta.get(_FOR_SPARK, ()))
+def for_spark(context: click.Context | None = None) -> list[str]:
+    """Return the flags of spark-submit that were given to a command, by default the running one, with their values."""
+    return list((context or click.get_current_context()).meta.get(_FOR_SPARK, ()))
 
 
 data = click.option(

@@ -57,4 +57,11 @@ def for_feedback(preset: Preset, name: str, feedback: FeedbackKind) -> Preset:
 
 
 def _read() -> dict[str, Any]:
-    return yaml.safe_load(settings.conf_file("presets.yaml").read_text(encoding="utf-8"))
+    file = settings.conf_file("presets.yaml")
+    try:
+        presets = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UsageRejected(f"{file} cannot be read ({' '.join(str(error).split())[:200]}); correct it") from None
+    if not isinstance(presets, dict) or not all(isinstance(fields, dict) for fields in presets.values()):
+        raise UsageRejected(f"{file} is not YAML with a section for each preset; correct it")
+    return presets

@@ -32,11 +32,12 @@ from recmodel.schemas import INTEGER_IDS, Ids
 from recmodel.storage import Location, sha256, sha256_of
 
 FORMAT_VERSION = 2  # 1: before the signatures user_vectors, movie_vectors and rate_lists
-_CURRENT, _HISTORY = "CURRENT", ".history"
+_CURRENT, _HISTORY, _FAILED = "CURRENT", ".history", ".training-failed"
 _SAVED_MODEL = "saved_model"
 _CATALOGUE = "catalogue.parquet"
 _METRICS = "metrics.json"
 _MANIFEST = "manifest.json"
+_TIME = "%Y%m%dT%H%M%SZ"  # with which the names of versions begin, UTC
 _LIBRARIES = ("numpy", "pandas", "pyarrow", "tensorflow", "tf-keras", "tensorflow-recommenders")
 
 _NEEDED = {"predict", "user_vectors", "movie_vectors"}  # signatures that scoring is made of
@@ -147,7 +148,7 @@ def write_version(
             git_commit=_git_commit(),
             files=files,
         )
-        name = f"{created:%Y%m%dT%H%M%SZ}-{preset_name}-{sha256_of(files)[:8]}"
+        name = f"{created:{_TIME}}-{preset_name}-{sha256_of(files)[:8]}"
         if remote:
             fs.copy_files(str(folder), name, fs.LocalFileSystem(), storage.file_system(models))
             storage.write(storage.below(models, name, _MANIFEST), manifest.to_bytes())
@@ -263,16 +264,37 @@ def open_version(models: Location, version: str | None = None) -> ModelVersion:
             else:
                 fault = "was changed" if file in expected else "is not in its manifest"
             raise ModelRejected(f"{location}/{file} {fault}; restore the version from a copy or train again")
-    missing = _missing_signatures(manifest)
+    missing = _missing_signatures(manifest, path / _SAVED_MODEL)
     if missing:
         raise ModelRejected(f"{location} lacks {', '.join(missing)}, which scoring needs; train again")
     return ModelVersion(path, manifest)
 
 
-def _missing_signatures(manifest: Manifest) -> list[str]:
-    """Return the signatures that scoring needs and the model lacks; models of versions before 0.3.2 name none."""
+def _missing_signatures(manifest: Manifest, saved_model: Path) -> list[str]:
+    """Return the signatures that scoring needs and the model lacks; manifests of versions before 0.3.2 name none."""
     needed = _NEEDED | (_NEEDED_TO_RATE if manifest.feedback == EXPLICIT else set())
-    return sorted(needed.difference(manifest.signatures)) if manifest.signatures else []
+    return sorted(needed.difference(manifest.signatures or signatures_of(saved_model)))
+
+
+def signatures_of(saved_model: Path) -> list[str]:
+    """Return the names of a SavedModel's signatures, without importing TensorFlow; none if it is no SavedModel.
+
+    Of the message SavedModel, field 2 are its MetaGraphDefs; of these, field 5 is the map of signatures
+    (saved_model.proto and meta_graph.proto of TensorFlow).
+    """
+    from google.protobuf import empty_pb2, message, unknown_fields
+
+    def fields(packed: bytes, number: int) -> list[bytes]:
+        parsed = empty_pb2.Empty()
+        parsed.ParseFromString(packed)
+        return [field.data for field in unknown_fields.UnknownFieldSet(parsed) if field.field_number == number]
+
+    try:
+        content = (saved_model / "saved_model.pb").read_bytes()
+        entries = [entry for graph in fields(content, 2) for entry in fields(graph, 5)]
+        return sorted(name.decode() for entry in entries for name in fields(entry, 1))
+    except (OSError, message.DecodeError):
+        return []
 
 
 def _files_of(models: Location, name: str) -> Path:
@@ -308,6 +330,19 @@ def current_catalogue(models: Location) -> pa.Table | None:
     """Return the catalogue of the current version; None where there is no version that can be used."""
     version = open_current(models)
     return version and version.catalogue()
+
+
+def note_failed_training(models: Location, sentence: str) -> None:
+    """Keep that training failed just now, until a version is written."""
+    storage.write(storage.below(models, _FAILED), f"{datetime.now(timezone.utc):{_TIME}} {sentence}\n".encode())
+
+
+def failed_training(models: Location) -> tuple[datetime, str] | None:
+    """Return when and how the last training failed; None if a version has been written since."""
+    when, _, sentence = (storage.read(storage.below(models, _FAILED)) or b"").decode().strip().partition(" ")
+    if not when or any(name[: len(when)] > when for name in list_versions(models)):
+        return None
+    return datetime.strptime(when, _TIME).replace(tzinfo=timezone.utc), sentence
 
 
 def read_metrics(models: Location, version: str) -> Metrics:

@@ -32,6 +32,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from recmodel import formatting
 from recmodel import schemas as c
 from recmodel.data import feedback as feedbacks
 from recmodel.data import ids as identifiers
@@ -39,9 +40,9 @@ from recmodel.data import movielens
 from recmodel.data.catalogue import with_delisted
 from recmodel.data.ids import Labels
 from recmodel.data.validation import Validation
-from recmodel.errors import ScoringFailed, UsageRejected
+from recmodel.errors import EXIT_CODES, ScoringFailed, UsageRejected
 from recmodel.models import presets, versions
-from recmodel.pipeline import sources
+from recmodel.pipeline import preflight, sources
 from recmodel.records import EXPLICIT, Metrics, RunRecord
 from recmodel.schemas import TEXT, IdKind
 from recmodel.settings import Settings
@@ -154,6 +155,7 @@ def measure(settings: Settings, model_version: str | None = None, movies: int | 
         UsageRejected: the model's catalogue cannot be made larger or smaller.
         ScoringFailed: a run failed.
     """
+    preflight.check(settings, spark=True)
     version = versions.open_version(settings.paths.models, model_version)
     folder = sources.input_dir(settings.paths.data, settings.paths.sample, settings.input)
     validation = Validation(settings.input, identifiers.for_model(folder, settings.input, version.name, version.ids))
@@ -310,9 +312,12 @@ def _run(folder: Path, data: Path, cores: int, top_n: int) -> RunRecord:
         sys.executable, "-m", "recmodel", "score", "--master", f"local[{cores}]", "--data", data,
         "--models", folder / "models", "--output", output, "--run-date", _DAY, "--top-n", top_n,
     )  # fmt: skip
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False,
+                          env=preflight.without_working_directory())  # fmt: skip
     if done.returncode:
-        raise ScoringFailed(f"a run to measure failed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
+        last = (done.stderr.strip().splitlines() or [""])[-1]
+        how = last if last and done.returncode in EXIT_CODES else f"it {formatting.ending(done.returncode)}"
+        raise ScoringFailed(f"a run to measure failed: {how}")
     return open_output(output).read_run(date.fromisoformat(_DAY))
 
 

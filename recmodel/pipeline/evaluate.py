@@ -24,7 +24,7 @@ from recmodel.evaluation.baselines import Predictions
 from recmodel.evaluation.metrics import list_metrics, rating_metrics, rmse_by_movie_ratings
 from recmodel.models import presets, saved_model, training, versions
 from recmodel.models.architectures import Preset
-from recmodel.pipeline import sources
+from recmodel.pipeline import preflight, sources
 from recmodel.progress import Progress, Stages
 from recmodel.records import BIASES, POPULARITY
 from recmodel.schemas import Ids
@@ -62,6 +62,7 @@ class Evaluation:
 def run(settings: Settings, request: Request, folder: Path, stages: Stages | None = None) -> Evaluation:
     """Evaluate presets and baselines; write evaluation.json and .parquet to `folder`."""
     stages = stages or Stages()
+    preflight.check(settings, spark=True, output=str(folder))
     with stages("read ratings and movies"):
         directory = sources.input_dir(settings.paths.data, settings.paths.sample, settings.input)
         feedback = feedbacks.decide(directory, settings.input)
@@ -109,7 +110,7 @@ def run(settings: Settings, request: Request, folder: Path, stages: Stages | Non
         users.to_parquet(folder / "cold_users.parquet", index=False)
         if movies is not None:
             movies.to_parquet(folder / "cold_movies.parquet", index=False)
-    spark.stop()
+    session.stop(spark)
     noun = "interactions, which are implicit feedback," if feedback.is_implicit else "ratings"
     return Evaluation(metrics, len(split.fitted[c.RATING]), len(split.held_out[c.RATING]), users, movies, noun)
 

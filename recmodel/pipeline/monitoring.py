@@ -10,12 +10,13 @@ from prometheus_client import CollectorRegistry, Gauge, write_to_textfile
 from recmodel.records import RunRecord
 
 
-def write_textfile(path: Path, exit_code: int, run: RunRecord | None) -> None:
+def write_textfile(path: Path, exit_code: int, run: RunRecord | None, *, training_failed: bool = False) -> None:
     """Write the metrics in one step.
 
     Args:
         exit_code: of the night.
         run: the newest published run, of this night or an earlier one; None before the first.
+        training_failed: whether training was due that night and ended without a model.
     """
     registry = CollectorRegistry()
 
@@ -23,6 +24,7 @@ def write_textfile(path: Path, exit_code: int, run: RunRecord | None) -> None:
         Gauge(f"recmodel_{name}", help_text, registry=registry).set(value)
 
     gauge("last_exit_code", "Exit code of the last night; 0 is published.", exit_code)
+    gauge("training_failed", "1 if training failed in the last night, whether or not it published.", training_failed)
     gauge("last_run_timestamp_seconds", "When the last night ended.", time.time())
     if run is not None:
         published = run.finished_at.timestamp()

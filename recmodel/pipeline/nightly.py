@@ -1,26 +1,29 @@
 """Nightly: train when it is due, score everybody, publish, report, clean up, tell.
 
-Each step runs in a process of its own, so that its memory is free before the next.
+Each step runs in a process of its own, so that its memory is free before the next, and so that a step that is killed
+does not take the night with it.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 
+from recmodel import formatting
 from recmodel.data import ids as identifiers
 from recmodel.data import movielens
 from recmodel.data.catalogue import combine
 from recmodel.data.validation import Validation
-from recmodel.errors import ModelRejected, UsageRejected
+from recmodel.errors import EXIT_CODES, InputRejected, ModelRejected, ScoringFailed, UsageRejected
 from recmodel.models import versions
-from recmodel.pipeline import monitoring, sources
+from recmodel.pipeline import monitoring, preflight, sources
 from recmodel.progress import HEADING, NOTICE, log
 from recmodel.settings import Settings
 from recmodel.tables.output import open_output
@@ -33,44 +36,91 @@ class Night:
     settings: Settings
     preset: str | None  # what to train when it is due; None: as the settings say
     dates: Sequence[date]
-    score_flags: Sequence[str]  # for the command score, and so for spark-submit
+    score_flags: Sequence[str]  # for the command score
+    spark_flags: Sequence[str] = ()  # those among them that spark-submit gets
 
 
-def run(night: Night) -> int:
-    """Do all steps; return the exit code of the first that failed for good."""
+@dataclass(frozen=True)
+class Failure:
+    """A step that failed."""
+
+    step: str
+    exit_code: int  # one that is documented, also for a step that was killed
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a night ended."""
+
+    failure: Failure | None = None  # that ended it; None: all dates are published
+    training_failure: Failure | None = None  # in spite of which the night went on
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code of the night."""
+        return self.failure.exit_code if self.failure else 0
+
+
+def check(night: Night) -> None:
+    """Check what all steps need; see `preflight.check`."""
+    paths = night.settings.paths
+    preflight.check(night.settings, spark=True, spark_flags=night.spark_flags, models=paths.models, output=paths.output)
+
+
+def run(night: Night) -> Ending:
+    """Do all steps until one fails for good.
+
+    Raises:
+        RecmodelError: it cannot be decided whether training is due.
+    """
     settings = night.settings
+    training_failure = None
     reason = training_is_due(settings)
     if reason:
         log.log(NOTICE, "training is due: %s", reason)
-        code = _step("train", *_train_flags(night))
-        if code == ModelRejected.exit_code and versions.current(settings.paths.models) is not None:
+        before = versions.list_versions(settings.paths.models)
+        failure = _step(settings, "train", *_train_flags(night))
+        if failure and (stops_the_night(failure) or versions.open_current(settings.paths.models) is None):
+            return Ending(failure)
+        if (
+            failure and versions.list_versions(settings.paths.models) == before
+        ):  # otherwise the gate refused the new one
+            training_failure = failure
+            log.warning("training failed; the night continues with the current version")
+            _try(
+                "remember that training failed", versions.note_failed_training, settings.paths.models, failure.sentence
+            )
+        elif failure:
             log.log(NOTICE, "the night continues with the current version")
-        elif code:
-            return code
     for day in night.dates:
-        code = _step("score", *_score_flags(night, day))
-        if code:
-            return code
-        if _step("report", "--output", settings.paths.output, "--run-date", f"{day:%Y-%m-%d}"):
+        failure = _step(settings, "score", *_score_flags(night, day))
+        if failure:
+            return Ending(failure, training_failure)
+        if _step(settings, "report", "--output", settings.paths.output, "--run-date", f"{day:%Y-%m-%d}"):
             log.log(NOTICE, "there is no report of %s; what was published stands, and the night continues", day)
-    for name in versions.prune(settings.paths.models, settings.retention.models):
-        log.log(NOTICE, "removed model version %s", name)
-    _prune_logs(Path(settings.paths.logs), settings.retention.log_days)
-    return 0
+    _try("clean up", _clean_up, settings)
+    return Ending(training_failure=training_failure)
+
+
+def stops_the_night(training: Failure) -> bool:
+    """Return whether scoring would fail for the reason that training failed for: its settings or its input."""
+    return training.exit_code in (UsageRejected.exit_code, InputRejected.exit_code)
 
 
 def dry_run(night: Night) -> int:
     """Run each step with --dry-run, on the first of the dates; return the exit code of the first that would fail."""
     settings, output = night.settings, open_output(night.settings.paths.output)
+    check(night)
     for purpose in ("nightly", "lock"):
         output.check_ready(purpose)
     reason = training_is_due(settings)
     log.log(NOTICE, "%s", f"training is due: {reason}" if reason else "training is not due")
     log.log(NOTICE, "dates to score: %s", ", ".join(map(str, night.dates)) or "none")
     if reason:
-        code = _step("train", *_train_flags(night), "--dry-run")
-        if code:
-            return code
+        failure = _step(settings, "train", *_train_flags(night), "--dry-run")
+        if failure:
+            return failure.exit_code
         try:
             versions.open_version(settings.paths.models)
         except ModelRejected:
@@ -79,19 +129,47 @@ def dry_run(night: Night) -> int:
         log.log(NOTICE, "scoring is shown with the current version; the new one may replace it first")
     if not night.dates:
         return 0
-    return _step("score", *_score_flags(night, night.dates[0]), "--dry-run")
+    failure = _step(settings, "score", *_score_flags(night, night.dates[0]), "--dry-run")
+    return failure.exit_code if failure else 0
 
 
-def tell(settings: Settings, exit_code: int) -> None:
-    """Tell monitoring how the night ended, and call the hook if it failed."""
-    output = open_output(settings.paths.output)
+def tell(settings: Settings, ending: Ending) -> None:
+    """Tell monitoring how the night ended, and call the hook if it, or training, failed.
+
+    What fails here is a warning: it says nothing about the night.
+    """
     if settings.monitoring.textfile:
-        dates = output.run_dates()
-        newest = output.read_run(dates[-1]) if dates else None
-        monitoring.write_textfile(Path(settings.monitoring.textfile), exit_code, newest)
-    if exit_code and settings.monitoring.on_failure:
-        variables = {"RECMODEL_EXIT_CODE": str(exit_code), "RECMODEL_LOGS": settings.paths.logs}
-        subprocess.run(settings.monitoring.on_failure, shell=True, check=False, env={**os.environ, **variables})
+        _try("write monitoring.textfile", _write_metrics, settings, ending)
+    failure = ending.failure or ending.training_failure
+    if failure and settings.monitoring.on_failure:
+        _try("run monitoring.on_failure", _call_hook, settings, failure, ending.exit_code)
+
+
+def _write_metrics(settings: Settings, ending: Ending) -> None:
+    output = open_output(settings.paths.output)
+    dates = output.run_dates()
+    newest = output.read_run(dates[-1]) if dates else None
+    failed = ending.training_failure is not None
+    monitoring.write_textfile(Path(settings.monitoring.textfile), ending.exit_code, newest, training_failed=failed)
+
+
+def _call_hook(settings: Settings, failure: Failure, exit_code: int) -> None:
+    variables = {
+        "RECMODEL_EXIT_CODE": str(exit_code),
+        "RECMODEL_LOGS": settings.paths.logs,
+        "RECMODEL_STEP": failure.step,
+        "RECMODEL_MESSAGE": failure.sentence,
+    }
+    hook = settings.monitoring.on_failure
+    subprocess.run(hook, shell=True, check=True, env={**os.environ, **variables}, timeout=_HOOK_SECONDS)
+
+
+def _try(what: str, function: Callable[..., None], *arguments: object) -> None:
+    """Call a function whose failure is not the night's."""
+    try:
+        function(*arguments)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it must not change how the night ended
+        log.warning("could not %s (%s); the night ends as it would have without it", what, error)
 
 
 def training_is_due(settings: Settings) -> str | None:
@@ -154,13 +232,42 @@ def _score_flags(night: Night, day: date) -> list[str]:
     return [*where, "--run-date", f"{day:%Y-%m-%d}", *night.score_flags]
 
 
-def _prune_logs(folder: Path, days: int) -> None:
-    for path in folder.glob("*.log*"):
-        if path.stat().st_mtime < time.time() - days * 86_400:
+def _clean_up(settings: Settings) -> None:
+    for name in versions.prune(settings.paths.models, settings.retention.models):
+        log.log(NOTICE, "removed model version %s", name)
+    for path in Path(settings.paths.logs).glob("*.log*"):
+        if path.stat().st_mtime < time.time() - settings.retention.log_days * 86_400:
             path.unlink(missing_ok=True)
 
 
-def _step(command: str, *arguments: str) -> int:
-    """Run one step in a process of its own; return its exit code."""
+# -- steps -----------------------------------------------------------------------------------------------------------
+
+_OWN_CODES = {"train": ModelRejected.exit_code}  # of a step that ends in an undocumented way
+_HOOK_SECONDS = 600
+
+
+def failure_of(step: str, code: int, logs: str) -> Failure | None:
+    """Return what the end of a step's process means, by its exit code or, below 0, by the signal that killed it."""
+    if code in EXIT_CODES:
+        return Failure(step, code, f"{step} failed with exit code {code}; see its log in {logs}") if code else None
+    own_code = _OWN_CODES.get(step, ScoringFailed.exit_code)
+    return Failure(step, own_code, f"{step} {formatting.ending(code)}; see its log in {logs}")
+
+
+def _step(settings: Settings, command: str, *arguments: str) -> Failure | None:
+    """Run one step in a process of its own; return how it failed, after saying what it could not say itself."""
     log.log(HEADING, "%s", command)
-    return subprocess.run([sys.executable, "-m", "recmodel", command, *arguments], check=False).returncode
+    logs, hours = settings.paths.logs, settings.monitoring.max_step_hours
+    words = [sys.executable, "-m", "recmodel", command, *arguments]
+    try:
+        environment = preflight.without_working_directory()
+        code = subprocess.run(words, check=False, timeout=3600 * hours or None, env=environment).returncode
+        failure = failure_of(command, code, logs)
+    except subprocess.TimeoutExpired:  # it has been killed
+        code, what = -signal.SIGKILL, f"took longer than {hours:g} h (monitoring.max_step_hours) and was ended"
+        failure = Failure(
+            command, _OWN_CODES.get(command, ScoringFailed.exit_code), f"{command} {what}; see its log in {logs}"
+        )
+    if failure and code not in EXIT_CODES:
+        log.warning("%s", failure.sentence)
+    return failure

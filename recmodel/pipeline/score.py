@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import tempfile
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timezone
 from pathlib import Path
@@ -18,11 +20,12 @@ from recmodel import storage
 from recmodel.data.validation import Validation
 from recmodel.errors import RecmodelError, ScoringFailed
 from recmodel.models import architectures
-from recmodel.pipeline import sources, staging
+from recmodel.pipeline import preflight, sources, staging
 from recmodel.pipeline.resolve import ResolvedRun, resolve_run, run_key
 from recmodel.progress import Stages, where_the_trace_is
 from recmodel.records import EarlierRun, RunRecord
 from recmodel.settings import Checks, Settings
+from recmodel.spark import resources
 from recmodel.tables.base import Output, StagedRun
 from recmodel.tables.linked import LinkedOutput
 from recmodel.tables.output import open_output
@@ -62,6 +65,7 @@ def run(
     """
     stages = stages or Stages()
     output = open_output(settings.paths.output)
+    preflight.check(settings, spark=True, output=output.location)
     with output.locked():
         folder = sources.input_dir(settings.paths.data, settings.paths.sample, settings.input)
         validation = Validation(settings.input)
@@ -69,27 +73,28 @@ def run(
 
         with stages("read and check the input"):
             staged = output.stage(run_date, run_key(resolved, folder))
-            staging.stage_input(resolved, folder, validation, staged)
+            with _room_freed(staged):
+                staging.stage_input(resolved, folder, validation, staged)
 
         model = _packed_model(resolved, stages)
         with stages("start Spark"):
             from recmodel.pipeline import writing
-            from recmodel.spark import resources, session
+            from recmodel.spark import session
 
-            movies = resolved.catalogues.of_model.num_rows
-            needs = resources.needs(len(model), movies, settings.scoring.block_mib << 20)
-            spark = session.start("recmodel score", ship_package=True, needs=needs)
+            spark = session.start("recmodel score", ship_package=True, needs=_needs(resolved, len(model)))
 
         try:
-            workload = staging.divide(spark, resolved, staged, stages)
-            outcome = writing.write_and_check(spark, resolved, workload, staged, model, stages)
+            with _room_freed(staged):
+                workload = staging.divide(spark, resolved, staged, stages)
+                _check_space(resolved, workload, output)
+                outcome = writing.write_and_check(spark, resolved, workload, staged, model, stages)
         except RecmodelError:
             staged.discard()
             raise
         except Exception as error:  # finished partitions stay staged: the same command continues from there
             raise ScoringFailed(f"scoring failed: {session.cause(error)}{where_the_trace_is()}") from error
         finally:
-            spark.stop()
+            session.stop(spark)
 
         with stages("publish"):
             record = _record(resolved, run_date, workload, outcome, stages.seconds)
@@ -114,6 +119,7 @@ def dry_run(
     """
     stages = stages or Stages()
     output = open_output(settings.paths.output)
+    preflight.check(settings, spark=True, output=output.location)
     output.check_ready()
     # Next to a local output, so that the executors see the staged files too.
     parent = None if storage.is_uri(output.location) else storage.nearest_folder(Path(output.location))
@@ -127,12 +133,13 @@ def dry_run(
         with stages("start Spark"):
             from recmodel.spark import session
 
-            spark = session.start("recmodel score --dry-run")
+            spark = session.start("recmodel score --dry-run", needs=_needs(resolved, _model_bytes(resolved)))
         try:
             session.check_reach(spark, output.location)
             workload = staging.divide(spark, resolved, staged, stages)
+            _check_space(resolved, workload, output)
         finally:
-            spark.stop()
+            session.stop(spark)
     return DryRun(
         run=resolved,
         counts=workload.counts,
@@ -141,6 +148,48 @@ def dry_run(
         replaces=run_date in output.run_dates(),
         resumes=output.resumable(run_date, key),
     )
+
+
+def _model_bytes(resolved: ResolvedRun) -> int:
+    """Return the size of the model, without tonight's new movies."""
+    return sum(file.stat().st_size for file in resolved.version.saved_model.rglob("*"))
+
+
+def _needs(resolved: ResolvedRun, model_bytes: int) -> resources.Needs:
+    movies, block_mib = resolved.catalogues.of_model.num_rows, resolved.settings.scoring.block_mib
+    return resources.needs(model_bytes, movies, block_mib << 20)
+
+
+def _check_space(resolved: ResolvedRun, workload: staging.Workload, output: Output) -> None:
+    """Raise UsageRejected if the disks have no room for what the run will write."""
+    counts, scoring = workload.counts, resolved.settings.scoring
+    pairs_of_all = scoring.predicted_ratings == "all"
+    tables, temporary = preflight.bytes_of_run(
+        ratings=counts.rows_used[counts.ratings_file],
+        rows=workload.plan.users * scoring.top_n,
+        pairs=workload.plan.users * (resolved.catalogues.of_model.num_rows if pairs_of_all else scoring.top_n),
+        model_bytes=_model_bytes(resolved),
+    )
+    preflight.check_space({output.location: tables, tempfile.gettempdir(): temporary})
+
+
+@contextmanager
+def _room_freed(staged: StagedRun) -> Iterator[None]:
+    """Where a disk is full, remove what was staged, which others need the room for; say so.
+
+    Raises:
+        ScoringFailed: a disk is full.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not storage.is_full_disk(error):
+            raise
+        folders = preflight.room([staged.output, tempfile.gettempdir()])
+        staged.discard()
+        raise ScoringFailed(
+            f"no space left on device ({folders}); what the run had staged was removed; make room and run it again"
+        ) from error
 
 
 def _packed_model(resolved: ResolvedRun, stages: Stages) -> bytes:

@@ -21,6 +21,7 @@ from recmodel.data.addresses import Address
 from recmodel.data.limits import Input
 from recmodel.data.reading import READ_AS
 from recmodel.errors import InputRejected
+from recmodel.pipeline import preflight
 from recmodel.progress import NOTICE, log
 
 if TYPE_CHECKING:
@@ -36,16 +37,18 @@ def input_dir(data: str, sample_cache: str, settings: Input) -> Path:
 
     Raises:
         InputRejected: a table is missing or cannot be read; see also `movielens.data_dir`.
-        UsageRejected: an address is malformed, or what it needs is not installed.
+        UsageRejected: an address is malformed, what it needs is not installed, or Spark cannot start.
     """
     named = addresses.of_tables(data, settings)
     if not named:
         return movielens.data_dir(data, sample_cache)
+    of_spark = [str(address) for address in named.values() if address.kind != "iceberg"]
+    if of_spark:
+        preflight.check_spark()
     folder = storage.temporary_folder("tables")
     if not {"ratings", "movies"} <= named.keys():
         _link_others(movielens.data_dir(data, sample_cache), named, folder)
     with ExitStack() as stack:
-        of_spark = [str(address) for address in named.values() if address.kind != "iceberg"]
         if of_spark:
             from recmodel.spark import queries  # starts Spark, which nothing else here needs
 

@@ -336,20 +336,27 @@ def _numbered_ids(staged: StagedRun) -> Ids:
 
 
 def _read_published(spark: SparkSession, staged: StagedRun, run: RunRecord, table: str) -> DataFrame:
-    return spark.read.parquet(*open_output(staged.output).files(table, run.run_date))
+    from recmodel.spark import session
+
+    files = open_output(staged.output).files(table, run.run_date)
+    return session.reader(spark).parquet(*map(storage.spark_path, files))
 
 
 def _materialize(rows: DataFrame, location: str) -> DataFrame:
     """Write the rows, so that they are computed once; return what was written."""
+    from recmodel.spark import session
+
     rows.write.mode("overwrite").parquet(storage.spark_path(location))
-    return rows.sparkSession.read.schema(rows.schema).parquet(storage.spark_path(location))
+    return session.reader(rows.sparkSession).schema(rows.schema).parquet(storage.spark_path(location))
 
 
 def _read(spark: SparkSession, location: str, schema: pa.Schema) -> DataFrame:
     """Read Parquet of a known schema, which spares Spark a job to find it out."""
     from pyspark.sql.pandas.types import from_arrow_schema
 
-    return spark.read.schema(from_arrow_schema(schema)).parquet(storage.spark_path(location))
+    from recmodel.spark import session
+
+    return session.reader(spark).schema(from_arrow_schema(schema)).parquet(storage.spark_path(location))
 
 
 def _write_parquet(location: str, rows: pa.Table) -> None:

@@ -9,17 +9,16 @@ from pathlib import Path
 import numpy as np
 
 from recmodel import schemas as c
-from recmodel import storage
 from recmodel.data import duplicates, movielens
 from recmodel.data import feedback as feedbacks
 from recmodel.data import ids as identifiers
 from recmodel.data.validation import Validation
-from recmodel.errors import ModelRejected, UsageRejected
+from recmodel.errors import ModelRejected
 from recmodel.evaluation import gate as gates
 from recmodel.evaluation import splits
 from recmodel.models import presets, versions
 from recmodel.models.architectures import Preset
-from recmodel.pipeline import sources
+from recmodel.pipeline import preflight, sources
 from recmodel.progress import Stages, log
 from recmodel.records import FeedbackKind, Measures
 from recmodel.schemas import Ids
@@ -65,6 +64,7 @@ def run(settings: Settings, preset: Preset, *, gate: bool, stages: Stages | None
     """
     stages = stages or Stages()
     models = settings.paths.models
+    preflight.check(settings, models=models)
 
     with stages("read ratings and movies"):
         folder = sources.input_dir(settings.paths.data, settings.paths.sample, settings.input)
@@ -154,8 +154,7 @@ def dry_run(settings: Settings, preset: Preset, stages: Stages | None = None) ->
     """
     stages = stages or Stages()
     models = settings.paths.models
-    if not storage.is_uri(models) and not storage.is_writable(Path(models)):
-        raise UsageRejected(f"{models} cannot be written; choose another --models")
+    preflight.check(settings, models=models)
     with stages("read ratings and movies"), tempfile.TemporaryDirectory() as scratch:
         folder = sources.input_dir(settings.paths.data, scratch, settings.input)
         feedback = feedbacks.decide(folder, settings.input)

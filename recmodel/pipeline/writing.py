@@ -190,7 +190,7 @@ class _Job:
         """The written rows."""
         location = storage.spark_path(self.staged.table(c.RECOMMENDATIONS_TABLE))
         schema = c.with_ids(c.RECOMMENDATION, self.resolved.version.ids)
-        return self.spark.read.schema(from_arrow_schema(schema)).parquet(location)
+        return session.reader(self.spark).schema(from_arrow_schema(schema)).parquet(location)
 
     def _histories(self, finished: set[int], denied: DataFrame | None = None) -> DataFrame:
         counts = self.workload.counts
@@ -213,4 +213,4 @@ class _Job:
 
 
 def _read_back(spark: SparkSession, staged: StagedRun, table: str, rows: DataFrame) -> DataFrame:
-    return spark.read.schema(rows.schema).parquet(storage.spark_path(staged.table(table)))
+    return session.reader(spark).schema(rows.schema).parquet(storage.spark_path(staged.table(table)))

@@ -40,6 +40,9 @@ class Model:
     metrics: Metrics
     catalogue: pa.Table  # `schemas.CATALOGUE`
     not_promoted: dict[str, list[str]]  # the newest version, if it is newer and did not pass the gate: the reasons
+    failed_training: tuple[datetime, str] | None = (
+        None  # when and how the last training failed, if no version came of it
+    )
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,7 @@ def _model(models: Location, name: str) -> tuple[Model | None, str]:
         metrics=version.metrics(),
         catalogue=version.catalogue(),
         not_promoted={other: reasons for other, reasons in gates.items() if reasons},
+        failed_training=versions.failed_training(models),
     ), ""
 
 

@@ -79,6 +79,11 @@ def _age(model: Model, run: RunRecord, max_age_days: float) -> Iterator[Finding]
     days = (run.finished_at - model.created_at).total_seconds() / 86_400
     if days > max_age_days:
         yield Finding("warning", f"The model was {days:.0f} days old; training is due after {max_age_days:g} days.")
+    if model.failed_training and model.failed_training[0] <= run.finished_at:
+        when, sentence = model.failed_training
+        yield Finding(
+            "warning", f"Training failed on {formatting.day(when)}, so the model is an older one: {sentence}."
+        )
     for name, reasons in model.not_promoted.items():
         why = "; ".join(reasons).replace(model.name, "the one in use")
         yield Finding("warning", f"The newer model {name} was not promoted: {why}.")

@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import shutil
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,26 +30,18 @@ def prepare(flags: Sequence[str] = ()) -> None:
 
     Args:
         flags: those of spark-submit, each followed by its value.
-
-    Raises:
-        UsageRejected: there is no Java.
     """
-    if _is_submitted():
+    if is_submitted():
         return
-    home = os.environ.get("JAVA_HOME")
-    if not shutil.which(str(Path(home, "bin/java")) if home else "java"):
-        raise UsageRejected(
-            f"no Java found{f' in JAVA_HOME, {home}' if home else ''}; install Java 17 or newer "
-            "(Debian: openjdk-17-jre-headless), or set JAVA_HOME to where it is"
-        )
     if "SPARK_HOME" not in os.environ:  # otherwise that Spark has its own configuration
         os.environ.setdefault("SPARK_CONF_DIR", str(settings.conf_file("spark-defaults.conf").parent))
     os.environ.setdefault("RECMODEL_SPARK_LOG", str(Path(settings.load().paths.logs) / "spark.log"))
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    if _master(flags).startswith("local"):  # otherwise other machines must reach the driver
+    if master(flags).startswith("local"):  # otherwise other machines must reach the driver
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     if flags:
         os.environ["PYSPARK_SUBMIT_ARGS"] = shlex.join([*flags, "pyspark-shell"])
+    _share_temporary_folder()
     if _value(flags, "--deploy-mode") == "cluster":
         from pyspark.find_spark_home import _find_spark_home
 
@@ -68,11 +60,15 @@ def gateway() -> JavaGateway:
     from pyspark.errors import PySparkRuntimeError
     from pyspark.java_gateway import launch_gateway
 
-    if _is_submitted():
+    if is_submitted():
         return launch_gateway()  # type: ignore[no-untyped-call, unused-ignore]
     log = Path(os.environ["RECMODEL_SPARK_LOG"])
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("a+b") as file:
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        opened = log.open("a+b")
+    except OSError as error:
+        raise UsageRejected(f"cannot write Spark's log ({error}); set RECMODEL_SPARK_LOG to another file") from None
+    with opened as file:
         before = file.seek(0, os.SEEK_END)
         try:
             return launch_gateway(popen_kwargs={"stderr": file})  # type: ignore[no-untyped-call, unused-ignore]
@@ -82,7 +78,8 @@ def gateway() -> JavaGateway:
     raise UsageRejected(f"Spark does not start: {_reason(output)} (its whole output is in {log})")
 
 
-def _is_submitted() -> bool:
+def is_submitted() -> bool:
+    """Return whether spark-submit has started this process, and so a JVM."""
     return "PYSPARK_GATEWAY_PORT" in os.environ
 
 
@@ -90,13 +87,30 @@ def _value(flags: Sequence[str], name: str) -> str | None:
     return flags[flags.index(name) + 1] if name in flags else None
 
 
-def _master(flags: Sequence[str]) -> str:
-    """Return where Spark will run, as far as its flags and defaults tell before it starts."""
-    folder = os.environ.get("SPARK_CONF_DIR") or str(Path(os.environ["SPARK_HOME"], "conf"))
+def master(flags: Sequence[str] = ()) -> str:
+    """Return where Spark will run: what spark-submit says, or what its flags and defaults tell before it starts.
+
+    Args:
+        flags: those of spark-submit; none: those that `prepare` has set.
+    """
+    if is_submitted():
+        from pyspark import SparkConf, SparkContext
+
+        SparkContext._ensure_initialized()
+        return SparkConf().get("spark.master", "local[*]") or ""
+    flags = flags or shlex.split(os.environ.get("PYSPARK_SUBMIT_ARGS", ""))
+    folder = os.environ.get("SPARK_CONF_DIR") or str(Path(os.environ.get("SPARK_HOME", ""), "conf"))
     defaults = Path(folder, "spark-defaults.conf")
     lines = [*flags, *(defaults.read_text().splitlines() if defaults.is_file() else [])]
     matches = (re.match(r"\s*spark\.master[\s=:]+(\S+)", line) for line in lines)
     return _value(flags, "--master") or next((match[1] for match in matches if match), "local[*]")
+
+
+def _share_temporary_folder() -> None:
+    """Let Java, and so Spark's shuffles, use the temporary folder that Python uses; of itself it knows /tmp only."""
+    folder, given = tempfile.gettempdir(), os.environ.get("SPARK_SUBMIT_OPTS", "")
+    if folder != "/tmp" and "-Djava.io.tmpdir" not in given:
+        os.environ["SPARK_SUBMIT_OPTS"] = f'{given} "-Djava.io.tmpdir={folder}"'.strip()
 
 
 def _reason(output: str) -> str:

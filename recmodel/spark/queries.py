@@ -33,7 +33,7 @@ def catalogue() -> Iterator[SparkSession]:
         yield spark
     finally:
         if is_own:
-            spark.stop()
+            session.stop(spark)
 
 
 def open_table(spark: SparkSession, name: str) -> DataFrame | None:

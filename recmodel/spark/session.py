@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import signal
+import socket
+import subprocess
 import sys
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 from pyspark import SparkConf, SparkContext, SparkFiles
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrameReader, SparkSession
 
-from recmodel import storage
+from recmodel import formatting, storage
 from recmodel.errors import ScoringFailed
 from recmodel.progress import log, where_the_trace_is
 from recmodel.spark import launch, resources
@@ -39,8 +43,13 @@ def start(name: str, *, ship_package: bool = False, needs: resources.Needs | Non
         conf.setIfMissing("spark.driver.bindAddress", "127.0.0.1")
         conf.setIfMissing("spark.driver.host", "127.0.0.1")
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # the workers' Python, here the driver's
+    conf.setIfMissing("spark.executorEnv.PYTHONSAFEPATH", "1")  # otherwise workers import a random.py that lies here
     if "SPARK_LOCAL_IP" not in os.environ:
         conf.setIfMissing("spark.ui.enabled", "false")  # without that variable its pages listen on all interfaces
+    first, more = int(conf.get("spark.ui.port", "4040") or 0), int(conf.get("spark.port.maxRetries", "16") or 0)
+    if conf.get("spark.ui.enabled", "true") == "true" and not may_listen(first, more):
+        conf.set("spark.ui.enabled", "false")
+        log.warning("the ports %d to %d are taken; the run goes on without Spark's page", first, first + more)
     conf.set("spark.sql.session.timeZone", "UTC")
     conf.set("spark.sql.parquet.outputTimestampType", "TIMESTAMP_MICROS")  # INT96 has no statistics
     conf.set("spark.sql.parquet.compression.codec", "zstd")
@@ -56,6 +65,19 @@ def start(name: str, *, ship_package: bool = False, needs: resources.Needs | Non
     if ship_package and master.split("[")[0] != "local":
         _ship_package(spark)
     return spark
+
+
+def may_listen(first: int, more: int) -> bool:
+    """Return whether one of 1 + `more` ports of loopback, from `first` on, is free; 0 is any that is."""
+
+    def is_free(port: int) -> bool:
+        with socket.socket() as attempt, suppress(OSError):
+            attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            attempt.bind(("127.0.0.1", port))
+            return True
+        return False
+
+    return any(map(is_free, range(first, first + more + 1)))
 
 
 def check_reach(spark: SparkSession, location: str) -> None:
@@ -75,9 +97,27 @@ def check_reach(spark: SparkSession, location: str) -> None:
         ) from error
 
 
+def reader(spark: SparkSession) -> DataFrameReader:
+    """Return a reader to which a path is a path, and no pattern if it holds brackets and the like."""
+    return spark.read.option("__globPaths__", "false")
+
+
 def cause(error: Exception) -> str:
+    """Return what to tell people of a Spark error; where Java has ended, it is whatever Python met next."""
+    java = getattr(SparkContext._gateway, "proc", None)
+    if java is not None:
+        with suppress(subprocess.TimeoutExpired):  # it may be ending just now
+            return f"Java, in which Spark runs, {formatting.ending(java.wait(0.5))}"
+    return telling_line(str(error)) or type(error).__name__
+
+
+def telling_line(text: str) -> str:
     """Return the most telling line of a Spark error: the end of a worker's trace, Java's last cause, or the first."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if "Python worker exited unexpectedly" in text:
+        return (
+            f"a Python worker {formatting.ending(-signal.SIGKILL)}; give Spark fewer cores, or the machine more memory"
+        )
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     in_worker = [i for i, line in enumerate(lines) if line.startswith("Traceback (most recent call last)")]
     if in_worker:
         for line in lines[in_worker[-1] + 1 :]:
@@ -85,7 +125,15 @@ def cause(error: Exception) -> str:
                 return line[:300]
     causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
     exceptions = [line.removeprefix(": ") for line in lines if line.startswith(": ")]  # as py4j has it
-    return (causes[-1:] or exceptions or lines or [type(error).__name__])[0][:300]
+    return (causes[-1:] or exceptions or lines or [""])[0][:300]
+
+
+def stop(spark: SparkSession) -> None:
+    """End a session, also one whose Java has ended already."""
+    try:
+        spark.stop()
+    except Exception as error:  # noqa: BLE001 - of py4j and of sockets; the reason to stop is what matters
+        log.info("Spark could not be stopped: %s", error)
 
 
 def slots(spark: SparkSession) -> int:

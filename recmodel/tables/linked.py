@@ -62,7 +62,10 @@ class LinkedRun(StagedRun):
             _replace_link(store / "current", Path(edition.name))
         except OSError as error:
             shutil.rmtree(edition, ignore_errors=True)
-            raise ScoringFailed(f"the run could not be published ({error}); the last one still stands") from error
+            raise ScoringFailed(
+                f"the run could not be published ({error}); the last one still stands, and the same command goes on "
+                f"with what is in {self.folder}"
+            ) from error
         self.discard()
         _remove_editions(store, {edition, before})
 

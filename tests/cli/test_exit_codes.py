@@ -1,6 +1,7 @@
 """What goes wrong, as users see it: exit codes, and one sentence."""
 
 import shutil
+import subprocess
 
 import pytest
 from support.inputs import make_ratings, write_movielens
@@ -38,6 +39,30 @@ def test_wrong_usage_ends_with_2_and_a_sentence(arguments, sentence):
 def test_a_process_ends_with_the_code_of_its_command(arguments, sentence):
     result = submit(*arguments)
     assert (result.returncode, sentence in said(result)) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [(["train", "--data", "sample"], 4), (["models", "rollback"], 4), (["predict", "1", "2"], 5)],
+)
+def test_what_nobody_foresaw_ends_with_the_code_of_its_step_in_one_line(tmp_path, command, code):
+    (tmp_path / "CURRENT").write_bytes(b"\xff")  # no text
+    result = here(*command, "--models", tmp_path)
+    assert result.returncode == code
+    assert result.stderr.count("\n") == 1
+    assert result.stderr.startswith("Unexpected error: UnicodeDecodeError")
+
+
+def test_training_that_fills_the_disk_ends_with_4_and_leaves_nothing(toy, tmp_path):
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", tmp_path], check=False).returncode:
+        pytest.skip("mounting needs more rights")
+    try:
+        full = here("train", "--data", toy, "--models", tmp_path / "models", "--preset", "rating", "--epochs", "1")
+        assert (full.returncode, full.stderr.count("\n")) == (4, 1)
+        assert "Error: no space left on device" in full.stderr
+        assert not list((tmp_path / "models").iterdir())
+    finally:
+        subprocess.run(["umount", "-l", tmp_path], check=True)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +109,7 @@ def test_a_model_that_was_changed_ends_with_4(toy, toy_models, tmp_path):
     assert here("score", "--data", toy, "--models", tmp_path / "none", "--output", tmp_path).returncode == 4
 
 
-def test_a_dry_run_fails_as_the_run_would(spark, toy, toy_models, tmp_path):
+def test_a_dry_run_fails_as_the_run_would(spark, toy, toy_models, tmp_path, s3):
     """Rejected input, somebody else at it, an address that Spark cannot write to: found without writing."""
 
     def dry(*arguments: object) -> tuple[int, str]:
@@ -101,6 +126,6 @@ def test_a_dry_run_fails_as_the_run_would(spark, toy, toy_models, tmp_path):
     code, sentence = dry("--data", toy, "--output", output, "--users", tmp_path / "nobody.csv")
     assert code == 3
     assert "nobody.csv does not exist; --users takes" in sentence
-    code, sentence = dry("--data", toy, "--output", "s3://bucket/tables")
+    code, sentence = dry("--data", toy, "--output", f"{s3}/tables")
     assert code == 5
     assert "S3AFileSystem not found; give it a connector with --packages" in sentence

@@ -1,5 +1,9 @@
 """What people read in the terminal."""
 
+import pytest
+from support.processes import here
+
+from recmodel import formatting
 from recmodel import schemas as c
 from recmodel.cli import console, views
 
@@ -19,3 +23,19 @@ def test_a_table_for_people_has_reasons_where_the_run_has_some():
     assert "because you liked" not in shown["older"] + shown["popular"]
     assert "because you liked" in shown["some"]
     assert "[Rec] (2007)" in shown["some"]
+
+
+@pytest.mark.parametrize(("encoding", "name"), [("utf-8", "é★–"), ("latin-1", "é*-"), ("ascii", "e*-")])
+def test_characters_that_the_encoding_lacks_are_replaced_by_plain_ones(tmp_path, encoding, name):
+    """On both streams."""
+    folder = tmp_path / "é★–"
+    listed = here("models", "list", "--models", folder, encoding=encoding)
+    assert f"{tmp_path}/{name} has no version yet" in listed.stdout
+    refused = here("show", 1, "--output", folder, encoding=encoding)
+    assert f"{tmp_path}/{name} holds no published run" in refused.stderr
+
+
+def test_plain_characters_keep_columns_aligned():
+    shown = "✓ 3.6 ★★★½ – −1 ± 2 … „日本“ Amélie" + formatting.NBSP
+    assert len(formatting.ascii_only(shown)) == len(shown)
+    assert formatting.ascii_only("3.6 ★★★½ – Amélie") == "3.6 ***+ - Amelie"

@@ -4,8 +4,10 @@ import json
 import shutil
 import subprocess
 import sys
+from datetime import datetime, timedelta, timezone
 
 import pytest
+from support.inputs import SIGNATURES
 from support.processes import another_process
 
 from recmodel import schemas as c
@@ -13,6 +15,7 @@ from recmodel import storage
 from recmodel.errors import ModelRejected, UsageRejected
 from recmodel.models import presets, versions
 from recmodel.records import Metrics
+from recmodel.tf import tf
 
 
 @pytest.fixture
@@ -25,6 +28,7 @@ def models(tmp_path):
         version = versions.write_version(
             tmp_path / "models", saved_model, catalogue=c.CATALOGUE.empty_table(), metrics=Metrics(),
             preset_name="joint", preset=presets.load("joint"), training={}, data_fingerprint="",
+            signatures=SIGNATURES,
         )  # fmt: skip
         version.path.rename(version.path.with_name(f"v{number}"))
     return tmp_path / "models"
@@ -60,6 +64,37 @@ def test_old_versions_go_but_never_current_the_one_before_or_one_being_read(mode
         assert versions.prune(models, keep=1) == ["v3"]
     assert versions.prune(models, keep=1) == ["v2"]
     assert versions.list_versions(models) == ["v0", "v1", "v4"]
+
+
+def test_failed_training_is_remembered_until_a_version_is_written(models):
+    for number in range(5):
+        (models / f"v{number}").rename(models / f"2026010{number}T030000Z-joint-12345678")
+    assert versions.failed_training(models) is None
+    versions.note_failed_training(models, "train was killed")
+    when, sentence = versions.failed_training(models)
+    assert (sentence, abs((datetime.now(timezone.utc) - when).total_seconds()) < 60) == ("train was killed", True)
+    later = f"{when + timedelta(hours=1):%Y%m%dT%H%M%SZ}-joint-12345678"
+    (models / "20260101T030000Z-joint-12345678").rename(models / later)
+    assert versions.failed_training(models) is None
+
+
+def test_a_version_without_signatures_that_scoring_needs_is_refused_when_it_is_opened(exported, tmp_path):
+    """By its SavedModel, where the manifest is of a version that did not write them down."""
+    module = tf.Module()
+    module.predict = tf.function(lambda user_id: {"x": user_id}, input_signature=[tf.TensorSpec([None], tf.int64)])
+    tf.saved_model.save(module, str(tmp_path / "poor"), signatures={"predict": module.predict})
+    for saved_model, missing in ((exported[7].folder, None), (tmp_path / "poor", "movie_vectors, rate_catalogue, ")):
+        version = versions.write_version(
+            tmp_path / "models", saved_model, catalogue=c.CATALOGUE.empty_table(), metrics=Metrics(),
+            preset_name="joint", preset=presets.load("joint"), training={}, data_fingerprint="",
+        )  # fmt: skip
+        if missing is None:
+            versions.open_version(tmp_path / "models", version.name)
+        else:
+            with pytest.raises(
+                ModelRejected, match=f"{version.name} lacks {missing}.*, which scoring needs; train again"
+            ):
+                versions.open_version(tmp_path / "models", version.name)
 
 
 def test_a_version_describes_itself_in_json_and_text(tmp_path, toy):
@@ -126,6 +161,7 @@ def models_on_s3(s3, tmp_path, request):
         versions.write_version(
             location, tmp_path / "saved_model", catalogue=c.CATALOGUE.empty_table(), metrics=Metrics(rmse=number),
             preset_name=f"v{number}", preset=presets.load("joint"), training={}, data_fingerprint="",
+            signatures=SIGNATURES,
         )  # fmt: skip
     return location
 

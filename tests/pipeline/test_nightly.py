@@ -1,10 +1,17 @@
 """A night, its steps in this process; tests/system has nights as cron runs them."""
 
+import shutil
+import signal
+import threading
 from pathlib import Path
 
+import pytest
 from support.processes import commands_here, here, said
+from support.runs import DAY, publish
 
 from recmodel.models import versions
+from recmodel.pipeline import nightly as pipeline
+from recmodel.tables.output import open_output
 
 
 def tree(folder: Path) -> dict[str, object]:
@@ -30,3 +37,104 @@ def test_a_dry_night_says_why_it_would_train_and_what_it_would_score_and_leaves_
         assert words in printed
     assert not (tmp_path / "tables").exists()
     assert tree(toy) | tree(toy_models) == before
+
+
+@pytest.mark.parametrize(
+    ("step", "ended", "code", "words"),
+    [
+        ("score", -signal.SIGKILL, 5, "score was killed by SIGKILL, as the system does when memory runs out"),
+        ("train", -signal.SIGKILL, 4, "train was killed by SIGKILL"),
+        ("score", -signal.SIGTERM, 5, "score was killed by SIGTERM, by somebody or by a time limit"),
+        ("report", -signal.SIGSEGV, 5, "report was killed by SIGSEGV; see its log in /logs"),
+        ("train", 1, 4, "train ended with exit code 1"),  # of Python itself
+        ("score", 3, 3, "score failed with exit code 3; see its log in /logs"),
+    ],
+)
+def test_a_step_that_ends_badly_is_a_sentence_and_a_documented_code(step, ended, code, words):
+    failure = pipeline.failure_of(step, ended, "/logs")
+    assert (failure.step, failure.exit_code) == (step, code)
+    assert words in failure.sentence
+    assert pipeline.failure_of(step, 0, "/logs") is None
+
+
+# Imported by every Python that starts: `STEP` is what happens to which command.
+DOOM = """
+import os, sys, time
+step, _, what = os.environ.get("STEP", "").partition(" ")
+if step and step in sys.orig_argv[3:4]:
+    if what == "stops the night":
+        os.kill(os.getppid(), 15)
+    if what.isdigit():
+        os.kill(os.getpid(), int(what))
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def night(toy, tmp_path, monkeypatch):
+    """Nights in which training is due and no date is left to score; what the hook and monitoring heard of each."""
+    (tmp_path / "shim").mkdir()
+    (tmp_path / "shim/sitecustomize.py").write_text(DOOM)
+    hook = 'echo "$RECMODEL_EXIT_CODE $RECMODEL_STEP $RECMODEL_MESSAGE"'
+    output, metrics, heard = tmp_path / "output", tmp_path / "metrics.prom", tmp_path / "heard"
+    publish(open_output(output), "last")
+    for name, value in {
+        "PYTHONPATH": str(tmp_path / "shim"),
+        "RECMODEL_TRAINING__MAX_AGE_DAYS": "0",
+        "RECMODEL_MONITORING__TEXTFILE": str(metrics),
+        "RECMODEL_MONITORING__ON_FAILURE": f"{hook} > {heard}; false",
+    }.items():
+        monkeypatch.setenv(name, value)
+
+    def run(models, **environment):
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        heard.unlink(missing_ok=True)
+        result = here("nightly", "--data", toy, "--models", models, "--output", output, "--run-date", f"{DAY}..{DAY}")
+        return result, heard.read_text() if heard.exists() else "", metrics.read_text() if metrics.exists() else ""
+
+    return run
+
+
+def test_training_that_crashes_costs_no_night_and_everybody_hears_of_it(night, toy_models, tmp_path):
+    models = shutil.copytree(toy_models, tmp_path / "models")
+    result, heard, metrics = night(models, STEP=f"train {signal.SIGKILL:d}")
+    assert result.returncode == 0, said(result)
+    assert "Warning: train was killed by SIGKILL" in said(result)
+    assert "training failed; the night continues with the current version" in said(result)
+    assert "could not run monitoring.on_failure" in said(result)
+    assert heard.startswith("0 train train was killed by SIGKILL")
+    assert "recmodel_training_failed 1.0" in metrics
+    assert "recmodel_last_exit_code 0.0" in metrics
+    _, sentence = versions.failed_training(models)
+    assert sentence in heard
+
+
+def test_a_night_without_a_model_fails_with_the_code_of_training_whatever_monitoring_does(night, tmp_path):
+    result, heard, _ = night(
+        tmp_path / "none", STEP="train hangs", RECMODEL_MONITORING__MAX_STEP_HOURS="0.0002",
+        RECMODEL_MONITORING__TEXTFILE="/proc/nowhere/recmodel.prom",
+    )  # fmt: skip
+    assert result.returncode == 4
+    assert heard.startswith("4 train train took longer than 0.0002 h (monitoring.max_step_hours) and was ended")
+    assert "could not write monitoring.textfile" in said(result)
+    assert "Traceback" not in said(result)
+
+
+def test_a_night_that_is_terminated_ends_its_step_and_tells_the_hook(night, tmp_path):
+    if threading.current_thread() is not threading.main_thread():
+        pytest.skip("signals reach the main thread only")
+    result, heard, metrics = night(tmp_path / "none", STEP="train stops the night")
+    assert result.returncode == 5
+    assert "Interrupted: by SIGTERM" in said(result)
+    assert heard == "5 nightly interrupted\n"
+    assert "recmodel_last_exit_code 5.0" in metrics
+
+
+def test_a_night_that_breaks_unexpectedly_tells_the_hook(night, toy_models, tmp_path):
+    models = shutil.copytree(toy_models, tmp_path / "models")
+    (models / "CURRENT").write_bytes(b"\xff\n")  # no text
+    result, heard, metrics = night(models)
+    assert result.returncode == 5
+    assert heard.startswith("5 nightly ")
+    assert "recmodel_last_exit_code 5.0" in metrics

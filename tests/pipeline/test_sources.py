@@ -119,10 +119,14 @@ def test_all_commands_read_spark_tables(shop, toy, tmp_path, monkeypatch):
     trained = here("train", "--data", shop, "--models", models, "--preset", "default", "--test-share", 0)
     assert trained.returncode == 0, trained.stderr
     assert "Spark is started to read table:shop.ratings and table:shop.movies" in trained.stdout + trained.stderr
-    monkeypatch.setattr(nightly, "_step", lambda *words: here(*words).returncode if words[0] != "report" else 0)
+
+    def step_here(_: object, *words: str) -> nightly.Failure | None:
+        return nightly.failure_of(words[0], here(*words).returncode if words[0] != "report" else 0, "")
+
+    monkeypatch.setattr(nightly, "_step", step_here)
     monkeypatch.setenv("RECMODEL_INPUT__RATINGS", JOIN)
     chosen = settings.load(paths={"data": shop, "models": str(models), "output": str(output)})
-    assert nightly.run(nightly.Night(chosen, None, [date.fromisoformat(DAY)], ["--top-n", "2"])) == 0
+    assert nightly.run(nightly.Night(chosen, None, [date.fromisoformat(DAY)], ["--top-n", "2"])).exit_code == 0
     run = open_output(str(output)).read_run(date.fromisoformat(DAY))
     assert (run.rows_in["ratings.parquet"], run.users) == (RATED.num_rows, 40)
     assert [file.layout.startswith(("table:", "sql:")) for file in run.input] == [True, True]

@@ -37,6 +37,7 @@ def test_each_change_for_the_worse_is_one_warning(site):
         {"model": model(metrics=Metrics(**METRICS | {"baselines": None}))},
         {"model": model(created_at=now_utc() - timedelta(days=8))},
         {"model": model(not_promoted={"newer": ["held-out RMSE is high"]})},
+        {"model": model(failed_training=(run.run.finished_at, "train was killed by SIGKILL"))},
         {"model": None, "model_missing": "the model is gone"},
         {"nights": night(users=round(run.nights[-2].users * 0.85))},
         {"nights": night(coverage=run.nights[-2].coverage * 0.7)},
@@ -44,7 +45,11 @@ def test_each_change_for_the_worse_is_one_warning(site):
         {"rejects": [run.rejects[0] | {"file": "ratings.csv", "rows": 3}]},
     ):
         assert kinds(run, **changes)["warning"] == 1, changes
-    assert kinds(run, nights=night(users=round(run.nights[-2].users * 0.95)))["warning"] == 0
+    for changes in (
+        {"nights": night(users=round(run.nights[-2].users * 0.95))},
+        {"model": model(failed_training=(now_utc() + timedelta(days=1), "after the run"))},
+    ):
+        assert kinds(run, **changes)["warning"] == 0, changes
 
 
 def test_what_was_assumed_of_the_input_is_a_note(site):

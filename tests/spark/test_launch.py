@@ -1,10 +1,7 @@
 """Spark's start, and what is said where it does not."""
 
-import os
-
 import pytest
 
-from recmodel.errors import UsageRejected
 from recmodel.spark import launch
 
 
@@ -19,13 +16,3 @@ from recmodel.spark import launch
 )
 def test_the_reason_in_what_spark_said(said, reason):
     assert launch._reason(said) == reason
-
-
-@pytest.mark.parametrize(("home", "where"), [("", ""), ("/nowhere", " in JAVA_HOME, /nowhere")])
-def test_a_missing_java_is_said_before_anything_starts(monkeypatch, home, where):
-    monkeypatch.setenv("PATH", "/nowhere")
-    monkeypatch.setenv("JAVA_HOME", home)
-    before = dict(os.environ)
-    with pytest.raises(UsageRejected, match=f"no Java found{where}; install Java 17 or newer"):
-        launch.prepare()
-    assert dict(os.environ) == before

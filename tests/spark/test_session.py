@@ -1,6 +1,14 @@
 """The Spark session of a job."""
 
+import os
+import socket
+import sys
 from pathlib import Path
+
+import pytest
+
+from recmodel import storage
+from recmodel.spark import session
 
 
 def test_sparks_pages_listen_on_loopback_only(spark):
@@ -13,3 +21,52 @@ def test_sparks_pages_listen_on_loopback_only(spark):
                 listening.add(address)
     assert listening <= {"0100007F", "0000000000000000FFFF00000100007F"}  # 127.0.0.1, and the same within IPv6
     assert listening
+
+
+def test_taken_ports_are_seen():
+    assert session.may_listen(0, 0)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        assert not session.may_listen(taken.getsockname()[1], 0)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="such a Python is refused where it matters")
+def test_workers_leave_the_working_directory_out(spark):
+    """Otherwise they import, and run, a random.py that lies there."""
+
+    def path(_: int) -> list[str]:
+        return sys.path
+
+    (of_worker,) = spark.sparkContext.range(1, numSlices=1).map(path).collect()
+    assert not {"", os.getcwd()} & {*of_worker}
+
+
+@pytest.mark.parametrize("name", ["plain", "[1]{a,b}*?", "a\\b c:d%20#é"])
+def test_a_local_path_is_written_and_read_whatever_its_name_and_the_default_file_system(spark, tmp_path, name):
+    location = str(tmp_path / name)
+    hadoop = spark.sparkContext._jsc.hadoopConfiguration()
+    before = hadoop.get("fs.defaultFS")
+    hadoop.set("fs.defaultFS", "hdfs://nowhere.invalid:8020")
+    try:
+        spark.range(7).write.parquet(storage.spark_path(location))
+        assert session.reader(spark).schema("id long").parquet(storage.spark_path(location)).count() == 7
+    finally:
+        hadoop.set("fs.defaultFS", before)
+    assert list(Path(location).glob("*.parquet"))
+
+
+@pytest.mark.parametrize(
+    ("said", "cause"),
+    [
+        ("x\nCaused by: a.B: first\n\tat z\nCaused by: c.D: last\n\tat y", "c.D: last"),
+        ("x\n: java.io.IOException: no\n\tat z", "java.io.IOException: no"),
+        ('x\nTraceback (most recent call last):\n  File "a.py"\nKeyError: b\n\tat z', "KeyError: b"),
+        (
+            "Caused by: a.SparkException: Python worker exited unexpectedly (crashed)",
+            "a Python worker was killed by SIGKILL",
+        ),
+    ],
+)
+def test_the_cause_of_what_spark_says(said, cause):
+    assert session.telling_line(said).startswith(cause)

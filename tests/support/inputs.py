@@ -70,6 +70,9 @@ def table(rows: list[tuple]) -> pa.Table:
     return pa.table(list(zip(*rows, strict=True)), schema=c.RATINGS)
 
 
+# That scoring needs; what a placeholder of a model says it has.
+SIGNATURES = ("movie_vectors", "predict", "rate_catalogue", "rate_lists", "user_vectors")
+
 STRICT = Input(rating_min=0.5, rating_max=5.0, max_rejected_share=0.0)
 LENIENT = Input(rating_min=0.5, rating_max=5.0, max_rejected_share=1.0)
 HEADER = b"userId,movieId,rating,timestamp\n"

@@ -27,12 +27,12 @@ def submit(*arguments: object, environment: dict[str, str] | None = None) -> sub
     )  # fmt: skip
 
 
-def here(*arguments: object) -> subprocess.CompletedProcess:
+def here(*arguments: object, encoding: str = "utf-8") -> subprocess.CompletedProcess:
     """`recmodel …` from its first line to its exit code, in this process; Spark's commands need the fixture `spark`."""
     from recmodel.__main__ import main
 
     words = ["recmodel", *map(str, arguments)]
-    streams = [io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2)]
+    streams = [io.TextIOWrapper(io.BytesIO(), encoding, write_through=True) for _ in range(2)]
     code: object = 0
     with (
         redirect_stdout(streams[0]), redirect_stderr(streams[1]), _logging_as_before(),
@@ -42,7 +42,7 @@ def here(*arguments: object) -> subprocess.CompletedProcess:
             main()
         except SystemExit as end:
             code = end.code or 0
-    return subprocess.CompletedProcess(words, code, *(stream.buffer.getvalue().decode() for stream in streams))
+    return subprocess.CompletedProcess(words, code, *(stream.buffer.getvalue().decode(encoding) for stream in streams))
 
 
 def commands_here(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.CompletedProcess]:

@@ -15,6 +15,7 @@ from recmodel.models import presets, versions
 from recmodel.records import Figures, Metrics, PredictedRatings, RunRecord
 from recmodel.report import facts
 from recmodel.tables.output import open_output
+from support.inputs import SIGNATURES
 
 DAY = date(2026, 1, 31)
 HOSTILE = (
@@ -82,7 +83,7 @@ def make_version(models: Path, metrics: dict) -> versions.ModelVersion:
     (saved_model / "content").write_text(f"{metrics}")
     return versions.write_version(
         models, saved_model, catalogue=c.CATALOGUE.empty_table(), metrics=Metrics(**metrics), preset_name="default",
-        preset=presets.load("default"), training={}, data_fingerprint="",
+        preset=presets.load("default"), training={}, data_fingerprint="", signatures=SIGNATURES,
     )  # fmt: skip
 
 

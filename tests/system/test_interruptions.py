@@ -1,5 +1,6 @@
 """Runs that are killed or starved in the middle: the tables are right afterwards, or untouched."""
 
+import re
 import shutil
 import subprocess
 
@@ -70,15 +71,23 @@ def small_disk(toy, toy_models, score_here, tmp_path_factory):
     subprocess.run(["umount", "-l", mount], check=True)
 
 
-def test_a_full_disk_leaves_the_last_run(toy, toy_models, nightly, small_disk, score_here, small_parts):
-    """The sample's tables do not fit; after that, in a run of its own kind, there is room for the toy's."""
+def test_a_full_disk_leaves_the_last_run_and_nothing_staged(toy, toy_models, nightly, small_disk, score_here):
+    """The sample's tables are refused before they are written; then its ratings do not fit; the toy's tables do."""
     before = rows(small_disk)
     run = ("--output", small_disk, "--run-date", NIGHT)
-    full = here("score", "--data", "sample", "--models", nightly.models, "--top-n", "200", *run)
+    large = ("--data", "sample", "--models", nightly.models, "--top-n", "200")
+    refused = here("score", *large, *run)
+    assert refused.returncode == 2, said(refused)
+    assert re.search(f"the disk of {small_disk} has .*MiB free, and this run needs about [34].*MiB", said(refused))
+    filler = small_disk / "filler"
+    filler.write_bytes(b"x" * (shutil.disk_usage(small_disk).free - (128 << 10)))
+    full = here("score", *large, *run)
+    filler.unlink()
     assert full.returncode == 5, said(full)
-    assert "Error: " in said(full)
-    assert "No space left on device" in said(full)
+    assert f"no space left on device ({small_disk}: 0.0" in said(full)
+    assert "what the run had staged was removed; make room" in said(full)
     assert "Traceback" not in said(full)
+    assert not list((small_disk / ".store/staging").iterdir())
     assert rows(small_disk) == before
     score_here("--data", toy, "--models", toy_models, "--top-n", "3", *run)
     assert rows(small_disk).num_rows != before.num_rows
@@ -98,7 +107,7 @@ def read_only(small_disk, tmp_path):
 def test_an_output_that_is_read_only_is_named(toy, toy_models, read_only):
     before = rows(read_only)
     refused = here("score", "--data", toy, "--models", toy_models, "--output", read_only, "--run-date", NIGHT)
-    assert refused.returncode == 5, said(refused)
-    assert "Read-only file system" in said(refused)
+    assert refused.returncode == 2, said(refused)
+    assert "is read-only" in said(refused)
     assert "choose another --output" in said(refused)
     assert rows(read_only) == before
