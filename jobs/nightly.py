@@ -24,19 +24,24 @@ from recmodel.tables.output import open_output
 @options.output
 @click.option("--preset", metavar="NAME", help="What to train, when it is due.")
 @click.option("--run-date", metavar="D[..D]", help="A date, or a range: then those that were missed.")
+@options.allow_future
 @options.dry_run
 @click.pass_context
 def nightly(
-    context: click.Context, /, preset: str | None, run_date: str | None, dry_run: bool, **paths: str | None
-) -> None:
+    context: click.Context, /, preset: str | None, run_date: str | None, allow_future: bool, dry_run: bool,
+    **paths: str | None,
+) -> None:  # fmt: skip
     """Train when it is due, score every user, publish, write the report, remove what is too old.
 
     A new model takes over only if it passes the gate; otherwise the night continues with the current one. All other
     flags go to the command score, and so to spark-submit. The exit code is that of the step that failed.
     """
     chosen = settings.load(paths=paths)
-    score.make_context(context.command_path, list(context.args))  # wrong flags are reported before hours of training
-    night = pipeline.Night(chosen, preset, pipeline.parse_dates(run_date, chosen.paths.output), context.args)
+    # Wrong flags are reported before hours of training.
+    flags = score.make_context(context.command_path, list(context.args)).params
+    days = pipeline.parse_dates(run_date, chosen.paths.output, allow_future=allow_future)
+    more = ["--allow-future"] * allow_future
+    night = pipeline.Night(chosen, preset, days, [*more, *context.args], partial=flags["users"] is not None)
     if dry_run:
         sys.exit(pipeline.dry_run(night))
     with open_output(chosen.paths.output).locked("nightly"):

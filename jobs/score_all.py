@@ -29,11 +29,13 @@ _PREVIEW_ROWS = 3
 @options.models
 @options.model_version
 @options.output
-@click.option("--run-date", type=click.DateTime(["%Y-%m-%d"]), help="The partition to publish; today by default.")
+@options.run_date("The date to publish; today by default.")
+@options.allow_future
 @click.option("--top-n", type=int, help="Recommendations per user.")
 @click.option("--rank-by", type=click.Choice(policies.NAMES), help=policies.HELP)
 @click.option("--candidates", type=int, help="How many movies two-stage retrieves before it ranks them by rating.")
-@click.option("--users", metavar="FILE", callback=options.path, help="Only these users: CSV or Parquet with userId.")
+@click.option("--users", metavar="FILE", callback=options.path, 
+              help="Only these users (CSV or Parquet with userId), in a partial run.")  # fmt: skip
 @click.option("--include-seen/--exclude-seen", default=None, help="Also recommend movies that the user has rated.")
 @click.option(
     "--predicted-ratings",
@@ -48,19 +50,26 @@ _PREVIEW_ROWS = 3
 )
 @options.spark
 @options.dry_run
-def score(run_date: date | None, model_version: str | None, users: str | None, dry_run: bool, **flags: Any) -> None:
+def score(
+    run_date: date | None, allow_future: bool, model_version: str | None, users: str | None, dry_run: bool, **flags: Any
+) -> None:
     """Score every user against the whole catalogue and publish the top N as Parquet.
 
     Runs on Spark: the model is packed and broadcast once, each Python worker loads it once, and pandas UDFs score a
     user's whole row of the catalogue at a time. Nothing is visible until everything is there. Settings that are not
     given come from conf/settings.yaml.
+
+    With --users the run is a partial one. It is published in OUTPUT/partial, where full runs and `latest` are not
+    touched; `show USER` finds its lists.
     """
     chosen = settings.load_with(flags, "paths", "scoring")
-    day = options.day(run_date) or date.today()
+    day = run_date or date.today()
     launch.prepare(options.for_spark())
     console.start_log(chosen.paths.logs, "score", as_json=chosen.monitoring.json_logs)
-    what: dict[str, Any] = {"model_version": model_version, "users_file": users and Path(users)}
-    output, stages = open_output(chosen.paths.output), Stages(console.show_stage)
+    what: dict[str, Any] = {
+        "model_version": model_version, "users_file": users and Path(users), "allow_future": allow_future
+    }  # fmt: skip
+    output, stages = open_output(chosen.paths.output, partial=users is not None), Stages(console.show_stage)
     if dry_run:
         console.out.print(
             views.score_dry_run(pipeline.dry_run(chosen, day, **what, stages=stages), day, output.location)

@@ -74,6 +74,7 @@ def score(
     min_history: int | None = None,
     users: AnyPath | None = None,
     model_version: str | None = None,
+    allow_future: bool = False,
 ) -> RunRecord:
     """Score every user, publish the tables below `output` and return the run's run.json; `recmodel score`.
 
@@ -82,8 +83,10 @@ def score(
     Args:
         data: as in `train`.
         run_date: the partition to publish; today if None.
-        users: a CSV or Parquet file with a column userId: only these.
+        users: a CSV or Parquet file with a column userId: only these, in a partial run, which is published in the
+            folder `partial` of `output` and leaves full runs and `latest` as they are.
         model_version: None: the current one.
+        allow_future: whether `run_date` may lie after tomorrow.
 
     Raises:
         UsageRejected: a setting is not allowed, or a Spark session exists already.
@@ -114,7 +117,13 @@ def score(
     }
     chosen = settings.load(paths=paths, scoring=scoring)
     users_file = None if users is None else Path(storage.absolute(os.fspath(users)))
-    return pipeline.run(chosen, run_date or date.today(), model_version=model_version, users_file=users_file)
+    return pipeline.run(
+        chosen,
+        run_date or date.today(),
+        model_version=model_version,
+        users_file=users_file,
+        allow_future=allow_future,
+    )
 
 
 def load(models: AnyPath, version: str | None = None) -> Model:

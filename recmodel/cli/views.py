@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from recmodel.records import FeedbackKind, Metrics, RunRecord
 
 NO_RATINGS = "there are no ratings, as the model was trained on implicit feedback"
+PARTIAL = "; a partial run: full runs and `latest` stay as they are"
 DRY_RUN = "this was --dry-run: nothing was written, except a log"
 _MIB = 1 << 20
 
@@ -56,7 +57,7 @@ def run_summary(run: RunRecord, output: str) -> Table:
             "rows rejected": f"{run.rows_rejected:,}" + ("" if is_implicit else replaced),
             **({"interactions repeated": f"{run.interactions_repeated:,}, added up"} if is_implicit else {}),
             "peak memory": f"driver {driver:,} MiB, largest worker {peak['largest_worker']:,} MiB",
-            "published in": output,
+            "published in": output + ("" if run.all_users else PARTIAL),
         }
     )
 
@@ -82,7 +83,7 @@ def score_dry_run(plan: score.DryRun, run_date: date, output: str) -> Table:
             **({"predicted ratings": NO_RATINGS} if run.feedback.is_implicit else {}),
             "rows rejected": f"{plan.counts.rows_rejected:,}",
             "interrupted run": "it would be continued" if plan.resumes else "none of this kind",
-            "would be published in": output,
+            "would be published in": output + ("" if run.users_file is None else PARTIAL),
         }
     )
 

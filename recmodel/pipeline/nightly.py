@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 
+from recmodel import dates
 from recmodel.data import movielens
 from recmodel.data.catalogue import combine
 from recmodel.data.validation import Validation
-from recmodel.errors import ModelRejected, UsageRejected
+from recmodel.errors import ModelRejected
 from recmodel.models import versions
 from recmodel.pipeline import monitoring, sources
 from recmodel.progress import HEADING, NOTICE, log
@@ -33,6 +34,7 @@ class Night:
     preset: str | None  # what to train when it is due; None: as the settings say
     dates: Sequence[date]
     score_flags: Sequence[str]  # for the command score, and so for spark-submit
+    partial: bool = False  # whether they name users, so that runs are partial ones
 
 
 def run(night: Night) -> int:
@@ -50,7 +52,8 @@ def run(night: Night) -> int:
         code = _step("score", *_score_flags(night, day))
         if code:
             return code
-        if _step("report", "--output", settings.paths.output, "--run-date", f"{day:%Y-%m-%d}"):
+        published = open_output(settings.paths.output, partial=night.partial).location
+        if _step("report", "--output", published, "--run-date", f"{day:%Y-%m-%d}"):
             log.log(NOTICE, "there is no report of %s; what was published stands, and the night continues", day)
     for name in versions.prune(settings.paths.models, settings.retention.models):
         log.log(NOTICE, "removed model version %s", name)
@@ -85,8 +88,8 @@ def tell(settings: Settings, exit_code: int) -> None:
     """Tell monitoring how the night ended, and call the hook if it failed."""
     output = open_output(settings.paths.output)
     if settings.monitoring.textfile:
-        dates = output.run_dates()
-        newest = output.read_run(dates[-1]) if dates else None
+        latest = output.newest()
+        newest = output.read_run(latest) if latest else None
         monitoring.write_textfile(Path(settings.monitoring.textfile), exit_code, newest)
     if exit_code and settings.monitoring.on_failure:
         variables = {"RECMODEL_EXIT_CODE": str(exit_code), "RECMODEL_LOGS": settings.paths.logs}
@@ -122,22 +125,24 @@ def training_is_due(settings: Settings) -> str | None:
     return None
 
 
-def parse_dates(text: str | None, output: str) -> list[date]:
-    """Return the dates of `--run-date`: today, a date, or those of a range that are not published yet.
+def parse_dates(text: str | None, output: str, *, allow_future: bool = False) -> list[date]:
+    """Return the dates of `--run-date`: today, a date, or those of a range that have no full run yet.
 
     Raises:
-        UsageRejected: it is neither a date nor a range of dates.
+        UsageRejected: it is neither a date nor a range of dates, or lies in the future and may not.
     """
     if text is None:
         return [date.today()]
-    try:
-        first, last = (date.fromisoformat(part) for part in (text.split("..") * 2)[:2])
-    except ValueError:
-        raise UsageRejected(f"--run-date {text} is neither a date nor a range such as 2026-01-01..2026-01-31") from None
-    if ".." not in text:
-        return [first]
-    days = [first + timedelta(n) for n in range((last - first).days + 1)]
-    return sorted(set(days) - set(open_output(output).run_dates()))
+    days = dates.parse_days(text, "--run-date")
+    dates.refuse_future(days, allow=allow_future)
+    if len(days) == 1:
+        return days
+    published = open_output(output)
+    have = {*days} & {*published.run_dates()}
+    missing = [day for day in days if day not in have or not published.is_full(day)]
+    if not missing:
+        log.log(NOTICE, "all dates of %s are published already, so there is nothing to score", text)
+    return missing
 
 
 def _train_flags(night: Night) -> list[str]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from recmodel import storage
+from recmodel import dates, storage
 from recmodel.data.validation import Validation
 from recmodel.errors import RecmodelError, ScoringFailed
 from recmodel.models import architectures
@@ -49,19 +49,22 @@ def run(
     *,
     model_version: str | None = None,
     users_file: Path | None = None,
+    allow_future: bool = False,
     stages: Stages | None = None,
 ) -> RunRecord:
     """Check the model and the input, score, check what was written, publish it, and return its run.json.
 
     Args:
         model_version: None: the current one.
-        users_file: who is scored; None: all who have rated.
+        users_file: who is scored, in a partial run; None: all who have rated.
+        allow_future: whether the run date may lie after tomorrow.
 
     Raises:
         RecmodelError: of the kind that names which of these steps failed.
     """
+    dates.refuse_future([run_date], allow=allow_future)
     stages = stages or Stages()
-    output = open_output(settings.paths.output)
+    output = open_output(settings.paths.output, partial=users_file is not None)
     with output.locked():
         folder = sources.input_dir(settings.paths.data, settings.paths.sample, settings.input)
         validation = Validation(settings.input)
@@ -105,6 +108,7 @@ def dry_run(
     *,
     model_version: str | None = None,
     users_file: Path | None = None,
+    allow_future: bool = False,
     stages: Stages | None = None,
 ) -> DryRun:
     """Do all that `run` does before it scores, in a place that is gone afterwards; return what it would do then.
@@ -112,8 +116,9 @@ def dry_run(
     Raises:
         RecmodelError: what `run` would raise.
     """
+    dates.refuse_future([run_date], allow=allow_future)
     stages = stages or Stages()
-    output = open_output(settings.paths.output)
+    output = open_output(settings.paths.output, partial=users_file is not None)
     output.check_ready()
     # Next to a local output, so that the executors see the staged files too.
     parent = None if storage.is_uri(output.location) else storage.nearest_folder(Path(output.location))
@@ -186,7 +191,7 @@ def _record(
 
 
 def _compare_with_last(record: RunRecord, output: Output, limits: Checks, staged: StagedRun) -> None:
-    """Compare the run with the last one that was made in the same way.
+    """Compare the run with the last one, of its date or before, that was made in the same way.
 
     Raises:
         ScoringFailed: see `checks.compare`; then nothing stays staged.
@@ -194,8 +199,7 @@ def _compare_with_last(record: RunRecord, output: Output, limits: Checks, staged
     from recmodel.pipeline import checks
 
     for day in reversed(output.run_dates()):
-        last = output.read_run(day)
-        if record.is_comparable_with(last):
+        if day <= record.run_date and record.is_comparable_with(last := output.read_run(day)):
             try:
                 checks.compare(record.recommendations, last.recommendations, limits)
             except RecmodelError:
