@@ -8,6 +8,7 @@
 #   ./submit.sh nightly ...           train if due, score, publish, report, clean up; the command for cron
 #   ./submit.sh report ...            write a run and its model as one HTML page
 #   ./submit.sh models ...            list model versions, promote one, roll back
+#   ./submit.sh tables ...            list published dates; take one back, and latest follows
 #   ./submit.sh evaluate ...          measure a preset against baselines: popularity, biases, EASE, ALS
 #   ./submit.sh show USER             print one user's recommendations
 #   ./submit.sh predict USER MOVIE... predict one user's ratings of movies
@@ -141,7 +142,7 @@ case $command in
         wait $! || failed=$?
         exit "$failed"
         ;;
-    train | show | predict | models | report | settings)
+    train | show | predict | models | tables | report | settings)
         prepare "$(extras_for "$@")"
         exec recmodel "$command" "$@"
         ;;

@@ -34,8 +34,7 @@ _PREVIEW_ROWS = 3
 @click.option("--top-n", type=int, help="Recommendations per user.")
 @click.option("--rank-by", type=click.Choice(policies.NAMES), help=policies.HELP)
 @click.option("--candidates", type=int, help="How many movies two-stage retrieves before it ranks them by rating.")
-@click.option("--users", metavar="FILE", callback=options.path, 
-              help="Only these users (CSV or Parquet with userId), in a partial run.")  # fmt: skip
+@click.option("--users", metavar="FILE", callback=options.path, help="A partial run of these: a file with userId.")
 @click.option("--include-seen/--exclude-seen", default=None, help="Also recommend movies that the user has rated.")
 @click.option(
     "--predicted-ratings",

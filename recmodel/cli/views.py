@@ -143,6 +143,17 @@ def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.4f}"
 
 
+def published_runs(runs: Sequence[tuple[RunRecord, bool]]) -> Table:
+    """Return published runs, each with whether it is the newest of its kind."""
+    view = table(None, ["", "run date", "run", "model version", "finished"], ["users", "rows"])
+    for run, is_newest in runs:
+        newest = ("latest" if run.all_users else "newest") if is_newest else ""
+        kind = "full" if run.all_users else "partial"
+        figures = f"{run.recommendations.users:,}", f"{run.recommendations.rows:,}"
+        view.add_row(newest, str(run.run_date), kind, run.model_version, f"{run.finished_at:%Y-%m-%d %H:%M}", *figures)
+    return view
+
+
 # -- train -----------------------------------------------------------------------------------------------------------
 
 
