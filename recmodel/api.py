@@ -32,19 +32,21 @@ def train(
     seed: int | None = None,
     test_share: float | None = None,
     gate: bool = False,
+    promote: bool | None = None,
 ) -> ModelVersion:
-    """Train a model and make it the current version of `models`; the command `recmodel train`.
+    """Train a model and make it the current version of `models`, unless it is worse; the command `recmodel train`.
 
     Args:
         data: a MovieLens directory with ratings and movies, or the word 'sample'.
         preset: one of conf/presets.yaml; epochs, batch_size and learning_rate replace its values.
         test_share: of the ratings, held out to measure the model: see `version.metrics()`.
-        gate: make it current only if it is good enough; see `training.gate` in the settings.
+        gate: compare with baselines too, not only with the current version; see `training.gate` in the settings.
+        promote: True: make it current even if it is worse; False: don't make it current.
 
     Raises:
         UsageRejected: a setting is not allowed.
         InputRejected: the ratings or movies cannot be used.
-        ModelRejected: training diverged, or the model did not pass the gate; it is on disk all the same.
+        ModelRejected: training diverged, or the model is worse than the current version; it is on disk all the same.
     """
     from recmodel import settings, storage
     from recmodel.models import presets
@@ -55,8 +57,9 @@ def train(
         training={"preset": preset, "seed": seed, "test_share": test_share},
     )
     flags = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
-    training = pipeline.run(chosen, presets.load(chosen.training.preset, **flags), gate=gate)
-    training.require_promoted()
+    trained_as = presets.load(chosen.training.preset, **flags)
+    training = pipeline.run(chosen, trained_as, baselines_too=gate, promote=promote)
+    training.require_passed()
     return training.version
 
 

@@ -172,7 +172,27 @@ def training_summary(training: train.Training) -> Table:
     for k, share in (metrics.top_k_accuracy or {}).items():
         unseen = (metrics.top_k_accuracy_unseen or {})[k]
         summary[f"held-out top-{k} accuracy"] = f"{unseen:.4f} among unseen movies, {share:.4f} among all"
-    return facts({**summary, "written to": training.version.path})
+    return facts({**summary, **_replaced(training), "written to": training.version.path})
+
+
+def _replaced(training: train.Training) -> dict[str, str]:
+    """Return which version a new one replaces, or why it doesn't, and how the two compare."""
+    compared = training.comparison
+    if compared is None:
+        return {"replaces": "no version: it is the first"} if training.promoted else {"current version": "none"}
+    outcome = {"replaces": compared.current} if training.promoted else {"current version stays": compared.current}
+    if compared.of_new is None or compared.of_current is None:
+        return {**outcome, "compared with it": f"not at all: {compared.why_not}"}
+    pairs = [
+        (name, new, old)
+        for name, new, old in (
+            ("RMSE", compared.of_new.rmse, compared.of_current.rmse),
+            ("top-100 accuracy", compared.of_new.accuracy_at_100, compared.of_current.accuracy_at_100),
+        )
+        if new is not None and old is not None
+    ]
+    figures = "; ".join(f"held-out {name} {new:.4f} against its {old:.4f}" for name, new, old in pairs)
+    return {**outcome, "compared with it": figures or "not at all: they were trained for different tasks"}
 
 
 def _fitted(metrics: Metrics, feedback: FeedbackKind) -> dict[str, str]:

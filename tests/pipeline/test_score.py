@@ -60,7 +60,11 @@ def test_rows_in_are_rows_used_and_rows_rejected(toy_models, tmp_path, score_her
         ("movies.csv", "CSV", 6, 0), ("ratings.csv", "CSV", len(make_ratings()) + 15, 5), ("ratings.csv", "CSV", 4, 1),
     ]  # fmt: skip
     assert run["ratings_superseded"] == len(make_ratings()) + 10 - len(of_pair)
-    assert run["rows_rejected"] == run["ratings_superseded"] + 6 == published(tmp_path / "o/partial", DAY, "rejects").num_rows
+    assert (
+        run["rows_rejected"]
+        == run["ratings_superseded"] + 6
+        == published(tmp_path / "o/partial", DAY, "rejects").num_rows
+    )
     monitoring.write_textfile(tmp_path / "metrics.prom", 0, RunRecord(**run))
     assert "recmodel_rejected_rows 6.0" in (tmp_path / "metrics.prom").read_text()
 
