@@ -31,6 +31,7 @@ _PREVIEW_ROWS = 3
 @options.output
 @options.run_date("The date to publish; today by default.")
 @options.allow_future
+@options.as_of
 @click.option("--top-n", type=int, help="Recommendations per user.")
 @click.option("--rank-by", type=click.Choice(policies.NAMES), help=policies.HELP)
 @click.option("--candidates", type=int, help="How many movies two-stage retrieves before it ranks them by rating.")
@@ -61,7 +62,7 @@ def score(
     With --users the run is a partial one. It is published in OUTPUT/partial, where full runs and `latest` are not
     touched; `show USER` finds its lists.
     """
-    chosen = settings.load_with(flags, "paths", "scoring")
+    chosen = settings.load_with(flags, "paths", "input", "scoring")
     day = run_date or date.today()
     launch.prepare(options.for_spark())
     console.start_log(chosen.paths.logs, "score", as_json=chosen.monitoring.json_logs)

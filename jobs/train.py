@@ -14,6 +14,7 @@ from recmodel.progress import Stages
 
 
 @click.command(
+    short_help="Train a model, which replaces one that is no better.",
     epilog="Example: recmodel train --data ml-latest-small --preset joint --epochs 5",
     context_settings=options.CONTEXT,
 )
@@ -29,6 +30,7 @@ from recmodel.progress import Stages
               help="Make it current even if it is worse, or not even if it is better.")  # fmt: skip
 @click.option("--gate/--no-gate", default=None,
               help="Compare with baselines too, as nightly does; --no-gate is the same as --promote.")  # fmt: skip
+@options.as_of
 @options.dry_run
 def train(
     epochs: int | None, batch_size: int | None, learning_rate: float | None, promote: bool | None, gate: bool | None,
@@ -44,7 +46,7 @@ def train(
     writes a new version below --models: SavedModel, catalogue, metrics and manifest. Settings
     that are not given come from conf/settings.yaml.
     """
-    chosen = settings.load_with(flags, "paths", "training")
+    chosen = settings.load_with(flags, "paths", "input", "training")
     preset = presets.load(chosen.training.preset, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate)
     console.start_log(chosen.paths.logs, "train", as_json=chosen.monitoring.json_logs)
     stages, models = Stages(console.show_stage), chosen.paths.models

@@ -31,6 +31,7 @@ def train(
     learning_rate: float | None = None,
     seed: int | None = None,
     test_share: float | None = None,
+    as_of: str | date | None = None,
     gate: bool = False,
     promote: bool | None = None,
 ) -> ModelVersion:
@@ -40,6 +41,7 @@ def train(
         data: a MovieLens directory with ratings and movies, or the word 'sample'.
         preset: one of conf/presets.yaml; epochs, batch_size and learning_rate replace its values.
         test_share: of the ratings, held out to measure the model: see `version.metrics()`.
+        as_of: use only ratings up to this time, or the end of this date in UTC.
         gate: compare with baselines too, not only with the current version; see `training.gate` in the settings.
         promote: True: make it current even if it is worse; False: don't make it current.
 
@@ -54,6 +56,7 @@ def train(
 
     chosen = settings.load(
         paths={"data": settings.absolute_data(os.fspath(data)), "models": storage.absolute(os.fspath(models))},
+        input={"as_of": as_of and str(as_of)},
         training={"preset": preset, "seed": seed, "test_share": test_share},
     )
     flags = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
@@ -78,6 +81,7 @@ def score(
     users: AnyPath | None = None,
     model_version: str | None = None,
     allow_future: bool = False,
+    as_of: str | date | None = None,
 ) -> RunRecord:
     """Score every user, publish the tables below `output` and return the run's run.json; `recmodel score`.
 
@@ -90,6 +94,7 @@ def score(
             folder `partial` of `output` and leaves full runs and `latest` as they are.
         model_version: None: the current one.
         allow_future: whether `run_date` may lie after tomorrow.
+        as_of: use only ratings up to this time, or the end of this date in UTC; see `train`.
 
     Raises:
         UsageRejected: a setting is not allowed, or a Spark session exists already.
@@ -118,7 +123,7 @@ def score(
         "models": storage.absolute(os.fspath(models)),
         "output": storage.absolute(os.fspath(output)),
     }
-    chosen = settings.load(paths=paths, scoring=scoring)
+    chosen = settings.load(paths=paths, input={"as_of": as_of and str(as_of)}, scoring=scoring)
     users_file = None if users is None else Path(storage.absolute(os.fspath(users)))
     return pipeline.run(
         chosen,

@@ -113,6 +113,9 @@ class RunRecord(Record):
     conditions: str = ""  # names all but the ratings that decides the lists; empty before there were incremental runs
     started_at: datetime | None = None
     ratings_file: str = ""
+    as_of: datetime | None = None  # ratings after it were left out; None: the run used all that there were
+    ratings_left_out: int = 0  # so many, which are not among rows_in
+    newest_rating: datetime | None = None  # that was used; None where times are not known, or in versions before 0.3.2
     input: list[InputFile] = []  # how each file was read; empty in versions before 0.3.2
     rows_in: dict[str, int] = {}  # by file
     rows_used: dict[str, int] = {}
@@ -241,6 +244,7 @@ class Manifest(Record):
     feedback: FeedbackKind = EXPLICIT  # that the model was trained on; in versions before 0.3.2 always ratings
     settings: dict[str, Any] = {}
     data_fingerprint: str = ""
+    newest_rating: datetime | None = None  # that the model has seen, held-out ones included; None where not known
     libraries: dict[str, str] = {}
     git_commit: str | None = None
     signatures: tuple[str, ...] = ()  # of the SavedModel; empty in versions before 0.3.2

@@ -228,12 +228,12 @@ def load(**flags: Any) -> Settings:
 
 
 def load_with(flags: Mapping[str, Any], *sections: str) -> Settings:
-    """Load the settings, with the flags of a command for the fields of some sections (paths, training, scoring).
+    """Load the settings, with the flags of a command for the fields of some sections (paths, input, …).
 
     Raises:
         UsageRejected: see `load`.
     """
-    classes: dict[str, type[BaseModel]] = {"paths": Paths, "training": Training, "scoring": Scoring}
+    classes: dict[str, type[BaseModel]] = {"paths": Paths, "input": Input, "training": Training, "scoring": Scoring}
     return load(
         **{name: {flag: flags[flag] for flag in classes[name].model_fields if flag in flags} for name in sections}
     )

@@ -72,6 +72,12 @@ output = click.option(
 )
 
 
+as_of = click.option(
+    "--as-of", metavar="WHEN",
+    help="Use only ratings up to this date (the end of its day in UTC) or time, such as 2026-01-31T12:00.",
+)  # fmt: skip
+
+
 def _day(_context: click.Context, parameter: click.Parameter, value: str | None) -> date | None:
     return None if value is None else dates.parse_date(value, parameter.opts[0])
 

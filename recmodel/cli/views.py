@@ -52,6 +52,7 @@ def run_summary(run: RunRecord, output: str) -> Table:
                 run.movies_placed,
                 run.movies_delisted,
             ),
+            **_ratings_used(run),
             "recommendations": f"{figures.rows:,} rows, {figures.distinct_movies:,} different movies",
             "predicted ratings": NO_RATINGS if is_implicit else f"{run.predicted_ratings.rows:,} rows",
             "rows rejected": f"{run.rows_rejected:,}" + ("" if is_implicit else replaced),
@@ -60,6 +61,17 @@ def run_summary(run: RunRecord, output: str) -> Table:
             "published in": output + ("" if run.all_users else PARTIAL),
         }
     )
+
+
+def _ratings_used(run: RunRecord) -> dict[str, str]:
+    if run.newest_rating is None:
+        return {}
+    newest = f"{run.newest_rating:%Y-%m-%d %H:%M} UTC"
+    if run.newest_rating.date() > run.run_date:
+        newest += ", which is after the run date"
+    if run.as_of:
+        newest += f"; {run.ratings_left_out:,} later than {run.as_of:%Y-%m-%d %H:%M:%S} left out"
+    return {f"newest {run.noun.removesuffix('s')}": newest}
 
 
 def score_dry_run(plan: score.DryRun, run_date: date, output: str) -> Table:

@@ -108,6 +108,8 @@ def training_is_due(settings: Settings) -> str | None:
     age = datetime.now(timezone.utc) - version.manifest.created_at
     if age > timedelta(days=settings.training.max_age_days):
         return f"the current version is {age.days} days old"
+    if settings.input.as_of:
+        return None  # the size of the input says nothing about how much of it is used
     metrics = version.metrics()
     folder = sources.input_dir(settings.paths.data, settings.paths.sample, settings.input)
     ratings = movielens.estimate_ratings(
@@ -148,13 +150,37 @@ def parse_dates(text: str | None, output: str, *, allow_future: bool = False) ->
 def _train_flags(night: Night) -> list[str]:
     paths = night.settings.paths
     preset = ["--preset", night.preset] if night.preset else []
-    return ["--data", paths.data, "--models", paths.models, "--gate", *preset]
+    return ["--data", paths.data, "--models", paths.models, "--gate", *preset, *_as_of(night.settings)]
 
 
 def _score_flags(night: Night, day: date) -> list[str]:
     paths = night.settings.paths
     where = ["--data", paths.data, "--models", paths.models, "--output", paths.output]
-    return [*where, "--run-date", f"{day:%Y-%m-%d}", *night.score_flags]
+    as_then = _as_then(night, day) if day < date.today() else _as_of(night.settings)
+    return [*where, "--run-date", f"{day:%Y-%m-%d}", *as_then, *night.score_flags]
+
+
+def _as_of(settings: Settings) -> list[str]:
+    return ["--as-of", settings.input.as_of] if settings.input.as_of else []
+
+
+def _as_then(night: Night, day: date) -> list[str]:
+    """Return the flags by which a day in the past is scored with the ratings and the version of its end."""
+    as_of = _as_of(night.settings) or ["--as-of", f"{day:%Y-%m-%d}"]
+    models = night.settings.paths.models
+    name, current = versions.current_at(models, dates.end_of(day)), versions.current(models)
+    if name == current or any(flag.startswith("--model-version") for flag in night.score_flags):
+        return as_of
+    if name is None:
+        log.log(NOTICE, "no version was current on %s; it is scored with the one that is now, %s", day, current)
+        return as_of
+    try:
+        versions.open_version(models, name)
+    except ModelRejected as error:
+        log.log(NOTICE, "%s, which was current on %s, cannot be used (%s); the current version is", name, day, error)
+        return as_of
+    log.log(NOTICE, "%s is scored with %s, which was current then", day, name)
+    return [*as_of, "--model-version", name]
 
 
 def _prune_logs(folder: Path, days: int) -> None:

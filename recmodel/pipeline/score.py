@@ -178,6 +178,7 @@ def _record(
         feedback=resolved.feedback.kind,
         all_users=resolved.users_file is None,
         conditions=resolved.conditions,
+        as_of=_as_of(resolved.settings),
         movies=resolved.catalogues.of_model.num_rows,
         movies_tonight=resolved.catalogues.tonight.num_rows,
         movies_new=resolved.catalogues.new,
@@ -193,6 +194,11 @@ def _record(
     )
 
 
+def _as_of(settings: Settings) -> datetime | None:
+    second = settings.input.last_second
+    return None if second is None else datetime.fromtimestamp(second, timezone.utc)
+
+
 def _compare_with_last(record: RunRecord, output: Output, limits: Checks, staged: StagedRun) -> None:
     """Compare the run with the last one, of its date or before, that was made in the same way.
 
@@ -203,6 +209,8 @@ def _compare_with_last(record: RunRecord, output: Output, limits: Checks, staged
 
     for day in reversed(output.run_dates()):
         if day <= record.run_date and record.is_comparable_with(last := output.read_run(day)):
+            if day == record.run_date and last.as_of != record.as_of:
+                continue  # the run that this one replaces had other ratings
             try:
                 checks.compare(record.recommendations, last.recommendations, limits)
             except RecmodelError:

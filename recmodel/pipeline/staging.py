@@ -51,6 +51,8 @@ class InputCounts(Record):
     rows_in: dict[str, int]  # by file, as are the next
     rows_used: dict[str, int]
     rows_rejected: int
+    ratings_left_out: int  # as they are later than the run is as of; not among rows_in
+    newest_rating: datetime | None
     users_asked: int | None  # those of --users
     # Set once the ratings are counted by user:
     ratings_superseded: int = 0
@@ -122,6 +124,8 @@ def stage_input(resolved: ResolvedRun, folder: Path, validation: Validation, sta
         rows_in=validation.rows,
         rows_used=validation.used,
         rows_rejected=validation.rejected().num_rows,
+        ratings_left_out=validation.left_out,
+        newest_rating=validation.newest_time,
         users_asked=None if asked is None else asked.num_rows,
     )
     staged.remember(_STAGED_INPUT, counts.to_json())

@@ -145,7 +145,7 @@ def run(
                 "baselines": baselines,
                 "gate": refusals,
                 "ratings_file": size.file,
-                "ratings_bytes": size.bytes,
+                "ratings_bytes": None if validation.left_out else size.bytes,  # not of the rows that were read
             }
         )
         version = versions.write_version(
@@ -159,6 +159,7 @@ def run(
             data_fingerprint=fingerprint,
             signatures=signatures,
             feedback=feedback.kind,
+            newest_rating=validation.newest_time,
         )
     promoted = not refusals
     if promoted:

@@ -118,6 +118,7 @@ def _statistics(
     try:
         folder = sources.input_dir(data or run.data_path, settings.paths.sample, settings.input)
         feedback = feedbacks.for_model(folder, settings.input, run.model_version, run.feedback)
-        return statistics.read(folder, user_ids, settings.input, model and model.catalogue, feedback), ""
+        as_then = settings.input.model_copy(update={"as_of": run.settings.get("input", {}).get("as_of", "")})
+        return statistics.read(folder, user_ids, as_then, model and model.catalogue, feedback), ""
     except RecmodelError as error:
         return None, str(error)

@@ -142,6 +142,10 @@ def _input(run: RunRecord, rejects: list[dict[str, Any]], limits: Input) -> Iter
     for file in run.input:
         if file.assumptions:
             yield Finding("note", f"How the input was read: {file.sentence()}.")
+    if run.newest_rating is not None:
+        newest = f"{formatting.day(run.newest_rating.date())}, {run.newest_rating:%H:%M} UTC"
+        left_out = f"; {formatting.number(run.ratings_left_out)} later ones were left out" if run.as_of else ""
+        yield Finding("note", f"The newest of the {run.noun} that were used is of {newest}{left_out}.")
     rows = formatting.number(sum(run.rows_in.values()))
     if not run.rows_rejected:
         yield Finding("good", f"All {rows} input rows could be used.")
