@@ -137,7 +137,7 @@ def parse_dates(text: str | None, output: str, *, allow_future: bool = False) ->
         return [date.today()]
     days = dates.parse_days(text, "--run-date")
     dates.refuse_future(days, allow=allow_future)
-    if len(days) == 1:
+    if ".." not in text:
         return days
     published = open_output(output)
     have = {*days} & {*published.run_dates()}
@@ -174,10 +174,12 @@ def _as_then(night: Night, day: date) -> list[str]:
     if name is None:
         log.log(NOTICE, "no version was current on %s; it is scored with the one that is now, %s", day, current)
         return as_of
+    is_gone = name not in versions.list_versions(models)
     try:
         versions.open_version(models, name)
     except ModelRejected as error:
-        log.log(NOTICE, "%s, which was current on %s, cannot be used (%s); the current version is", name, day, error)
+        why = "is gone" if is_gone else f"cannot be used ({error})"
+        log.log(NOTICE, "%s, which was current on %s, %s; the current version, %s, is used", name, day, why, current)
         return as_of
     log.log(NOTICE, "%s is scored with %s, which was current then", day, name)
     return [*as_of, "--model-version", name]
