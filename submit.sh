@@ -3,7 +3,7 @@
 #
 #   ./submit.sh                       run the nightly job on the built-in sample of real MovieLens ratings
 #   ./submit.sh test [...]            run lint, types and all tests; with pytest arguments, only pytest
-#   ./submit.sh train ...             train a model and make it the current version
+#   ./submit.sh train ...             train a model, which replaces the current version unless it is worse
 #   ./submit.sh score ...             score every user and publish the tables; spark-submit's flags are accepted too
 #   ./submit.sh nightly ...           train if due, score, publish, report, clean up; the command for cron
 #   ./submit.sh report ...            write a run and its model as one HTML page

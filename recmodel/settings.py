@@ -103,8 +103,17 @@ class Scoring(_Section):
         return self
 
 
+def _not_reversed(years: int | str) -> int | str:
+    first, _, last = str(years).partition("..")
+    if first and last and last < first:
+        raise ValueError(f"the range ends before it begins; swap its years: {last}..{first}")
+    return years
+
+
 # A year, or a range such as 1990..1999; either end may be left out.
-Years = Annotated[int, Field(ge=1000, le=9999)] | Annotated[str, Field(pattern=r"^(\d{4})?\.\.(\d{4})?$")]
+_OneYear = Annotated[int, Field(ge=1000, le=9999)]
+_RangeOfYears = Annotated[str, Field(pattern=r"^(\d{4})?\.\.(\d{4})?$")]
+Years = Annotated[_OneYear | _RangeOfYears, AfterValidator(_not_reversed)]
 
 
 class Selection(_Section):
