@@ -39,6 +39,7 @@ class Model:
     metrics: Metrics
     catalogue: pa.Table  # `schemas.CATALOGUE`
     not_promoted: dict[str, list[str]]  # the newest version, if it is newer and did not pass the gate: the reasons
+    newest_rating: datetime | None = None  # that it has seen; None where it is not known
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,7 @@ def _model(models: Location, name: str) -> tuple[Model | None, str]:
         metrics=version.metrics(),
         catalogue=version.catalogue(),
         not_promoted={other: reasons for other, reasons in gates.items() if reasons},
+        newest_rating=version.manifest.newest_rating,
     ), ""
 
 

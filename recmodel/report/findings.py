@@ -79,6 +79,9 @@ def _age(model: Model, run: RunRecord, max_age_days: float) -> Iterator[Finding]
     days = (run.finished_at - model.created_at).total_seconds() / 86_400
     if days > max_age_days:
         yield Finding("warning", f"The model was {days:.0f} days old; training is due after {max_age_days:g} days.")
+    if run.as_of and model.newest_rating and model.newest_rating > run.as_of:
+        seen, end = (f"{formatting.day(time.date())}, {time:%H:%M} UTC" for time in (model.newest_rating, run.as_of))
+        yield Finding("warning", f"The model has seen {run.noun} up to {seen}; this run is as of {end}.")
     for name, reasons in model.not_promoted.items():
         why = "; ".join(reasons).replace(model.name, "the one in use")
         yield Finding("warning", f"The newer model {name} was not promoted: {why}.")
