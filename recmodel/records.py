@@ -121,6 +121,7 @@ class RunRecord(Record):
     rows_used: dict[str, int] = {}
     rows_rejected: int = 0
     users_asked: int | None = None  # those of --users
+    users_kept: int = 0  # others, whose lists of an earlier partial run of the date are published with this one's
     feedback: FeedbackKind = EXPLICIT  # of the model; implicit: there are no predicted ratings
     ratings_superseded: int = 0  # of the rejected rows, those that a later rating of the same movie replaced
     interactions_repeated: int = 0  # of the used rows of implicit feedback, those that add to another of their movie

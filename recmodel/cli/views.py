@@ -44,6 +44,7 @@ def run_summary(run: RunRecord, output: str) -> Table:
             "model version": run.model_version,
             "ranked by": run.rank_by,
             "users": f"{run.users:,} ({figures.popular_users:,} of them served from popularity)",
+            **({"users kept": f"{run.users_kept:,}, of earlier partial runs of this date"} if run.users_kept else {}),
             **carried,
             "movies in the catalogue": _movies(
                 run.movies if run.movies_tonight is None else run.movies_tonight,
@@ -161,7 +162,8 @@ def published_runs(runs: Sequence[tuple[RunRecord, bool]]) -> Table:
     for run, is_newest in runs:
         newest = ("latest" if run.all_users else "newest") if is_newest else ""
         kind = "full" if run.all_users else "partial"
-        figures = f"{run.recommendations.users:,}", f"{run.recommendations.rows:,}"
+        users = f"{run.recommendations.users:,}" + (f" + {run.users_kept:,} kept" if run.users_kept else "")
+        figures = users, f"{run.recommendations.rows:,}"
         view.add_row(newest, str(run.run_date), kind, run.model_version, f"{run.finished_at:%Y-%m-%d %H:%M}", *figures)
     return view
 

@@ -18,9 +18,9 @@ from recmodel import dates, storage
 from recmodel.data.validation import Validation
 from recmodel.errors import RecmodelError, ScoringFailed
 from recmodel.models import architectures
-from recmodel.pipeline import sources, staging
+from recmodel.pipeline import partial, sources, staging
 from recmodel.pipeline.resolve import ResolvedRun, resolve_run, run_key
-from recmodel.progress import NOTICE, Stages, log, where_the_trace_is
+from recmodel.progress import Stages, where_the_trace_is
 from recmodel.records import EarlierRun, RunRecord
 from recmodel.settings import Checks, Settings
 from recmodel.tables.base import Output, StagedRun
@@ -98,9 +98,9 @@ def run(
             record = _record(resolved, run_date, workload, outcome, stages.seconds)
             if record.all_users:
                 _compare_with_last(record, output, settings.checks, staged)
-            elif run_date in output.run_dates():
-                users = output.read_run(run_date).users
-                log.log(NOTICE, "the partial run of %s, of %s users, is replaced by this one", run_date, f"{users:,}")
+            else:
+                kept = _keep_other_lists(output, staged)
+                record = record.model_copy(update={"users_kept": kept})
             staged.publish(record, settings.retention.run_dates, outcome.attachments)
     return output.read_run(run_date)
 
@@ -192,6 +192,13 @@ def _record(
         **workload.counts.model_dump(),
         **outcome.fields,
     )
+
+
+def _keep_other_lists(output: Output, staged: StagedRun) -> int:
+    try:
+        return partial.keep_other_lists(output, staged, staging.asked_users(staged))
+    except OSError as error:
+        raise ScoringFailed(f"the run could not be published ({error}); the last one still stands") from error
 
 
 def _as_of(settings: Settings) -> datetime | None:

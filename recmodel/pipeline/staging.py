@@ -308,6 +308,11 @@ def _staged_ratings(staged: StagedRun) -> movielens.StagedRatings:
     return movielens.StagedRatings(**arrays, half_stars=stars, may_repeat=may_repeat)
 
 
+def asked_users(staged: StagedRun) -> pa.Table:
+    """Return the users of --users (`schemas.USERS`)."""
+    return storage.dataset(staged.scratch(_ASKED)).to_table()
+
+
 def movies(staged: StagedRun) -> dict[str, np.ndarray]:
     """Return `popular`, `popular_rating` (see `popularity.popularity`) and `allowed` (see `business_rules`)."""
     return _read_arrays(staged.scratch(_MOVIES))
