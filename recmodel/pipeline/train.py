@@ -19,7 +19,7 @@ from recmodel.evaluation import splits
 from recmodel.models import presets, versions
 from recmodel.models.architectures import Preset
 from recmodel.pipeline import sources
-from recmodel.progress import Stages
+from recmodel.progress import Stages, log
 from recmodel.records import FeedbackKind, Measures
 from recmodel.settings import Gate, Settings
 from recmodel.storage import Location
@@ -162,6 +162,8 @@ def run(
             newest_rating=validation.newest_time,
         )
     promoted = not refusals
+    if promoted and promote is None and comparison is not None and comparison.of_new is None:
+        log.warning("%s replaces %s without a comparison: %s", version.name, comparison.current, comparison.why_not)
     if promoted:
         versions.promote(models, version.name)
     return Training(version, validation, comparison, promoted, [] if promote is False else refusals or [])
