@@ -40,7 +40,7 @@ def run_summary(run: RunRecord, output: str) -> Table:
         carried["users scored again"] = f"{run.users_scored:,}; {others}"
     return facts(
         {
-            "run date": run.run_date,
+            "run date": f"{run.run_date}{_ratings_used(run)}",
             "model version": run.model_version,
             "ranked by": run.rank_by,
             "users": f"{run.users:,} ({figures.popular_users:,} of them served from popularity)",
@@ -53,7 +53,6 @@ def run_summary(run: RunRecord, output: str) -> Table:
                 run.movies_placed,
                 run.movies_delisted,
             ),
-            **_ratings_used(run),
             "recommendations": f"{figures.rows:,} rows, {figures.distinct_movies:,} different movies",
             "predicted ratings": NO_RATINGS if is_implicit else f"{run.predicted_ratings.rows:,} rows",
             "rows rejected": f"{run.rows_rejected:,}" + ("" if is_implicit else replaced),
@@ -64,15 +63,13 @@ def run_summary(run: RunRecord, output: str) -> Table:
     )
 
 
-def _ratings_used(run: RunRecord) -> dict[str, str]:
+def _ratings_used(run: RunRecord) -> str:
     if run.newest_rating is None:
-        return {}
-    newest = f"{run.newest_rating:%Y-%m-%d %H:%M} UTC"
+        return ""
+    newest = f", with {run.noun} up to {run.newest_rating:%Y-%m-%d %H:%M} UTC"
     if run.newest_rating.date() > run.run_date:
-        newest += ", which is after the run date"
-    if run.as_of:
-        newest += f"; {run.ratings_left_out:,} later than {run.as_of:%Y-%m-%d %H:%M:%S} left out"
-    return {f"newest {run.noun.removesuffix('s')}": newest}
+        newest += ", which is later"
+    return newest + (f"; {run.ratings_left_out:,} later ones left out" if run.ratings_left_out else "")
 
 
 def score_dry_run(plan: score.DryRun, run_date: date, output: str) -> Table:
