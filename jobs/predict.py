@@ -15,12 +15,12 @@ from recmodel.cli import console, options, views
     epilog='Example: recmodel predict 42 1196 "Heat (1995)"',
     context_settings=options.CONTEXT,
 )
-@click.argument("user_id", type=int)
+@click.argument("user_id")
 @click.argument("movies", metavar="MOVIE...", nargs=-1, required=True)
 @options.data
 @options.models
 @options.model_version
-def predict(user_id: int, movies: tuple[str, ...], model_version: str | None, **flags: Any) -> None:
+def predict(user_id: str, movies: tuple[str, ...], model_version: str | None, **flags: Any) -> None:
     """Print the predicted rating and the retrieval score of USER_ID for each MOVIE: a movie id or an exact title.
 
     The user's history is taken from --data, where the model knows users by it: they need not have been there when it

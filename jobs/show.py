@@ -16,12 +16,12 @@ from recmodel.tables import lookup
     epilog="Example: recmodel show 42 --top-n 5",
     context_settings=options.CONTEXT,
 )
-@click.argument("user_id", type=int)
+@click.argument("user_id")
 @options.output
 @options.run_date("A run other than the newest.")
 @click.option("--partial", is_flag=True, help="Look in partial runs (score --users) only.")
 @click.option("--top-n", type=click.IntRange(min=1), help="Show only the first TOP_N.")
-def show(user_id: int, output: str | None, run_date: date | None, partial: bool, top_n: int | None) -> None:
+def show(user_id: str, output: str | None, run_date: date | None, partial: bool, top_n: int | None) -> None:
     """Print what user USER_ID is recommended, from the published tables.
 
     The list is that of the newest full run. A user who is not in it is looked for in partial runs, the newest first.

@@ -12,6 +12,8 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, field_serializer
 
+from recmodel.schemas import INTEGER_IDS, Ids
+
 # The baselines that metrics.json compares a model with.
 BIASES, POPULARITY = "mean and biases", "popularity"
 
@@ -123,6 +125,7 @@ class RunRecord(Record):
     users_asked: int | None = None  # those of --users
     users_kept: int = 0  # others, whose lists of an earlier partial run of the date are published with this one's
     feedback: FeedbackKind = EXPLICIT  # of the model; implicit: there are no predicted ratings
+    ids: Ids = INTEGER_IDS  # of the model, as in the tables; in versions before 0.3.2 always integers
     ratings_superseded: int = 0  # of the rejected rows, those that a later rating of the same movie replaced
     interactions_repeated: int = 0  # of the used rows of implicit feedback, those that add to another of their movie
     users_rated: int | None = None
@@ -243,6 +246,7 @@ class Manifest(Record):
     preset: str = ""
     tasks: tuple[str, ...] = ()  # of 'retrieval' and 'rating'
     feedback: FeedbackKind = EXPLICIT  # that the model was trained on; in versions before 0.3.2 always ratings
+    ids: Ids = INTEGER_IDS  # in versions before 0.3.2 always integers
     settings: dict[str, Any] = {}
     data_fingerprint: str = ""
     newest_rating: datetime | None = None  # that the model has seen, held-out ones included; None where not known

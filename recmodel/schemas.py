@@ -1,11 +1,31 @@
 """Every column name and table schema, in one place.
 
-Input columns carry MovieLens' own names in files and ours (snake case) everywhere else.
+Input columns carry MovieLens' own names in files and ours (snake case) everywhere else. Ids are int64 here; `with_ids`
+makes the same schema for ids that are text.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Literal
+
 import pyarrow as pa
+
+Id = int | str  # of a user or a movie
+IdKind = Literal["integer", "text"]
+INTEGER: IdKind = "integer"
+TEXT: IdKind = "text"
+
+
+@dataclass(frozen=True)
+class Ids:
+    """What the ids of users and movies are; see `data.ids`."""
+
+    user: IdKind = INTEGER
+    movie: IdKind = INTEGER
+
+
+INTEGER_IDS = Ids()
 
 USER_ID = "user_id"
 MOVIE_ID = "movie_id"
@@ -22,6 +42,7 @@ RANK = "rank"
 RETRIEVAL_SCORE = "retrieval_score"
 PREDICTED_RATING = "predicted_rating"
 SOURCE = "source"
+NUMBER = "number"  # that stands for a movie id inside a run; see `data.ids`
 PLACED = "placed"  # whether a movie is new to the model, which places it by genres and year; also published as SOURCE
 BY_MODEL = "by_model"  # in the workers; published as SOURCE
 MODEL_VERSION = "model_version"
@@ -65,6 +86,15 @@ USERS = pa.schema([(USER_ID, pa.int64())])
 PAIRS = pa.schema([(USER_ID, pa.int64()), (MOVIE_ID, pa.int64())])
 CATALOGUE = pa.schema([*MOVIES, LINKS.field(IMDB_ID), LINKS.field(TMDB_ID)])
 
+
+def with_ids(schema: pa.Schema, ids: Ids) -> pa.Schema:
+    """Return a schema whose columns of ids have the types of these ids: int64 or string."""
+    kinds: dict[str, IdKind] = {USER_ID: ids.user, MOVIE_ID: ids.movie, BECAUSE_MOVIE_ID: ids.movie}
+    return pa.schema(
+        [field.with_type(pa.string()) if kinds.get(field.name) == TEXT else field for field in schema], schema.metadata
+    )
+
+
 REJECTS = pa.schema(
     [
         ("file", pa.string()),
@@ -94,7 +124,7 @@ RECOMMENDATION = pa.schema(
 # The columns of it that the driver adds to what a worker computes, as they are the same for all rows or joined by id.
 ADDED_BY_DRIVER = (TITLE, SOURCE, MODEL_VERSION, SCORED_AT, BECAUSE_TITLE)
 
-# What a scoring worker yields for a recommendation, and for a predicted rating: numbers only.
+# What a scoring worker yields for a recommendation, and for a predicted rating, movie ids that are text as numbers.
 SCORED = pa.schema([*(field for field in RECOMMENDATION if field.name not in ADDED_BY_DRIVER), (BY_MODEL, pa.bool_())])
 PREDICTED = pa.schema([(USER_ID, pa.int64()), (MOVIE_ID, pa.int64()), (PREDICTED_RATING, pa.float32())])
 

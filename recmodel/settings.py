@@ -23,6 +23,7 @@ from recmodel.data.addresses import is_address
 from recmodel.data.limits import Input
 from recmodel.data.sample import SAMPLE
 from recmodel.errors import UsageRejected
+from recmodel.schemas import Id
 from recmodel.scoring import policies
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -121,7 +122,7 @@ class Selection(_Section):
 
     genres: list[str]
     years: list[Years]
-    movies: list[int]
+    movies: list[Id]
 
 
 class Rules(_Section):

@@ -17,6 +17,8 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from recmodel import schemas as c
+from recmodel.schemas import Ids
+from recmodel.tables.output import open_output
 
 _TYPES = {  # of each column type, its name in SQL
     "hive": {pa.int32(): "INT", pa.int64(): "BIGINT", pa.float32(): "FLOAT", pa.string(): "STRING"},
@@ -31,12 +33,12 @@ def hive(output: str, prefix: str = "") -> Iterator[str]:
         prefix: of the tables' names.
     """
     yield "-- Hive metastore, for Spark SQL with Hive support or Hive 4 (older versions of Hive cannot read scored_at)."
-    for table, schema in c.TABLES.items():
+    for table, schema in _schemas(output):
         yield f"CREATE EXTERNAL TABLE IF NOT EXISTS {prefix}{table} ({_columns(schema, 'hive')})"
         yield f"PARTITIONED BY ({c.RUN_DATE} DATE) STORED AS PARQUET LOCATION '{output}/{table}';"
     yield "\n-- The newest run alone, without run_date; nothing has to be repeated for these. (A Spark session that has"
     yield "-- read one of them before needs REFRESH TABLE to see a newer run.)"
-    for table, schema in c.TABLES.items():
+    for table, schema in _schemas(output):
         yield f"CREATE EXTERNAL TABLE IF NOT EXISTS latest_{prefix}{table} ({_columns(schema, 'hive')})"
         yield f"STORED AS PARQUET LOCATION '{output}/latest/{table}';"
     yield "\n-- Add new dates and drop removed ones: repeat these lines after each night."
@@ -48,17 +50,25 @@ def trino(output: str, prefix: str = "") -> Iterator[str]:
     """Yield the lines of the script for Trino, with a catalogue `hive` of its Hive connector; see `hive`."""
     yield "-- Trino, for a catalogue `hive` of the Hive connector."
     yield "CREATE SCHEMA IF NOT EXISTS hive.recmodel;\nUSE hive.recmodel;\n"
-    for table, schema in c.TABLES.items():
+    for table, schema in _schemas(output):
         yield f"CREATE TABLE IF NOT EXISTS {prefix}{table} ({_columns(schema, 'trino')}, {c.RUN_DATE} DATE)"
         place = f"external_location = 'file://{output}/{table}', partitioned_by = ARRAY['{c.RUN_DATE}']"
         yield f"WITH (format = 'PARQUET', {place});"
     yield "\n-- The newest run alone, without run_date; nothing has to be repeated for these."
-    for table, schema in c.TABLES.items():
+    for table, schema in _schemas(output):
         yield f"CREATE TABLE IF NOT EXISTS latest_{prefix}{table} ({_columns(schema, 'trino')})"
         yield f"WITH (format = 'PARQUET', external_location = 'file://{output}/latest/{table}');"
     yield "\n-- Add new dates and drop removed ones: repeat these lines after each night."
     for table in c.TABLES:
         yield f"CALL hive.system.sync_partition_metadata('recmodel', '{prefix}{table}', 'FULL');"
+
+
+def _schemas(output: str) -> Iterator[tuple[str, pa.Schema]]:
+    """Yield the tables with the types of ids that the newest run has; integers if there is none."""
+    published = open_output(output)
+    ids = [published.read_run(day).ids for day in published.run_dates()[-1:]] or [Ids()]
+    for table, schema in c.TABLES.items():
+        yield table, c.with_ids(schema, ids[0])
 
 
 def _columns(schema: pa.Schema, engine: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +13,7 @@ import pyarrow.compute as pc
 
 from recmodel import schemas as c
 from recmodel.errors import UsageRejected
+from recmodel.schemas import Id
 
 NO_GENRE = ("", "(no genres listed)")  # what the column holds for a movie without genres
 _YEAR = re.compile(r"\((\d{4})\)\s*$")  # at the end of MovieLens' titles
@@ -27,10 +29,18 @@ class Catalogues:
     placed: np.ndarray  # [M] bool: which of these the model was not trained on, and places by genres and year
     new: int  # how many movies tonight's catalogue has and the model was not trained on
 
-    @property
+    @cached_property
     def all(self) -> pa.Table:
         """`schemas.CATALOGUE` of tonight's movies and the delisted ones, ascending by movie_id."""
         return with_delisted(self.tonight, self.of_model)
+
+    @cached_property
+    def movie_numbers(self) -> np.ndarray:
+        """[M] int64, ascending: the ids of the model's movies; of ids that are text, their places in `all`."""
+        ids = self.of_model.column(c.MOVIE_ID)
+        if not pa.types.is_string(ids.type):
+            return ids.to_numpy()
+        return pc.index_in(ids, self.all.column(c.MOVIE_ID).combine_chunks()).to_numpy().astype(np.int64)
 
     @property
     def delisted(self) -> int:
@@ -52,24 +62,27 @@ def combine(tonight: pa.Table, trained: pa.Table, *, place_new: bool) -> Catalog
     Args:
         place_new: whether the model can score movies that it was not trained on.
     """
-    ids, trained_ids = (table.column(c.MOVIE_ID).to_numpy() for table in (tonight, trained))
-    is_new = ~np.isin(ids, trained_ids)
-    scored_ids = np.union1d(trained_ids, ids[is_new & place_new])
     both = with_delisted(tonight, trained)  # tonight's rows where there are two
-    of_model = both.take(pa.array(np.searchsorted(both.column(c.MOVIE_ID).to_numpy(), scored_ids))).combine_chunks()
-    placed = ~np.isin(scored_ids, trained_ids)
-    return Catalogues(tonight, of_model, np.isin(scored_ids, ids), placed, int(is_new.sum()))
+    of_model = both if place_new else both.filter(pa.array(_are_in(both, trained))).combine_chunks()
+    new = int((~_are_in(tonight, trained)).sum())
+    return Catalogues(tonight, of_model, _are_in(of_model, tonight), ~_are_in(of_model, trained), new)
 
 
-def movie_id(typed: str, catalogue: pa.Table) -> int:
+def _are_in(movies: pa.Table, others: pa.Table) -> np.ndarray:
+    """Return bool, one for each of the movies: whether it is among the others."""
+    return pc.is_in(movies.column(c.MOVIE_ID), others.column(c.MOVIE_ID).combine_chunks()).to_numpy()
+
+
+def movie_id(typed: str, catalogue: pa.Table) -> Id:
     """Return the id that `typed` means: an id of the catalogue, otherwise the exact title of one movie.
 
     Raises:
         UsageRejected: no movie or several have that title; names similar titles, or the ids to choose from.
     """
     ids, titles = catalogue.column(c.MOVIE_ID).to_pylist(), catalogue.column(c.TITLE).to_pylist()
-    if typed.isascii() and typed.isdigit() and int(typed) in set(ids):
-        return int(typed)
+    by_text = {str(movie_id): movie_id for movie_id in ids}
+    if typed in by_text:
+        return by_text[typed]
     matches = [i for i, title in zip(ids, titles, strict=True) if title == typed]
     if len(matches) > 1:
         choices = " or ".join(map(str, matches))

@@ -46,6 +46,7 @@ class Input(BaseModel):
     rating_min: float
     rating_max: float
     max_rejected_share: float = Field(ge=0, le=1)
+    ids: Literal["auto", "integer", "text"] = "auto"  # see `ids`
     rating: Literal["auto", "none"] = "auto"  # none: ratings are not read; see `feedback`
     weight: str = ""  # the column of the weights of interactions without ratings; empty: all of them count alike
     as_of: Annotated[str, BeforeValidator(_moment)] = ""  # ratings later than this are left out; see `dates`

@@ -24,12 +24,15 @@ from recmodel import storage
 from recmodel.arrays import locate
 from recmodel.data import archives, duplicates, layouts, reading
 from recmodel.data import feedback as feedbacks
+from recmodel.data import ids as identifiers
 from recmodel.data.catalogue import with_delisted
 from recmodel.data.feedback import Feedback
+from recmodel.data.ids import NO_LABELS, Labels
 from recmodel.data.limits import Input
 from recmodel.data.sample import SAMPLE, sample_dir
 from recmodel.data.validation import Validation
 from recmodel.errors import InputRejected
+from recmodel.schemas import INTEGER_IDS, Id, Ids
 
 _DAY = 86_400  # seconds
 
@@ -77,7 +80,7 @@ def read_catalogue(folder: Path, validation: Validation) -> pa.Table:
     Raises:
         InputRejected: see `Validation.accept` and `layouts.find`.
     """
-    seen: set[int] = set()
+    seen: set[Id] = set()
 
     def first_of_its_id(batch: pa.RecordBatch) -> tuple[str, str, pa.BooleanArray]:
         repeated = []
@@ -90,19 +93,22 @@ def read_catalogue(folder: Path, validation: Validation) -> pa.Table:
         return c.TITLE, "is not a title", pc.equal(pc.utf8_trim_whitespace(batch.column(c.TITLE)), "")
 
     source = layouts.find(folder, "movies")
-    movies = pa.Table.from_batches(validation.accept(source, c.MOVIES, [has_title, first_of_its_id]), schema=c.MOVIES)
+    accepted = validation.accept(source, c.MOVIES, [has_title, first_of_its_id])
+    movies = pa.Table.from_batches(accepted, schema=c.with_ids(c.MOVIES, validation.ids))
     links_source = layouts.find_optional(folder, "links")
     if links_source is None:
-        links = c.LINKS.empty_table()
+        links = c.with_ids(c.LINKS, validation.ids).empty_table()
     else:
-        links = pa.Table.from_batches(validation.accept(links_source, c.LINKS, []), schema=c.LINKS)
+        accepted = validation.accept(links_source, c.LINKS, [])
+        links = pa.Table.from_batches(accepted, schema=c.with_ids(c.LINKS, validation.ids))
         links = links.group_by(c.MOVIE_ID, use_threads=False).aggregate([(c.IMDB_ID, "first"), (c.TMDB_ID, "first")])
         links = links.rename_columns([c.MOVIE_ID, c.IMDB_ID, c.TMDB_ID])
     if not movies.num_rows:
         raise InputRejected(f"{source.path} holds no movies; a catalogue needs at least one")
     joined = movies.join(links, c.MOVIE_ID).select(c.CATALOGUE.names).sort_by(c.MOVIE_ID)
     imdb_id = pc.utf8_lpad(joined.column(c.IMDB_ID), 7, "0")  # IMDb's own form, which a numeric column loses
-    return joined.set_column(joined.schema.get_field_index(c.IMDB_ID), c.IMDB_ID, imdb_id).cast(c.CATALOGUE)
+    padded = joined.set_column(joined.schema.get_field_index(c.IMDB_ID), c.IMDB_ID, imdb_id)
+    return padded.cast(c.with_ids(c.CATALOGUE, validation.ids))
 
 
 def stream_ratings(
@@ -155,7 +161,7 @@ def _as_ratings(interactions: pa.RecordBatch) -> pa.RecordBatch:
     columns = dict(zip(interactions.schema.names, interactions.columns, strict=True))
     ones = pa.repeat(pa.scalar(1, pa.float32()), interactions.num_rows)
     columns[c.RATING] = columns.get(c.WEIGHT, ones)
-    return pa.RecordBatch.from_arrays([columns[name] for name in c.RATINGS.names], schema=c.RATINGS)
+    return pa.RecordBatch.from_arrays([columns[name] for name in c.RATINGS.names], names=c.RATINGS.names)
 
 
 class _Scale:
@@ -188,16 +194,22 @@ class _Scale:
 def read_ratings(
     folder: Path, catalogue: pa.Table, validation: Validation, feedback: Feedback | None = None
 ) -> pa.Table:
-    """Read all usable ratings of `folder` into memory, 28 bytes per row. See `stream_ratings`."""
-    return pa.Table.from_batches(stream_ratings(folder, catalogue, validation, feedback), schema=c.RATINGS)
+    """Read all usable ratings of `folder` into memory, 28 bytes per row of integers. See `stream_ratings`."""
+    batches = stream_ratings(folder, catalogue, validation, feedback)
+    return pa.Table.from_batches(batches, schema=c.with_ids(c.RATINGS, validation.ids))
 
 
 def read(
-    folder: Path, limits: Input, known: pa.Table | None = None, feedback: Feedback | None = None
+    folder: Path,
+    limits: Input,
+    known: pa.Table | None = None,
+    feedback: Feedback | None = None,
+    ids: Ids | None = None,
 ) -> tuple[pa.Table, pa.Table, Validation]:
     """Read (`schemas.CATALOGUE`, `schemas.RATINGS`) of a directory into memory, and what was rejected.
 
     Args:
+        ids: what the ids are; None: as `ids.decide` has it.
         known: the catalogue of an earlier model. Its movies that the directory lacks are delisted: they are part of
             the catalogue where somebody has rated them, as their ratings still describe people's taste.
         feedback: see `stream_ratings`.
@@ -205,7 +217,7 @@ def read(
     Raises:
         InputRejected: see `read_catalogue` and `read_ratings`.
     """
-    validation = Validation(limits)
+    validation = Validation(limits, ids or identifiers.decide(folder, limits))
     tonight = read_catalogue(folder, validation)
     ratings = read_ratings(folder, with_delisted(tonight, known), validation, feedback)
     rated = pc.unique(ratings.column(c.MOVIE_ID))
@@ -214,17 +226,20 @@ def read(
 
 
 def history_of(
-    user_id: int, batches: Iterable[pa.RecordBatch], *, add_up: bool = False
+    user_id: Id, batches: Iterable[pa.RecordBatch], catalogue: pa.Table, *, add_up: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the movies that a user has rated ([R] int64 ids) and the ratings that count ([R] float32).
+    """Return the movies that a user has rated ([R] ids) and the ratings that count ([R] float32).
 
     Args:
-        batches: `schemas.RATINGS` of all users.
+        batches: `schemas.RATINGS` of all users, of movies of the catalogue.
         add_up: see `duplicates.combined`.
     """
     of_user = [batch.filter(pc.equal(batch.column(c.USER_ID), user_id)) for batch in batches]
-    rated = duplicates.combined(pa.Table.from_batches(of_user, schema=c.RATINGS), add_up=add_up)
-    return rated[c.MOVIE_ID], rated[c.RATING]
+    if not of_user:
+        return np.empty(0, np.int64), np.empty(0, np.float32)
+    ratings, _, labels = identifiers.number(pa.Table.from_batches(of_user), catalogue)
+    rated = duplicates.combined(ratings, add_up=add_up)
+    return labels.movie_ids(rated[c.MOVIE_ID]), rated[c.RATING]
 
 
 class RatingsSize(NamedTuple):
@@ -284,7 +299,7 @@ def identity(path: Path) -> list[tuple[str, int, int]]:
 class StagedRatings:
     """Counts of ratings that have been staged. M movies: those of the directory's own catalogue."""
 
-    movie_ids: np.ndarray  # [M] int64, ascending
+    movie_ids: np.ndarray  # [M] int64, ascending; the numbers of ids that are text, see `ids`
     counts: np.ndarray  # [M] int64: number of ratings of each movie
     sums: np.ndarray  # [M] float64: their sum; NaN if they are weights
     half_stars: Counter[int]  # number of ratings by twice their value, rounded: 7 stands for 3.5 stars
@@ -297,15 +312,21 @@ class StagedRatings:
 
 
 def stage_ratings(
-    batches: Iterable[pa.RecordBatch], sink: Path | pa.NativeFile, movie_ids: np.ndarray, *, rated: bool = True
+    batches: Iterable[pa.RecordBatch],
+    sink: Path | pa.NativeFile,
+    movie_ids: np.ndarray,
+    ids: Ids = INTEGER_IDS,
+    *,
+    rated: bool = True,
 ) -> StagedRatings:
     """Write ratings to one Parquet file for Spark to read, and count them in the same pass.
 
     Memory depends on the number of movies, not on that of ratings.
 
     Args:
-        batches: `schemas.RATINGS`.
+        batches: `schemas.RATINGS`, with movie ids of int64.
         movie_ids: [M] int64, ascending: every movie that can be rated.
+        ids: what the ids of the batches are.
         rated: False: the values are weights, so the sums are NaN and there are no stars to count.
 
     Raises:
@@ -313,16 +334,14 @@ def stage_ratings(
     """
     counts, sums = np.zeros(len(movie_ids), np.int64), np.full(len(movie_ids), 0.0 if rated else np.nan)
     staged = StagedRatings(movie_ids, counts, sums, Counter())
-    last_pair: np.ndarray = np.empty((2, 0), np.int64)  # user and movie of the last row so far
-    with pyarrow.parquet.ParquetWriter(sink, c.RATINGS) as writer:
+    last_pair: pa.RecordBatch | None = None  # user and movie of the last row so far
+    with pyarrow.parquet.ParquetWriter(sink, c.with_ids(c.RATINGS, ids)) as writer:
         for batch in batches:
             writer.write_batch(batch)
-            user_id, movie_id, rating = (batch.column(name).to_numpy() for name in (c.USER_ID, c.MOVIE_ID, c.RATING))
-            pairs = np.concatenate([last_pair, [user_id, movie_id]], axis=1)
-            (user, movie), (next_user, next_movie) = pairs[:, :-1], pairs[:, 1:]
-            ascends = (next_user > user) | ((next_user == user) & (next_movie > movie))
-            staged.may_repeat |= not ascends.all()
-            last_pair = pairs[:, -1:]
+            pairs = batch.select(c.PAIRS.names)
+            staged.may_repeat |= not (_ascends(pairs) and (last_pair is None or _ascends(last_pair, pairs)))
+            last_pair = pairs[-1:] if len(pairs) else last_pair
+            movie_id, rating = (batch.column(name).to_numpy() for name in (c.MOVIE_ID, c.RATING))
             row = np.searchsorted(movie_ids, movie_id)
             counts += np.bincount(row, minlength=len(movie_ids))
             if rated:
@@ -331,6 +350,18 @@ def stage_ratings(
     if not counts.any():
         raise InputRejected("the file of ratings holds none that can be used; export it again")
     return staged
+
+
+def _ascends(pairs: pa.RecordBatch, then: pa.RecordBatch | None = None) -> bool:
+    """Return whether pairs of user and movie ascend strictly; given others, whether the first of these is above."""
+    if then is None:
+        pairs, then = pairs[:-1], pairs[1:]
+    else:
+        then = then[: len(pairs)]
+        pairs = pairs[: len(then)]
+    (user, movie), (next_user, next_movie) = pairs.columns, then.columns
+    is_same = pc.and_(pc.equal(next_user, user), pc.greater(next_movie, movie))
+    return pc.all(pc.or_(pc.greater(next_user, user), is_same)).as_py() is not False
 
 
 def half_stars(rating: np.ndarray) -> dict[int, int]:
@@ -346,7 +377,8 @@ def read_ids(path: Path, schema: pa.Schema, validation: Validation) -> pa.Table:
         InputRejected: see `Validation.accept` and `find_ids`.
     """
     source = layouts.source(find_ids(path, schema))
-    rows = pa.Table.from_batches(validation.accept(source, schema, []), schema=schema)
+    accepted = validation.accept(source, schema, [])
+    rows = pa.Table.from_batches(accepted, schema=c.with_ids(schema, validation.ids))
     return rows.group_by(schema.names).aggregate([]).sort_by([(name, "ascending") for name in schema.names])
 
 
@@ -361,9 +393,16 @@ def find_ids(path: Path, schema: pa.Schema) -> Path:
     return path
 
 
-def fingerprint(ratings: pa.Table, catalogue: pa.Table) -> str:
-    """Return the sha256 of the values read, which is the same for a CSV and a Parquet file of the same rows."""
+def fingerprint(ratings: pa.Table, catalogue: pa.Table, labels: Labels = NO_LABELS) -> str:
+    """Return the sha256 of the values read, which is the same for a CSV and a Parquet file of the same rows.
+
+    Args:
+        ratings: with int64 ids.
+        labels: what these stand for.
+    """
     digest = hashlib.sha256()
+    if labels.users is not None:
+        digest.update(repr(labels.users.to_pylist()).encode())
     for column in (*ratings.columns, *catalogue.columns):
         if pa.types.is_string(column.type):
             digest.update(repr(column.to_pylist()).encode())

@@ -6,8 +6,9 @@ row, column, value and reason). `lines` reads text files, and `values` turns col
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +27,7 @@ from recmodel.data.values import Conversion
 from recmodel.errors import InputRejected
 
 _PARQUET_BATCH_ROWS = 1 << 17
+_SAMPLE_ROWS = 2000
 READ_AS = b"recmodel.read_as"  # in the metadata of a copy: what it is a copy of
 
 # Marks the rows of a batch that a rule refuses: (column, reason, mask).
@@ -100,6 +102,20 @@ def column_names(source: Source) -> list[str]:
         if source.format == "parquet":
             return [*pyarrow.dataset.dataset(part.path, format="parquet").schema.names, *part.partition]
         return [*text.detect(part, has_text=False).layout.columns, *part.partition]
+
+
+def first_values(source: Source, names: list[str], settings: Columns) -> pa.RecordBatch:
+    """Return the first values of some columns of ours, in that order, not converted and with the names in the file.
+
+    Raises:
+        InputRejected: the file cannot be read, or lacks a column.
+    """
+    reader = _Reader(pa.schema([(name, pa.string()) for name in names]), settings, Findings())
+    with _refused_if_unreadable(source.path), contextlib.closing(reader.blocks(source)) as blocks:
+        for block in blocks:
+            if len(block.row_numbers):
+                return pa.RecordBatch.from_arrays(block.columns, names=block.names)[:_SAMPLE_ROWS]
+    return pa.RecordBatch.from_arrays([pa.nulls(0)] * len(names), names=names)
 
 
 def parquet_rows(source: Source) -> int:
@@ -235,7 +251,7 @@ class _Reader:
     settings: Columns
     findings: Findings
 
-    def blocks(self, source: Source) -> Iterator[_Block]:
+    def blocks(self, source: Source) -> Generator[_Block]:
         """Yield blocks of the files of a table, or of the live rows of a Delta or Iceberg table."""
         if source.format == "delta":
             yield from self._delta_blocks(source)
@@ -284,7 +300,8 @@ class _Reader:
         with text.open_text(part.path, dialect) as file:
             if dialect.layout.has_header:
                 file.readline()
-            read = lines.of_text if has_text else lines.of_numbers
+            has_prose = any(field.type == pa.string() and field.name not in c.PAIRS.names for field in self.schema)
+            read = lines.of_text if has_prose else lines.of_numbers
             for rows in read(file, part, dialect.layout, place.positions or [0]):
                 stored = rows.columns[: len(place.positions)]
                 arrays = place.complete(stored, len(rows.numbers))

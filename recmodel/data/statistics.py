@@ -22,10 +22,12 @@ import pyarrow.dataset
 from recmodel import schemas as c
 from recmodel.data import duplicates, movielens
 from recmodel.data import feedback as feedbacks
+from recmodel.data import ids as identifiers
 from recmodel.data.catalogue import with_delisted
 from recmodel.data.feedback import Feedback
 from recmodel.data.limits import Input
 from recmodel.data.validation import Validation
+from recmodel.schemas import INTEGER_IDS, TEXT, Id, Ids
 
 FILE = "statistics.json.gz"  # next to run.json
 # Title, rating, timestamp and ids of each movie of a user, newest first. Of implicit feedback, rating holds the weight.
@@ -41,90 +43,116 @@ class InteractionStatistics:
 
     rows_in: dict[str, int]  # read, by file
     stars: dict[float, int]  # number of ratings, by their value rounded to half stars, ascending
-    movie_ids: np.ndarray  # [M] int64, ascending: all movies of the directory
+    movie_ids: np.ndarray  # [M] int64, or texts (object), ascending: all movies of the directory
     ratings: np.ndarray  # [M] int64: number of ratings of each
-    histories: dict[int, History]  # by user; only of users who have rated
+    histories: dict[Id, History]  # by user; only of users who have rated
+    ids: Ids = INTEGER_IDS  # what the ids are
 
     def to_bytes(self) -> bytes:
         """Return gzipped JSON, which `from_bytes` reads."""
-        fields = asdict(self) | {"movie_ids": self.movie_ids.tolist(), "ratings": self.ratings.tolist()}
+        fields = asdict(self)
+        fields |= {name: fields[name].tolist() for name in ("movie_ids", "ratings")}
         return gzip.compress(json.dumps(fields).encode(), mtime=0)
 
     @classmethod
     def from_bytes(cls, content: bytes) -> InteractionStatistics:
         """Return the statistics that `to_bytes` has written."""
         fields = json.loads(gzip.decompress(content))
+        ids = Ids(**fields.get("ids", {}))  # which versions before 0.3.2 lack
+        as_user_id = str if ids.user == TEXT else int
         return cls(
             rows_in=fields["rows_in"],
             stars={float(value): count for value, count in fields["stars"].items()},
-            movie_ids=np.array(fields["movie_ids"], np.int64),
+            movie_ids=np.array(fields["movie_ids"], object if ids.movie == TEXT else np.int64),
             ratings=np.array(fields["ratings"], np.int64),
-            histories={int(user_id): history for user_id, history in fields["histories"].items()},
+            histories={as_user_id(user_id): history for user_id, history in fields["histories"].items()},
+            ids=ids,
         )
 
 
 def read(
-    folder: Path, users: list[int], limits: Input, known: pa.Table | None = None, feedback: Feedback | None = None
+    folder: Path,
+    users: list[Id],
+    limits: Input,
+    known: pa.Table | None = None,
+    feedback: Feedback | None = None,
+    ids: Ids | None = None,
 ) -> InteractionStatistics:
     """Read a MovieLens directory once, for the statistics of all ratings and the histories of `users`.
 
     Args:
         known: the catalogue of a model, for ratings of delisted movies; see `movielens.read`.
         feedback: None: as `feedback.decide` has it.
+        ids: what the ids are; None: as `ids.decide` has it.
 
     Raises:
         InputRejected: see `movielens.stream_ratings`.
     """
-    validation = Validation(limits)
+    validation = Validation(limits, ids or identifiers.decide(folder, limits))
     feedback = feedback or feedbacks.decide(folder, limits)
     catalogue = with_delisted(movielens.read_catalogue(folder, validation), known)
-    movie_ids = catalogue.column(c.MOVIE_ID).to_numpy()
+    movie_ids = catalogue.column(c.MOVIE_ID).combine_chunks()
+    user_ids = pa.array(users, c.with_ids(c.USERS, validation.ids).field(c.USER_ID).type)
     counts, half_stars = np.zeros(len(movie_ids), np.int64), Counter[int]()
     batches: list[pa.RecordBatch] = []
     for batch in movielens.stream_ratings(folder, catalogue, validation, feedback):
         if not feedback.is_implicit:
             half_stars.update(movielens.half_stars(batch.column(c.RATING).to_numpy()))
-        counts += np.bincount(np.searchsorted(movie_ids, batch.column(c.MOVIE_ID).to_numpy()), minlength=len(counts))
-        batches.append(batch.filter(pc.is_in(batch.column(c.USER_ID), value_set=pa.array(users, pa.int64()))))
-    rated = pa.Table.from_batches(batches, schema=c.RATINGS)
+        counts += np.bincount(identifiers.numbers(movie_ids, batch.column(c.MOVIE_ID)), minlength=len(counts))
+        batches.append(batch.filter(pc.is_in(batch.column(c.USER_ID), value_set=user_ids)))
+    rated = pa.Table.from_batches(batches, schema=c.with_ids(c.RATINGS, validation.ids))
     histories = _histories(rated, catalogue, add_up=feedback.is_implicit)
-    return InteractionStatistics(validation.rows, _stars(half_stars), movie_ids, counts, histories)
+    return InteractionStatistics(
+        validation.rows, _stars(half_stars), _as_numpy(movie_ids), counts, histories, validation.ids
+    )
 
 
 def of_staged(
-    staged: movielens.StagedRatings, rows_in: dict[str, int], histories: dict[int, History]
+    staged: movielens.StagedRatings,
+    rows_in: dict[str, int],
+    users: list[Id],
+    ratings: pyarrow.dataset.Dataset,
+    catalogue: pa.Table,
+    ids: Ids,
+    *,
+    add_up: bool = False,
 ) -> InteractionStatistics:
-    """Return the statistics that were collected while the ratings were staged.
+    """Return the statistics that were collected while the ratings were staged, and the histories of `users`.
 
     Args:
         rows_in: rows read, by file.
-        histories: see `staged_histories`.
-    """
-    return InteractionStatistics(rows_in, _stars(staged.half_stars), staged.movie_ids, staged.counts, histories)
-
-
-def staged_histories(
-    users: list[int], ratings: pyarrow.dataset.Dataset, catalogue: pa.Table, *, add_up: bool = False
-) -> dict[int, History]:
-    """Return the histories of some users, by user. Users without ratings are missing.
-
-    Args:
-        ratings: `schemas.RATINGS` as they are staged. Only the ratings of the users are held in memory.
-        catalogue: `schemas.CATALOGUE`, for the titles. Movies that it lacks are left out.
+        ratings: `schemas.RATINGS` as they are staged, with numbers for movie ids that are text. Only the ratings of the
+            users are held in memory.
+        catalogue: `schemas.CATALOGUE` of all movies that can be rated.
         add_up: see `duplicates.combined`.
     """
-    return _histories(ratings.to_table(filter=pc.field(c.USER_ID).isin(users)), catalogue, add_up=add_up)
+    rated = ratings.to_table(filter=pc.field(c.USER_ID).isin(users))
+    movie_ids = catalogue.column(c.MOVIE_ID).combine_chunks()
+    if ids.movie == TEXT:
+        of_rated = movie_ids.take(rated.column(c.MOVIE_ID).combine_chunks())
+        rated = rated.set_column(rated.schema.get_field_index(c.MOVIE_ID), c.MOVIE_ID, of_rated)
+    histories = _histories(rated, catalogue, add_up=add_up)
+    stars = _stars(staged.half_stars)
+    return InteractionStatistics(rows_in, stars, _as_numpy(movie_ids), staged.counts, histories, ids)
 
 
 def _stars(half_stars: Mapping[int, int]) -> dict[float, int]:
     return {half / 2: half_stars[half] for half in sorted(half_stars)}
 
 
-def _histories(ratings: pa.Table, catalogue: pa.Table, *, add_up: bool) -> dict[int, History]:
-    latest = pa.table(duplicates.combined(ratings, add_up=add_up), schema=c.RATINGS)
+def _histories(ratings: pa.Table, catalogue: pa.Table, *, add_up: bool) -> dict[Id, History]:
+    schema = ratings.schema
+    ratings, _, labels = identifiers.number(ratings, catalogue)
+    latest = duplicates.combined(ratings, add_up=add_up)
+    latest[c.USER_ID], latest[c.MOVIE_ID] = labels.user_ids(latest[c.USER_ID]), labels.movie_ids(latest[c.MOVIE_ID])
     newest_first = [(c.TIMESTAMP, "descending"), (c.RATING, "descending"), (c.MOVIE_ID, "ascending")]
-    rows = latest.join(catalogue.select([c.MOVIE_ID, c.TITLE]), c.MOVIE_ID, join_type="inner").sort_by(newest_first)
-    histories: dict[int, History] = {}
+    titles = catalogue.select([c.MOVIE_ID, c.TITLE])
+    rows = pa.table(latest, schema=schema).join(titles, c.MOVIE_ID, join_type="inner").sort_by(newest_first)
+    histories: dict[Id, History] = {}
     for row in rows.to_pylist():
         histories.setdefault(row[c.USER_ID], []).append(row)
     return histories
+
+
+def _as_numpy(ids: pa.Array) -> np.ndarray:
+    return ids.to_numpy(zero_copy_only=False)

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import codecs
 import csv
+import functools
 import gzip
 import io
+import itertools
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -30,6 +32,8 @@ _DELIMITERS = (",", ";", "\t")
 _RATINGS = ["userId", "movieId", "rating", "timestamp"]  # the columns of older MovieLens files, which have no header
 _MOVIES = ["movieId", "title", "genres"]
 _SEPARATOR = "\x1f"  # stands for :: where a delimiter must be one character
+_NOT_ASCII = re.compile(r"[^\x00-\x7f]")
+_NOT_WINDOWS = re.compile(rb"[\x81\x8d\x8f\x90\x9d]")  # the bytes that are no characters in Windows-1252
 _UTF_8, _WINDOWS, _LATIN_1 = "utf-8", "cp1252", "latin-1"
 _ENCODING_NAMES = {_UTF_8: "UTF-8", _WINDOWS: "Windows-1252", _LATIN_1: "Latin-1", "utf-16": "UTF-16"}
 _DELIMITER_NAMES = {",": "CSV", ";": "CSV with ;", "\t": "CSV with tabs"}
@@ -112,7 +116,8 @@ def detect(part: Part, *, has_text: bool) -> Dialect:
         start = file.read(1 << 16)
         encoding = _wide_encoding(start)
         if encoding is None:
-            encoding = _narrow_encoding(start + file.read()) if has_text else _UTF_8
+            chunks = itertools.chain([start], iter(functools.partial(file.read, 1 << 20), b""))
+            encoding = _narrow_encoding(chunks) if has_text else _UTF_8
     first_line, end = _first_line(start, encoding)
     if not first_line.strip():
         raise InputRejected(f"{part.path} is empty; its first line must name the columns")
@@ -198,22 +203,21 @@ def _wide_encoding(start: bytes) -> str | None:
     return None
 
 
-def _narrow_encoding(content: bytes) -> str:
+def _narrow_encoding(chunks: Iterable[bytes]) -> str:
     """Return UTF-8 unless most of what is not ASCII is not UTF-8 either."""
-    try:
-        content.decode(_UTF_8)
-        return _UTF_8
-    except UnicodeDecodeError:
-        text = content.decode(_UTF_8, "surrogateescape")
-    other = re.sub(r"[\x00-\x7f]+", "", text)
-    damaged = len(re.findall("[\udc80-\udcff]", other))
-    if damaged <= len(other) - damaged:
-        return _UTF_8  # with damaged rows, which will be refused
-    try:
-        content.decode(_WINDOWS)
-        return _WINDOWS
-    except UnicodeDecodeError:
-        return _LATIN_1
+    decoder = codecs.getincrementaldecoder(_UTF_8)("surrogateescape")
+    other = damaged = 0
+    is_windows = True
+    for chunk in itertools.chain(chunks, [b""]):
+        if chunk.isascii() and chunk and not decoder.getstate()[0]:
+            continue
+        is_windows = is_windows and not _NOT_WINDOWS.search(chunk)
+        characters = _NOT_ASCII.findall(decoder.decode(chunk, final=not chunk))
+        other += len(characters)
+        damaged += sum("\udc80" <= character <= "\udcff" for character in characters)
+    if damaged <= other - damaged:
+        return _UTF_8  # rows that are damaged will be refused
+    return _WINDOWS if is_windows else _LATIN_1
 
 
 def _first_line(start: bytes, encoding: str) -> tuple[str, str]:

@@ -19,6 +19,7 @@ from recmodel.data.values import NO_INTEGER
 from recmodel.errors import InputRejected
 from recmodel.progress import NOTICE, log
 from recmodel.records import InputFile
+from recmodel.schemas import INTEGER_IDS, Ids
 
 _MAX_REJECTS = 1_000_000  # kept in memory; a file with more is refused whatever its size
 _WHY = ("column", "reason")  # of a reject
@@ -32,6 +33,7 @@ class Validation:
     """Counts the rows of all files of a run, keeps the rejected ones, and refuses a file with too many of them."""
 
     limits: Input
+    ids: Ids = INTEGER_IDS  # what the ids are
     rows: dict[str, int] = field(default_factory=dict)  # read, by file name
     used: dict[str, int] = field(default_factory=dict)  # accepted, by file name
     rejects: list[pa.RecordBatch] = field(default_factory=list)
@@ -45,6 +47,7 @@ class Validation:
         """Yield the accepted rows of one table; see `reading.check`.
 
         Args:
+            schema: with ids of int64.
             remedies: what helps where rows are refused for certain reasons, other than to allow more of them.
             note: what was assumed of the whole table; empty for nothing.
 
@@ -53,7 +56,7 @@ class Validation:
                 allow; names file, column, row and value of the first row with the most frequent reason. Or what was
                 there at a time is asked for, and the table has no times or nothing of that time.
         """
-        findings = Findings()
+        findings, schema = Findings(), c.with_ids(schema, self.ids)
         rejects: list[pa.RecordBatch] = []
         reasons: Counter[tuple[str, str]] = Counter()  # with the column
         total, left_out, as_of = 0, 0, self.limits.last_second if c.TIMESTAMP in schema.names else None
@@ -125,7 +128,10 @@ def _default_remedy(column: str | None, reason: str, *, is_systematic: bool) -> 
     if not is_systematic:
         return "correct the file or raise input.max_rejected_share"
     if column in (c.USER_ID, c.MOVIE_ID) and reason == NO_INTEGER:
-        return "ids must be integers, as text cannot be used yet; number the users and movies in the export"
+        return (
+            "ids are read as integers here: those of a model keep their kind, and without one, the settings or the "
+            "first rows decide; set input.ids to text if they are text, and train a model in another folder"
+        )
     if column == c.TIMESTAMP:
         return "times must be in seconds or milliseconds since 1970 or in ISO 8601, such as 2009-07-17T13:59:43Z"
     return "correct the file"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import re
 import time
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +21,7 @@ from recmodel import schemas as c
 from recmodel.errors import InputRejected
 
 _SAMPLE_ROWS = 2000
+_UUID_BYTES = 16
 _DAY = 86_400  # seconds
 _UNITS = {1_000: "milliseconds", 1_000_000: "microseconds", 1_000_000_000: "nanoseconds"}  # in a second
 _FIRST_SECOND = 100_000_000  # in 1973: an earlier time in one of these units is taken for a mistake
@@ -31,8 +33,13 @@ _DECIMAL = r'^\s*"?([+-]?\d+)\.\d*"?\s*$'
 _ISO = r'^\s*"?\d{4}-\d{2}-\d{2}'
 _WITH_ZONE = r":\d{2}\s*(?:Z|UTC|[+-]\d{2}(?::?\d{2})?)$"
 
+_INTEGER_ID = r"^(?:0|-?[1-9]\d{0,18})$"  # as programs write it: no leading zeros, which text may have
+_PADDED = r'^\s*"?[+-]?0+\d'
+_MAX_SHARE_OF_TEXT = 0.05  # of ids that are integers: more than this share of others is no mistake of single rows
+
 NO_INTEGER = "is not an integer of 64 bits"
 _REASONS = {pa.int64(): NO_INTEGER, pa.float32(): "is not a number", pa.string(): "is not UTF-8 text"}
+_IDS = (c.USER_ID, c.MOVIE_ID)
 
 Convert = Callable[[pa.Array], pa.Array]
 
@@ -50,7 +57,9 @@ class Conversion:
         self._file, self._schema = file, schema
         self._converts: dict[str, Convert] = {}  # by column, once the first rows were seen
         self._has_decimal_comma: bool | None = None  # of text; None: not decided yet
-        self._reasons = {field.name: _REASONS[field.type] for field in schema}
+        self._reasons = {
+            field.name: "is empty or not UTF-8 text" if _is_text_id(field) else _REASONS[field.type] for field in schema
+        }
 
     def __call__(self, columns: list[pa.Array], names: list[str]) -> pa.RecordBatch:
         """Convert one block.
@@ -77,10 +86,14 @@ class Conversion:
             return self._decided(column, field, self._how_times_are_written)(column)
         if field.name == c.GENRES:
             return _genres(column)
+        if field.name in _IDS and pa.types.is_floating(column.type):
+            self._assume(f"{name}: doubles, all of them whole numbers")
+            column = _exact_integers(column, f"{self._file}, column {name}")
+        if _is_text_id(field):
+            return _text_ids(column)
         if pa.types.is_integer(field.type):
-            if pa.types.is_floating(column.type):
-                self._assume(f"{name}: doubles, all of them whole numbers")
-                return _exact_integers(column, f"{self._file}, column {name}")
+            if field.name in _IDS and _any_padded(column):
+                self._assume(f"{name}: leading zeros and plus signs left out (input.ids: text keeps them)")
             return self._decided(column, field, self._how_integers_are_written)(column)
         if pa.types.is_floating(field.type):
             return self._numbers(column)
@@ -150,8 +163,54 @@ class Conversion:
         return whole_numbers
 
 
+def are_text_ids(ids: pa.Array) -> bool:
+    """Return whether a column, as it lies in a file, holds ids that are text and not integers."""
+    column = _plain(ids)
+    if not pa.types.is_string(column.type):
+        return False
+    text = _unquoted(pc.utf8_trim_whitespace(column)).drop_null()
+    text = pc.replace_substring_regex(text.filter(pc.not_equal(text, "")), _WHOLE_AS_DECIMAL, r"\1")
+    is_integer = pc.and_(pc.match_substring_regex(text, _INTEGER_ID), _parse(text, pa.int64()).is_valid())
+    return len(text) - is_integer.true_count > _MAX_SHARE_OF_TEXT * len(text)
+
+
+def _is_text_id(field: pa.Field) -> bool:
+    return field.name in _IDS and pa.types.is_string(field.type)
+
+
+def _text_ids(column: pa.Array) -> pa.Array:
+    """Return ids without blanks and quotes around them; null where nothing is left."""
+    text = _cast(column, pa.string())
+    if any(pc.any(at_end(text, blank)).as_py() for at_end in (pc.starts_with, pc.ends_with) for blank in " \t"):
+        text = pc.utf8_trim_whitespace(text)
+    text = _unquoted(text)
+    is_empty = pc.equal(pc.binary_length(text), 0)
+    return pc.if_else(is_empty, None, text) if pc.any(is_empty).as_py() else text
+
+
+def _unquoted(text: pa.Array) -> pa.Array:
+    """Take away quotes around texts, as CSV has them; two inside stand for one."""
+    if not pc.any(pc.starts_with(text, '"')).as_py():
+        return text
+    is_quoted = pc.match_substring_regex(text, r'(?s)^".*"$')
+    inside = pc.replace_substring(pc.utf8_slice_codeunits(text, 1, -1), '""', '"')
+    return pc.if_else(pc.and_(is_quoted, pc.greater(pc.utf8_length(text), 1)), inside, text)
+
+
+def _any_padded(column: pa.Array) -> bool:
+    """Return whether any text has leading zeros or a plus, which integers do not keep."""
+    if not pa.types.is_string(column.type):
+        return False
+    may_be = pc.any(pc.or_(pc.starts_with(column, "0"), pc.match_substring(column, "+"))).as_py()
+    return bool(may_be and pc.any(pc.match_substring_regex(column, rf"{_PADDED}|\+")).as_py())
+
+
 def _plain(column: pa.Array) -> pa.Array:
     """Return a column without the ways of storing one that make no difference here."""
+    if isinstance(column, pa.ExtensionArray):
+        column = column.storage
+    if pa.types.is_fixed_size_binary(column.type) and column.type.byte_width == _UUID_BYTES:
+        return pa.array([None if value is None else str(uuid.UUID(bytes=value)) for value in column.to_pylist()])
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):

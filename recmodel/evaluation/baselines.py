@@ -39,26 +39,29 @@ def of_model(model: Recommender, tasks: tuple[str, ...], split: Split, *, includ
     A user it does not know gets what the published tables would hold: damped means of movies, and the most rated ones.
     """
     order, popular_rating = popularity(split.movie_ids, *split.counts())
-    users = split.users
+    users, labels = split.users, split.labels
     row = np.searchsorted(users, split.held_out[c.USER_ID])
-    movie = np.searchsorted(split.movie_ids, split.held_out[c.MOVIE_ID])
-    predicted = popular_rating[movie].copy()
+    movie_ids = labels.movie_ids(split.held_out[c.MOVIE_ID])
+    column = model.movie_rows(movie_ids)  # of the model's own catalogue, which may be another
+    predicted = popular_rating[np.searchsorted(split.movie_ids, split.held_out[c.MOVIE_ID])]
     lists = np.full((len(users), min(LIST_LENGTH, len(split.movie_ids))), -1)
     for start in range(0, len(users), _BLOCK):
         block = users[start : start + _BLOCK]
-        seen, ratings = split.histories(block)
+        user_ids, (numbers, ratings) = labels.user_ids(block), split.histories(block)
+        seen = [labels.movie_ids(movies) for movies in numbers]
         if "rating" in tasks:
             pairs = np.flatnonzero((row >= start) & (row < start + len(block)))
             if model.needs_history:
-                block_ratings, _ = model.rate_catalogue(block, seen, ratings)
-                values = block_ratings[row[pairs] - start, movie[pairs]]
+                block_ratings, _ = model.rate_catalogue(user_ids, seen, ratings)
+                values = block_ratings[row[pairs] - start, column[pairs]]
+                values[column[pairs] < 0] = np.nan
             else:
-                scores = model.predict(split.held_out[c.USER_ID][pairs], split.held_out[c.MOVIE_ID][pairs])
-                values = scores.predicted_rating
+                users_of_pairs = labels.user_ids(split.held_out[c.USER_ID][pairs])
+                values = model.predict(users_of_pairs, movie_ids[pairs]).predicted_rating
             predicted[pairs] = np.where(np.isnan(values), predicted[pairs], values)
         if "retrieval" in tasks:
-            top = model.recommend(block, seen, ratings, n=LIST_LENGTH, include_seen=include_seen)
-            lists[start : start + len(block)] = top.movie_id
+            top = model.recommend(user_ids, seen, ratings, n=LIST_LENGTH, include_seen=include_seen)
+            lists[start : start + len(block), : top.movie_id.shape[1]] = labels.movie_numbers(top.movie_id)
             for b in np.flatnonzero(~top.known_user):
                 lists[start + b] = split.movie_ids[order[: lists.shape[1]]]
     return Predictions(predicted if "rating" in tasks else None, lists if "retrieval" in tasks else None)

@@ -65,10 +65,12 @@ def list_metrics(spark: SparkSession, lists: np.ndarray, split: Split) -> dict[s
 
     order = np.argsort(split.held_out[c.USER_ID], kind="stable")
     cuts = np.searchsorted(split.held_out[c.USER_ID][order], split.users[1:])
-    relevant = np.split(split.held_out[c.MOVIE_ID][order], cuts)
+    # Spark takes doubles, which cannot tell large ids apart, but can tell places in the catalogue.
+    relevant = np.split(np.searchsorted(split.movie_ids, split.held_out[c.MOVIE_ID][order]), cuts)
+    places = np.searchsorted(split.movie_ids, lists)
     pairs = [
-        ([float(movie) for movie in ranked if movie >= 0], [float(movie) for movie in held_out])
-        for ranked, held_out in zip(lists, relevant, strict=True)
+        (place[ranked >= 0].astype(float).tolist(), held_out.astype(float).tolist())
+        for ranked, place, held_out in zip(lists, places, relevant, strict=True)
     ]
     ranking = RankingMetrics(spark.sparkContext.parallelize(pairs).cache())
     counts, _ = split.counts()

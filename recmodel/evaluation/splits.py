@@ -9,16 +9,18 @@ import numpy as np
 
 from recmodel import schemas as c
 from recmodel.arrays import Arrays, take
+from recmodel.data.ids import NO_LABELS, Labels
 
 
 @dataclass(frozen=True)
 class Split:
-    """Ratings to fit and ratings to measure by, one per (user, movie), with the ids of the input."""
+    """Ratings to fit and ratings to measure by, one per (user, movie), with the ids of the input or their numbers."""
 
     fitted: Arrays
     held_out: Arrays
     movie_ids: np.ndarray  # [M] int64, ascending: the catalogue
     rated: bool = True  # False: the values are not ratings but weights of implicit feedback
+    labels: Labels = NO_LABELS  # what the ids stand for, if the input has text
 
     @cached_property
     def users(self) -> np.ndarray:
@@ -65,13 +67,14 @@ def make(
     seed: int,
     limit: int | None = None,
     rated: bool = True,
+    labels: Labels = NO_LABELS,
 ) -> Split:
     """Split ratings by one of `KINDS`.
 
     Args:
         movie_ids: [M] int64, ascending: the catalogue.
         limit: of the random split, use only the first rows.
-        rated: see `Split`.
+        rated, labels: see `Split`.
     """
     if kind == "random":
         parts = at_random(ratings, test_share, seed, limit)
@@ -81,7 +84,7 @@ def make(
         parts = last_out(ratings)
     else:
         raise ValueError(f"no split is called {kind!r}; there are {', '.join(KINDS)}")
-    return Split(*parts, movie_ids, rated)
+    return Split(*parts, movie_ids, rated, labels)
 
 
 def at_random(ratings: Arrays, test_share: float, seed: int, limit: int | None = None) -> tuple[Arrays, Arrays]:
@@ -92,7 +95,12 @@ def at_random(ratings: Arrays, test_share: float, seed: int, limit: int | None =
     return take(ratings, order[:cut]), take(ratings, order[cut:])
 
 
-def by_pair(ratings: Arrays, test_share: float, seed: int) -> tuple[Arrays, Arrays]:
+def by_pair(
+    ratings: Arrays,
+    test_share: float,
+    seed: int,
+    labels: Labels = NO_LABELS,
+) -> tuple[Arrays, Arrays]:
     """Return (train, test), each in the order of the input: about `test_share` is held out.
 
     Whether a rating is held out depends on its user, its movie and the seed alone. So no model of the same seed and
@@ -100,7 +108,7 @@ def by_pair(ratings: Arrays, test_share: float, seed: int) -> tuple[Arrays, Arra
     """
     hashed = _mix(np.full(len(ratings[c.USER_ID]), seed, np.uint64))
     for name in (c.USER_ID, c.MOVIE_ID):
-        hashed = _mix(hashed ^ ratings[name].astype(np.uint64))
+        hashed = _mix(hashed ^ labels.hashes(name, ratings[name]))
     held_out = (hashed >> np.uint64(11)) * 2.0**-53 < test_share  # the upper 53 bits are a number in [0, 1)
     return take(ratings, np.flatnonzero(~held_out)), take(ratings, np.flatnonzero(held_out))
 
@@ -123,7 +131,13 @@ def last_out(ratings: Arrays) -> tuple[Arrays, Arrays]:
 
 
 def cold_users(
-    ratings: Arrays, movie_ids: np.ndarray, seed: int, counts: tuple[int, ...] = (0, 1, 3, 10), *, rated: bool = True
+    ratings: Arrays,
+    movie_ids: np.ndarray,
+    seed: int,
+    counts: tuple[int, ...] = (0, 1, 3, 10),
+    *,
+    rated: bool = True,
+    labels: Labels = NO_LABELS,
 ) -> tuple[Split, dict[int, Split]]:
     """Hold a fifth of the users out whole, and then show the model their first few ratings.
 
@@ -147,7 +161,7 @@ def cold_users(
         few = take(of_cold, np.flatnonzero(place < count))
         return {name: np.concatenate([others[name], few[name]]) for name in others}
 
-    base = Split(others, held_out, movie_ids, rated)
+    base = Split(others, held_out, movie_ids, rated, labels)
     return base, {n: replace(base, fitted=with_first(n)) for n in counts}
 
 

@@ -3,7 +3,7 @@
     preset.py   class Preset: the fields of its presets in conf/presets.yaml
     fit.py      prepare(…) -> Fittable: the model to fit, and its arrays afterwards
     towers.py   class Towers(weights): the graphs that `saved_model` exports
-    extend.py   add_movies(trained, movies, directory), if its towers can place movies
+    extend.py   add_movies(trained, movies, directory, ids), if its towers can place movies
 
 To add an architecture, add such a package and a preset that names it. This module needs no TensorFlow, and neither may
 `preset.py`: quick commands read presets.

@@ -3,8 +3,9 @@
 The SavedModel has one signature per question. It is a plain `tf.Module` of variables and graphs: no Keras object,
 metric, dataset or vocabulary file is part of it, so none can prevent saving, or be missing where it is loaded.
 
-Ids are int64. Inside, row i of every table belongs to the i-th smallest id, and `tf.math.top_k` prefers the lower index
-of equal scores, so ties are broken by ascending movie id.
+Ids are int64, or string where the model was trained with text. Inside, row i of every table belongs to the i-th
+smallest id, and `tf.math.top_k` prefers the lower index of equal scores, so ties are broken by ascending movie id. The
+towers know integers alone: for a text they get its number (see `data.ids`), which is its row.
 """
 
 from __future__ import annotations
@@ -13,25 +14,28 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from recmodel import schemas as c
-from recmodel.models.architectures import Towers
-from recmodel.models.tensors import user_of_each, where
+from recmodel.data.ids import NO_LABELS, Labels
+from recmodel.models.architectures import Towers, Users
+from recmodel.models.tensors import TextIds, user_of_each, where
+from recmodel.schemas import INTEGER, INTEGER_IDS, TEXT, IdKind, Ids
 from recmodel.scoring import policies
 from recmodel.tf import tf
 
 Tensors = dict[str, tf.Tensor]
 
 
-def _ids(name: str) -> tf.TensorSpec:
-    return tf.TensorSpec([None], tf.int64, name)
+def _ids(name: str, kind: IdKind = INTEGER) -> tf.TensorSpec:
+    return tf.TensorSpec([None], tf.string if kind == TEXT else tf.int64, name)
 
 
 def _scalar(dtype: tf.DType, name: str) -> tf.TensorSpec:
     return tf.TensorSpec([], dtype, name)
 
 
-_SEEN = (_ids("seen_movie_id"), tf.TensorSpec([None], tf.float32, "seen_rating"), _ids("seen_row_splits"))
+_RATED = (tf.TensorSpec([None], tf.float32, "seen_rating"), _ids("seen_row_splits"))
 _REQUEST = (
     _scalar(tf.int32, "n"),
     _scalar(tf.string, "rank_by"),
@@ -40,34 +44,54 @@ _REQUEST = (
 )
 
 
-def save(towers: Towers, directory: Path) -> list[str]:
-    """Write the SavedModel to `directory`, and return the names of its signatures."""
-    module = ServingModel(towers)
+def save(towers: Towers, directory: Path, ids: Ids = INTEGER_IDS, labels: Labels = NO_LABELS) -> list[str]:
+    """Write the SavedModel to `directory`, and return the names of its signatures.
+
+    Args:
+        ids: what ids the signatures take.
+        labels: the texts that the towers' ids are the numbers of.
+    """
+    module = ServingModel(towers, ids, labels)
     signatures = {"serving_default": module.graphs["predict"], **module.graphs}
     tf.saved_model.save(module, str(directory), signatures=signatures)
     return sorted(signatures)
+
+
+def read_movie_labels(directory: Path) -> np.ndarray | None:
+    """Return the texts ([M] object, ascending) that the movie ids of a SavedModel are; None if they are integers."""
+    checkpoint = tf.train.load_checkpoint(str(directory / "variables" / "variables"))
+    name = "_movie_labels/ids/.ATTRIBUTES/VARIABLE_VALUE"
+    if not checkpoint.has_tensor(name):
+        return None
+    return np.array([text.decode() for text in checkpoint.get_tensor(name)], object)
 
 
 class ServingModel(tf.Module):
     """The graphs behind the signatures. B users or pairs, M movies in the catalogue.
 
     User b has seen and rated the movies `seen_movie_id[seen_row_splits[b]:seen_row_splits[b + 1]]`, each once.
-    `recommend` takes histories for every model; the other signatures only if the towers need them.
+    `recommend` takes histories for every model; the other signatures only if the towers need them. Where ids are text,
+    `user_vectors` takes the rows of seen movies as `seen_row`, as scoring does not look up what it has looked up.
     """
 
-    def __init__(self, towers: Towers) -> None:
+    def __init__(self, towers: Towers, ids: Ids, labels: Labels) -> None:
         super().__init__()
         # The names of these attributes are part of the names of the variables in the SavedModel.
         self._movies = towers.movies
         self._towers = towers
-        history = _SEEN if towers.needs_history else ()
+        self._user_labels = None if labels.users is None or towers.needs_history else _text_ids(labels.users)
+        self._movie_labels = None if labels.movies is None else _text_ids(labels.movies)
+        user_id, movie_id = _ids(c.USER_ID, ids.user), _ids(c.MOVIE_ID, ids.movie)
+        seen = (_ids("seen_movie_id", ids.movie), *_RATED)
+        seen_rows = seen if labels.movies is None else (_ids("seen_row"), *_RATED)
+        history, history_rows = (seen, seen_rows) if towers.needs_history else ((), ())
         self.graphs = {
-            "predict": _graph(self._predict, _ids(c.USER_ID), _ids(c.MOVIE_ID), *history),
-            "recommend": _graph(self._recommend, _ids(c.USER_ID), *_SEEN, *_REQUEST),
-            "rate_catalogue": _graph(self._rate_catalogue, _ids(c.USER_ID), *history),
-            "user_embedding": _graph(self._user_embedding, _ids(c.USER_ID), *history),
-            "movie_embedding": _graph(self._movie_embedding, _ids(c.MOVIE_ID)),
-            "user_vectors": _graph(self._user_vectors, _ids(c.USER_ID), *history),
+            "predict": _graph(self._predict, user_id, movie_id, *history),
+            "recommend": _graph(self._recommend, user_id, *seen, *_REQUEST),
+            "rate_catalogue": _graph(self._rate_catalogue, user_id, *history),
+            "user_embedding": _graph(self._user_embedding, user_id, *history),
+            "movie_embedding": _graph(self._movie_embedding, movie_id),
+            "user_vectors": _graph(self._user_vectors, user_id, *history_rows),
             "movie_vectors": _graph(self._movie_vectors),
             "rate_lists": _graph(
                 self._rate_lists,
@@ -82,12 +106,12 @@ class ServingModel(tf.Module):
 
     def _user_embedding(self, user_id: tf.Tensor, *seen: tf.Tensor) -> Tensors:
         """Return `embedding [B, d]` of the retrieval task, NaN for an unknown user, and `known_user [B]`."""
-        users = self._towers.users(user_id, seen)
+        users = self._users(user_id, seen)
         return {"embedding": where(users.known, users.retrieval), "known_user": users.known}
 
     def _movie_embedding(self, movie_id: tf.Tensor) -> Tensors:
         """Return `embedding [B, d]` of the retrieval task, NaN for an unknown movie, and `known_movie [B]`."""
-        movie, known = self._movies.rows(movie_id)
+        movie, known = self._movie_rows(movie_id)
         return {"embedding": where(known, tf.gather(self._towers.movie_vectors, movie)), "known_movie": known}
 
     def _predict(self, user_id: tf.Tensor, movie_id: tf.Tensor, *seen: tf.Tensor) -> Tensors:
@@ -96,8 +120,8 @@ class ServingModel(tf.Module):
         `known_user` and `known_movie [B]` are False for unknown ids. A model that needs histories knows the users who
         have rated any of its movies.
         """
-        users = self._towers.users(user_id, seen)
-        movie, known_movie = self._movies.rows(movie_id)
+        users = self._users(user_id, seen)
+        movie, known_movie = self._movie_rows(movie_id)
         known = users.known & known_movie
         score = tf.reduce_sum(users.retrieval * tf.gather(self._towers.movie_vectors, movie), axis=1)
         rating = self._towers.rate_lists(users.rating, movie[:, tf.newaxis])
@@ -110,7 +134,7 @@ class ServingModel(tf.Module):
 
     def _rate_catalogue(self, user_id: tf.Tensor, *seen: tf.Tensor) -> Tensors:
         """Return `predicted_rating [B, M]`, ascending movie id, NaN for an unknown user; and `known_user [B]`."""
-        users = self._towers.users(user_id, seen)
+        users = self._users(user_id, seen)
         ratings = self._towers.rate_catalogue(users.rating)
         return {c.PREDICTED_RATING: where(users.known, ratings), "known_user": users.known}
 
@@ -133,11 +157,12 @@ class ServingModel(tf.Module):
 
         Returns:
             `movie_id`, `retrieval_score`, `predicted_rating [B, min(n, M)]`, best first, and `count [B]`: how many
-            of the columns hold a recommendation. The others, and all of an unknown user's, are id -1 and NaN.
+            of the columns hold a recommendation. The others, and all of an unknown user's, are id -1, or "" where ids
+            are text, and NaN.
             `known_user [B]`.
         """
         towers = self._towers
-        users = towers.users(user_id, (seen_movie_id, seen_rating, seen_row_splits))
+        users = self._users(user_id, (seen_movie_id, seen_rating, seen_row_splits))
         hidden = self._hidden_pairs(seen_movie_id, seen_row_splits, include_seen)
         size = tf.shape(towers.movie_vectors)[0]
 
@@ -155,7 +180,7 @@ class ServingModel(tf.Module):
         valid = (key > -np.inf) & users.known[:, tf.newaxis]
         scores = tf.einsum("bd,bnd->bn", users.retrieval, tf.gather(towers.movie_vectors, movie))
         return {
-            c.MOVIE_ID: tf.where(valid, tf.gather(self._movies.ids, movie), tf.constant(-1, tf.int64)),
+            c.MOVIE_ID: tf.where(valid, tf.gather(self._movie_ids, movie), _no_id(self._movie_ids.dtype)),
             c.RETRIEVAL_SCORE: where(valid, scores),
             c.PREDICTED_RATING: where(valid, towers.rate_lists(users.rating, movie)),
             "count": tf.reduce_sum(tf.cast(valid, tf.int32), axis=1),
@@ -168,7 +193,7 @@ class ServingModel(tf.Module):
         Towers that need histories also return the weight of each seen movie in `retrieval`: `seen_weight [S]`, 0 for a
         movie outside the catalogue.
         """
-        users = self._towers.users(user_id, seen)
+        users = self._towers.users(self._user_numbers(user_id), seen)
         vectors = {"retrieval": users.retrieval, "rating": users.rating, "known_user": users.known}
         return vectors if users.seen_weight is None else {**vectors, "seen_weight": users.seen_weight}
 
@@ -180,7 +205,7 @@ class ServingModel(tf.Module):
         vectors `rating [M, k]` and `rating_offset [M]`.
         """
         towers = self._towers
-        vectors = {c.MOVIE_ID: self._movies.ids, "retrieval": towers.movie_vectors, "seen": towers.seen_vectors}
+        vectors = {c.MOVIE_ID: self._movie_ids, "retrieval": towers.movie_vectors, "seen": towers.seen_vectors}
         return tf.nest.map_structure(tf.identity, {**vectors, **towers.linear_rating()})
 
     def _rate_lists(self, rating_vector: tf.Tensor, row: tf.Tensor) -> Tensors:
@@ -189,9 +214,40 @@ class ServingModel(tf.Module):
 
     def _hidden_pairs(self, movie_id: tf.Tensor, row_splits: tf.Tensor, include_seen: tf.Tensor) -> tf.Tensor:
         """Return indices [S, 2] of the (user, movie) to hide in a block of scores."""
-        movie, in_catalogue = self._movies.rows(movie_id)
+        movie, in_catalogue = self._movie_rows(movie_id)
         user = user_of_each(row_splits)
         return tf.boolean_mask(tf.stack([user, movie], axis=1), in_catalogue & ~include_seen)
+
+    # -- ids that are text
+
+    def _users(self, user_id: tf.Tensor, seen: tuple[tf.Tensor, ...]) -> Users:
+        """Describe users by their ids and histories, as `Towers.users` does by numbers."""
+        if seen and self._movie_labels is not None:
+            seen = (self._movie_labels.numbers(seen[0]), *seen[1:])
+        return self._towers.users(self._user_numbers(user_id), seen)
+
+    def _user_numbers(self, user_id: tf.Tensor) -> tf.Tensor:
+        if user_id.dtype != tf.string:
+            return user_id
+        if self._user_labels is None:  # the towers know users by their histories
+            return tf.zeros_like(user_id, tf.int64)
+        return self._user_labels.numbers(user_id)
+
+    def _movie_rows(self, movie_id: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return the row of each movie, any row where it is absent, and whether it is present."""
+        return self._movies.rows(movie_id if self._movie_labels is None else self._movie_labels.numbers(movie_id))
+
+    @property
+    def _movie_ids(self) -> tf.Variable:
+        return self._movies.ids if self._movie_labels is None else self._movie_labels.ids
+
+
+def _text_ids(labels: pa.Array) -> TextIds:
+    return TextIds(labels.to_numpy(zero_copy_only=False))
+
+
+def _no_id(dtype: tf.DType) -> tf.Tensor:
+    return tf.constant("" if dtype == tf.string else -1, dtype)
 
 
 def _graph(function: Callable, *inputs: tf.TensorSpec) -> Callable:

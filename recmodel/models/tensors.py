@@ -24,6 +24,36 @@ class SortedIds(tf.Module):
         return row, tf.equal(tf.gather(self.ids, row), ids)
 
 
+class TextIds(tf.Module):
+    """The ids behind numbers, in ascending order of their UTF-8 bytes, and the number of each.
+
+    TensorFlow cannot search sorted text. It searches hashes of the ids, which are sorted, and compares what it finds
+    with the id itself: no more than a binary search and, as in `SortedIds`, no hash table.
+    """
+
+    def __init__(self, ids: np.ndarray) -> None:
+        super().__init__()
+        texts = tf.constant(ids, tf.string)
+        encoded = texts.numpy()
+        if len(encoded) == 0 or (encoded[1:] <= encoded[:-1]).any():
+            raise ModelRejected("the ids of a model must ascend strictly; this one has none, or one of them twice")
+        self.ids = tf.Variable(texts, trainable=False)
+        self._key = 0  # of the hash: the first by which all ids differ
+        while len(np.unique(hashed := self._hash(texts).numpy())) < len(encoded):
+            self._key += 1
+        order = np.argsort(hashed)
+        self._hashes, self._order = frozen(hashed[order]), frozen(order)
+
+    def numbers(self, ids: tf.Tensor) -> tf.Tensor:
+        """Return the number of each id (int64), -1 where it is none of them."""
+        last = tf.shape(self._hashes)[0] - 1
+        number = tf.gather(self._order, tf.minimum(tf.searchsorted(self._hashes, self._hash(ids)), last))
+        return tf.where(tf.equal(tf.gather(self.ids, number), ids), number, tf.constant(-1, tf.int64))
+
+    def _hash(self, ids: tf.Tensor) -> tf.Tensor:
+        return tf.strings.to_hash_bucket_strong(ids, np.iinfo(np.int64).max, [self._key, 0])
+
+
 def frozen(array: np.ndarray) -> tf.Variable:
     """Return the array as a variable, which is stored next to the graph: a graph itself has 2 GiB at most.
 

@@ -29,6 +29,7 @@ from recmodel import storage
 from recmodel.errors import ModelRejected
 from recmodel.models.architectures import Preset
 from recmodel.records import EXPLICIT, FeedbackKind, Manifest, Metrics
+from recmodel.schemas import INTEGER_IDS, Ids
 from recmodel.storage import Location, sha256, sha256_of
 
 FORMAT_VERSION = 2  # 1: before the signatures user_vectors, movie_vectors and rate_lists
@@ -75,6 +76,11 @@ class ModelVersion:
         return self.manifest.feedback
 
     @property
+    def ids(self) -> Ids:
+        """What the ids of users and movies are."""
+        return self.manifest.ids
+
+    @property
     def places_new_movies(self) -> bool:
         """Whether the model can place movies that it does not know."""
         return "place_movies" in self.manifest.signatures
@@ -106,6 +112,7 @@ def write_version(
     signatures: Sequence[str] = (),
     feedback: FeedbackKind = EXPLICIT,
     newest_rating: datetime | None = None,
+    ids: Ids = INTEGER_IDS,
 ) -> ModelVersion:
     """Write a new version. It becomes the current one only by `promote`.
 
@@ -118,6 +125,7 @@ def write_version(
         signatures: the names of those of the SavedModel.
         feedback: what the model was trained on.
         newest_rating: the time of the newest rating that it has seen.
+        ids: what the ids of users and movies are.
     """
     created = datetime.now(timezone.utc)
     remote = storage.is_uri(models)
@@ -137,6 +145,7 @@ def write_version(
             tasks=preset.tasks,
             feedback=feedback,
             newest_rating=newest_rating,
+            ids=ids,
             settings={"preset": preset.model_dump(), "training": training},
             data_fingerprint=data_fingerprint,
             signatures=tuple(signatures),

@@ -12,11 +12,13 @@ from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from recmodel import schemas as c
 from recmodel.data import catalogue as lookup
 from recmodel.data.catalogue import Catalogues
 from recmodel.errors import UsageRejected
+from recmodel.schemas import Id
 from recmodel.scoring.rules import Cap
 from recmodel.settings import Rules, Selection
 
@@ -67,7 +69,16 @@ def _lists(setting: str, selection: Selection, catalogue: pa.Table) -> Iterator[
             within |= (year >= first) & (year <= last)
         yield within
     if selection.movies:
-        yield np.isin(catalogue.column(c.MOVIE_ID).to_numpy(), selection.movies)
+        yield pc.is_in(catalogue.column(c.MOVIE_ID), _ids(setting, selection.movies, catalogue)).to_numpy()
+
+
+def _ids(setting: str, movies: list[Id], catalogue: pa.Table) -> pa.Array:
+    """Return movie ids of the settings as the catalogue has them: int64 or string."""
+    kind = catalogue.schema.field(c.MOVIE_ID).type
+    try:
+        return pa.array(map(str, movies) if pa.types.is_string(kind) else map(int, movies), kind)
+    except ValueError:
+        raise UsageRejected(f"{setting}.movies: the ids of movies are integers here, not {movies}") from None
 
 
 def _ends(years: int | str) -> tuple[float, float]:

@@ -33,13 +33,16 @@ import pyarrow.parquet as pq
 
 from recmodel import schemas as c
 from recmodel.data import feedback as feedbacks
+from recmodel.data import ids as identifiers
 from recmodel.data import movielens
 from recmodel.data.catalogue import with_delisted
+from recmodel.data.ids import Labels
 from recmodel.data.validation import Validation
 from recmodel.errors import ScoringFailed, UsageRejected
 from recmodel.models import presets, versions
 from recmodel.pipeline import sources
 from recmodel.records import EXPLICIT, Metrics, RunRecord
+from recmodel.schemas import TEXT, IdKind
 from recmodel.settings import Settings
 from recmodel.spark import resources
 from recmodel.tables.output import open_output
@@ -152,7 +155,7 @@ def measure(settings: Settings, model_version: str | None = None, movies: int | 
     """
     version = versions.open_version(settings.paths.models, model_version)
     folder = sources.input_dir(settings.paths.data, settings.paths.sample, settings.input)
-    validation = Validation(settings.input)
+    validation = Validation(settings.input, identifiers.for_model(folder, settings.input, version.name, version.ids))
     known = version.catalogue()
     catalogue = with_delisted(movielens.read_catalogue(folder, validation), known)
     feedback = feedbacks.for_model(folder, settings.input, version.name, version.feedback)
@@ -168,12 +171,13 @@ def measure_with(settings: Settings, ratings: pa.Table, version: versions.ModelV
     with tempfile.TemporaryDirectory(prefix="recmodel-capacity-") as scratch:
         folder = Path(scratch)
         ids = _prepare_model(folder / "models", version, movies)
-        real_ids = version.catalogue().column(c.MOVIE_ID).to_numpy()
+        ratings, catalogue, _ = identifiers.number(ratings, version.catalogue())
+        real_ids = catalogue.column(c.MOVIE_ID).to_numpy()
         value = c.RATING if version.feedback == EXPLICIT else settings.input.weight
         runs = []
         for users in (FEW, MORE):
             data = folder / f"{users}-users"
-            copied = _write_users(data, ratings, real_ids, ids, users, value)
+            copied = _write_users(data, ratings, real_ids, ids, users, value, version.ids.user)
             runs.append(_run(folder, data, cores, settings.scoring.top_n))
         few, more = runs
         written = (folder / f"output-{MORE}-users").glob(f"[a-z]*/run_date={_DAY}/*.parquet")
@@ -198,9 +202,10 @@ def some_users(batches: Iterable[pa.RecordBatch], rows: int, most: int) -> pa.Ta
     share = max(1, -(-rows // most))
     taken = []
     for batch in batches:
-        mixed = (batch.column(c.USER_ID).to_numpy().astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)
+        user_id = batch.column(c.USER_ID).to_numpy(zero_copy_only=False)
+        mixed = (identifiers.hashes(user_id) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)
         taken.append(batch.filter(pa.array(mixed % np.uint64(share) == 0)))
-    return pa.Table.from_batches(taken, schema=c.RATINGS)
+    return pa.Table.from_batches(taken)
 
 
 def copies(vectors: np.ndarray, count: int, random: np.random.Generator) -> np.ndarray:
@@ -241,27 +246,36 @@ def _prepare_model(models: Path, version: versions.ModelVersion, movies: int) ->
         raise UsageRejected(
             f"model {version.name} is of an architecture whose catalogue is fixed; leave out --movies"
         ) from None
+    ids, labels = weights.movie_ids, Labels()
+    if version.ids.movie == TEXT:
+        labels = Labels(movies=pa.array([f"movie-{number:09}" for number in ids]))
+        ids = labels.movie_ids(ids)
     catalogue = pa.table({
-        c.MOVIE_ID: weights.movie_ids, c.TITLE: pa.array(np.resize(own.column(c.TITLE).to_numpy(), movies)),
+        c.MOVIE_ID: ids, c.TITLE: pa.array(np.resize(own.column(c.TITLE).to_numpy(), movies)),
         c.GENRES: [""] * movies, c.IMDB_ID: pa.nulls(movies), c.TMDB_ID: pa.nulls(movies),
-    }).cast(c.CATALOGUE)  # fmt: skip
+    }).cast(c.with_ids(c.CATALOGUE, version.ids))  # fmt: skip
     name, feedback = version.manifest.preset, version.feedback
     with tempfile.TemporaryDirectory() as scratch:
-        saved_model.save(Towers(weights), Path(scratch) / "saved_model")
+        saved_model.save(Towers(weights), Path(scratch) / "saved_model", version.ids, labels)
         made = versions.write_version(
             str(models), Path(scratch) / "saved_model", catalogue=catalogue, metrics=Metrics(),
             preset_name=name, preset=presets.for_feedback(presets.load(name), name, feedback), training={},
-            data_fingerprint="", feedback=feedback,
+            data_fingerprint="", feedback=feedback, ids=version.ids,
         )  # fmt: skip
     versions.promote(str(models), made.name)
-    return weights.movie_ids
+    return ids
 
 
-def _write_users(folder: Path, ratings: pa.Table, real_ids: np.ndarray, ids: np.ndarray, users: int, value: str) -> int:
+def _write_users(
+    folder: Path, ratings: pa.Table, real_ids: np.ndarray, ids: np.ndarray, users: int, value: str, kind: IdKind
+) -> int:
     """Write a MovieLens directory of copied users, each movie one of its copies; return the number of ratings.
 
     Args:
+        real_ids: the int64 ids of the movies that are rated, ascending.
+        ids: those of the movies to be rated.
         value: what the column of ratings, or of weights, is called; empty: there is none.
+        kind: of the users' ids.
     """
     by_user = ratings.sort_by(c.USER_ID)
     real, first, count = np.unique(by_user.column(c.USER_ID).to_numpy(), return_index=True, return_counts=True)
@@ -271,8 +285,10 @@ def _write_users(folder: Path, ratings: pa.Table, real_ids: np.ndarray, ids: np.
     row = np.searchsorted(real_ids, by_user.column(c.MOVIE_ID).to_numpy()[at]) % len(ids)
     copies_of_movie = (len(ids) - row - 1) // len(real_ids) + 1
     copy = np.random.default_rng(0).integers(0, copies_of_movie)
+    user_ids = pa.array([f"user-{number:09}" for number in range(users)] if kind == TEXT else range(users))
     rated = pa.table({
-        c.USER_ID: np.repeat(np.arange(users), count[who]), c.MOVIE_ID: ids[row + copy * len(real_ids)],
+        c.USER_ID: user_ids.take(pa.array(np.repeat(np.arange(users), count[who]))),
+        c.MOVIE_ID: ids[row + copy * len(real_ids)],
         c.TIMESTAMP: by_user.column(c.TIMESTAMP).to_numpy()[at],
         **({value: by_user.column(c.RATING).to_numpy()[at]} if value else {}),
     })  # fmt: skip

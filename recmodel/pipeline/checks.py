@@ -10,16 +10,17 @@ from functools import reduce
 from operator import add
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as f
 
 from recmodel import schemas as c
-from recmodel.data import catalogue
+from recmodel.data import catalogue, ids
+from recmodel.data.catalogue import Catalogues
 from recmodel.errors import ScoringFailed
 from recmodel.records import Figures
 from recmodel.settings import Checks
+from recmodel.spark import labels
 
 _BITS = 64  # of ranks: aggregates of numbers are several times as fast as collected lists
 
@@ -42,7 +43,7 @@ def check(
     ratings: DataFrame,
     by_user: DataFrame,
     expected: Expectations,
-    tonight: pa.Table,
+    catalogues: Catalogues,
     allowed: DataFrame | None = None,
     denied: DataFrame | None = None,
 ) -> Figures:
@@ -50,9 +51,9 @@ def check(
 
     Args:
         rows: `schemas.RECOMMENDATION`, as written.
-        ratings: `schemas.RATINGS` that were used.
+        ratings: `schemas.RATINGS` that were used; movie ids that are text as numbers, as in `denied`.
         by_user: `histories.ratings_by_user` of the users to be scored.
-        tonight: `schemas.CATALOGUE` of the input.
+        catalogues: those of the run.
         allowed: `movie_id, genres` of what may be recommended; None: everything, and any number of a genre.
         denied: `schemas.PAIRS` of what may not be recommended to whom.
 
@@ -62,12 +63,13 @@ def check(
     """
     figures, faults = _check_by_user(rows, by_user, expected, denied)
     recommended = rows.select(c.MOVIE_ID).distinct().toArrow()
-    seen = None if expected.include_seen else ratings
-    faults |= _check_pairs(rows, seen, rows.sparkSession.createDataFrame(recommended))
-    listed = pc.is_in(recommended.column(c.MOVIE_ID), tonight.column(c.MOVIE_ID).combine_chunks())
+    seen, numbered = None if expected.include_seen else ratings, labels.with_movie_numbers(rows, catalogues.all)
+    may_clash = ids.with_movie_numbers(recommended, catalogues.all)
+    faults |= _check_pairs(numbered, seen, rows.sparkSession.createDataFrame(may_clash))
+    listed = pc.is_in(recommended.column(c.MOVIE_ID), catalogues.tonight.column(c.MOVIE_ID).combine_chunks())
     faults["recommended movies are not in tonight's catalogue"] = pc.sum(pc.invert(listed)).as_py() or 0
     if denied is not None:
-        forbidden = rows.join(denied, [c.USER_ID, c.MOVIE_ID], "left_semi")
+        forbidden = numbered.join(denied, [c.USER_ID, c.MOVIE_ID], "left_semi")
         faults["recommended movies are denied to their user"] = forbidden.count()
     if allowed is not None:
         faults |= _check_rules(rows, allowed, expected.max_per_genre)

@@ -17,6 +17,7 @@ from recmodel import schemas as c
 from recmodel.arrays import Arrays
 from recmodel.data import duplicates, movielens
 from recmodel.data import feedback as feedbacks
+from recmodel.data import ids as identifiers
 from recmodel.data.feedback import Feedback
 from recmodel.evaluation import baselines, splits
 from recmodel.evaluation.baselines import Predictions
@@ -26,6 +27,7 @@ from recmodel.models.architectures import Preset
 from recmodel.pipeline import sources
 from recmodel.progress import Progress, Stages
 from recmodel.records import BIASES, POPULARITY
+from recmodel.schemas import Ids
 from recmodel.scoring.recommender import Recommender
 from recmodel.settings import Settings
 from recmodel.spark import session
@@ -65,7 +67,8 @@ def run(settings: Settings, request: Request, folder: Path, stages: Stages | Non
         feedback = feedbacks.decide(directory, settings.input)
         chosen = {name: presets.for_feedback(presets.load(name), name, feedback.kind) for name in request.preset_names}
         known = versions.current_catalogue(settings.paths.models)
-        catalogue, table, _ = movielens.read(directory, settings.input, known, feedback)
+        catalogue, table, validation = movielens.read(directory, settings.input, known, feedback)
+        table, catalogue, labels = identifiers.number(table, catalogue)
 
     with stages("start Spark"):
         spark = session.start("recmodel evaluate")
@@ -78,8 +81,9 @@ def run(settings: Settings, request: Request, folder: Path, stages: Stages | Non
         seed=settings.training.seed,
         limit=request.rows,
         rated=not feedback.is_implicit,
+        labels=labels,
     )
-    bench = _Bench(spark, split, ratings, catalogue, settings.training.seed, feedback)
+    bench = _Bench(spark, split, ratings, catalogue, settings.training.seed, feedback, validation.ids)
     first: Predictions | None = None  # of the first preset
 
     for name in request.preset_names:
@@ -121,10 +125,11 @@ class _Bench:
         catalogue: pa.Table,
         seed: int,
         feedback: Feedback,
+        ids: Ids,
     ) -> None:
         self.rows: list[dict[str, Any]] = []
         self._spark, self._split, self._ratings = spark, split, ratings
-        self._catalogue, self._seed, self._feedback = catalogue, seed, feedback
+        self._catalogue, self._seed, self._feedback, self._ids = catalogue, seed, feedback, ids
 
     def measure_preset(self, name: str, preset: Preset, seed: int, progress: Progress) -> Predictions:
         """Train a preset and measure it; return its predictions."""
@@ -150,7 +155,9 @@ class _Bench:
             warm: the preset's predictions for the bench's own split.
         """
         rated = self._split.rated
-        base, histories = splits.cold_users(self._ratings, self._split.movie_ids, seed=self._seed, rated=rated)
+        base, histories = splits.cold_users(
+            self._ratings, self._split.movie_ids, seed=self._seed, rated=rated, labels=self._split.labels
+        )
         model, _ = self._train(base, preset, 0)
         by_user = []
         for count, split in histories.items():
@@ -199,5 +206,5 @@ class _Bench:
             progress=progress,
         )
         with tempfile.TemporaryDirectory() as scratch:
-            saved_model.save(trained.towers(), Path(scratch) / "saved_model")
+            saved_model.save(trained.towers(), Path(scratch) / "saved_model", self._ids, split.labels)
             return Recommender(Path(scratch) / "saved_model"), trained

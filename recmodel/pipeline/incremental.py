@@ -17,6 +17,7 @@ from recmodel.data.catalogue import Catalogues
 from recmodel.data.feedback import Feedback
 from recmodel.models.versions import ModelVersion
 from recmodel.records import RunRecord
+from recmodel.schemas import TEXT
 from recmodel.settings import Settings
 from recmodel.tables.base import Output
 from recmodel.version import __version__
@@ -44,6 +45,8 @@ def conditions(
                 catalogues.listed.tolist(),
                 catalogues.of_model.select([c.MOVIE_ID, c.TITLE, c.GENRES]).to_pydict(),
             ],
+            # Fingerprints of ratings are of these, which for ids that are text depend on all movies.
+            **({"numbers": catalogues.movie_numbers.tolist()} if version.manifest.ids.movie == TEXT else {}),
             "scoring": settings.scoring.model_dump(exclude={"incremental"}) | {"rank_by": rank_by},
             "liked_from": feedback.liked_from,
             "rules": settings.rules.model_dump(),

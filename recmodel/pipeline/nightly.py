@@ -15,6 +15,7 @@ from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 
 from recmodel import dates
+from recmodel.data import ids as identifiers
 from recmodel.data import movielens
 from recmodel.data.catalogue import combine
 from recmodel.data.validation import Validation
@@ -120,7 +121,8 @@ def training_is_due(settings: Settings) -> str | None:
     )
     if ratings > metrics.input_rows * (1 + settings.training.max_growth):
         return f"there are {ratings:,} ratings, the current version has seen {metrics.input_rows:,}"
-    tonight = movielens.read_catalogue(folder, Validation(settings.input))
+    ids = identifiers.for_model(folder, settings.input, version.name, version.ids)
+    tonight = movielens.read_catalogue(folder, Validation(settings.input, ids))
     new = combine(tonight, version.catalogue(), place_new=False).new
     if new > tonight.num_rows * settings.training.max_new:
         return f"{new:,} of the {tonight.num_rows:,} movies are new to the current version"

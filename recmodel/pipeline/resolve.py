@@ -9,6 +9,7 @@ from pathlib import Path
 from recmodel import schemas as c
 from recmodel import storage
 from recmodel.data import feedback as feedbacks
+from recmodel.data import ids as identifiers
 from recmodel.data import movielens
 from recmodel.data.catalogue import Catalogues, combine
 from recmodel.data.feedback import Feedback
@@ -51,6 +52,7 @@ def resolve_run(
 
     Args:
         folder: a MovieLens directory.
+        validation: of the input; gets the kind of its ids.
 
     Raises:
         InputRejected: see `movielens.read_catalogue` and `feedback.for_model`.
@@ -66,7 +68,9 @@ def resolve_run(
         version = versions.open_version(settings.paths.models, model_version)
         _warn_of_the_future(version, settings.input.last_second)
         rank_by = _ranking_policy(settings.scoring, version)
+        _refuse_other_ids(output, version)
         feedback = feedbacks.for_model(folder, settings.input, version.name, version.feedback)
+        validation.ids = identifiers.for_model(folder, settings.input, version.name, version.ids)
     with stages("read the catalogue"):
         tonight = movielens.read_catalogue(folder, validation)
         may_have_new = business_rules.most_new(settings.rules, settings.scoring.top_n) > 0
@@ -75,6 +79,18 @@ def resolve_run(
     if settings.scoring.incremental and users_file is None:
         carried_run = incremental.earlier_run(output, run_date, conditions)
     return ResolvedRun(settings, version, catalogues, feedback, rank_by, users_file, conditions, carried_run)
+
+
+def _refuse_other_ids(output: Output, version: versions.ModelVersion) -> None:
+    """Raise UsageRejected if the published tables have ids of another kind than the model."""
+    for day in output.run_dates()[-1:]:
+        published = output.read_run(day).ids
+        if published != version.ids:
+            raise UsageRejected(
+                f"{output.location} holds tables with {identifiers.in_words(published)}, and model {version.name} has "
+                f"{identifiers.in_words(version.ids)}; ids keep their kind: publish to another folder with --output, "
+                "or choose another model"
+            )
 
 
 def run_key(resolved: ResolvedRun, folder: Path) -> str:

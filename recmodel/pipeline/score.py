@@ -160,7 +160,7 @@ def _packed_model(resolved: ResolvedRun, stages: Stages) -> bytes:
         return recommender.pack(resolved.version.saved_model)
     with stages("place new movies"), tempfile.TemporaryDirectory() as scratch:
         extend = architectures.part(resolved.version.architecture, "extend")
-        extend.add_movies(resolved.version.saved_model, placed, Path(scratch))
+        extend.add_movies(resolved.version.saved_model, placed, Path(scratch), resolved.version.ids)
         return recommender.pack(Path(scratch))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from recmodel import schemas as c
 from recmodel import storage
+from recmodel.data import ids as identifiers
 from recmodel.data import movielens, statistics
 from recmodel.data.catalogue import Catalogues
 from recmodel.data.statistics import InteractionStatistics
@@ -28,6 +29,7 @@ from recmodel.pipeline import business_rules, incremental
 from recmodel.pipeline.resolve import ResolvedRun
 from recmodel.progress import Stages, log
 from recmodel.records import InputFile, Record, RunRecord
+from recmodel.schemas import INTEGER, INTEGER_IDS, Ids
 from recmodel.settings import Rules, Scoring
 from recmodel.tables.base import StagedRun
 from recmodel.tables.candidates import candidate_users
@@ -54,6 +56,7 @@ class InputCounts(Record):
     ratings_left_out: int  # as they are later than the run is as of; not among rows_in
     newest_rating: datetime | None
     users_asked: int | None  # those of --users
+    ids: Ids = INTEGER_IDS  # what the ids are
     # Set once the ratings are counted by user:
     ratings_superseded: int = 0
     interactions_repeated: int = 0
@@ -66,7 +69,7 @@ class Plan(Record):
 
     scored_at: str  # ISO 8601, UTC
     users: int
-    starts: list[int]  # the first user_id of each partition except the first
+    starts: list[int] | list[str]  # the first user_id of each partition except the first
 
     @property
     def partitions(self) -> int:
@@ -101,14 +104,17 @@ def stage_input(resolved: ResolvedRun, folder: Path, validation: Validation, sta
     catalogue, users, pairs = resolved.catalogues.all, resolved.users_file, resolved.settings.rules.deny_pairs
     try:
         batches = movielens.stream_ratings(folder, catalogue, validation, resolved.feedback)
+        numbered = (identifiers.with_movie_numbers(batch, catalogue) for batch in batches)
         with storage.create(staged.scratch(_RATINGS)) as sink:
-            movie_ids = catalogue.column(c.MOVIE_ID).to_numpy()
-            ratings = movielens.stage_ratings(batches, sink, movie_ids, rated=not resolved.feedback.is_implicit)
+            movie_ids = identifiers.movie_numbers(catalogue)
+            is_rated = not resolved.feedback.is_implicit
+            ratings = movielens.stage_ratings(numbered, sink, movie_ids, _staged_ids(validation.ids), rated=is_rated)
         asked = None if users is None else movielens.read_ids(users, c.USERS, validation)
         if asked is not None:
             _write_parquet(staged.scratch(_ASKED), asked)
         if pairs:
-            _write_parquet(staged.scratch(_DENIED), movielens.read_ids(Path(pairs), c.PAIRS, validation))
+            denied = movielens.read_ids(Path(pairs), c.PAIRS, validation)
+            _write_parquet(staged.scratch(_DENIED), identifiers.with_movie_numbers(denied, catalogue))
     except InputRejected:
         staged.discard()
         raise
@@ -127,6 +133,7 @@ def stage_input(resolved: ResolvedRun, folder: Path, validation: Validation, sta
         ratings_left_out=validation.left_out,
         newest_rating=validation.newest_time,
         users_asked=None if asked is None else asked.num_rows,
+        ids=validation.ids,
     )
     staged.remember(_STAGED_INPUT, counts.to_json())
     return counts
@@ -157,14 +164,14 @@ def count_ratings(
 
     from recmodel.data import duplicates
     from recmodel.scoring.popularity import popularity
-    from recmodel.spark import histories
+    from recmodel.spark import histories, labels
 
     remembered = staged.remembered(_COUNTED_INPUT)
     if remembered is not None:
         return InputCounts.model_validate(remembered)
     counts = InputCounts.model_validate(staged.remembered(_STAGED_INPUT))
     ratings = read_ratings(spark, staged)
-    movie_id = catalogues.of_model.column(c.MOVIE_ID).to_numpy()
+    movie_id = catalogues.movie_numbers
     staged_ratings = _staged_ratings(staged)
     number, total = staged_ratings.of_movies(movie_id)
     by_user = histories.ratings_by_user(ratings, may_repeat=staged_ratings.may_repeat, fingerprint=fingerprint)
@@ -178,7 +185,8 @@ def count_ratings(
     superseded = 0 if add_up else repeats
     if superseded:
         rejects = _read(spark, staged.scratch(_REJECTS), c.REJECTS)
-        rejects = rejects.union(duplicates.as_rejects(others, counts.ratings_file))
+        with_ids = labels.with_movie_ids(others, catalogues.all)
+        rejects = rejects.union(duplicates.as_rejects(with_ids, counts.ratings_file))
         rejects.write.mode("overwrite").parquet(storage.spark_path(staged.table(c.REJECTS_TABLE)))
     else:
         content = storage.read(staged.scratch(_REJECTS)) or b""
@@ -249,8 +257,8 @@ def divide(spark: SparkSession, resolved: ResolvedRun, staged: StagedRun, stages
 
 
 def read_ratings(spark: SparkSession, staged: StagedRun) -> DataFrame:
-    """Return the usable ratings (`schemas.RATINGS`), duplicates included."""
-    return _read(spark, staged.scratch(_RATINGS), c.RATINGS)
+    """Return the usable ratings (`schemas.RATINGS`), duplicates included; movie ids that are text as their numbers."""
+    return _read(spark, staged.scratch(_RATINGS), c.with_ids(c.RATINGS, _staged_ids(_ids(staged))))
 
 
 def run_users(
@@ -267,9 +275,9 @@ def run_users(
     """
     from recmodel.spark import histories
 
-    by_user = _read(spark, staged.table(c.USERS_TABLE), c.USER)
+    by_user = _read(spark, staged.table(c.USERS_TABLE), c.with_ids(c.USER, _ids(staged)))
     if only_asked:
-        asked = _read(spark, staged.scratch(_ASKED), c.USERS)
+        asked = _read(spark, staged.scratch(_ASKED), c.with_ids(c.USERS, _ids(staged)))
         return histories.of_asked(by_user, asked), asked
     if carried_run is None:
         return by_user, None
@@ -298,8 +306,8 @@ def interaction_statistics(
     candidates = candidate_users(storage.dataset(staged.table(c.RECOMMENDATIONS_TABLE)))
     catalogue = storage.dataset(staged.scratch(_CATALOGUE)).to_table()
     ratings = storage.dataset(staged.scratch(_RATINGS))
-    histories = statistics.staged_histories([*candidates], ratings, catalogue, add_up=add_up)
-    return statistics.of_staged(_staged_ratings(staged), rows_in, histories)
+    counted = _staged_ratings(staged)
+    return statistics.of_staged(counted, rows_in, [*candidates], ratings, catalogue, _ids(staged), add_up=add_up)
 
 
 def _staged_ratings(staged: StagedRun) -> movielens.StagedRatings:
@@ -319,8 +327,22 @@ def movies(staged: StagedRun) -> dict[str, np.ndarray]:
 
 
 def denied_pairs(spark: SparkSession, staged: StagedRun, rules: Rules) -> DataFrame | None:
-    """Return `schemas.PAIRS` of what may not be recommended to whom; None where nothing is denied to anybody."""
-    return _read(spark, staged.scratch(_DENIED), c.PAIRS) if rules.deny_pairs else None
+    """Return `schemas.PAIRS` of what may not be recommended to whom; None where nothing is denied to anybody.
+
+    Movie ids that are text are in it as their numbers.
+    """
+    if not rules.deny_pairs:
+        return None
+    return _read(spark, staged.scratch(_DENIED), c.with_ids(c.PAIRS, _staged_ids(_ids(staged))))
+
+
+def _ids(staged: StagedRun) -> Ids:
+    return InputCounts.model_validate(staged.remembered(_STAGED_INPUT)).ids
+
+
+def _staged_ids(ids: Ids) -> Ids:
+    """Return what the ids of staged interactions are: movie ids that are text are staged as their numbers."""
+    return replace(ids, movie=INTEGER)
 
 
 def _read_published(spark: SparkSession, staged: StagedRun, run: RunRecord, table: str) -> DataFrame:

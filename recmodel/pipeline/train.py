@@ -12,6 +12,7 @@ from recmodel import schemas as c
 from recmodel import storage
 from recmodel.data import duplicates, movielens
 from recmodel.data import feedback as feedbacks
+from recmodel.data import ids as identifiers
 from recmodel.data.validation import Validation
 from recmodel.errors import ModelRejected, UsageRejected
 from recmodel.evaluation import gate as gates
@@ -21,8 +22,8 @@ from recmodel.models.architectures import Preset
 from recmodel.pipeline import sources
 from recmodel.progress import Stages, log
 from recmodel.records import FeedbackKind, Measures
+from recmodel.schemas import Ids
 from recmodel.settings import Gate, Settings
-from recmodel.storage import Location
 
 
 @dataclass(frozen=True)
@@ -94,11 +95,13 @@ def run(
         folder = sources.input_dir(settings.paths.data, settings.paths.sample, settings.input)
         feedback = feedbacks.decide(folder, settings.input)
         preset = presets.for_feedback(preset, settings.training.preset, feedback.kind)
-        known = versions.current_catalogue(models)
-        catalogue, table, validation = movielens.read(folder, settings.input, known, feedback)
+        current = versions.open_current(models)
+        ids, known = _ids(folder, settings, current), current and current.catalogue()
+        catalogue, table, validation = movielens.read(folder, settings.input, known, feedback, ids)
         validation.log_files()
         size = movielens.ratings_size(folder)
-        fingerprint = movielens.fingerprint(table, catalogue)
+        numbered, numbered_catalogue, labels = identifiers.number(table, catalogue)
+        fingerprint = movielens.fingerprint(numbered, catalogue, labels)
 
     with stages("start TensorFlow"):
         from recmodel.evaluation import metrics as measuring
@@ -106,16 +109,17 @@ def run(
         from recmodel.scoring.recommender import Recommender
 
     with stages(f"train preset {settings.training.preset}") as progress:
-        ratings = duplicates.combined(table, add_up=feedback.is_implicit)
+        ratings = duplicates.combined(numbered, add_up=feedback.is_implicit)
         superseded = table.num_rows - len(ratings[c.RATING])
         user_ids = np.unique(ratings[c.USER_ID])
-        parts = splits.by_pair(ratings, settings.training.test_share, settings.training.seed)
-        split = splits.Split(*parts, catalogue.column(c.MOVIE_ID).to_numpy(), rated=not feedback.is_implicit)
-        del table, ratings  # 28 bytes per rating, twice
+        parts = splits.by_pair(ratings, settings.training.test_share, settings.training.seed, labels)
+        movie_ids = numbered_catalogue.column(c.MOVIE_ID).to_numpy()
+        split = splits.Split(*parts, movie_ids, rated=not feedback.is_implicit, labels=labels)
+        del table, numbered, ratings  # 28 bytes per rating, twice
         trained = training.train(
             split.fitted,
             user_ids,
-            catalogue,
+            numbered_catalogue,
             preset,
             seed=settings.training.seed,
             rating_range=feedback.rating_range,
@@ -125,14 +129,15 @@ def run(
     with tempfile.TemporaryDirectory() as scratch:
         with stages("export"):
             exported = Path(scratch, "saved_model")
-            signatures = saved_model.save(trained.towers(), exported)
+            signatures = saved_model.save(trained.towers(), exported, ids, labels)
         with stages("measure on held-out ratings"):
             measures = measuring.held_out_metrics(Recommender(exported), preset.tasks, split)
             baselines = measuring.baseline_measures(split) if measures.test_rows else None
         comparison, refusals = None, None
-        if versions.current(models):
+        name = versions.current(models)
+        if name:
             with stages("compare with the current version"):
-                comparison = _compare(models, exported, preset, measures, split, feedback.kind)
+                comparison = _compare(name, current, exported, preset, measures, split, feedback.kind)
         if promote is None:
             refusals = gates.reasons_to_refuse(measures, (baselines or {}) if baselines_too else {}, None, margins)
             refusals += _refusals(comparison, margins) if comparison else []
@@ -160,6 +165,7 @@ def run(
             signatures=signatures,
             feedback=feedback.kind,
             newest_rating=validation.newest_time,
+            ids=ids,
         )
     promoted = not refusals
     if promoted and promote is None and comparison is not None and comparison.of_new is None:
@@ -184,22 +190,36 @@ def dry_run(settings: Settings, preset: Preset, stages: Stages | None = None) ->
         folder = sources.input_dir(settings.paths.data, scratch, settings.input)
         feedback = feedbacks.decide(folder, settings.input)
         presets.for_feedback(preset, settings.training.preset, feedback.kind)
-        known = versions.current_catalogue(models)
-        catalogue, ratings, validation = movielens.read(folder, settings.input, known, feedback)
+        current = versions.open_current(models)
+        ids, known = _ids(folder, settings, current), current and current.catalogue()
+        catalogue, ratings, validation = movielens.read(folder, settings.input, known, feedback, ids)
         validation.log_files()
     return DryRun(ratings.num_rows, catalogue.num_rows, validation, versions.current(models), feedback.kind)
 
 
+def _ids(folder: Path, settings: Settings, current: versions.ModelVersion | None) -> Ids:
+    """Return what the ids of the input are: as in the current version, or without one, as they look."""
+    if current is None:
+        return identifiers.decide(folder, settings.input)
+    return identifiers.for_model(folder, settings.input, current.name, current.ids)
+
+
 def _compare(
-    models: Location, exported: Path, preset: Preset, measures: Measures, split: splits.Split, feedback: FeedbackKind
+    name: str,
+    current: versions.ModelVersion | None,
+    exported: Path,
+    preset: Preset,
+    measures: Measures,
+    split: splits.Split,
+    feedback: FeedbackKind,
 ) -> Comparison:
     """Compare a new model with the current version.
 
     Args:
+        name, current: the current version; None if it cannot be used.
         exported: the SavedModel of the new one.
         measures: those of the new one on the split.
     """
-    name, current = str(versions.current(models)), versions.open_current(models)
     if current is None:
         return Comparison(name, why_not="it cannot be used")
     change = gates.change_of_feedback(name, current.feedback, feedback)
@@ -219,7 +239,7 @@ def _held_out_by_both(split: splits.Split, current: versions.ModelVersion) -> sp
     before = current.manifest.settings.get("training", {})
     if not {"test_share", "seed"} <= before.keys():
         return split
-    _, held_out = splits.by_pair(split.held_out, before["test_share"], before["seed"])
+    _, held_out = splits.by_pair(split.held_out, before["test_share"], before["seed"], split.labels)
     return replace(split, held_out=held_out)
 
 

@@ -21,7 +21,7 @@ from recmodel.progress import Progress, Stages
 from recmodel.records import Figures, PredictedRatings
 from recmodel.scoring import worker
 from recmodel.scoring.request import Payload, TopNRequest
-from recmodel.spark import histories, resources, session
+from recmodel.spark import histories, labels, resources, session
 from recmodel.tables.base import StagedRun
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class _Job:
             model_version=resolved.version.name,
             saved_model=model,
             tasks=resolved.version.tasks,
-            movie_id=resolved.catalogues.of_model.column(c.MOVIE_ID).to_numpy(),
+            movie_id=resolved.catalogues.movie_numbers,
             popular=movies["popular"],
             popular_rating=movies["popular_rating"],
             allowed=None if movies["allowed"].all() else movies["allowed"],
@@ -133,6 +133,7 @@ class _Job:
         scored = worker.recommend(users, self.broadcast, self.request, self.stats)
         catalogues = self.resolved.catalogues
         titles = catalogues.of_model.select([c.MOVIE_ID, c.TITLE]).append_column(c.PLACED, pa.array(catalogues.placed))
+        titles = titles.append_column(c.NUMBER, pa.array(catalogues.movie_numbers))
         scored_at = datetime.fromisoformat(self.workload.plan.scored_at)
         rows = worker.publishable(scored, self.spark.createDataFrame(titles), self.payload.model_version, scored_at)
         carried_run, to_score = self.resolved.carried_run, self.workload.to_score
@@ -149,7 +150,8 @@ class _Job:
         if self.resolved.settings.scoring.predicted_ratings == "all":
             finished = self.staged.finished_parts(c.PREDICTED_RATINGS_TABLE)
             users = self._histories(finished)
-            pairs = worker.predict_all(users, self.broadcast, self.request, self.stats).select("*", version)
+            numbered = worker.predict_all(users, self.broadcast, self.request, self.stats)
+            pairs = labels.with_movie_ids(numbered, self.resolved.catalogues.all).select("*", version)
             self._write_parts(pairs, c.PREDICTED_RATINGS_TABLE, finished, progress)
         else:
             by_model = (f.col(c.SOURCE) != c.SOURCE_POPULARITY) & f.col(c.PREDICTED_RATING).isNotNull()
@@ -179,7 +181,7 @@ class _Job:
             self.ratings,
             self.workload.by_user,
             expected,
-            catalogues.tonight,
+            catalogues,
             allowed,
             self.denied,
         )
@@ -187,7 +189,8 @@ class _Job:
     def _recommendations(self) -> DataFrame:
         """The written rows."""
         location = storage.spark_path(self.staged.table(c.RECOMMENDATIONS_TABLE))
-        return self.spark.read.schema(from_arrow_schema(c.RECOMMENDATION)).parquet(location)
+        schema = c.with_ids(c.RECOMMENDATION, self.resolved.version.ids)
+        return self.spark.read.schema(from_arrow_schema(schema)).parquet(location)
 
     def _histories(self, finished: set[int], denied: DataFrame | None = None) -> DataFrame:
         counts = self.workload.counts

@@ -21,6 +21,7 @@ from recmodel.models import versions
 from recmodel.pipeline import sources
 from recmodel.records import Metrics, RunRecord
 from recmodel.report import drift, sample_users, summary
+from recmodel.schemas import Id
 from recmodel.settings import Settings
 from recmodel.storage import Location
 from recmodel.tables.base import Output
@@ -72,7 +73,7 @@ def collect(output: Output, run_date: date, settings: Settings, models: Location
     ratings, ratings_missing = _statistics(output, run, data, [*sources], settings, model)
     histories = ratings.histories if ratings else {}
     kinds = sample_users.select(sources, histories)
-    recommendations: dict[int, list[dict[str, Any]]] = {user: [] for user in kinds}
+    recommendations: dict[Id, list[dict[str, Any]]] = {user: [] for user in kinds}
     for row in output.recommendations_of(run_date, [*kinds]).to_pylist():
         recommendations[row[c.USER_ID]].append(row)
     return Facts(
@@ -111,7 +112,7 @@ def _model(models: Location, name: str) -> tuple[Model | None, str]:
 
 
 def _statistics(
-    output: Output, run: RunRecord, data: str | None, user_ids: list[int], settings: Settings, model: Model | None
+    output: Output, run: RunRecord, data: str | None, user_ids: list[Id], settings: Settings, model: Model | None
 ) -> tuple[InteractionStatistics | None, str]:
     """Return the statistics with the histories of those users, or None and why they are missing."""
     published = None if data else output.attachment(run.run_date, statistics.FILE)
@@ -121,6 +122,7 @@ def _statistics(
         folder = sources.input_dir(data or run.data_path, settings.paths.sample, settings.input)
         feedback = feedbacks.for_model(folder, settings.input, run.model_version, run.feedback)
         as_then = settings.input.model_copy(update={"as_of": run.settings.get("input", {}).get("as_of", "")})
-        return statistics.read(folder, user_ids, as_then, model and model.catalogue, feedback), ""
+        known = model and model.catalogue
+        return statistics.read(folder, user_ids, as_then, known, feedback, run.ids), ""
     except RecmodelError as error:
         return None, str(error)

@@ -124,7 +124,7 @@ def _concentration(facts: Facts) -> dict[str, dict[str, float]]:
 def _most_recommended(facts: Facts, limit: int) -> list[dict[str, Any]]:
     """Return title, users, and ratings (None if they are not available) of the most recommended movies."""
     statistics = facts.statistics
-    ratings: dict[int, int] = {}
+    ratings: dict[c.Id, int] = {}
     if statistics:
         ratings = dict(zip(statistics.movie_ids.tolist(), statistics.ratings.tolist(), strict=True))
     return [

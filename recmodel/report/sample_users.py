@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from recmodel import schemas as c
+from recmodel.schemas import Id
 
 MAX_USERS = 12
 
@@ -31,7 +32,7 @@ _POSITIONS: tuple[tuple[str, dict[str, tuple[float, ...]]], ...] = (
 class SampleUser:
     """A user of the run."""
 
-    user_id: int
+    user_id: Id
     kind: str  # why the user was selected; empty for those who fill up the dozen
     # Title, rating (of implicit feedback the weight), timestamp: newest first; empty where they are not available
     history: list[dict[str, Any]]
@@ -52,7 +53,7 @@ class SampleUser:
         return sorted(self.history, key=lambda row: -row[c.RATING])[:n]
 
 
-def select(sources: dict[int, str], histories: dict[int, list[dict[str, Any]]]) -> dict[int, str]:
+def select(sources: dict[Id, str], histories: dict[Id, list[dict[str, Any]]]) -> dict[Id, str]:
     """Select at most a dozen candidates: with few, average and many ratings, and cold-start users.
 
     Args:
@@ -62,7 +63,7 @@ def select(sources: dict[int, str], histories: dict[int, list[dict[str, Any]]]) 
     Returns:
         The kind of each selected user.
     """
-    kinds: dict[int, str] = {}
+    kinds: dict[Id, str] = {}
     for source, positions in _POSITIONS:
         users = [user for user in sources if sources[user] == source]
         users.sort(key=lambda user: (len(histories.get(user, ())), user))

@@ -15,8 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from recmodel import schemas as c
+from recmodel.arrays import locate
 from recmodel.scoring import policies, reasons, rules, topn
 
 
@@ -25,7 +28,7 @@ class TopN:
     """Recommendations for B users: row b holds `count[b]` movies, best first, then padding (-1 and NaN)."""
 
     row: np.ndarray  # [B, n] int64, of the catalogue
-    movie_id: np.ndarray  # [B, n] int64
+    movie_id: np.ndarray  # [B, n] int64; or texts (object), padded with None
     retrieval_score: np.ndarray  # [B, n] float32
     predicted_rating: np.ndarray  # [B, n] float32, stars
     because: np.ndarray  # [B, n] int64, row of the liked movie that contributes most to it; -1 where none does
@@ -47,7 +50,7 @@ Lists = Sequence[np.ndarray]  # one array per user
 
 
 class Recommender:
-    """A loaded model. Ids may be integers of any type; results have int64.
+    """A loaded model. Ids are integers of any type, and results have int64; or ids are texts, if the model has those.
 
     `seen_movie_ids` and `seen_ratings` hold one array per user: the movies they rated (each once, in any order) and
     their ratings in stars. A model that knows users by id needs them only for recommendations.
@@ -66,6 +69,23 @@ class Recommender:
         signatures = self._loaded.signatures
         self._takes = {name: signatures[name].structured_input_signature[1] for name in signatures}
 
+        takes = self._takes["predict"]
+        self._ids_are_text = {name: takes[name].dtype == tf.string for name in (c.USER_ID, c.MOVIE_ID)}
+
+    @property
+    def catalogue_ids(self) -> np.ndarray:
+        """[M] the ids of the catalogue, ascending: int64, or texts (object)."""
+        return self._movies[c.MOVIE_ID]
+
+    def movie_rows(self, movie_ids: object) -> np.ndarray:
+        """Return [N] int64, the rows of movies in the catalogue; -1 for movies that it lacks."""
+        ids = self._ids(c.MOVIE_ID, movie_ids, "movie_ids")
+        if self._ids_are_text[c.MOVIE_ID]:
+            rows = pc.index_in(pa.array(ids, pa.string()), pa.array(self.catalogue_ids, pa.string()))
+            return rows.fill_null(-1).to_numpy().astype(np.int64)
+        row, present = locate(self.catalogue_ids, ids)
+        return np.where(present, row, -1)
+
     @property
     def needs_history(self) -> bool:
         """Whether the model knows users by what they have seen, and not by id."""
@@ -81,10 +101,10 @@ class Recommender:
         """Score the pairs (user_ids[i], movie_ids[i]); histories, if needed, come one per pair.
 
         Raises:
-            TypeError: ids are not integers.
+            TypeError: ids are not of the model's kind.
             ValueError: there are not as many users as movies, or the model needs histories and there are none.
         """
-        users, movies = _int64(user_ids, "user_ids"), _int64(movie_ids, "movie_ids")
+        users, movies = self._ids(c.USER_ID, user_ids, "user_ids"), self._ids(c.MOVIE_ID, movie_ids, "movie_ids")
         if users.shape != movies.shape:
             raise ValueError(f"{len(users)} user ids and {len(movies)} movie ids do not make pairs")
         history = self._history(len(users), seen_movie_ids, seen_ratings)
@@ -96,31 +116,56 @@ class Recommender:
         seen_movie_ids: Lists,
         seen_ratings: Lists,
         *,
-        n: int = 10,
-        rank_by: str = "retrieval",
-        candidates: int = 200,
-        include_seen: bool = False,
         denied: Lists | None = None,
-        cap: rules.Cap | None = None,
-        liked_from: float | None = None,
-        rated: bool = True,
+        **options: Any,
     ) -> TopN:
         """Return the exact top n of the catalogue for each user: as the signature `recommend` does, but faster.
 
         Args:
+            denied: movie ids that must not be recommended to a user, whether seen or not.
+            options: the others of `recommend_rows`.
+
+        Raises:
+            TypeError: ids are not of the model's kind.
+            ValueError: see `recommend_rows`; or the lists do not fit the users.
+        """
+        user_ids = self._ids(c.USER_ID, user_ids, "user_ids")
+        movies, ratings, _ = _flat_lists(seen_movie_ids, seen_ratings, len(user_ids))
+        row = self.movie_rows(movies)
+        hidden = None if denied is None else _pairs(self.movie_rows(_joined(denied)), denied)
+        return self.recommend_rows(user_ids, _pairs(row, seen_movie_ids), ratings[row >= 0], denied=hidden, **options)
+
+    def recommend_rows(
+        self,
+        user_ids: np.ndarray,
+        seen: topn.Pairs,
+        ratings: np.ndarray,
+        *,
+        n: int = 10,
+        rank_by: str = "retrieval",
+        candidates: int = 200,
+        include_seen: bool = False,
+        denied: topn.Pairs | None = None,
+        cap: rules.Cap | None = None,
+        liked_from: float | None = None,
+        rated: bool = True,
+    ) -> TopN:
+        """Return the exact top n of the catalogue for B users, whose histories are given by rows of the catalogue.
+
+        Args:
+            seen: what they have seen, ascending by user.
+            ratings: [S] float32, of the seen movies, in stars.
             rank_by: one of `policies.NAMES`.
             candidates: how many movies two-stage retrieves before it ranks them by rating.
-            denied: movie ids that must not be recommended to a user, whether seen or not.
+            denied: what must not be recommended to a user, whether seen or not.
             cap: see `rules.lists`. With two-stage, the retrieved candidates are ranked and taken within it; where they
                 do not fill a list, as many more are retrieved from what still fits.
             liked_from: in stars, see `reasons.liked`; None: no reasons.
             rated: False saves computing predicted ratings where the ranking does not need them; they are NaN then.
 
         Raises:
-            TypeError: ids are not integers.
-            ValueError: `rank_by` is unknown, n or candidates are below 1, or the lists do not fit the users.
+            ValueError: `rank_by` is unknown, or n or candidates are below 1.
         """
-        user_ids = _int64(user_ids, "user_ids")
         policy = policies.named(rank_by)
         if n < 1 or candidates < 1:
             raise ValueError(f"cannot rank the top {n} from {candidates} candidates; both must be at least 1")
@@ -128,13 +173,15 @@ class Recommender:
             nothing = np.empty((0, n), np.float32)
             no_ids = nothing.astype(np.int64)
             return TopN(no_ids, no_ids, nothing, nothing, no_ids, np.empty(0, np.int32), np.empty(0, bool))
-        seen = _flat_lists(seen_movie_ids, seen_ratings, len(user_ids))
-        users = self._call("user_vectors", {c.USER_ID: user_ids, **seen})
+        splits = np.searchsorted(seen.user, np.arange(len(user_ids) + 1))
+        history = {"seen_row": seen.row, "seen_rating": ratings, "seen_row_splits": splits}
+        if not self._ids_are_text[c.MOVIE_ID]:
+            history["seen_movie_id"] = self.catalogue_ids[seen.row]
+        users = self._call("user_vectors", {c.USER_ID: user_ids, **history})
         vectors = policies.Users(user_ids, users["retrieval"], users["rating"])
-        history, in_catalogue = topn.pairs(self._movies[c.MOVIE_ID], seen_movie_ids)
-        hidden = topn.NO_PAIRS if include_seen else history
+        hidden = topn.NO_PAIRS if include_seen else seen
         if denied is not None:
-            hidden = hidden.and_also(topn.pairs(self._movies[c.MOVIE_ID], denied)[0])
+            hidden = hidden.and_also(denied)
         top = rules.lists(policy.search(self, vectors, candidates), len(user_ids), n, hidden, cap)
         row = np.where(users["known_user"][:, np.newaxis], top.row, -1)
         score = rating = top.score
@@ -144,13 +191,13 @@ class Recommender:
             rating = self.rate_lists(vectors.rating, row) if rated else np.full_like(score, np.nan)
         because = np.full_like(row, -1)
         if liked_from is not None and "seen" in self._movies:  # which models of the first versions lack
-            liked = reasons.liked(history, seen["seen_rating"][in_catalogue], liked_from)
-            weight = users["seen_weight"][in_catalogue] if self.needs_history else np.ones(len(liked), np.float32)
-            because = self._because(row, history, weight * liked, not_itself=include_seen)
+            liked = reasons.liked(seen, ratings, liked_from)
+            weight = users["seen_weight"] if self.needs_history else np.ones(len(liked), np.float32)
+            because = self._because(row, seen, weight * liked, not_itself=include_seen)
         none = row < 0
         return TopN(
             row=row,
-            movie_id=np.where(none, -1, self._movies[c.MOVIE_ID][row]),
+            movie_id=np.where(none, np.array(None if self._ids_are_text[c.MOVIE_ID] else -1), self.catalogue_ids[row]),
             retrieval_score=np.where(none, np.float32(np.nan), score),
             predicted_rating=np.where(none, np.float32(np.nan), rating),
             because=because,
@@ -169,20 +216,20 @@ class Recommender:
         self, user_ids: object, seen_movie_ids: Lists | None = None, seen_ratings: Lists | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return [B, M] predicted ratings (float32, stars) of all movies, ascending movie id, and known_user [B]."""
-        users = _int64(user_ids, "user_ids")
+        users = self._ids(c.USER_ID, user_ids, "user_ids")
         history = self._history(len(users), seen_movie_ids, seen_ratings)
         result = self._call("rate_catalogue", {c.USER_ID: users, **history})
         return result[c.PREDICTED_RATING], result["known_user"]
 
     def movie_embedding(self, movie_ids: object) -> np.ndarray:
         """Return [B, d] float32 retrieval vectors of movies; a row of NaN for a movie outside the catalogue."""
-        return self._call("movie_embedding", {c.MOVIE_ID: _int64(movie_ids, "movie_ids")})["embedding"]
+        return self._call("movie_embedding", {c.MOVIE_ID: self._ids(c.MOVIE_ID, movie_ids, "movie_ids")})["embedding"]
 
     def user_embedding(
         self, user_ids: object, seen_movie_ids: Lists | None = None, seen_ratings: Lists | None = None
     ) -> np.ndarray:
         """Return [B, d] float32 retrieval vectors of users; a row of NaN for an unknown user."""
-        users = _int64(user_ids, "user_ids")
+        users = self._ids(c.USER_ID, user_ids, "user_ids")
         history = self._history(len(users), seen_movie_ids, seen_ratings)
         return self._call("user_embedding", {c.USER_ID: users, **history})["embedding"]
 
@@ -221,7 +268,10 @@ class Recommender:
 
     @cached_property
     def _movies(self) -> dict[str, np.ndarray]:
-        return self._call("movie_vectors", {})
+        movies = self._call("movie_vectors", {})
+        if self._ids_are_text[c.MOVIE_ID]:
+            movies[c.MOVIE_ID] = np.array([text.decode() for text in movies[c.MOVIE_ID]], object)
+        return movies
 
     def _because(self, row: np.ndarray, history: topn.Pairs, weight: np.ndarray, *, not_itself: bool) -> np.ndarray:
         """Return [B, n] rows of the catalogue; see `reasons`. A movie of weight 0 or below is no reason."""
@@ -231,7 +281,14 @@ class Recommender:
         return reasons.strongest(row, candidate_vectors, seen_vectors, liked, weight[some], not_itself=not_itself)
 
     def _history(self, users: int, seen_movie_ids: Lists | None, seen_ratings: Lists | None) -> dict[str, np.ndarray]:
-        return _flat_lists(seen_movie_ids, seen_ratings, users) if self.needs_history else {}
+        if not self.needs_history:
+            return {}
+        movies, ratings, splits = _flat_lists(seen_movie_ids, seen_ratings, users)
+        ids = self._ids(c.MOVIE_ID, movies, "seen_movie_ids")
+        return {"seen_movie_id": ids, "seen_rating": ratings, "seen_row_splits": splits}
+
+    def _ids(self, name: str, ids: object, argument: str) -> np.ndarray:
+        return (_texts if self._ids_are_text[name] else _int64)(ids, argument)
 
     def _call(self, signature: str, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Call a signature with those of the inputs that it takes."""
@@ -260,18 +317,39 @@ def unpack(packed: bytes, allowed: np.ndarray | None = None) -> Recommender:
 def _int64(ids: object, name: str) -> np.ndarray:
     array = np.atleast_1d(np.asarray(ids))
     if array.size and not np.issubdtype(array.dtype, np.integer):
-        raise TypeError(f"{name} must be integers, not {array.dtype}; look titles up in the catalogue first")
+        raise TypeError(
+            f"{name} must be integers, not {array.dtype}, as the ids of this model are; look titles up in the "
+            "catalogue first"
+        )
     return array.astype(np.int64)
 
 
-def _flat_lists(movie_ids: Lists | None, ratings: Lists | None, users: int) -> dict[str, np.ndarray]:
+def _texts(ids: object, name: str) -> np.ndarray:
+    array = np.atleast_1d(np.asarray(ids, object))
+    if not all(isinstance(text, str) for text in array.flat):
+        raise TypeError(f"{name} must be text, as the ids of this model are")
+    return array
+
+
+def _flat_lists(
+    movie_ids: Lists | None, ratings: Lists | None, users: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the movie ids and the ratings (float32) of all users, one after the other, and the row splits (int64)."""
     if movie_ids is None or ratings is None:
         raise ValueError("this model knows users by their history; give seen_movie_ids and seen_ratings")
     lengths = [len(ids) for ids in movie_ids]
     if len(lengths) != users or lengths != [len(values) for values in ratings]:
         raise ValueError("each user needs one list of seen movies and one of as many ratings")
-    return {
-        "seen_movie_id": _int64(np.concatenate([np.empty(0, np.int64), *movie_ids]), "seen_movie_ids"),
-        "seen_rating": np.concatenate([np.empty(0, np.float32), *ratings]).astype(np.float32),
-        "seen_row_splits": np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-    }
+    splits = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    return _joined(movie_ids), np.concatenate([np.empty(0, np.float32), *ratings]).astype(np.float32), splits
+
+
+def _joined(lists: Lists) -> np.ndarray:
+    """Return the ids of all lists, one list after the other."""
+    return np.concatenate(lists) if any(map(len, lists)) else np.empty(0, np.int64)
+
+
+def _pairs(row: np.ndarray, lists: Lists) -> topn.Pairs:
+    """Pair each user with the rows of their list; `row` has those of all lists, -1 where there is none."""
+    user = np.repeat(np.arange(len(lists)), [len(ids) for ids in lists])
+    return topn.Pairs(user[row >= 0], row[row >= 0])

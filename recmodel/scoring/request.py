@@ -17,7 +17,7 @@ class Payload:
     model_version: str
     saved_model: bytes  # see `recommender.pack`
     tasks: tuple[str, ...]  # that the model was trained for
-    movie_id: np.ndarray  # [M] int64, ascending
+    movie_id: np.ndarray  # [M] int64, ascending; of ids that are text, their numbers in the run
     popular: np.ndarray  # [M] rows of the catalogue, most rated first
     popular_rating: np.ndarray  # [M] float32: the damped mean rating of each movie, in stars
     allowed: np.ndarray | None = None  # [M] bool: what may be recommended, by the model or as popular; None: everything

@@ -42,36 +42,46 @@ if TYPE_CHECKING:
 ScoreBlock = Callable[[recommender.Recommender, pd.DataFrame, Payload, TopNRequest], pd.DataFrame]
 
 
+_REASON = "because_number"
 _MIN_ROWS = 1 << 15  # of a frame that leaves a worker: Spark takes 5 ms for each, whatever its size
 
 
 def recommend(users: DataFrame, payload: Broadcast[Payload], request: TopNRequest, stats: Accumulator) -> DataFrame:
     """Return `schemas.SCORED`: the top n of every user of `users`, in their order within each partition."""
     function = partial(_score_partition, score_block=recommend_block, broadcast=payload, request=request, stats=stats)
-    return users.mapInPandas(function, _spark_schema(c.SCORED))
+    return users.mapInPandas(function, _spark_schema(c.SCORED, users))
 
 
 def predict_all(users: DataFrame, payload: Broadcast[Payload], request: TopNRequest, stats: Accumulator) -> DataFrame:
     """Return `schemas.PREDICTED`: the ratings of all movies by each user the model knows, ascending movie_id."""
     function = partial(_score_partition, score_block=predict_block, broadcast=payload, request=request, stats=stats)
-    return users.mapInPandas(function, _spark_schema(c.PREDICTED))
+    return users.mapInPandas(function, _spark_schema(c.PREDICTED, users))
 
 
-def _spark_schema(schema: pa.Schema) -> StructType:
+def _spark_schema(schema: pa.Schema, users: DataFrame) -> StructType:
+    """Return the schema with user ids as `users` has them. Movie ids that are text are numbers in the workers."""
     from pyspark.sql.pandas.types import from_arrow_schema
+    from pyspark.sql.types import StructType
 
-    return from_arrow_schema(schema)
+    fields = from_arrow_schema(schema).fields
+    return StructType([users.schema[c.USER_ID] if field.name == c.USER_ID else field for field in fields])
 
 
 def publishable(scored: DataFrame, titles: DataFrame, model_version: str, scored_at: datetime) -> DataFrame:
     """Turn `schemas.SCORED` into `schemas.RECOMMENDATION`, in the same order.
 
     Args:
-        titles: columns movie_id, title and placed (bool, see `Catalogues`), small enough to be broadcast.
+        titles: columns number (see `Catalogues.movie_numbers`), movie_id, title and placed (bool, see `Catalogues`),
+            small enough to be broadcast.
     """
     from pyspark.sql import functions as f
 
-    reasons = titles.select(f.col(c.MOVIE_ID).alias(c.BECAUSE_MOVIE_ID), f.col(c.TITLE).alias(c.BECAUSE_TITLE))
+    reasons = titles.select(
+        f.col(c.NUMBER).alias(_REASON),
+        f.col(c.MOVIE_ID).alias(c.BECAUSE_MOVIE_ID),
+        f.col(c.TITLE).alias(c.BECAUSE_TITLE),
+    )
+    numbered = scored.withColumnsRenamed({c.MOVIE_ID: c.NUMBER, c.BECAUSE_MOVIE_ID: _REASON})
     by_model = f.when(f.col(c.PLACED), c.SOURCE_CONTENT).otherwise(c.SOURCE_MODEL)
     source = f.when(f.col(c.BY_MODEL), by_model).otherwise(c.SOURCE_POPULARITY)
     constant = {
@@ -79,7 +89,7 @@ def publishable(scored: DataFrame, titles: DataFrame, model_version: str, scored
         c.MODEL_VERSION: f.lit(model_version),
         c.SCORED_AT: f.lit(scored_at).cast("timestamp"),
     }
-    titled = scored.join(f.broadcast(titles), c.MOVIE_ID).join(f.broadcast(reasons), c.BECAUSE_MOVIE_ID, "left")
+    titled = numbered.join(f.broadcast(titles), c.NUMBER).join(f.broadcast(reasons), _REASON, "left")
     return titled.withColumns(constant).select(*c.RECOMMENDATION.names)
 
 
@@ -199,20 +209,22 @@ def whole_users(frames: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
 
 def by_user(rows: pd.DataFrame) -> pd.DataFrame:
     """Turn rows of a history (see `schemas.NO_MOVIE`), which ascend by user, into one row of arrays per user."""
-    user, movie, rating = (rows[name].to_numpy() for name in (c.USER_ID, c.MOVIE_ID, c.RATING))
-    within = user[1:] == user[:-1]
+    user_id, movie, rating = (rows[name].to_numpy() for name in (c.USER_ID, c.MOVIE_ID, c.RATING))
+    within = user_id[1:] == user_id[:-1]
+    user = np.concatenate([[0], np.cumsum(~within)])[: len(user_id)]  # numbers, as ids may be text, which is slow
     if (within & (movie[1:] < movie[:-1])).any():
         order = np.lexsort((movie, user))
         user, movie, rating = user[order], movie[order], rating[order]
     rated = ~np.isnan(rating)
-    ids = np.unique(user[rated | (movie == c.NO_MOVIE)])
-    denied = ~rated & (movie != c.NO_MOVIE) & np.isin(user, ids)
+    users = np.unique(user[rated | (movie == c.NO_MOVIE)])
+    denied = ~rated & (movie != c.NO_MOVIE) & np.isin(user, users)
 
     def lists(values: np.ndarray, which: np.ndarray) -> list[np.ndarray]:
-        selected, ends = values[which], np.searchsorted(user[which], ids, "right").tolist()
+        selected, ends = values[which], np.searchsorted(user[which], users, "right").tolist()
         return [selected[start:end] for start, end in zip([0, *ends], ends, strict=False)]  # np.split is far slower
 
-    columns = {c.USER_ID: ids, c.SEEN_MOVIE_IDS: lists(movie, rated), c.SEEN_RATINGS: lists(rating, rated)}
+    first = np.searchsorted(user, users)  # rows may have been sorted, but only within users
+    columns = {c.USER_ID: user_id[first], c.SEEN_MOVIE_IDS: lists(movie, rated), c.SEEN_RATINGS: lists(rating, rated)}
     if denied.any():
         columns[c.DENIED_MOVIE_IDS] = lists(movie, denied)
     return pd.DataFrame(columns)
@@ -272,12 +284,13 @@ def recommend_block(
     A user unknown to the model, or with fewer than `min_history` ratings, gets the most rated movies instead. The
     column of a task that the model was not trained for is null.
     """
-    seen, ratings = _seen(users)
-    denied = _denied(users)
-    top = model.recommend(
+    lists, ratings = _seen(users)
+    seen, is_known = topn.pairs(payload.movie_id, lists)
+    denied = topn.pairs(payload.movie_id, list(users[c.DENIED_MOVIE_IDS]))[0] if c.DENIED_MOVIE_IDS in users else None
+    top = model.recommend_rows(
         users[c.USER_ID].to_numpy(),
         seen,
-        ratings,
+        np.concatenate([np.empty(0, np.float32), *ratings])[is_known],
         n=request.n,
         rank_by=request.rank_by,
         candidates=request.candidates,
@@ -287,14 +300,13 @@ def recommend_block(
         liked_from=request.liked_from,
         rated="rating" in payload.tasks,
     )
-    cold = ~top.known_user | (np.array([len(ids) for ids in seen]) < request.min_history)
+    cold = ~top.known_user | (np.array([len(ids) for ids in lists]) < request.min_history)
     row, because = top.row.copy(), np.where(cold[:, np.newaxis], -1, top.because)
     score = top.retrieval_score.copy() if "retrieval" in payload.tasks else np.full_like(top.retrieval_score, np.nan)
     rating = top.predicted_rating.copy()
     if cold.any():
-        cold_users = np.flatnonzero(cold)
-        hidden = [ids for ids in (None if request.include_seen else seen, denied) if ids is not None]
-        popular = _popular(payload, [[ids[b] for b in cold_users] for ids in hidden], len(cold_users), request.n)
+        hidden = topn.NO_PAIRS if request.include_seen else seen
+        popular = _popular(payload, hidden if denied is None else hidden.and_also(denied), cold, request.n)
         row[cold] = -1
         row[cold, : popular.shape[1]] = popular
         score[cold], rating[cold] = np.nan, payload.popular_rating[row[cold]]
@@ -319,7 +331,11 @@ def predict_block(
 ) -> pd.DataFrame:
     """Return the rows (`schemas.PREDICTED`) of a block of users, in their order: all movies, or none if unknown."""
     user_id = users[c.USER_ID].to_numpy()
-    ratings, known = model.rate_catalogue(user_id, *_seen(users))
+    lists, stars = _seen(users)
+    seen, is_known = topn.pairs(payload.movie_id, lists)
+    ends = np.searchsorted(seen.user, np.arange(1, len(users)))
+    stars = np.split(np.concatenate([np.empty(0, np.float32), *stars])[is_known], ends)
+    ratings, known = model.rate_catalogue(user_id, np.split(model.catalogue_ids[seen.row], ends), stars)
     return pd.DataFrame(
         {
             c.USER_ID: np.repeat(user_id[known], len(payload.movie_id)),
@@ -334,18 +350,17 @@ def _seen(users: pd.DataFrame) -> tuple[list[np.ndarray], list[np.ndarray]]:
     return list(users[c.SEEN_MOVIE_IDS]), list(users[c.SEEN_RATINGS])
 
 
-def _denied(users: pd.DataFrame) -> list[np.ndarray] | None:
-    """Return the movie ids that must not be recommended, one array per user; None if nothing is denied to anybody."""
-    return list(users[c.DENIED_MOVIE_IDS]) if c.DENIED_MOVIE_IDS in users else None
+def _popular(payload: Payload, hidden: topn.Pairs, users: np.ndarray, n: int) -> np.ndarray:
+    """Return [b, n] rows of the catalogue: the n most rated movies without the `hidden` ones of each user; -1 pads.
 
-
-def _popular(payload: Payload, hidden: list[list[np.ndarray]], users: int, n: int) -> np.ndarray:
-    """Return [B, n] rows of the catalogue: the n most rated movies without the `hidden` ids of each user; -1 pads."""
-    pairs = topn.NO_PAIRS
-    for lists in hidden:
-        pairs = pairs.and_also(topn.pairs(payload.movie_id, lists)[0])
+    Args:
+        users: [B] bool, which users of the block.
+    """
+    place = np.cumsum(users) - 1
+    of_users = users[hidden.user]
+    pairs = topn.Pairs(place[hidden.user[of_users]], hidden.row[of_users])
 
     def search(which: np.ndarray, n: int, hidden: topn.Pairs, excluded: topn.ExcludedGroups | None) -> topn.Top:
         return payload.popularity_search.top(np.ones((len(which), 1), np.float32), n, hidden, excluded)
 
-    return rules.lists(search, users, n, pairs, payload.cap).row
+    return rules.lists(search, int(users.sum()), n, pairs, payload.cap).row

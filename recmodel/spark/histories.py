@@ -11,11 +11,13 @@ from collections.abc import Collection
 
 import numpy as np
 from pyspark.ml.feature import Bucketizer
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as f
 
 from recmodel import schemas as c
 from recmodel.data import duplicates
+
+Starts = list[int] | list[str]  # user ids, ascending
 
 _PART = "part"
 _SAMPLE = 100_000  # users by whom partitions are measured; with fewer users than that, the measure is exact
@@ -52,7 +54,7 @@ def of_asked(by_user: DataFrame, asked: DataFrame | None) -> DataFrame:
     return by_user if asked is None else asked.join(by_user, c.USER_ID, "left").fillna(0)
 
 
-def partition_starts(by_user: DataFrame, users: int, partitions: int) -> list[int]:
+def partition_starts(by_user: DataFrame, users: int, partitions: int) -> Starts:
     """Divide the users into ranges that take about the same time to score.
 
     Returns:
@@ -64,7 +66,7 @@ def partition_starts(by_user: DataFrame, users: int, partitions: int) -> list[in
     return equal_shares(sample[c.USER_ID].to_numpy(), work, partitions)
 
 
-def equal_shares(user_id: np.ndarray, work: np.ndarray, shares: int) -> list[int]:
+def equal_shares(user_id: np.ndarray, work: np.ndarray, shares: int) -> Starts:
     """Return the ids at which the second and each later share of the work begins; fewer if there are few users.
 
     Args:
@@ -81,7 +83,7 @@ def equal_shares(user_id: np.ndarray, work: np.ndarray, shares: int) -> list[int
 def histories(
     ratings: DataFrame,
     asked: DataFrame | None,
-    starts: list[int],
+    starts: Starts,
     done: Collection[int] = (),
     denied: DataFrame | None = None,
     *,
@@ -117,16 +119,29 @@ def histories(
     return rows.select(columns).sortWithinPartitions(c.USER_ID)
 
 
-def in_parts(rows: DataFrame, starts: list[int], done: Collection[int]) -> DataFrame:
+def in_parts(rows: DataFrame, starts: Starts, done: Collection[int]) -> DataFrame:
     """Partition the rows by the ranges of user_id that begin at `starts`; leave those numbered in `done` empty."""
     return _with_part(rows, starts).where(~f.col(_PART).isin(*done)).repartitionById(len(starts) + 1, _PART)
 
 
-def _with_part(rows: DataFrame, starts: list[int]) -> DataFrame:
+def _with_part(rows: DataFrame, starts: Starts) -> DataFrame:
     """Add the number of the range that each user is in."""
+    if starts and isinstance(starts[0], str):
+        return rows.withColumn(_PART, _number_of_range(f.col(c.USER_ID), sorted(set(starts))))
     # The Bucketizer compares doubles: ids beyond 2^53 may move to a neighbouring range, each with all of its rows.
     splits = np.unique(np.array(starts, np.float64)).tolist()
     if not splits:
         return rows.withColumn(_PART, f.lit(0))
     bucketizer = Bucketizer(splits=[-np.inf, *splits, np.inf], inputCol=c.USER_ID, outputCol=_PART)
     return bucketizer.transform(rows).withColumn(_PART, f.col(_PART).cast("int"))
+
+
+def _number_of_range(user_id: Column, starts: list[str], first: int = 0) -> Column:
+    """Return the number of the range, from `first` on, that a text is in: a binary search as one expression."""
+    if not starts:
+        return f.lit(first)
+    middle = len(starts) // 2
+    below = _number_of_range(user_id, starts[:middle], first)
+    return f.when(user_id < starts[middle], below).otherwise(
+        _number_of_range(user_id, starts[middle + 1 :], first + middle + 1)
+    )

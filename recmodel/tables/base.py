@@ -25,6 +25,7 @@ from recmodel import dates, storage
 from recmodel import schemas as c
 from recmodel.errors import AnotherRun, ScoringFailed, UsageRejected
 from recmodel.records import RunRecord
+from recmodel.schemas import Id
 
 LATEST = "latest"
 PARTIAL = "partial"  # the folder of the partial runs of an output; see `output.open_output`
@@ -264,7 +265,7 @@ class Output(ABC):
         """Return the input rows that a published run rejected (`schemas.REJECTS`)."""
         return self.dataset(c.REJECTS_TABLE, run_date)
 
-    def recommendations_of(self, run_date: date, user_ids: list[int]) -> pa.Table:
+    def recommendations_of(self, run_date: date, user_ids: list[Id]) -> pa.Table:
         """Return the published recommendations of some users, by user_id and rank."""
         rows = self.recommendations(run_date).to_table(filter=pc.field(c.USER_ID).isin(user_ids))
         return rows.sort_by([(c.USER_ID, "ascending"), (c.RANK, "ascending")])

@@ -12,11 +12,13 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from recmodel import schemas as c
+from recmodel.data import ids as identifiers
+from recmodel.schemas import Id
 
 _MIX = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: its multiples are spread evenly (Fibonacci hashing)
 
 
-def candidate_users(rows: ds.Dataset, by_model: int = 400, by_popularity: int = 40) -> dict[int, str]:
+def candidate_users(rows: ds.Dataset, by_model: int = 400, by_popularity: int = 40) -> dict[Id, str]:
     """Select users of each source of recommendations, scattered over all ids.
 
     Args:
@@ -27,14 +29,14 @@ def candidate_users(rows: ds.Dataset, by_model: int = 400, by_popularity: int = 
         The source of each selected user's recommendations.
     """
     limits = {c.SOURCE_MODEL: by_model, c.SOURCE_POPULARITY: by_popularity}
-    smallest: dict[str, list[tuple[int, int]]] = {source: [] for source in limits}  # (hash, user_id)
+    smallest: dict[str, list[tuple[int, Id]]] = {source: [] for source in limits}  # (hash, user_id)
     first_rows = rows.to_batches(columns=[c.USER_ID, c.SOURCE], filter=pc.field(c.RANK) == 1)
     for batch in first_rows:
         for source, limit in limits.items():
             is_popular = pc.equal(batch.column(c.SOURCE), c.SOURCE_POPULARITY)
             of_source = is_popular if source == c.SOURCE_POPULARITY else pc.invert(is_popular)  # new movies too
-            ids = batch.filter(of_source).column(c.USER_ID).to_numpy()
-            hashes = ids.astype(np.uint64) * _MIX
+            ids = batch.filter(of_source).column(c.USER_ID).to_numpy(zero_copy_only=False)
+            hashes = identifiers.hashes(ids) * _MIX
             first = np.argsort(hashes, kind="stable")[:limit]
             both = [*smallest[source], *zip(hashes[first].tolist(), ids[first].tolist(), strict=True)]
             smallest[source] = heapq.nsmallest(limit, both)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
+from recmodel.data import ids
 from recmodel.errors import UsageRejected
 from recmodel.records import RunRecord
 from recmodel.tables.base import Output
@@ -22,7 +23,7 @@ class UserList:
     newer_partial: date | None  # a partial run, no older than this full one, that has a list of the user too
 
 
-def find(location: str, user_id: int, run_date: date | None = None, *, only_partial: bool = False) -> UserList:
+def find(location: str, user_id: str, run_date: date | None = None, *, only_partial: bool = False) -> UserList:
     """Find the list of a user in the run of a date, by default the newest full run; otherwise in partial runs.
 
     Args:
@@ -57,5 +58,6 @@ def find(location: str, user_id: int, run_date: date | None = None, *, only_part
     raise UsageRejected(f"user {user_id} has no recommendations in the run of {full_date}; {users}")
 
 
-def _rows(output: Output, run_date: date, user_id: int) -> list[dict[str, Any]]:
-    return output.recommendations_of(run_date, [user_id]).to_pylist()
+def _rows(output: Output, run_date: date, user_id: str) -> list[dict[str, Any]]:
+    user = ids.typed(user_id, output.read_run(run_date).ids.user)
+    return output.recommendations_of(run_date, [user]).to_pylist()

@@ -24,6 +24,7 @@ from pathlib import Path
 import click
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
@@ -115,20 +116,41 @@ def catalogue(real: Real, movies: int) -> pa.Table:
     })  # fmt: skip
 
 
-def write(real: Real, folder: Path, *, users: int, movies: int, ratings: int, seed: int, as_csv: bool = False) -> None:
+def with_text(table: pa.Table) -> pa.Table:
+    """Return the table with ids of 36 characters that keep the order of the integers."""
+    for name in {"userId", "movieId"}.intersection(table.schema.names):
+        labels = pc.utf8_lpad(table.column(name).cast(pa.string()), 34, "0")
+        labelled = pc.binary_join_element_wise(name[0], labels, "-")
+        table = table.set_column(table.schema.get_field_index(name), name, labelled)
+    return table
+
+
+def write(
+    real: Real,
+    folder: Path,
+    *,
+    users: int,
+    movies: int,
+    ratings: int,
+    seed: int,
+    as_csv: bool = False,
+    text_ids: bool = False,
+) -> None:
     """Write the MovieLens folder: `ratings` and `movies`, both as Parquet or both as CSV."""
     folder.mkdir(parents=True, exist_ok=True)
-    tables = expanded(real, users, movies, ratings, seed)
+    label = with_text if text_ids else lambda table: table
+    tables, listed = map(label, expanded(real, users, movies, ratings, seed)), label(catalogue(real, movies))
+    schema = label(RATINGS.empty_table()).schema
     if as_csv:
-        with pyarrow.csv.CSVWriter(folder / "ratings.csv", RATINGS) as sink:
+        with pyarrow.csv.CSVWriter(folder / "ratings.csv", schema) as sink:
             for table in tables:
                 sink.write_table(table)
-        pyarrow.csv.write_csv(catalogue(real, movies), folder / "movies.csv")
+        pyarrow.csv.write_csv(listed, folder / "movies.csv")
     else:
-        with pq.ParquetWriter(folder / "ratings.parquet", RATINGS, compression="zstd") as sink:
+        with pq.ParquetWriter(folder / "ratings.parquet", schema, compression="zstd") as sink:
             for table in tables:
                 sink.write_table(table)
-        pq.write_table(catalogue(real, movies), folder / "movies.parquet")
+        pq.write_table(listed, folder / "movies.parquet")
 
 
 def _room(real: Real, users: int, movies: int) -> np.ndarray:
@@ -209,6 +231,7 @@ def _draw(
 @click.option("--ratings", required=True, type=int)
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="The folder to write.")
 @click.option("--seed", default=0, show_default=True)
+@click.option("--text-ids", is_flag=True, help="Ids of 36 characters instead of integers.")
 @click.option("--csv", "as_csv", is_flag=True, help="CSV, as MovieLens has it, instead of Parquet.")
 def main(data: str, output: Path, **sizes: int) -> None:
     try:

@@ -11,7 +11,17 @@ from deltalake import write_deltalake
 from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import fs
-from support.inputs import HEADER, LENIENT, STRICT, make_ratings, read, table, with_ratings, write_movielens
+from support.inputs import (
+    HEADER,
+    LENIENT,
+    STRICT,
+    make_catalogue,
+    make_ratings,
+    read,
+    table,
+    with_ratings,
+    write_movielens,
+)
 
 from recmodel import schemas as c
 from recmodel import storage
@@ -145,10 +155,10 @@ def test_only_ratings_that_ascend_cannot_repeat(pairs, ascending, cut):
 
 def test_a_history_has_the_ratings_that_count():
     rows = [(2, 10, 3.0, 1), (7, 10, 5.0, 1), (2, 30, 4.0, 9), (2, 10, 1.0, 5), (2, 30, 2.0, 9)]
-    batches = table(rows).to_batches(max_chunksize=2)
-    movie_ids, ratings = data.history_of(2, batches)
+    batches, catalogue = table(rows).to_batches(max_chunksize=2), make_catalogue([(10, "A", ""), (30, "B", "")])
+    movie_ids, ratings = data.history_of(2, batches, catalogue)
     assert dict(zip(movie_ids.tolist(), ratings.tolist(), strict=True)) == {10: 1.0, 30: 4.0}
-    assert len(data.history_of(3, batches)[0]) == 0
+    assert len(data.history_of(3, batches, catalogue)[0]) == 0
 
 
 def test_the_number_of_ratings_is_estimated_without_reading_them(tmp_path):

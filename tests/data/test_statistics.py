@@ -32,8 +32,9 @@ def test_what_a_run_publishes_is_what_reading_again_would_give(tmp_path):
     catalogue = movielens.read_catalogue(folder, validation)
     batches = movielens.stream_ratings(folder, catalogue, validation)
     staged = movielens.stage_ratings(batches, tmp_path / "r.parquet", catalogue.column(c.MOVIE_ID).to_numpy())
-    histories = statistics.staged_histories([1, 3, 99], ds.dataset(tmp_path / "r.parquet"), catalogue)
-    published = statistics.of_staged(staged, validation.rows, histories).to_bytes()
+    ratings, ids = ds.dataset(tmp_path / "r.parquet"), validation.ids
+    of_staged = statistics.of_staged(staged, validation.rows, [1, 3, 99], ratings, catalogue, ids)
+    published = of_staged.to_bytes()
     expected = statistics.read(folder, [1, 3, 99], limits)
     assert {*expected.histories} == {1, 3}
     for result in (

@@ -39,11 +39,12 @@ def test_ratings_that_are_no_numbers_have_no_range(tmp_path):
     "write", [lambda i: f"u-{i:06}", lambda i: f"tt{i:07}", lambda i: f"8b1a-{i}", str.upper("x{}").format]
 )
 @pytest.mark.parametrize("column", ["userId", "movieId"])
-def test_text_ids_are_refused_with_what_was_seen(tmp_path, column, write):
+def test_text_is_refused_where_the_settings_ask_for_integers(tmp_path, column, write):
     values = [write(value) for value in RATED[column].to_pylist()]
-    sentence = sentence_of(with_files(tmp_path, {"ratings.csv": csv_text(with_column(column, values))}))
+    folder = with_files(tmp_path, {"ratings.csv": csv_text(with_column(column, values))})
+    sentence = sentence_of(folder, STRICT.model_copy(update={"ids": "integer"}))
     assert f"row 2, column {column}: {values[0]!r} is not an integer of 64 bits" in sentence
-    assert "ids must be integers, as text cannot be used yet" in sentence
+    assert "set input.ids to text if they are text" in sentence
     assert "max_rejected_share" not in sentence
 
 

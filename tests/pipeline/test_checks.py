@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 
 from recmodel import schemas as c
+from recmodel.data.catalogue import combine
 from recmodel.errors import ScoringFailed
 from recmodel.pipeline import checks
 from recmodel.records import Figures
@@ -38,7 +39,8 @@ TONIGHT = catalogue_of(10, 20, 30, 40)
 def check(spark, rows, expected=EXPECTED, tonight=TONIGHT, **rules):
     by_user = spark.createDataFrame([(1, 1), (2, 2), (3, 3)], f"{c.USER_ID} BIGINT, movies BIGINT")
     rated = spark.createDataFrame(RATED, PAIRS)
-    return checks.check(spark.createDataFrame(rows, SCHEMA), rated, by_user, expected, tonight, **rules)
+    catalogues = combine(tonight, TONIGHT, place_new=False)
+    return checks.check(spark.createDataFrame(rows, SCHEMA), rated, by_user, expected, catalogues, **rules)
 
 
 def test_a_good_run_gives_its_figures(spark):

@@ -126,7 +126,7 @@ def test_embeddings_are_the_towers(exported):
 
 def test_wrong_arguments_get_a_sentence(exported):
     model = exported[7].model
-    with pytest.raises(TypeError, match="movie_ids must be integers, not .*; look titles up"):
+    with pytest.raises(TypeError, match="movie_ids must be integers, not .*look titles up"):
         model.predict([1], ["Heat (1995)"])
     with pytest.raises(TypeError, match="user_ids must be integers, not float64"):
         model.predict([1.5], [1])

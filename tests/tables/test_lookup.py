@@ -23,7 +23,7 @@ def publish_partial(output: str, label: str, day, parts: int = 1) -> None:
 
 
 def found(output, user_id, *arguments, **keywords):
-    user_list = lookup.find(output, user_id, *arguments, **keywords)
+    user_list = lookup.find(output, str(user_id), *arguments, **keywords)
     return user_list.rows[0]["label"], user_list.partial, user_list.run.run_date, user_list.newer_partial
 
 
@@ -41,13 +41,13 @@ def test_full_runs_come_first_and_partial_ones_are_found_and_named(output):
 
 def test_who_is_nowhere_is_told_what_there_is(output):
     with pytest.raises(UsageRejected, match="user 9 has no .* run of 2026-01-31; its users go from 1 to 4"):
-        lookup.find(output, 9)
+        lookup.find(output, "9")
     with pytest.raises(UsageRejected, match="there is no run of 2026-02-09 .* the nearest is that of 2026-01-31"):
-        lookup.find(output, 1, DAY + timedelta(9))
+        lookup.find(output, "1", DAY + timedelta(9))
     with pytest.raises(UsageRejected, match="partial holds no published run"):
-        lookup.find(output, 1, only_partial=True)
+        lookup.find(output, "1", only_partial=True)
     publish_partial(output, "two", DAY)
     with pytest.raises(UsageRejected, match="user 9 has no recommendations in any partial run"):
-        lookup.find(output, 9, only_partial=True)
+        lookup.find(output, "9", only_partial=True)
     with pytest.raises(UsageRejected, match="there is no run of 2026-02-09 .* the nearest is that of 2026-01-31"):
-        lookup.find(output, 1, DAY + timedelta(9))
+        lookup.find(output, "1", DAY + timedelta(9))

@@ -1,0 +1,225 @@
+"""Ids: whether those of users and movies are integers or text, and the numbers that stand for text.
+
+The kind is decided once, when the first model is trained; from then on the model has it. Models, searches and metrics
+compute with int64 alone. There a text id is represented by its number: its place among all ids in ascending order of
+their UTF-8 bytes, so that ties are broken alike. Integers represent themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from recmodel import schemas as c
+from recmodel.data import layouts, reading, values
+from recmodel.data.layouts import Source
+from recmodel.data.limits import Input
+from recmodel.data.lines import printable
+from recmodel.errors import InputRejected, UsageRejected
+from recmodel.schemas import INTEGER, TEXT, Id, IdKind, Ids
+
+_Rows = TypeVar("_Rows", pa.RecordBatch, pa.Table)
+
+ABSENT = -1  # the number of an id that there is none of
+
+_NAMES = {INTEGER: "integers", TEXT: "text"}
+
+
+def decide(folder: Path, limits: Input) -> Ids:
+    """Decide what the ids of a MovieLens directory are: integers, if the first rows of its tables hold nothing else.
+
+    Raises:
+        InputRejected: a table is missing, cannot be read, or lacks a column.
+    """
+    if limits.ids != "auto":
+        return Ids(user=limits.ids, movie=limits.ids)
+    samples = _samples(folder, limits)
+    return Ids(user=_kind(samples[c.USER_ID]) or INTEGER, movie=_kind(samples[c.MOVIE_ID]) or INTEGER)
+
+
+def for_model(folder: Path, limits: Input, model: str, of_model: Ids) -> Ids:
+    """Return the ids of a model, by which the tables of a MovieLens directory are read.
+
+    Args:
+        model: its name.
+
+    Raises:
+        InputRejected: the directory has ids of another kind.
+        UsageRejected: the settings ask for another kind.
+    """
+    kinds: Mapping[str, IdKind] = {c.USER_ID: of_model.user, c.MOVIE_ID: of_model.movie}
+    if limits.ids != "auto":
+        for name, kind in kinds.items():
+            if limits.ids != kind:
+                raise UsageRejected(
+                    f"input.ids is {limits.ids}, and model {model} has {_NAMES[kind]} in {name}; ids keep their kind: "
+                    "set input.ids to auto, or train a model in another folder with --models"
+                )
+        return of_model
+    for name, samples in _samples(folder, limits).items():
+        seen = _kind(samples)
+        if seen not in (kinds[name], None):
+            file, column, value = _example(samples, seen)
+            as_text = "set input.ids to text if they are, " if seen == INTEGER else ""
+            raise InputRejected(
+                f"{file}, column {column}: ids such as {value!r} are {_NAMES[seen]}, and model {model} was "
+                f"trained with {_NAMES[kinds[name]]}; ids keep their kind: correct the export, {as_text}or train a "
+                "model on this input in another folder with --models"
+            )
+    return of_model
+
+
+def typed(text: str, kind: IdKind) -> Id:
+    """Return the id of a user that somebody has typed.
+
+    Raises:
+        UsageRejected: it is no integer, and the ids are integers.
+    """
+    if kind == TEXT:
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        raise UsageRejected(f"{text!r} is not the id of a user: these are integers here") from None
+
+
+def in_words(ids: Ids) -> str:
+    """Return what the ids are, as part of a sentence."""
+    if ids.user == ids.movie:
+        return "ids that are text" if ids.user == TEXT else "integer ids"
+    return f"{_NAMES[ids.user]} in user_id and {_NAMES[ids.movie]} in movie_id"
+
+
+class _Sample(NamedTuple):
+    """The first values of a column of ids, as they lie in a file."""
+
+    file: Path
+    column: str  # as the file calls it
+    values: pa.Array
+
+
+def _samples(folder: Path, limits: Input) -> dict[str, list[_Sample]]:
+    ratings, movies = (layouts.find(folder, table) for table in ("ratings", "movies"))
+    user, rated = _first(ratings, c.PAIRS.names, limits)
+    movie, _ = _first(movies, [c.MOVIE_ID, c.TITLE], limits)
+    return {c.USER_ID: [user], c.MOVIE_ID: [movie, rated]}
+
+
+def _first(source: Source, names: list[str], limits: Input) -> list[_Sample]:
+    rows = reading.first_values(source, names, limits.all_columns)
+    return [_Sample(source.path, name, column) for name, column in zip(rows.schema.names, rows.columns, strict=True)]
+
+
+def _kind(samples: list[_Sample]) -> IdKind | None:
+    """Return what the ids of some columns are together; None if they hold nothing."""
+    filled = [sample.values for sample in samples if sample.values.null_count < len(sample.values)]
+    if not filled:
+        return None
+    return TEXT if any(map(values.are_text_ids, filled)) else INTEGER
+
+
+def _example(samples: list[_Sample], kind: IdKind) -> tuple[Path, str, str]:
+    """Return the first value of that kind, and where it is."""
+    for sample in samples:
+        for value in sample.values.drop_null():
+            if values.are_text_ids(pa.array([value])) == (kind == TEXT):
+                return sample.file, sample.column, printable(value.as_py())
+    raise ValueError(f"there is no {kind}")
+
+
+# -- numbers that stand for text -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The ids that numbers stand for; None where ids are integers, which stand for themselves."""
+
+    users: pa.Array | None = None  # string, ascending
+    movies: pa.Array | None = None  # string, ascending
+
+    def user_ids(self, numbers: np.ndarray) -> np.ndarray:
+        """Return the ids of users: int64, or texts (object)."""
+        return _labelled(self.users, numbers)
+
+    def movie_ids(self, numbers: np.ndarray) -> np.ndarray:
+        """Return the ids of movies: int64, or texts (object)."""
+        return _labelled(self.movies, numbers)
+
+    def movie_numbers(self, movie_ids: np.ndarray) -> np.ndarray:
+        """Return the numbers of movies, in the same shape; `ABSENT` for a text without one."""
+        if self.movies is None:
+            return movie_ids
+        return numbers(self.movies, pa.array(movie_ids.ravel(), pa.string())).reshape(movie_ids.shape)
+
+    def hashes(self, name: str, numbers: np.ndarray) -> np.ndarray:
+        """Return uint64 that depend on the ids alone, whatever other ids there are, of the column of that name."""
+        labels = self.users if name == c.USER_ID else self.movies
+        return hashes(numbers) if labels is None else hashes(labels.to_numpy(zero_copy_only=False))[numbers]
+
+
+NO_LABELS = Labels()
+
+
+def number(ratings: pa.Table, catalogue: pa.Table) -> tuple[pa.Table, pa.Table, Labels]:
+    """Put numbers in the place of ids that are text.
+
+    Args:
+        ratings: `schemas.RATINGS`, of movies of the catalogue.
+        catalogue: `schemas.CATALOGUE`, ascending by movie_id.
+
+    Returns:
+        Both with int64 ids, and what they stand for.
+    """
+    users = movies = None
+    if pa.types.is_string(catalogue.schema.field(c.MOVIE_ID).type):
+        movies = catalogue.column(c.MOVIE_ID).combine_chunks()
+        ratings, catalogue = (_with_numbers(table, c.MOVIE_ID, movies) for table in (ratings, catalogue))
+    if pa.types.is_string(ratings.schema.field(c.USER_ID).type):
+        users = pc.unique(ratings.column(c.USER_ID))
+        users = users.take(pc.sort_indices(users))
+        ratings = _with_numbers(ratings, c.USER_ID, users)
+    return ratings, catalogue, Labels(users, movies)
+
+
+def movie_numbers(catalogue: pa.Table) -> np.ndarray:
+    """Return [M] int64, the numbers of the movies of a catalogue (`schemas.CATALOGUE`, ascending by movie_id)."""
+    ids = catalogue.column(c.MOVIE_ID)
+    return np.arange(len(ids)) if pa.types.is_string(ids.type) else ids.to_numpy()
+
+
+def with_movie_numbers(rows: _Rows, catalogue: pa.Table) -> _Rows:
+    """Put numbers in the place of movie ids that are text. Rows of movies that the catalogue lacks are left out."""
+    ids = catalogue.column(c.MOVIE_ID).combine_chunks()
+    if not pa.types.is_string(ids.type):
+        return rows
+    rows = _with_numbers(rows, c.MOVIE_ID, ids)
+    is_present = pc.not_equal(rows.column(c.MOVIE_ID), ABSENT)
+    return rows if pc.all(is_present).as_py() is not False else rows.filter(is_present)
+
+
+def hashes(ids: np.ndarray) -> np.ndarray:
+    """Return uint64 that depend on the ids alone: integers as they are, texts hashed."""
+    return pd.util.hash_array(ids, categorize=False) if ids.dtype == object else ids.astype(np.uint64)
+
+
+def numbers(labels: pa.Array, ids: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """Return int64, the place of each id among the labels; `ABSENT` where it is not one of them."""
+    return pc.index_in(ids, value_set=labels).fill_null(ABSENT).to_numpy().astype(np.int64)
+
+
+def _with_numbers(rows: _Rows, name: str, labels: pa.Array) -> _Rows:
+    column = pa.array(numbers(labels, rows.column(name)))
+    return rows.set_column(rows.schema.get_field_index(name), name, column)
+
+
+def _labelled(labels: pa.Array | None, numbers: np.ndarray) -> np.ndarray:
+    if labels is None:
+        return numbers
+    return labels.take(pa.array(numbers)).to_numpy(zero_copy_only=False)
