@@ -236,7 +236,8 @@ def _promotions(models: Location) -> list[str]:
     noted = _read_lines(models, _PROMOTIONS)
     names = {line.partition("/")[2] for line in noted}
     dated = [name for name in _history(models) if name not in names and re.match(r"\d{8}T\d{6}Z-", name)]
-    return sorted([*noted, *(f"{name.partition('-')[0]}/{name}" for name in dated)])
+    lines = [*noted, *(f"{name.partition('-')[0]}/{name}" for name in dated)]
+    return sorted(lines, key=lambda line: line.partition("/")[0])  # those of one second stay in order
 
 
 def current_at(models: Location, moment: datetime) -> str | None:
