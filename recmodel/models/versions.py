@@ -170,8 +170,7 @@ def promote(models: Location, version: str) -> None:
     """
     open_version(models, version)
     if version != current(models):
-        _write_lines(models, _HISTORY, [*_history(models), version])
-        _make_current(models, version)
+        _make_current(models, version, [*_history(models), version])
 
 
 def rollback(models: Location) -> str:
@@ -186,8 +185,7 @@ def rollback(models: Location) -> str:
         hint = f"promote one of its versions: {', '.join(names)}" if names else "train one first"
         raise ModelRejected(f"{models} has no earlier version to go back to; {hint}")
     open_version(models, history[-2])
-    _write_lines(models, _HISTORY, history[:-1])
-    _make_current(models, history[-2])
+    _make_current(models, history[-2], history[:-1])
     return history[-2]
 
 
@@ -225,9 +223,10 @@ def _remove(models: Path, name: str) -> bool:
         os.close(opened)
 
 
-def _make_current(models: Location, version: str) -> None:
+def _make_current(models: Location, version: str, history: list[str]) -> None:
     now = f"{datetime.now(timezone.utc):{_TIME}}"
-    _write_lines(models, _PROMOTIONS, [*_promotions(models), f"{now}/{version}"])
+    _write_lines(models, _PROMOTIONS, [*_promotions(models), f"{now}/{version}"])  # read before the history changes
+    _write_lines(models, _HISTORY, history)
     _write_lines(models, _CURRENT, [version])
 
 

@@ -52,7 +52,8 @@ def test_which_version_was_current_at_a_moment_is_known(models):
     (models / ".history").write_text("".join(f"{name}\n" for name in old))
     (models / "CURRENT").write_text(f"{old[-1]}\n")
     before = datetime.now(timezone.utc) - timedelta(seconds=1)
-    versions.promote(models, "v2")
+    (models / "v2").rename(models / "20260103T030000Z-default-3")  # trained between the two, promoted only now
+    versions.promote(models, "20260103T030000Z-default-3")
     assert versions.rollback(models) == old[1]
 
     def at(*moment: int) -> str | None:
@@ -61,7 +62,7 @@ def test_which_version_was_current_at_a_moment_is_known(models):
     assert [at(2025, 12, 31), at(2026, 1, 1, 2), at(2026, 1, 1, 3), at(2026, 1, 4)] == [None, None, old[0], old[0]]
     assert versions.current_at(models, before) == old[1]
     noted = [line.partition("/") for line in (models / ".promotions").read_text().split()]
-    assert [name for _, _, name in noted] == [*old, "v2", old[1]]
+    assert [name for _, _, name in noted] == [*old, "20260103T030000Z-default-3", old[1]]
     shutil.rmtree(models / old[0])
     assert at(2026, 1, 4) == old[0]  # though it is gone
 
