@@ -225,9 +225,10 @@ def _remove(models: Path, name: str) -> bool:
 
 def _make_current(models: Location, version: str, history: list[str]) -> None:
     now = f"{datetime.now(timezone.utc):{_TIME}}"
-    _write_lines(models, _PROMOTIONS, [*_promotions(models), f"{now}/{version}"])  # read before the history changes
+    promotions = [*_promotions(models), f"{now}/{version}"]  # before the history has this one
     _write_lines(models, _HISTORY, history)
     _write_lines(models, _CURRENT, [version])
+    _write_lines(models, _PROMOTIONS, promotions)
 
 
 def _promotions(models: Location) -> list[str]:
