@@ -37,17 +37,12 @@ _PREVIEW_ROWS = 3
 @click.option("--candidates", type=int, help="How many movies two-stage retrieves before it ranks them by rating.")
 @click.option("--users", metavar="FILE", callback=options.path, help="A partial run of these: a file with userId.")
 @click.option("--include-seen/--exclude-seen", default=None, help="Also recommend movies that the user has rated.")
-@click.option(
-    "--predicted-ratings",
-    type=click.Choice(["top-n", "all"]),
-    help="What the table predicted_ratings holds: the recommended pairs, or the whole matrix.",
-)
+@click.option("--predicted-ratings", type=click.Choice(["top-n", "all"]),
+              help="What the table predicted_ratings holds: the recommended pairs, or the whole matrix.")  # fmt: skip
 @click.option("--min-history", type=int, help="Users with fewer ratings are served from popularity.")
-@click.option(
-    "--incremental/--full",
-    default=None,
-    help="Score only users whose ratings have changed since the last run with this model and these settings.",
-)
+@click.option("--incremental/--full", default=None,
+              help="Score only users whose ratings have changed since the last run with this model and these settings.",
+)  # fmt: skip
 @options.spark
 @options.dry_run
 def score(
@@ -59,8 +54,7 @@ def score(
     user's whole row of the catalogue at a time. Nothing is visible until everything is there. Settings that are not
     given come from conf/settings.yaml.
 
-    With --users the run is a partial one. It is published in OUTPUT/partial, where full runs and `latest` are not
-    touched; `show USER` finds its lists.
+    With --users the run is a partial one, published in OUTPUT/partial: full runs and `latest` stay as they are.
     """
     chosen = settings.load_with(flags, "paths", "input", "scoring")
     day = run_date or date.today()
@@ -71,10 +65,8 @@ def score(
     }  # fmt: skip
     output, stages = open_output(chosen.paths.output, partial=users is not None), Stages(console.show_stage)
     if dry_run:
-        console.out.print(
-            views.score_dry_run(pipeline.dry_run(chosen, day, **what, stages=stages), day, output.location)
-        )
-        console.out.print(views.DRY_RUN)
+        plan = pipeline.dry_run(chosen, day, **what, stages=stages)
+        console.out.print(views.score_dry_run(plan, day, output.location), views.DRY_RUN, sep="\n")
         return
     run = pipeline.run(chosen, day, **what, stages=stages)
     console.out.print(views.run_summary(run, output.location))

@@ -10,7 +10,7 @@ from recmodel import schemas as c
 from recmodel import storage
 from recmodel.tables.base import Output, StagedRun
 
-_KEPT = "kept.parquet"  # not called like the files that Spark writes
+_KEPT = "rows-kept.parquet"  # not called like the files that Spark writes, and after them
 
 
 def keep_other_lists(output: Output, staged: StagedRun, asked: pa.Table) -> int:
