@@ -75,9 +75,10 @@ def _ratings_used(run: RunRecord) -> str:
 def score_dry_run(plan: score.DryRun, run_date: date, output: str) -> Table:
     """Return what a run would do."""
     run, users = plan.run, plan.plan.users
+    again = "it would be replaced" if run.users_file is None else "other users would keep their lists"
     return facts(
         {
-            "run date": f"{run_date}, published already: it would be replaced" if plan.replaces else run_date,
+            "run date": f"{run_date}, published already: {again}" if plan.replaces else run_date,
             "model version": run.version.name,
             "ranked by": run.rank_by,
             "users to score": f"{plan.users_scored:,} of {users:,}",
