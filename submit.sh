@@ -3,11 +3,12 @@
 #
 #   ./submit.sh                       run the nightly job on the built-in sample of real MovieLens ratings
 #   ./submit.sh test [...]            run lint, types and all tests; with pytest arguments, only pytest
-#   ./submit.sh train ...             train a model and make it the current version
+#   ./submit.sh train ...             train a model, which replaces the current version unless it is worse
 #   ./submit.sh score ...             score every user and publish the tables; spark-submit's flags are accepted too
 #   ./submit.sh nightly ...           train if due, score, publish, report, clean up; the command for cron
 #   ./submit.sh report ...            write a run and its model as one HTML page
 #   ./submit.sh models ...            list model versions, promote one, roll back
+#   ./submit.sh tables ...            list published dates; take one back, and latest follows
 #   ./submit.sh evaluate ...          measure a preset against baselines: popularity, biases, EASE, ALS
 #   ./submit.sh show USER             print one user's recommendations
 #   ./submit.sh predict USER MOVIE... predict one user's ratings of movies
@@ -142,7 +143,7 @@ case $command in
         wait $! || failed=$?
         exit "$failed"
         ;;
-    train | show | predict | models | report | settings)
+    train | show | predict | models | tables | report | settings)
         prepare "$(extras_for "$@")"
         exec recmodel "$command" "$@"
         ;;

@@ -25,22 +25,30 @@ from recmodel.tables.output import open_output
 @options.output
 @click.option("--preset", metavar="NAME", help="What to train, when it is due.")
 @click.option("--run-date", metavar="D[..D]", help="A date, or a range: then those that were missed.")
+@options.allow_future
+@options.as_of
 @options.dry_run
 @click.pass_context
 def nightly(
-    context: click.Context, /, preset: str | None, run_date: str | None, dry_run: bool, **paths: str | None
-) -> None:
+    context: click.Context, /, preset: str | None, run_date: str | None, allow_future: bool, as_of: str | None,
+    dry_run: bool, **paths: str | None,
+) -> None:  # fmt: skip
     """Train when it is due, score every user, publish, write the report, remove what is too old.
 
     A new model takes over only if it passes the gate; otherwise the night continues with the current one. All other
     flags go to the command score, and so to spark-submit. The exit code is that of the step that failed.
+
+    A date before today is scored as of its end: with the ratings up to then, and with the version that was current
+    then, if there still is one.
     """
-    chosen = settings.load(paths=paths)
+    chosen = settings.load(paths=paths, input={"as_of": as_of})
     # Wrong flags and presets are reported before hours of training.
     of_score = score.make_context(context.command_path, list(context.args))
     presets.load(preset or chosen.training.preset)
-    dates = pipeline.parse_dates(run_date, chosen.paths.output)
-    night = pipeline.Night(chosen, preset, dates, context.args, options.for_spark(of_score))
+    days = pipeline.parse_dates(run_date, chosen.paths.output, allow_future=allow_future)
+    flags = [*["--allow-future"] * allow_future, *context.args]
+    is_partial = of_score.params["users"] is not None
+    night = pipeline.Night(chosen, preset, days, flags, options.for_spark(of_score), partial=is_partial)
     if dry_run:
         sys.exit(pipeline.dry_run(night))
     try:

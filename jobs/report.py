@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date
 
 import click
 
@@ -21,9 +21,9 @@ from recmodel.tables.output import open_output
 @options.data
 @options.models
 @options.output
-@click.option("--run-date", type=click.DateTime(["%Y-%m-%d"]), help="A run other than the newest.")
+@options.run_date("A run other than the newest.")
 @click.option("--to", metavar="FILE", callback=options.path, help="Where to write the page, instead.")
-def report(data: str | None, models: str | None, output: str | None, run_date: datetime | None, to: str | None) -> None:
+def report(data: str | None, models: str | None, output: str | None, run_date: date | None, to: str | None) -> None:
     """Write what a run did, how good its model is and what it recommends to whom, as one HTML page.
 
     It goes to OUTPUT/reports/DATE.html, with reports/latest.html for the newest run. Pages of runs that are not
@@ -33,7 +33,7 @@ def report(data: str | None, models: str | None, output: str | None, run_date: d
     chosen = settings.load(paths={"output": output})
     console.start_log(chosen.paths.logs, "report", as_json=chosen.monitoring.json_logs)
     published = open_output(chosen.paths.output)
-    day = published.published(options.day(run_date))
+    day = published.published(run_date)
     target, size = publish.write(published, day, chosen, Stages(console.show_stage), data=data, models=models, to=to)
     console.out.print(console.facts({"report": target, "size": f"{size / 1e6:.1f} MB"}))
 

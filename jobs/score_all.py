@@ -28,43 +28,44 @@ _PREVIEW_ROWS = 3
 @options.models
 @options.model_version
 @options.output
-@click.option("--run-date", type=click.DateTime(["%Y-%m-%d"]), help="The partition to publish; today by default.")
+@options.run_date("The date to publish; today by default.")
+@options.allow_future
+@options.as_of
 @click.option("--top-n", type=int, help="Recommendations per user.")
 @click.option("--rank-by", type=click.Choice(policies.NAMES), help=policies.HELP)
 @click.option("--candidates", type=int, help="How many movies two-stage retrieves before it ranks them by rating.")
-@click.option("--users", metavar="FILE", callback=options.path, help="Only these users: CSV or Parquet with userId.")
+@click.option("--users", metavar="FILE", callback=options.path, help="A partial run of these: a file with userId.")
 @click.option("--include-seen/--exclude-seen", default=None, help="Also recommend movies that the user has rated.")
-@click.option(
-    "--predicted-ratings",
-    type=click.Choice(["top-n", "all"]),
-    help="What the table predicted_ratings holds: the recommended pairs, or the whole matrix.",
-)
+@click.option("--predicted-ratings", type=click.Choice(["top-n", "all"]),
+              help="What the table predicted_ratings holds: the recommended pairs, or the whole matrix.")  # fmt: skip
 @click.option("--min-history", type=int, help="Users with fewer ratings are served from popularity.")
-@click.option(
-    "--incremental/--full",
-    default=None,
-    help="Score only users whose ratings have changed since the last run with this model and these settings.",
-)
+@click.option("--incremental/--full", default=None,
+              help="Score only users whose ratings have changed since the last run with this model and these settings.",
+)  # fmt: skip
 @options.spark
 @options.dry_run
-def score(run_date: date | None, model_version: str | None, users: str | None, dry_run: bool, **flags: Any) -> None:
+def score(
+    run_date: date | None, allow_future: bool, model_version: str | None, users: str | None, dry_run: bool, **flags: Any
+) -> None:
     """Score every user against the whole catalogue and publish the top N as Parquet.
 
     Runs on Spark: the model is packed and broadcast once, each Python worker loads it once, and pandas UDFs score a
     user's whole row of the catalogue at a time. Nothing is visible until everything is there. Settings that are not
     given come from conf/settings.yaml.
+
+    With --users the run is a partial one, published in OUTPUT/partial: full runs and `latest` stay as they are.
     """
-    chosen = settings.load_with(flags, "paths", "scoring")
-    day = options.day(run_date) or date.today()
+    chosen = settings.load_with(flags, "paths", "input", "scoring")
+    day = run_date or date.today()
     launch.prepare(options.for_spark())
     console.start_log(chosen.paths.logs, "score", as_json=chosen.monitoring.json_logs)
-    what: dict[str, Any] = {"model_version": model_version, "users_file": users and Path(users)}
-    output, stages = open_output(chosen.paths.output), Stages(console.show_stage)
+    what: dict[str, Any] = {
+        "model_version": model_version, "users_file": users and Path(users), "allow_future": allow_future
+    }  # fmt: skip
+    output, stages = open_output(chosen.paths.output, partial=users is not None), Stages(console.show_stage)
     if dry_run:
-        console.out.print(
-            views.score_dry_run(pipeline.dry_run(chosen, day, **what, stages=stages), day, output.location)
-        )
-        console.out.print(views.DRY_RUN)
+        plan = pipeline.dry_run(chosen, day, **what, stages=stages)
+        console.out.print(views.score_dry_run(plan, day, output.location), views.DRY_RUN, sep="\n")
         return
     run = pipeline.run(chosen, day, **what, stages=stages)
     console.out.print(views.run_summary(run, output.location))

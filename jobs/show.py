@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date
 
 import click
 
 from recmodel import settings
 from recmodel.cli import console, options, views
-from recmodel.data import ids
-from recmodel.errors import UsageRejected
-from recmodel.tables.output import open_output
+from recmodel.tables import lookup
 
 
 @click.command(
@@ -20,20 +18,21 @@ from recmodel.tables.output import open_output
 )
 @click.argument("user_id")
 @options.output
-@click.option("--run-date", type=click.DateTime(["%Y-%m-%d"]), help="A run other than the newest.")
+@options.run_date("A run other than the newest.")
+@click.option("--partial", is_flag=True, help="Look in partial runs (score --users) only.")
 @click.option("--top-n", type=click.IntRange(min=1), help="Show only the first TOP_N.")
-def show(user_id: str, output: str | None, run_date: datetime | None, top_n: int | None) -> None:
-    """Print what user USER_ID is recommended, from the published tables."""
-    published = open_output(settings.load(paths={"output": output}).paths.output)
-    day = published.published(options.day(run_date))
-    user = ids.typed(user_id, published.read_run(day).ids.user)
-    rows = published.recommendations_of(day, [user]).slice(0, top_n).to_pylist()
-    if not rows:
-        ends = published.user_range(day)
-        users = f"its users go from {ends[0]} to {ends[1]}" if ends else "it has no users"
-        raise UsageRejected(f"user {user_id} has no recommendations in the run of {day}; {users}")
-    title = f"User {user_id}, run of {day}, model {rows[0]['model_version']}"
-    console.out.print(views.recommendations(title, rows, published.read_run(day).feedback))
+def show(user_id: str, output: str | None, run_date: date | None, partial: bool, top_n: int | None) -> None:
+    """Print what user USER_ID is recommended, from the published tables.
+
+    The list is that of the newest full run. A user who is not in it is looked for in partial runs, the newest first.
+    """
+    location = settings.load(paths={"output": output}).paths.output
+    found = lookup.find(location, user_id, run_date, only_partial=partial)
+    kind = "partial run" if found.partial else "run"
+    title = f"User {user_id}, {kind} of {found.run.run_date}, model {found.rows[0]['model_version']}"
+    console.out.print(views.recommendations(title, found.rows[:top_n], found.run.feedback))
+    if found.newer_partial:
+        console.out.print(f"a partial run of {found.newer_partial} has another list: --partial shows it")
 
 
 if __name__ == "__main__":

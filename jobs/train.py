@@ -1,4 +1,4 @@
-"""Train a model on MovieLens ratings and make it the current version."""
+"""Train a model on MovieLens ratings and make it the current version, if it is no worse."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from recmodel.progress import Stages
 
 
 @click.command(
+    short_help="Train a model, which replaces one that is no better.",
     epilog="Example: recmodel train --data ml-latest-small --preset joint --epochs 5",
     context_settings=options.CONTEXT,
 )
@@ -26,21 +27,27 @@ from recmodel.progress import Stages
 @click.option("--learning-rate", type=float, help="Of the optimiser, instead of the preset's.")
 @click.option("--seed", type=int, help="Same seed, same data, same model.")
 @click.option("--test-share", type=float, help="Share of the ratings held out to measure the model; 0 for none.")
-@click.option("--gate/--no-gate", default=False, help="Make it current only if it is good enough; see training.gate.")
+@click.option("--promote/--no-promote", default=None,
+              help="Make it current even if it is worse, or not even if it is better.")  # fmt: skip
+@click.option("--gate/--no-gate", default=None,
+              help="Compare with baselines too, as nightly does; --no-gate is the same as --promote.")  # fmt: skip
+@options.as_of
 @options.dry_run
 def train(
-    epochs: int | None, batch_size: int | None, learning_rate: float | None, gate: bool, dry_run: bool, **flags: Any
-) -> None:
-    """Train a model and make it the current version.
+    epochs: int | None, batch_size: int | None, learning_rate: float | None, promote: bool | None, gate: bool | None,
+    dry_run: bool, **flags: Any,
+) -> None:  # fmt: skip
+    """Train a model and make it the current version, unless it is worse than the one that is.
 
-    With --gate, as in nightly, it has to be better than popularity and biases and no worse than the current version, on
-    the same held-out ratings; otherwise it stays on disk, and the exit code is 4.
+    The two are compared on the same held-out ratings; training.gate says how much worse is too much. A version that
+    is refused stays on disk, and the exit code is 4: --promote, or models promote, makes it current anyway. With
+    --gate, as in nightly, it also has to be better than popularity and biases.
 
     Reads the ratings and movies of DIR, fits the retrieval and the rating task, measures both on held-out ratings and
     writes a new version below --models: SavedModel, catalogue, metrics and manifest. Settings
     that are not given come from conf/settings.yaml.
     """
-    chosen = settings.load_with(flags, "paths", "training")
+    chosen = settings.load_with(flags, "paths", "input", "training")
     preset = presets.load(chosen.training.preset, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate)
     console.start_log(chosen.paths.logs, "train", as_json=chosen.monitoring.json_logs)
     stages, models = Stages(console.show_stage), chosen.paths.models
@@ -49,9 +56,10 @@ def train(
         view = views.training_dry_run(plan, chosen.training.preset, chosen.training.test_share, models)
         console.out.print(view, views.DRY_RUN, sep="\n")
         return
-    training = pipeline.run(chosen, preset, gate=gate, stages=stages)
+    asked = True if promote is None and gate is False else promote
+    training = pipeline.run(chosen, preset, baselines_too=bool(gate), promote=asked, stages=stages)
     console.out.print(views.training_summary(training))
-    training.require_promoted()
+    training.require_passed()
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ _JOBS = {  # name: module of recmodel.jobs, and the command in it
     "score": ("score_all", "score"),
     "nightly": ("nightly", "nightly"),
     "models": ("models", "models"),
+    "tables": ("tables", "tables"),
     "report": ("report", "report"),
     "show": ("show", "show"),
     "predict": ("predict", "predict"),

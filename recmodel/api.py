@@ -31,20 +31,24 @@ def train(
     learning_rate: float | None = None,
     seed: int | None = None,
     test_share: float | None = None,
+    as_of: str | date | None = None,
     gate: bool = False,
+    promote: bool | None = None,
 ) -> ModelVersion:
-    """Train a model and make it the current version of `models`; the command `recmodel train`.
+    """Train a model and make it the current version of `models`, unless it is worse; the command `recmodel train`.
 
     Args:
         data: a MovieLens directory with ratings and movies, or the word 'sample'.
         preset: one of conf/presets.yaml; epochs, batch_size and learning_rate replace its values.
         test_share: of the ratings, held out to measure the model: see `version.metrics()`.
-        gate: make it current only if it is good enough; see `training.gate` in the settings.
+        as_of: use only ratings up to this time, or the end of this date in UTC.
+        gate: compare with baselines too, not only with the current version; see `training.gate` in the settings.
+        promote: True: make it current even if it is worse; False: don't make it current.
 
     Raises:
         UsageRejected: a setting is not allowed.
         InputRejected: the ratings or movies cannot be used.
-        ModelRejected: training diverged, or the model did not pass the gate; it is on disk all the same.
+        ModelRejected: training diverged, or the model is worse than the current version; it is on disk all the same.
     """
     from recmodel import settings, storage
     from recmodel.models import presets
@@ -52,11 +56,13 @@ def train(
 
     chosen = settings.load(
         paths={"data": settings.absolute_data(os.fspath(data)), "models": storage.absolute(os.fspath(models))},
+        input={"as_of": as_of and str(as_of)},
         training={"preset": preset, "seed": seed, "test_share": test_share},
     )
     flags = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
-    training = pipeline.run(chosen, presets.load(chosen.training.preset, **flags), gate=gate)
-    training.require_promoted()
+    trained_as = presets.load(chosen.training.preset, **flags)
+    training = pipeline.run(chosen, trained_as, baselines_too=gate, promote=promote)
+    training.require_passed()
     return training.version
 
 
@@ -74,6 +80,8 @@ def score(
     min_history: int | None = None,
     users: AnyPath | None = None,
     model_version: str | None = None,
+    allow_future: bool = False,
+    as_of: str | date | None = None,
 ) -> RunRecord:
     """Score every user, publish the tables below `output` and return the run's run.json; `recmodel score`.
 
@@ -82,8 +90,11 @@ def score(
     Args:
         data: as in `train`.
         run_date: the partition to publish; today if None.
-        users: a CSV or Parquet file with a column userId: only these.
+        users: a CSV or Parquet file with a column userId: only these, in a partial run, which is published in the
+            folder `partial` of `output` and leaves full runs and `latest` as they are.
         model_version: None: the current one.
+        allow_future: whether `run_date` may lie after tomorrow.
+        as_of: use only ratings up to this time, or the end of this date in UTC; see `train`.
 
     Raises:
         UsageRejected: a setting is not allowed, or a Spark session exists already.
@@ -112,9 +123,15 @@ def score(
         "models": storage.absolute(os.fspath(models)),
         "output": storage.absolute(os.fspath(output)),
     }
-    chosen = settings.load(paths=paths, scoring=scoring)
+    chosen = settings.load(paths=paths, input={"as_of": as_of and str(as_of)}, scoring=scoring)
     users_file = None if users is None else Path(storage.absolute(os.fspath(users)))
-    return pipeline.run(chosen, run_date or date.today(), model_version=model_version, users_file=users_file)
+    return pipeline.run(
+        chosen,
+        run_date or date.today(),
+        model_version=model_version,
+        users_file=users_file,
+        allow_future=allow_future,
+    )
 
 
 def load(models: AnyPath, version: str | None = None) -> Model:

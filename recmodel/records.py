@@ -115,11 +115,15 @@ class RunRecord(Record):
     conditions: str = ""  # names all but the ratings that decides the lists; empty before there were incremental runs
     started_at: datetime | None = None
     ratings_file: str = ""
+    as_of: datetime | None = None  # ratings after it were left out; None: the run used all that there were
+    ratings_left_out: int = 0  # so many, which are not among rows_in
+    newest_rating: datetime | None = None  # that was used; None where times are not known, or in versions before 0.3.2
     input: list[InputFile] = []  # how each file was read; empty in versions before 0.3.2
     rows_in: dict[str, int] = {}  # by file
     rows_used: dict[str, int] = {}
     rows_rejected: int = 0
     users_asked: int | None = None  # those of --users
+    users_kept: int = 0  # others, whose lists of an earlier partial run of the date are published with this one's
     feedback: FeedbackKind = EXPLICIT  # of the model; implicit: there are no predicted ratings
     ids: Ids = INTEGER_IDS  # of the model, as in the tables; in versions before 0.3.2 always integers
     ratings_superseded: int = 0  # of the rejected rows, those that a later rating of the same movie replaced
@@ -245,6 +249,7 @@ class Manifest(Record):
     ids: Ids = INTEGER_IDS  # in versions before 0.3.2 always integers
     settings: dict[str, Any] = {}
     data_fingerprint: str = ""
+    newest_rating: datetime | None = None  # that the model has seen, held-out ones included; None where not known
     libraries: dict[str, str] = {}
     git_commit: str | None = None
     signatures: tuple[str, ...] = ()  # of the SavedModel; empty in versions before 0.3.2

@@ -109,8 +109,17 @@ class Scoring(_Section):
         return self
 
 
+def _not_reversed(years: int | str) -> int | str:
+    first, _, last = str(years).partition("..")
+    if first and last and last < first:
+        raise ValueError(f"the range ends before it begins; swap its years: {last}..{first}")
+    return years
+
+
 # A year, or a range such as 1990..1999; either end may be left out.
-Years = Annotated[int, Field(ge=1000, le=9999)] | Annotated[str, Field(pattern=r"^(\d{4})?\.\.(\d{4})?$")]
+_OneYear = Annotated[int, Field(ge=1000, le=9999)]
+_RangeOfYears = Annotated[str, Field(pattern=r"^(\d{4})?\.\.(\d{4})?$")]
+Years = Annotated[_OneYear | _RangeOfYears, AfterValidator(_not_reversed)]
 
 
 class Selection(_Section):
@@ -238,12 +247,12 @@ def load(**flags: Any) -> Settings:
 
 
 def load_with(flags: Mapping[str, Any], *sections: str) -> Settings:
-    """Load the settings, with the flags of a command for the fields of some sections (paths, training, scoring).
+    """Load the settings, with the flags of a command for the fields of some sections (paths, input, …).
 
     Raises:
         UsageRejected: see `load`.
     """
-    classes: dict[str, type[BaseModel]] = {"paths": Paths, "training": Training, "scoring": Scoring}
+    classes: dict[str, type[BaseModel]] = {"paths": Paths, "input": Input, "training": Training, "scoring": Scoring}
     return load(
         **{name: {flag: flags[flag] for flag in classes[name].model_fields if flag in flags} for name in sections}
     )

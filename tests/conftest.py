@@ -150,7 +150,7 @@ def toy_models(toy, made_once) -> Path:
 
     def make(models: Path) -> None:
         for preset in ("rating", "retrieval", "ranking", "default", "joint"):
-            recmodel.train(toy, models, preset=preset)
+            recmodel.train(toy, models, preset=preset, promote=True)
 
     return made_once("toy-models", make)
 

@@ -105,7 +105,7 @@ def test_a_settings_file_of_ones_own_holds_only_what_differs(monkeypatch, tmp_pa
     )
 
 
-@pytest.mark.parametrize("years", [99, "1999-2000", "soon..", "1990..19999", 1999.5])
+@pytest.mark.parametrize("years", [99, "1999-2000", "soon..", "1990..19999", 1999.5, "1999..1990"])
 def test_years_are_years_or_ranges_of_them(years):
     good = [1999, "..1959", "1990..1999", "2010.."]
     assert settings.load(rules={"deny": {"years": good}}).rules.deny.years == good

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "recmodel"
 # From what everybody may import to what nobody imports; modules at the top of the package are named one by one.
 LAYERS = (
-    ("errors", "version", "schemas", "formatting", "arrays", "tf"),
+    ("errors", "version", "schemas", "formatting", "dates", "arrays", "tf"),
     ("storage", "records", "progress"),
     ("data",),
     ("scoring",),

@@ -3,6 +3,8 @@
     python conf/sql/create_tables.py hive /data/output >tables.sql     then: beeline -u jdbc:hive2://… -f tables.sql
     python conf/sql/create_tables.py trino /data/output >tables.sql    then: trino --catalog hive -f tables.sql
 
+With --partial at the end, those of the tables partial_…, which hold partial runs (score --users), once there is one.
+
 Columns and types come from recmodel/schemas.py. Run it in the environment of the project, or with PYTHONPATH=. in its
 folder. Where Trino uses a metastore that already has the tables, it needs no statements.
 """
@@ -24,37 +26,41 @@ _TYPES = {  # of each column type, its name in SQL
 }
 
 
-def hive(output: str) -> Iterator[str]:
-    """Yield the lines of the script for a Hive metastore, filled by Spark SQL with Hive support or by Hive 4."""
+def hive(output: str, prefix: str = "") -> Iterator[str]:
+    """Yield the lines of the script for a Hive metastore, filled by Spark SQL with Hive support or by Hive 4.
+
+    Args:
+        prefix: of the tables' names.
+    """
     yield "-- Hive metastore, for Spark SQL with Hive support or Hive 4 (older versions of Hive cannot read scored_at)."
     for table, schema in _schemas(output):
-        yield f"CREATE EXTERNAL TABLE IF NOT EXISTS {table} ({_columns(schema, 'hive')})"
+        yield f"CREATE EXTERNAL TABLE IF NOT EXISTS {prefix}{table} ({_columns(schema, 'hive')})"
         yield f"PARTITIONED BY ({c.RUN_DATE} DATE) STORED AS PARQUET LOCATION '{output}/{table}';"
     yield "\n-- The newest run alone, without run_date; nothing has to be repeated for these. (A Spark session that has"
     yield "-- read one of them before needs REFRESH TABLE to see a newer run.)"
     for table, schema in _schemas(output):
-        yield f"CREATE EXTERNAL TABLE IF NOT EXISTS latest_{table} ({_columns(schema, 'hive')})"
+        yield f"CREATE EXTERNAL TABLE IF NOT EXISTS latest_{prefix}{table} ({_columns(schema, 'hive')})"
         yield f"STORED AS PARQUET LOCATION '{output}/latest/{table}';"
     yield "\n-- Add new dates and drop removed ones: repeat these lines after each night."
     for table in c.TABLES:
-        yield f"MSCK REPAIR TABLE {table} SYNC PARTITIONS;"
+        yield f"MSCK REPAIR TABLE {prefix}{table} SYNC PARTITIONS;"
 
 
-def trino(output: str) -> Iterator[str]:
-    """Yield the lines of the script for Trino, with a catalogue `hive` of its Hive connector."""
+def trino(output: str, prefix: str = "") -> Iterator[str]:
+    """Yield the lines of the script for Trino, with a catalogue `hive` of its Hive connector; see `hive`."""
     yield "-- Trino, for a catalogue `hive` of the Hive connector."
     yield "CREATE SCHEMA IF NOT EXISTS hive.recmodel;\nUSE hive.recmodel;\n"
     for table, schema in _schemas(output):
-        yield f"CREATE TABLE IF NOT EXISTS {table} ({_columns(schema, 'trino')}, {c.RUN_DATE} DATE)"
+        yield f"CREATE TABLE IF NOT EXISTS {prefix}{table} ({_columns(schema, 'trino')}, {c.RUN_DATE} DATE)"
         place = f"external_location = 'file://{output}/{table}', partitioned_by = ARRAY['{c.RUN_DATE}']"
         yield f"WITH (format = 'PARQUET', {place});"
     yield "\n-- The newest run alone, without run_date; nothing has to be repeated for these."
     for table, schema in _schemas(output):
-        yield f"CREATE TABLE IF NOT EXISTS latest_{table} ({_columns(schema, 'trino')})"
+        yield f"CREATE TABLE IF NOT EXISTS latest_{prefix}{table} ({_columns(schema, 'trino')})"
         yield f"WITH (format = 'PARQUET', external_location = 'file://{output}/latest/{table}');"
     yield "\n-- Add new dates and drop removed ones: repeat these lines after each night."
     for table in c.TABLES:
-        yield f"CALL hive.system.sync_partition_metadata('recmodel', '{table}', 'FULL');"
+        yield f"CALL hive.system.sync_partition_metadata('recmodel', '{prefix}{table}', 'FULL');"
 
 
 def _schemas(output: str) -> Iterator[tuple[str, pa.Schema]]:
@@ -73,6 +79,9 @@ def _columns(schema: pa.Schema, engine: str) -> str:
 
 if __name__ == "__main__":
     scripts = {"hive": hive, "trino": trino}
-    if len(sys.argv) != 3 or sys.argv[1] not in scripts:
-        sys.exit("usage: python conf/sql/create_tables.py hive|trino /data/output")
-    print("\n".join(scripts[sys.argv[1]](sys.argv[2].rstrip("/"))))
+    partial = sys.argv[3:] == ["--partial"]
+    if (len(sys.argv) != 3 and not partial) or sys.argv[1] not in scripts:
+        sys.exit("usage: python conf/sql/create_tables.py hive|trino /data/output [--partial]")
+    folder = sys.argv[2].rstrip("/")
+    lines = scripts[sys.argv[1]](f"{folder}/partial", "partial_") if partial else scripts[sys.argv[1]](folder)
+    print("\n".join(lines))

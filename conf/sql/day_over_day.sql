@@ -2,12 +2,13 @@
 -- entered and left; the mean predicted rating of both runs, and its mean change for recommendations that are in both.
 WITH today AS (
     SELECT user_id, movie_id, CAST(predicted_rating AS DOUBLE) AS rating FROM recommendations
-    WHERE run_date = (SELECT max(run_date) FROM recommendations)
+    WHERE run_date = (SELECT max(run_date) FROM recommendations WHERE run_date <= CURRENT_DATE + INTERVAL '1' DAY)
 ),
 yesterday AS (
     SELECT user_id, movie_id, CAST(predicted_rating AS DOUBLE) AS rating FROM recommendations
     WHERE run_date = (
-        SELECT max(run_date) FROM recommendations WHERE run_date < (SELECT max(run_date) FROM recommendations)
+        SELECT max(run_date) FROM recommendations
+        WHERE run_date < (SELECT max(run_date) FROM recommendations WHERE run_date <= CURRENT_DATE + INTERVAL '1' DAY)
     )
 )
 SELECT

@@ -1,12 +1,13 @@
 -- The movies that entered or left each user's list from the last run but one to the newest, with their ranks.
 WITH today AS (
     SELECT user_id, movie_id, title, rank FROM recommendations
-    WHERE run_date = (SELECT max(run_date) FROM recommendations)
+    WHERE run_date = (SELECT max(run_date) FROM recommendations WHERE run_date <= CURRENT_DATE + INTERVAL '1' DAY)
 ),
 yesterday AS (
     SELECT user_id, movie_id, title, rank FROM recommendations
     WHERE run_date = (
-        SELECT max(run_date) FROM recommendations WHERE run_date < (SELECT max(run_date) FROM recommendations)
+        SELECT max(run_date) FROM recommendations
+        WHERE run_date < (SELECT max(run_date) FROM recommendations WHERE run_date <= CURRENT_DATE + INTERVAL '1' DAY)
     )
 )
 SELECT

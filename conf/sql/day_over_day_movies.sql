@@ -1,13 +1,14 @@
 -- The hundred movies whose number of lists changed most from the last run but one to the newest.
 WITH today AS (
     SELECT movie_id, max(title) AS title, count(*) AS lists FROM recommendations
-    WHERE run_date = (SELECT max(run_date) FROM recommendations)
+    WHERE run_date = (SELECT max(run_date) FROM recommendations WHERE run_date <= CURRENT_DATE + INTERVAL '1' DAY)
     GROUP BY movie_id
 ),
 yesterday AS (
     SELECT movie_id, max(title) AS title, count(*) AS lists FROM recommendations
     WHERE run_date = (
-        SELECT max(run_date) FROM recommendations WHERE run_date < (SELECT max(run_date) FROM recommendations)
+        SELECT max(run_date) FROM recommendations
+        WHERE run_date < (SELECT max(run_date) FROM recommendations WHERE run_date <= CURRENT_DATE + INTERVAL '1' DAY)
     )
     GROUP BY movie_id
 )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import date, datetime
+from datetime import date
 from typing import Any
 
 import click
 
-from recmodel import storage
+from recmodel import dates, storage
 from recmodel.settings import absolute_data
 
 CONTEXT = {"max_content_width": 100, "help_option_names": ["-h", "--help"]}
@@ -72,6 +72,21 @@ output = click.option(
 )
 
 
-def day(value: datetime | date | None) -> date | None:
-    """Return the date of a flag of type `click.DateTime`."""
-    return value.date() if isinstance(value, datetime) else value
+as_of = click.option(
+    "--as-of", metavar="WHEN",
+    help="Use only ratings up to this date (the end of its day in UTC) or time, such as 2026-01-31T12:00.",
+)  # fmt: skip
+
+
+def _day(_context: click.Context, parameter: click.Parameter, value: str | None) -> date | None:
+    return None if value is None else dates.parse_date(value, parameter.opts[0])
+
+
+def run_date(help_text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return the flag `--run-date` of one date, with that help."""
+    return click.option("--run-date", metavar="DATE", callback=_day, help=help_text)
+
+
+allow_future = click.option(
+    "--allow-future", is_flag=True, help="Accept a run date after tomorrow, which is otherwise taken for a mistake."
+)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from recmodel.records import FeedbackKind, Metrics, RunRecord
 
 NO_RATINGS = "there are no ratings, as the model was trained on implicit feedback"
+PARTIAL = "; a partial run: full runs and `latest` stay as they are"
 DRY_RUN = "this was --dry-run: nothing was written, except a log"
 _MIB = 1 << 20
 
@@ -39,10 +40,11 @@ def run_summary(run: RunRecord, output: str) -> Table:
         carried["users scored again"] = f"{run.users_scored:,}; {others}"
     return facts(
         {
-            "run date": run.run_date,
+            "run date": f"{run.run_date}{_ratings_used(run)}",
             "model version": run.model_version,
             "ranked by": run.rank_by,
             "users": f"{run.users:,} ({figures.popular_users:,} of them served from popularity)",
+            **({"users kept": f"{run.users_kept:,}, of earlier partial runs of this date"} if run.users_kept else {}),
             **carried,
             "movies in the catalogue": _movies(
                 run.movies if run.movies_tonight is None else run.movies_tonight,
@@ -56,17 +58,27 @@ def run_summary(run: RunRecord, output: str) -> Table:
             "rows rejected": f"{run.rows_rejected:,}" + ("" if is_implicit else replaced),
             **({"interactions repeated": f"{run.interactions_repeated:,}, added up"} if is_implicit else {}),
             "peak memory": f"driver {driver:,} MiB, largest worker {peak['largest_worker']:,} MiB",
-            "published in": output,
+            "published in": output + ("" if run.all_users else PARTIAL),
         }
     )
+
+
+def _ratings_used(run: RunRecord) -> str:
+    if run.newest_rating is None:
+        return ""
+    newest = f", with {run.noun} up to {run.newest_rating:%Y-%m-%d %H:%M} UTC"
+    if run.newest_rating.date() > run.run_date:
+        newest += ", which is later"
+    return newest + (f"; {run.ratings_left_out:,} later ones left out" if run.ratings_left_out else "")
 
 
 def score_dry_run(plan: score.DryRun, run_date: date, output: str) -> Table:
     """Return what a run would do."""
     run, users = plan.run, plan.plan.users
+    again = "it would be replaced" if run.users_file is None else "other users would keep their lists"
     return facts(
         {
-            "run date": f"{run_date}, published already: it would be replaced" if plan.replaces else run_date,
+            "run date": f"{run_date}, published already: {again}" if plan.replaces else run_date,
             "model version": run.version.name,
             "ranked by": run.rank_by,
             "users to score": f"{plan.users_scored:,} of {users:,}",
@@ -82,7 +94,7 @@ def score_dry_run(plan: score.DryRun, run_date: date, output: str) -> Table:
             **({"predicted ratings": NO_RATINGS} if run.feedback.is_implicit else {}),
             "rows rejected": f"{plan.counts.rows_rejected:,}",
             "interrupted run": "it would be continued" if plan.resumes else "none of this kind",
-            "would be published in": output,
+            "would be published in": output + ("" if run.users_file is None else PARTIAL),
         }
     )
 
@@ -142,6 +154,18 @@ def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.4f}"
 
 
+def published_runs(runs: Sequence[tuple[RunRecord, bool]]) -> Table:
+    """Return published runs, each with whether it is the newest of its kind."""
+    view = table(None, ["", "run date", "run", "model version", "finished"], ["users", "rows"])
+    for run, is_newest in runs:
+        newest = ("latest" if run.all_users else "newest") if is_newest else ""
+        kind = "full" if run.all_users else "partial"
+        users = f"{run.recommendations.users:,}" + (f" + {run.users_kept:,} kept" if run.users_kept else "")
+        figures = users, f"{run.recommendations.rows:,}"
+        view.add_row(newest, str(run.run_date), kind, run.model_version, f"{run.finished_at:%Y-%m-%d %H:%M}", *figures)
+    return view
+
+
 # -- train -----------------------------------------------------------------------------------------------------------
 
 
@@ -160,7 +184,27 @@ def training_summary(training: train.Training) -> Table:
     for k, share in (metrics.top_k_accuracy or {}).items():
         unseen = (metrics.top_k_accuracy_unseen or {})[k]
         summary[f"held-out top-{k} accuracy"] = f"{unseen:.4f} among unseen movies, {share:.4f} among all"
-    return facts({**summary, "written to": training.version.path})
+    return facts({**summary, **_replaced(training), "written to": training.version.path})
+
+
+def _replaced(training: train.Training) -> dict[str, str]:
+    """Return which version a new one replaces, or why it doesn't, and how the two compare."""
+    compared = training.comparison
+    if compared is None:
+        return {"replaces": "no version: it is the first"} if training.promoted else {"current version": "none"}
+    outcome = {"replaces": compared.current} if training.promoted else {"current version stays": compared.current}
+    if compared.of_new is None or compared.of_current is None:
+        return {**outcome, "compared with it": f"not at all: {compared.why_not}"}
+    pairs = [
+        (name, new, old)
+        for name, new, old in (
+            ("RMSE", compared.of_new.rmse, compared.of_current.rmse),
+            ("top-100 accuracy", compared.of_new.accuracy_at_100, compared.of_current.accuracy_at_100),
+        )
+        if new is not None and old is not None
+    ]
+    figures = "; ".join(f"held-out {name} {new:.4f} against its {old:.4f}" for name, new, old in pairs)
+    return {**outcome, "compared with it": figures or "not at all: they were trained for different tasks"}
 
 
 def _fitted(metrics: Metrics, feedback: FeedbackKind) -> dict[str, str]:

@@ -40,6 +40,7 @@ class Checked:
 
     accepted: pa.RecordBatch
     rejected: pa.RecordBatch
+    left_out: int = 0  # rows of a later time than was asked for, which are neither
 
     @property
     def rows_in(self) -> int:
@@ -64,6 +65,7 @@ def check(
     settings: Columns,
     findings: Findings,
     movies: Vocabulary | None = None,
+    last_second: int | None = None,
 ) -> Iterator[Checked]:
     """Read a table as `schema` and accept each row, or reject it with the first reason that applies.
 
@@ -74,6 +76,7 @@ def check(
         settings: what the columns are called, where they have uncommon names.
         findings: gets what is found out while reading.
         movies: see `values.Conversion`.
+        last_second: rows of later times are left out before anything else is asked of them; None: none are.
 
     Raises:
         InputRejected: a file cannot be read at all, or lacks a column.
@@ -83,7 +86,7 @@ def check(
     reader = _Reader(schema, settings, findings)
     with _refused_if_unreadable(source.path):
         for block in reader.blocks(source):
-            yield _check_block(block, schema, rules, conversion)
+            yield _check_block(block, schema, rules, conversion, last_second)
 
 
 def column_names(source: Source) -> list[str]:
@@ -166,19 +169,25 @@ def _refused_if_unreadable(path: Path) -> Iterator[None]:
 _MAY_BE_EMPTY = {c.GENRES, c.IMDB_ID, c.TMDB_ID}
 
 
-def _check_block(block: _Block, schema: pa.Schema, rules: list[Rule], conversion: Conversion) -> Checked:
+def _check_block(
+    block: _Block, schema: pa.Schema, rules: list[Rule], conversion: Conversion, last_second: int | None
+) -> Checked:
     typed = conversion(block.columns, block.names)
+    in_time = np.ones(typed.num_rows, bool)
+    if last_second is not None and c.TIMESTAMP in schema.names:
+        late = pc.fill_null(pc.greater(typed.column(c.TIMESTAMP), last_second), fill_value=False)
+        in_time = ~late.to_numpy(zero_copy_only=False)
     refusals = [
         (f.name, conversion.reason(f.name), pc.is_null(typed.column(f.name)))
         for f in schema
         if f.name not in _MAY_BE_EMPTY and typed.column(f.name).null_count
     ]
-    readable = np.ones(typed.num_rows, bool)
+    readable = in_time.copy()
     for _, _, mask in refusals:
         readable &= ~mask.to_numpy(zero_copy_only=False)
     refusals += [_on_readable(rule, typed, readable) for rule in rules]
 
-    accepted = np.ones(typed.num_rows, bool)
+    accepted = in_time.copy()
     rejects = list(block.malformed)
     for name, reason, mask in refusals:
         refused_here = accepted & mask.to_numpy(zero_copy_only=False)
@@ -191,6 +200,7 @@ def _check_block(block: _Block, schema: pa.Schema, rules: list[Rule], conversion
     return Checked(
         accepted=typed if accepted.all() else typed.filter(pa.array(accepted)),
         rejected=pa.RecordBatch.from_pylist(rejects, schema=c.REJECTS),
+        left_out=int((~in_time).sum()),
     )
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from recmodel import schemas as c
 from recmodel.data import reading
@@ -36,6 +38,8 @@ class Validation:
     used: dict[str, int] = field(default_factory=dict)  # accepted, by file name
     rejects: list[pa.RecordBatch] = field(default_factory=list)
     files: list[InputFile] = field(default_factory=list)  # how each was read, in order
+    left_out: int = 0  # ratings later than `limits.as_of`, which count as neither read nor rejected
+    newest: int | None = None  # time of the newest accepted rating, in seconds since 1970; None where it is not known
 
     def accept(
         self,
@@ -56,15 +60,26 @@ class Validation:
 
         Raises:
             InputRejected: after the last block, if a greater share of the rows was rejected than the settings
-                allow; names file, column, row and value of the first row with the most frequent reason.
+                allow; names file, column, row and value of the first row with the most frequent reason. Or what was
+                there at a time is asked for, and the table has no times or nothing of that time.
         """
         findings = Findings()
         schema = c.with_ids(schema, self.ids if movies is None else replace(self.ids, movie=INTEGER))
         rejects: list[pa.RecordBatch] = []
         reasons: Counter[tuple[str, str]] = Counter()  # with the column
-        total = 0
-        for block in reading.check(source, schema, rules, self.limits.all_columns, findings, movies):
+        total, left_out, as_of = 0, 0, self.limits.last_second if c.TIMESTAMP in schema.names else None
+        for block in reading.check(source, schema, rules, self.limits.all_columns, findings, movies, as_of):
+            has_times = c.TIMESTAMP in findings.columns.values()
+            if as_of is not None and not has_times:
+                raise InputRejected(
+                    f"{source.path} has no column of times, so what it held as of {self.limits.as_of} is not known; "
+                    "leave --as-of (input.as_of) out, or add the column"
+                )
             total += block.rows_in
+            left_out += block.left_out
+            if has_times and block.accepted.num_rows:
+                newest = pc.max(block.accepted.column(c.TIMESTAMP)).as_py()
+                self.newest = newest if self.newest is None else max(newest, self.newest)
             if block.rejected.num_rows:
                 rejects.append(block.rejected)
                 reasons.update(zip(*(block.rejected.column(name).to_pylist() for name in _WHY), strict=True))
@@ -75,7 +90,13 @@ class Validation:
         self.rows[source.name] = self.rows.get(source.name, 0) + total  # files of several folders may share a name
         self.used[source.name] = self.used.get(source.name, 0) + total - count
         self.rejects += rejects
-        self.files.append(_record(source, findings, total, count, note))
+        self.left_out += left_out
+        self.files.append(_record(source, findings, total, count, note, left_out, self.limits.as_of))
+        if left_out and not total:
+            raise InputRejected(
+                f"all {left_out:,} rows of {source.path} are later than {self.limits.as_of}; choose a later --as-of "
+                "(input.as_of)"
+            )
         if count > min(_MAX_REJECTS, self.limits.max_rejected_share * total):
             (column, reason), most = reasons.most_common(1)[0]
             first = _first(rejects, column, reason)
@@ -90,6 +111,11 @@ class Validation:
         """Log how each file was read, one line per file."""
         for file in self.files:
             log.log(NOTICE, "%s", file.sentence())
+
+    @property
+    def newest_time(self) -> datetime | None:
+        """The time of the newest accepted rating; None where it is not known."""
+        return None if self.newest is None else datetime.fromtimestamp(self.newest, timezone.utc)
 
     def rejected(self) -> pa.Table:
         """Return every row rejected so far (`schemas.REJECTS`)."""
@@ -119,12 +145,16 @@ def _default_remedy(column: str | None, reason: str, *, is_systematic: bool) -> 
     return "correct the file"
 
 
-def _record(source: Source, findings: Findings, rows: int, rejected: int, note: str) -> InputFile:
+def _record(
+    source: Source, findings: Findings, rows: int, rejected: int, note: str, left_out: int, as_of: str
+) -> InputFile:
     assumptions = [*filter(None, [note]), *findings.assumptions]
     if findings.ignored:
         assumptions.append(f"columns that are not used: {', '.join(findings.ignored)}")
     if source.skipped:
         assumptions.append(f"files that are not read: {', '.join(source.skipped)}")
+    if left_out:
+        assumptions.append(f"{left_out:,} rows later than {as_of} left out")
     return InputFile(
         file=source.name,
         layout=" and ".join(findings.layouts),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from recmodel.records import IMPLICIT, FeedbackKind, Measures
 from recmodel.settings import Gate
@@ -46,3 +46,10 @@ def change_of_feedback(current: str, trained_on: FeedbackKind, now: FeedbackKind
     if now == IMPLICIT:
         return f"the current version {current} was trained on ratings, and this input has none, so none are predicted"
     return f"the current version {current} was trained on implicit feedback, and this input has ratings"
+
+
+def lost_tasks(current: str, before: Sequence[str], now: Sequence[str]) -> tuple[str, ...]:
+    """Return which of the tasks of the current version a new model was not trained for, as a reason each."""
+    return tuple(
+        f"it is not trained for {task}, as the current version {current} is" for task in before if task not in now
+    )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -33,6 +34,8 @@ from recmodel.storage import Location, sha256, sha256_of
 
 FORMAT_VERSION = 2  # 1: before the signatures user_vectors, movie_vectors and rate_lists
 _CURRENT, _HISTORY, _FAILED = "CURRENT", ".history", ".training-failed"
+_PROMOTIONS = ".promotions"  # a line for each time that a version became CURRENT; versions before 0.3.2 have none
+_TIME = "%Y%m%dT%H%M%SZ"  # in names of versions and in promotions
 _SAVED_MODEL = "saved_model"
 _CATALOGUE = "catalogue.parquet"
 _METRICS = "metrics.json"
@@ -109,6 +112,7 @@ def write_version(
     data_fingerprint: str,
     signatures: Sequence[str] = (),
     feedback: FeedbackKind = EXPLICIT,
+    newest_rating: datetime | None = None,
     ids: Ids = INTEGER_IDS,
 ) -> ModelVersion:
     """Write a new version. It becomes the current one only by `promote`.
@@ -121,6 +125,7 @@ def write_version(
         data_fingerprint: see `movielens.fingerprint`.
         signatures: the names of those of the SavedModel.
         feedback: what the model was trained on.
+        newest_rating: the time of the newest rating that it has seen.
         ids: what the ids of users and movies are.
     """
     created = datetime.now(timezone.utc)
@@ -140,6 +145,7 @@ def write_version(
             preset=preset_name,
             tasks=preset.tasks,
             feedback=feedback,
+            newest_rating=newest_rating,
             ids=ids,
             settings={"preset": preset.model_dump(), "training": training},
             data_fingerprint=data_fingerprint,
@@ -165,8 +171,7 @@ def promote(models: Location, version: str) -> None:
     """
     open_version(models, version)
     if version != current(models):
-        _write_lines(models, _HISTORY, [*_history(models), version])
-        _write_lines(models, _CURRENT, [version])
+        _make_current(models, version, [*_history(models), version])
 
 
 def rollback(models: Location) -> str:
@@ -181,8 +186,7 @@ def rollback(models: Location) -> str:
         hint = f"promote one of its versions: {', '.join(names)}" if names else "train one first"
         raise ModelRejected(f"{models} has no earlier version to go back to; {hint}")
     open_version(models, history[-2])
-    _write_lines(models, _HISTORY, history[:-1])
-    _write_lines(models, _CURRENT, [history[-2]])
+    _make_current(models, history[-2], history[:-1])
     return history[-2]
 
 
@@ -218,6 +222,29 @@ def _remove(models: Path, name: str) -> bool:
         return False  # a later run removes it
     finally:
         os.close(opened)
+
+
+def _make_current(models: Location, version: str, history: list[str]) -> None:
+    now = f"{datetime.now(timezone.utc):{_TIME}}"
+    promotions = [*_promotions(models), f"{now}/{version}"]  # before the history has this one
+    _write_lines(models, _HISTORY, history)
+    _write_lines(models, _CURRENT, [version])
+    _write_lines(models, _PROMOTIONS, promotions)
+
+
+def _promotions(models: Location) -> list[str]:
+    """Return TIME/VERSION for each promotion, ascending. Of those that nobody noted, the time is that of training."""
+    noted = _read_lines(models, _PROMOTIONS)
+    names = {line.partition("/")[2] for line in noted}
+    dated = [name for name in _history(models) if name not in names and re.match(r"\d{8}T\d{6}Z-", name)]
+    lines = [*noted, *(f"{name.partition('-')[0]}/{name}" for name in dated)]
+    return sorted(lines, key=lambda line: line.partition("/")[0])  # those of one second stay in order
+
+
+def current_at(models: Location, moment: datetime) -> str | None:
+    """Return the name of the version that was CURRENT at a moment, which may be gone by now; None before the first."""
+    until = [line for line in _promotions(models) if line.partition("/")[0] <= f"{moment:{_TIME}}"]
+    return until[-1].partition("/")[2] if until else None
 
 
 def _history(models: Location) -> list[str]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 
-from recmodel import formatting
+from recmodel import dates, formatting
 from recmodel.data import ids as identifiers
 from recmodel.data import movielens
 from recmodel.data.catalogue import combine
@@ -38,6 +38,7 @@ class Night:
     dates: Sequence[date]
     score_flags: Sequence[str]  # for the command score
     spark_flags: Sequence[str] = ()  # those among them that spark-submit gets
+    partial: bool = False  # whether they name users, so that runs are partial ones
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,8 @@ def run(night: Night) -> Ending:
         failure = _step(settings, "score", *_score_flags(night, day))
         if failure:
             return Ending(failure, training_failure)
-        if _step(settings, "report", "--output", settings.paths.output, "--run-date", f"{day:%Y-%m-%d}"):
+        published = open_output(settings.paths.output, partial=night.partial).location
+        if _step(settings, "report", "--output", published, "--run-date", f"{day:%Y-%m-%d}"):
             log.log(NOTICE, "there is no report of %s; what was published stands, and the night continues", day)
     _try("clean up", _clean_up, settings)
     return Ending(training_failure=training_failure)
@@ -147,8 +149,8 @@ def tell(settings: Settings, ending: Ending) -> None:
 
 def _write_metrics(settings: Settings, ending: Ending) -> None:
     output = open_output(settings.paths.output)
-    dates = output.run_dates()
-    newest = output.read_run(dates[-1]) if dates else None
+    latest = output.newest()
+    newest = output.read_run(latest) if latest else None
     failed = ending.training_failure is not None
     monitoring.write_textfile(Path(settings.monitoring.textfile), ending.exit_code, newest, training_failed=failed)
 
@@ -184,6 +186,8 @@ def training_is_due(settings: Settings) -> str | None:
     age = datetime.now(timezone.utc) - version.manifest.created_at
     if age > timedelta(days=settings.training.max_age_days):
         return f"the current version is {age.days} days old"
+    if settings.input.as_of:
+        return None  # the size of the input says nothing about how much of it is used
     metrics = version.metrics()
     folder = sources.input_dir(settings.paths.data, settings.paths.sample, settings.input)
     ratings = movielens.estimate_ratings(
@@ -202,34 +206,62 @@ def training_is_due(settings: Settings) -> str | None:
     return None
 
 
-def parse_dates(text: str | None, output: str) -> list[date]:
-    """Return the dates of `--run-date`: today, a date, or those of a range that are not published yet.
+def parse_dates(text: str | None, output: str, *, allow_future: bool = False) -> list[date]:
+    """Return the dates of `--run-date`: today, a date, or those of a range that have no full run yet.
 
     Raises:
-        UsageRejected: it is neither a date nor a range of dates.
+        UsageRejected: it is neither a date nor a range of dates, or lies in the future and may not.
     """
     if text is None:
         return [date.today()]
-    try:
-        first, last = (date.fromisoformat(part) for part in (text.split("..") * 2)[:2])
-    except ValueError:
-        raise UsageRejected(f"--run-date {text} is neither a date nor a range such as 2026-01-01..2026-01-31") from None
+    days = dates.parse_days(text, "--run-date")
+    dates.refuse_future(days, allow=allow_future)
     if ".." not in text:
-        return [first]
-    days = [first + timedelta(n) for n in range((last - first).days + 1)]
-    return sorted(set(days) - set(open_output(output).run_dates()))
+        return days
+    published = open_output(output)
+    have = {*days} & {*published.run_dates()}
+    missing = [day for day in days if day not in have or not published.is_full(day)]
+    if not missing:
+        log.log(NOTICE, "all dates of %s are published already, so there is nothing to score", text)
+    return missing
 
 
 def _train_flags(night: Night) -> list[str]:
     paths = night.settings.paths
     preset = ["--preset", night.preset] if night.preset else []
-    return ["--data", paths.data, "--models", paths.models, "--gate", *preset]
+    return ["--data", paths.data, "--models", paths.models, "--gate", *preset, *_as_of(night.settings)]
 
 
 def _score_flags(night: Night, day: date) -> list[str]:
     paths = night.settings.paths
     where = ["--data", paths.data, "--models", paths.models, "--output", paths.output]
-    return [*where, "--run-date", f"{day:%Y-%m-%d}", *night.score_flags]
+    as_then = _as_then(night, day) if day < date.today() else _as_of(night.settings)
+    return [*where, "--run-date", f"{day:%Y-%m-%d}", *as_then, *night.score_flags]
+
+
+def _as_of(settings: Settings) -> list[str]:
+    return ["--as-of", settings.input.as_of] if settings.input.as_of else []
+
+
+def _as_then(night: Night, day: date) -> list[str]:
+    """Return the flags by which a day in the past is scored with the ratings and the version of its end."""
+    as_of = _as_of(night.settings) or ["--as-of", f"{day:%Y-%m-%d}"]
+    models = night.settings.paths.models
+    name, current = versions.current_at(models, dates.end_of(day)), versions.current(models)
+    if name == current or any(flag.startswith("--model-version") for flag in night.score_flags):
+        return as_of
+    if name is None:
+        log.log(NOTICE, "no version was current on %s; it is scored with the one that is now, %s", day, current)
+        return as_of
+    is_gone = name not in versions.list_versions(models)
+    try:
+        versions.open_version(models, name)
+    except ModelRejected as error:
+        why = "is gone" if is_gone else f"cannot be used ({error})"
+        log.log(NOTICE, "%s, which was current on %s, %s; the current version, %s, is used", name, day, why, current)
+        return as_of
+    log.log(NOTICE, "%s is scored with %s, which was current then", day, name)
+    return [*as_of, "--model-version", name]
 
 
 def _clean_up(settings: Settings) -> None:

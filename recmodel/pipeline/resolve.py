@@ -17,7 +17,7 @@ from recmodel.data.validation import Validation
 from recmodel.errors import UsageRejected
 from recmodel.models import versions
 from recmodel.pipeline import business_rules, incremental
-from recmodel.progress import Stages
+from recmodel.progress import Stages, log
 from recmodel.records import EXPLICIT, RunRecord
 from recmodel.scoring import policies
 from recmodel.settings import Scoring, Settings
@@ -66,6 +66,7 @@ def resolve_run(
         )
     with stages("check the model"):
         version = versions.open_version(settings.paths.models, model_version)
+        _warn_of_the_future(version, settings.input.last_second)
         rank_by = _ranking_policy(settings.scoring, version)
         _refuse_other_ids(output, version)
         feedback = feedbacks.for_model(folder, settings.input, version.name, version.feedback)
@@ -104,6 +105,15 @@ def run_key(resolved: ResolvedRun, folder: Path) -> str:
         "carried": resolved.carried_run and resolved.carried_run.run_id,
     }
     return storage.sha256_of(decides)[:12]
+
+
+def _warn_of_the_future(version: versions.ModelVersion, last_second: int | None) -> None:
+    """Say that a model was trained on ratings that the run itself must not use."""
+    newest = version.manifest.newest_rating
+    if last_second is not None and newest is not None and newest.timestamp() > last_second:
+        log.warning(
+            "model %s has seen ratings up to %s, later than the run is as of", version.name, f"{newest:%Y-%m-%d %H:%M}"
+        )
 
 
 def _ranking_policy(scoring: Scoring, version: versions.ModelVersion) -> str:

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from recmodel import storage
+from recmodel import dates, storage
 from recmodel.data.validation import Validation
 from recmodel.errors import RecmodelError, ScoringFailed
 from recmodel.models import architectures
-from recmodel.pipeline import preflight, sources, staging
+from recmodel.pipeline import partial, preflight, sources, staging
 from recmodel.pipeline.resolve import ResolvedRun, resolve_run, run_key
 from recmodel.progress import Stages, where_the_trace_is
 from recmodel.records import EarlierRun, RunRecord
@@ -52,19 +52,22 @@ def run(
     *,
     model_version: str | None = None,
     users_file: Path | None = None,
+    allow_future: bool = False,
     stages: Stages | None = None,
 ) -> RunRecord:
     """Check the model and the input, score, check what was written, publish it, and return its run.json.
 
     Args:
         model_version: None: the current one.
-        users_file: who is scored; None: all who have rated.
+        users_file: who is scored, in a partial run; None: all who have rated.
+        allow_future: whether the run date may lie after tomorrow.
 
     Raises:
         RecmodelError: of the kind that names which of these steps failed.
     """
+    dates.refuse_future([run_date], allow=allow_future)
     stages = stages or Stages()
-    output = open_output(settings.paths.output)
+    output = open_output(settings.paths.output, partial=users_file is not None)
     preflight.check(settings, spark=True, output=output.location)
     with output.locked():
         folder = sources.input_dir(settings.paths.data, settings.paths.sample, settings.input)
@@ -100,6 +103,9 @@ def run(
             record = _record(resolved, run_date, workload, outcome, stages.seconds)
             if record.all_users:
                 _compare_with_last(record, output, settings.checks, staged)
+            else:
+                kept = _keep_other_lists(output, staged)
+                record = record.model_copy(update={"users_kept": kept})
             staged.publish(record, settings.retention.run_dates, outcome.attachments)
     return output.read_run(run_date)
 
@@ -110,6 +116,7 @@ def dry_run(
     *,
     model_version: str | None = None,
     users_file: Path | None = None,
+    allow_future: bool = False,
     stages: Stages | None = None,
 ) -> DryRun:
     """Do all that `run` does before it scores, in a place that is gone afterwards; return what it would do then.
@@ -117,8 +124,9 @@ def dry_run(
     Raises:
         RecmodelError: what `run` would raise.
     """
+    dates.refuse_future([run_date], allow=allow_future)
     stages = stages or Stages()
-    output = open_output(settings.paths.output)
+    output = open_output(settings.paths.output, partial=users_file is not None)
     preflight.check(settings, spark=True, output=output.location)
     output.check_ready()
     # Next to a local output, so that the executors see the staged files too.
@@ -219,6 +227,7 @@ def _record(
         feedback=resolved.feedback.kind,
         all_users=resolved.users_file is None,
         conditions=resolved.conditions,
+        as_of=_as_of(resolved.settings),
         movies=resolved.catalogues.of_model.num_rows,
         movies_tonight=resolved.catalogues.tonight.num_rows,
         movies_new=resolved.catalogues.new,
@@ -234,8 +243,20 @@ def _record(
     )
 
 
+def _keep_other_lists(output: Output, staged: StagedRun) -> int:
+    try:
+        return partial.keep_other_lists(output, staged, staging.asked_users(staged))
+    except OSError as error:
+        raise ScoringFailed(f"the run could not be published ({error}); the last one still stands") from error
+
+
+def _as_of(settings: Settings) -> datetime | None:
+    second = settings.input.last_second
+    return None if second is None else datetime.fromtimestamp(second, timezone.utc)
+
+
 def _compare_with_last(record: RunRecord, output: Output, limits: Checks, staged: StagedRun) -> None:
-    """Compare the run with the last one that was made in the same way.
+    """Compare the run with the last one, of its date or before, that was made in the same way.
 
     Raises:
         ScoringFailed: see `checks.compare`; then nothing stays staged.
@@ -243,8 +264,9 @@ def _compare_with_last(record: RunRecord, output: Output, limits: Checks, staged
     from recmodel.pipeline import checks
 
     for day in reversed(output.run_dates()):
-        last = output.read_run(day)
-        if record.is_comparable_with(last):
+        if day <= record.run_date and record.is_comparable_with(last := output.read_run(day)):
+            if day == record.run_date and last.as_of != record.as_of:
+                continue  # the run that this one replaces had other ratings
             try:
                 checks.compare(record.recommendations, last.recommendations, limits)
             except RecmodelError:

@@ -53,6 +53,8 @@ class InputCounts(Record):
     rows_in: dict[str, int]  # by file, as are the next
     rows_used: dict[str, int]
     rows_rejected: int
+    ratings_left_out: int  # as they are later than the run is as of; not among rows_in
+    newest_rating: datetime | None
     users_asked: int | None  # those of --users
     ids: Ids = INTEGER_IDS  # what the ids are
     # Set once the ratings are counted by user:
@@ -128,6 +130,8 @@ def stage_input(resolved: ResolvedRun, folder: Path, validation: Validation, sta
         rows_in=validation.rows,
         rows_used=validation.used,
         rows_rejected=validation.rejected().num_rows,
+        ratings_left_out=validation.left_out,
+        newest_rating=validation.newest_time,
         users_asked=None if asked is None else asked.num_rows,
         ids=validation.ids,
     )
@@ -310,6 +314,11 @@ def _staged_ratings(staged: StagedRun) -> movielens.StagedRatings:
     arrays = _read_arrays(staged.scratch(_COUNTS))
     stars, may_repeat = Counter(dict(arrays.pop("half_stars").tolist())), bool(arrays.pop("may_repeat"))
     return movielens.StagedRatings(**arrays, half_stars=stars, may_repeat=may_repeat)
+
+
+def asked_users(staged: StagedRun) -> pa.Table:
+    """Return the users of --users (`schemas.USERS`)."""
+    return storage.dataset(staged.scratch(_ASKED)).to_table()
 
 
 def movies(staged: StagedRun) -> dict[str, np.ndarray]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ from recmodel.pipeline import preflight, sources
 from recmodel.progress import Stages, log
 from recmodel.records import FeedbackKind, Measures
 from recmodel.schemas import Ids
-from recmodel.settings import Settings
+from recmodel.settings import Gate, Settings
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,28 @@ class Training:
 
     version: versions.ModelVersion
     validation: Validation  # of the input
-    refusals: list[str]  # why the version does not become the current one; empty where it did
+    comparison: Comparison | None  # with the version that was current; None where there was none
+    promoted: bool
+    refusals: list[str]  # why the gate refuses the version; empty where it passed or was not asked
 
-    def require_promoted(self) -> None:
+    def require_passed(self) -> None:
         """Raise ModelRejected if the version did not pass the gate."""
         if self.refusals:
-            reasons = "; ".join(self.refusals)
-            raise ModelRejected(f"{self.version.name} does not become the current version: {reasons}")
+            raise ModelRejected(
+                f"{self.version.name} does not become the current version: {'; '.join(self.refusals)}; it stays on "
+                f"disk, and --promote, or models promote {self.version.name}, makes it current anyway"
+            )
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A new model and the current version, on the same held-out ratings, to which neither was fitted."""
+
+    current: str
+    of_new: Measures | None = None  # None where the two cannot be compared
+    of_current: Measures | None = None
+    why_not: str = ""  # why they cannot be compared; empty where they can
+    losses: tuple[str, ...] = ()  # what the current version does and the new one would not
 
 
 @dataclass(frozen=True)
@@ -51,11 +66,21 @@ class DryRun:
     feedback: FeedbackKind  # what the ratings are
 
 
-def run(settings: Settings, preset: Preset, *, gate: bool, stages: Stages | None = None) -> Training:
+def run(
+    settings: Settings,
+    preset: Preset,
+    *,
+    baselines_too: bool = False,
+    promote: bool | None = None,
+    stages: Stages | None = None,
+) -> Training:
     """Read, fit, measure, write a version and, unless the gate refuses it, make it current.
 
+    The gate compares with the current version; the first version passes it.
+
     Args:
-        gate: compare with baselines and the current version before promoting.
+        baselines_too: the gate compares with baselines as well.
+        promote: True: make the version current without asking the gate; False: don't make it current.
 
     Raises:
         InputRejected: see `movielens`.
@@ -63,7 +88,7 @@ def run(settings: Settings, preset: Preset, *, gate: bool, stages: Stages | None
         UsageRejected: the preset is trained on ratings alone, and the input has none.
     """
     stages = stages or Stages()
-    models = settings.paths.models
+    models, margins = settings.paths.models, settings.training.gate
     preflight.check(settings, models=models)
 
     with stages("read ratings and movies"):
@@ -108,15 +133,16 @@ def run(settings: Settings, preset: Preset, *, gate: bool, stages: Stages | None
         with stages("measure on held-out ratings"):
             measures = measuring.held_out_metrics(Recommender(exported), preset.tasks, split)
             baselines = measuring.baseline_measures(split) if measures.test_rows else None
-        change = current and gates.change_of_feedback(current.name, current.feedback, feedback.kind)
-        refusals = None
-        if gate:
-            with stages("compare with baselines and the current version"):
-                rival = None if current is None or change else (current.name, _measures(current, split))
-                refusals = gates.reasons_to_refuse(measures, baselines or {}, rival, settings.training.gate)
-                refusals += [change] if change else []
-        elif change:
-            log.warning("%s", change)
+        comparison, refusals = None, None
+        name = versions.current(models)
+        if name:
+            with stages("compare with the current version"):
+                comparison = _compare(name, current, exported, preset, measures, split, feedback.kind)
+        if promote is None:
+            refusals = gates.reasons_to_refuse(measures, (baselines or {}) if baselines_too else {}, None, margins)
+            refusals += _refusals(comparison, margins) if comparison else []
+        elif not promote:
+            refusals = ["it was trained with --no-promote"]
         metrics = measures.model_copy(
             update={
                 **trained.report(),
@@ -124,7 +150,7 @@ def run(settings: Settings, preset: Preset, *, gate: bool, stages: Stages | None
                 "baselines": baselines,
                 "gate": refusals,
                 "ratings_file": size.file,
-                "ratings_bytes": size.bytes,
+                "ratings_bytes": None if validation.left_out else size.bytes,  # not of the rows that were read
             }
         )
         version = versions.write_version(
@@ -138,11 +164,15 @@ def run(settings: Settings, preset: Preset, *, gate: bool, stages: Stages | None
             data_fingerprint=fingerprint,
             signatures=signatures,
             feedback=feedback.kind,
+            newest_rating=validation.newest_time,
             ids=ids,
         )
-    if not refusals:
+    promoted = not refusals
+    if promoted and promote is None and comparison is not None and comparison.of_new is None:
+        log.warning("%s replaces %s without a comparison: %s", version.name, comparison.current, comparison.why_not)
+    if promoted:
         versions.promote(models, version.name)
-    return Training(version, validation, refusals or [])
+    return Training(version, validation, comparison, promoted, [] if promote is False else refusals or [])
 
 
 def dry_run(settings: Settings, preset: Preset, stages: Stages | None = None) -> DryRun:
@@ -173,9 +203,56 @@ def _ids(folder: Path, settings: Settings, current: versions.ModelVersion | None
     return identifiers.for_model(folder, settings.input, current.name, current.ids)
 
 
-def _measures(version: versions.ModelVersion, split: splits.Split) -> Measures:
-    """Return the measures of a version on the split."""
+def _compare(
+    name: str,
+    current: versions.ModelVersion | None,
+    exported: Path,
+    preset: Preset,
+    measures: Measures,
+    split: splits.Split,
+    feedback: FeedbackKind,
+) -> Comparison:
+    """Compare a new model with the current version.
+
+    Args:
+        name, current: the current version; None if it cannot be used.
+        exported: the SavedModel of the new one.
+        measures: those of the new one on the split.
+    """
+    if current is None:
+        return Comparison(name, why_not="it cannot be used")
+    change = gates.change_of_feedback(name, current.feedback, feedback)
+    if change:
+        return Comparison(name, why_not=change, losses=(change,))
+    fair = _held_out_by_both(split, current)
+    if not len(fair.held_out[c.RATING]):
+        return Comparison(name, why_not="no ratings are held out by both, so there is nothing to compare by")
+    if len(fair.held_out[c.RATING]) < len(split.held_out[c.RATING]):
+        measures = _measures(exported, preset.tasks, fair)
+    of_current = _measures(current.saved_model, current.tasks, fair)
+    return Comparison(name, measures, of_current, losses=gates.lost_tasks(name, current.tasks, preset.tasks))
+
+
+def _held_out_by_both(split: splits.Split, current: versions.ModelVersion) -> splits.Split:
+    """Return the split with those held-out ratings alone that the current version, too, was not fitted to."""
+    before = current.manifest.settings.get("training", {})
+    if not {"test_share", "seed"} <= before.keys():
+        return split
+    _, held_out = splits.by_pair(split.held_out, before["test_share"], before["seed"], split.labels)
+    return replace(split, held_out=held_out)
+
+
+def _refusals(comparison: Comparison, margins: Gate) -> list[str]:
+    """Return why the gate keeps the current version; nothing if the new one may replace it."""
+    if comparison.of_new is None or comparison.of_current is None:
+        return [*comparison.losses]
+    current = comparison.current, comparison.of_current
+    return [*gates.reasons_to_refuse(comparison.of_new, {}, current, margins), *comparison.losses]
+
+
+def _measures(saved_model: Path, tasks: tuple[str, ...], split: splits.Split) -> Measures:
+    """Return the measures of a model on the split."""
     from recmodel.evaluation.metrics import held_out_metrics
     from recmodel.scoring.recommender import Recommender
 
-    return held_out_metrics(Recommender(version.saved_model), version.tasks, split)
+    return held_out_metrics(Recommender(saved_model), tasks, split)

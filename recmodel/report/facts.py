@@ -40,9 +40,8 @@ class Model:
     metrics: Metrics
     catalogue: pa.Table  # `schemas.CATALOGUE`
     not_promoted: dict[str, list[str]]  # the newest version, if it is newer and did not pass the gate: the reasons
-    failed_training: tuple[datetime, str] | None = (
-        None  # when and how the last training failed, if no version came of it
-    )
+    failed_training: tuple[datetime, str] | None = None  # when and how the last one failed, if it made no version
+    newest_rating: datetime | None = None  # that it has seen; None where it is not known
 
 
 @dataclass(frozen=True)
@@ -110,6 +109,7 @@ def _model(models: Location, name: str) -> tuple[Model | None, str]:
         catalogue=version.catalogue(),
         not_promoted={other: reasons for other, reasons in gates.items() if reasons},
         failed_training=versions.failed_training(models),
+        newest_rating=version.manifest.newest_rating,
     ), ""
 
 
@@ -123,7 +123,8 @@ def _statistics(
     try:
         folder = sources.input_dir(data or run.data_path, settings.paths.sample, settings.input)
         feedback = feedbacks.for_model(folder, settings.input, run.model_version, run.feedback)
+        as_then = settings.input.model_copy(update={"as_of": run.settings.get("input", {}).get("as_of", "")})
         known = model and model.catalogue
-        return statistics.read(folder, user_ids, settings.input, known, feedback, run.ids), ""
+        return statistics.read(folder, user_ids, as_then, known, feedback, run.ids), ""
     except RecmodelError as error:
         return None, str(error)

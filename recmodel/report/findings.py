@@ -84,6 +84,9 @@ def _age(model: Model, run: RunRecord, max_age_days: float) -> Iterator[Finding]
         yield Finding(
             "warning", f"Training failed on {formatting.day(when)}, so the model is an older one: {sentence}."
         )
+    if run.as_of and model.newest_rating and model.newest_rating > run.as_of:
+        seen, end = (f"{formatting.day(time.date())}, {time:%H:%M} UTC" for time in (model.newest_rating, run.as_of))
+        yield Finding("warning", f"The model has seen {run.noun} up to {seen}; this run is as of {end}.")
     for name, reasons in model.not_promoted.items():
         why = "; ".join(reasons).replace(model.name, "the one in use")
         yield Finding("warning", f"The newer model {name} was not promoted: {why}.")
@@ -147,6 +150,10 @@ def _input(run: RunRecord, rejects: list[dict[str, Any]], limits: Input) -> Iter
     for file in run.input:
         if file.assumptions:
             yield Finding("note", f"How the input was read: {file.sentence()}.")
+    if run.newest_rating is not None:
+        newest = f"{formatting.day(run.newest_rating.date())}, {run.newest_rating:%H:%M} UTC"
+        left_out = f"; {formatting.number(run.ratings_left_out)} later ones were left out" if run.as_of else ""
+        yield Finding("note", f"The newest of the {run.noun} that were used is of {newest}{left_out}.")
     rows = formatting.number(sum(run.rows_in.values()))
     if not run.rows_rejected:
         yield Finding("good", f"All {rows} input rows could be used.")

@@ -43,16 +43,32 @@ def write(
         try:
             storage.write(target, content)
             if not to:
-                _update_folder(folder, run_date, content, output.run_dates())
+                if run_date == output.newest():
+                    storage.write(storage.below(folder, _LATEST), content)
+                remove_old(output)
         except OSError as error:
             raise UsageRejected(f"{target} cannot be written ({error}); give another file with --to") from None
     return target, len(content)
 
 
-def _update_folder(folder: str, run_date: date, content: bytes, published: list[date]) -> None:
-    """Keep `latest.html` that of the newest run, and remove the pages of runs that are not published any more."""
-    if run_date == published[-1]:
-        storage.write(storage.below(folder, _LATEST), content)
-    keep = {_LATEST, *(f"{day}.html" for day in published)}
+def follow(output: Output) -> None:
+    """Let `latest.html` be the page of the run that `latest` shows, and remove the pages of runs that are gone.
+
+    Raises:
+        OSError: a page cannot be written or removed.
+    """
+    folder, newest = storage.below(output.location, "reports"), output.newest()
+    page = newest and storage.read(storage.below(folder, f"{newest}.html"))
+    if page:
+        storage.write(storage.below(folder, _LATEST), page)
+    elif _LATEST in storage.names(folder):
+        storage.file_system(folder).delete_file(_LATEST)
+    remove_old(output)
+
+
+def remove_old(output: Output) -> None:
+    """Remove the pages of runs that are not published any more."""
+    folder = storage.below(output.location, "reports")
+    keep = {_LATEST, *(f"{day}.html" for day in output.run_dates())}
     for name in set(storage.names(folder)) - keep:
         storage.file_system(folder).delete_file(name)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -21,13 +21,14 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from filelock import FileLock, Timeout
 
+from recmodel import dates, storage
 from recmodel import schemas as c
-from recmodel import storage
 from recmodel.errors import AnotherRun, ScoringFailed, UsageRejected
 from recmodel.records import RunRecord
 from recmodel.schemas import Id
 
 LATEST = "latest"
+PARTIAL = "partial"  # the folder of the partial runs of an output; see `output.open_output`
 RUN_FILE = "run.json"
 _PART = re.compile(r"part-(\d+)-.*\.parquet")
 
@@ -41,6 +42,19 @@ def dates_to_keep(published: list[date], run_date: date, limit: int) -> list[dat
     """Return the dates that stay published with a new run, ascending: its own and the newest others, `limit` in all."""
     others = [day for day in reversed(published) if day != run_date]
     return sorted([run_date, *others[: limit - 1]])
+
+
+def newest(published: list[date], is_full: Callable[[date], bool]) -> date | None:
+    """Return the date that `latest` shows: that of the newest full run that is not in the future; None without one.
+
+    Where no run is full, as in the place of partial runs, the newest run counts.
+
+    Args:
+        published: all dates, ascending.
+        is_full: whether the run of a date scored everybody; asked of few of them.
+    """
+    past = [day for day in reversed(published) if not dates.is_future(day)]
+    return next((day for day in past if is_full(day)), past[0] if past else None)
 
 
 @dataclass(frozen=True)
@@ -110,6 +124,15 @@ class Output(ABC):
     @abstractmethod
     def files(self, table: str, run_date: date) -> list[str]:
         """Return the Parquet files of a published run in a table, as Spark reads them."""
+
+    @abstractmethod
+    def withdraw(self, run_date: date) -> None:
+        """Take a published run back, with all its rows; `latest` follows. Call with the lock held.
+
+        Raises:
+            UsageRejected: no such run is published; names the nearest.
+            ScoringFailed: it could not be done; the same call does what is left to do.
+        """
 
     @abstractmethod
     def _open_stage(self, folder: str, run_date: date) -> StagedRun:
@@ -197,19 +220,32 @@ class Output(ABC):
         parts = (name.partition("=") for name in folders)
         return [date.fromisoformat(day) for column, _, day in parts if column == c.RUN_DATE]
 
+    def newest(self) -> date | None:
+        """Return the date that `latest` shows; see `newest`."""
+        return newest(self.run_dates(), self.is_full)
+
+    def is_full(self, run_date: date) -> bool:
+        """Return whether a published run scored everybody."""
+        return self.read_run(run_date).all_users
+
     def published(self, run_date: date | None = None) -> date:
-        """Return that date, or the newest for None.
+        """Return that date, or for None the newest; see `newest`.
 
         Raises:
             UsageRejected: no such run is published; names the nearest.
         """
-        dates = self.run_dates()
-        if not dates:
+        published = self.run_dates()
+        if not published:
             raise UsageRejected(f"{self.location} holds no published run; score first, or give another --output")
         if run_date is None:
-            return dates[-1]
-        if run_date not in dates:
-            nearest = min(dates, key=lambda day: abs(day - run_date))
+            latest = newest(published, self.is_full)
+            if latest is None:
+                raise UsageRejected(
+                    f"all runs in {self.location} are in the future; name one, such as --run-date {published[0]}"
+                )
+            return latest
+        if run_date not in published:
+            nearest = min(published, key=lambda day: abs(day - run_date))
             raise UsageRejected(f"there is no run of {run_date} in {self.location}; the nearest is that of {nearest}")
         return run_date
 

@@ -5,7 +5,7 @@ Below an OUTPUT that is a URI, each table is a Delta table partitioned by run_da
 OUTPUT/recommendations/_delta_log/…                     (and predicted_ratings, rejects, users)
 OUTPUT/recommendations/run_date=YYYY-MM-DD/run-…/*.parquet
 OUTPUT/runs/run_date=YYYY-MM-DD/run.json
-OUTPUT/latest/runs/run.json                             that of the newest run
+OUTPUT/latest/runs/run.json                             that of the newest full run
 OUTPUT/.store/staging/…                                 what a run under way needs
 
 Spark writes a run's files where they stay. Nobody sees them until one entry in the table's log names them all, in the
@@ -37,7 +37,7 @@ from recmodel import schemas as c
 from recmodel import storage
 from recmodel.errors import ScoringFailed
 from recmodel.records import RunRecord
-from recmodel.tables.base import LATEST, RUN_FILE, Output, StagedRun, dates_to_keep, partition, run_file
+from recmodel.tables.base import LATEST, RUN_FILE, Output, StagedRun, dates_to_keep, newest, partition, run_file
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,8 @@ class DeltaRun(StagedRun):
                 storage.write(storage.below(self.output, c.RUNS_TABLE, partition(self.run_date), name), content)
             storage.write(run_file(self.output, self.run_date), record.to_bytes())
             kept = dates_to_keep(published, self.run_date, keep_dates)
-            if self.run_date == kept[-1]:
-                latest = storage.below(self.output, LATEST, c.RUNS_TABLE, RUN_FILE)
-                storage.write(latest, record.to_bytes())
-            self._drop(sorted({*published} - {*kept}))
+            output.point_latest(kept)
+            output.drop(sorted({*published} - {*kept}))
         except (OSError, DeltaError) as error:
             raise ScoringFailed(f"the run could not be published ({error}); the last one still stands") from error
         super().discard()
@@ -112,16 +110,6 @@ class DeltaRun(StagedRun):
             partition_filters=[(c.RUN_DATE, "=", day)],
         )
 
-    def _drop(self, dates: list[date]) -> None:
-        """Remove old dates, and the files of replaced and abandoned runs that no reader can still be reading."""
-        for day in dates:
-            storage.remove(storage.below(self.output, c.RUNS_TABLE, partition(day)))
-        for name in c.TABLES:
-            table = deltalake.DeltaTable(storage.below(self.output, name))
-            if dates:
-                table.delete(" OR ".join(f"{c.RUN_DATE} = '{day:%Y-%m-%d}'" for day in dates))
-            table.vacuum(dry_run=False, full=True)  # Delta keeps files for a week
-
 
 class DeltaOutput(Output):
     """Delta tables below a URI. The lock holds among the processes of one machine."""
@@ -135,6 +123,36 @@ class DeltaOutput(Output):
         """See `Output`."""
         rows = deltalake.DeltaTable(storage.below(self.location, table))
         return [storage.spark_path(uri) for uri in rows.file_uris([(c.RUN_DATE, "=", f"{run_date:%Y-%m-%d}")])]
+
+    def withdraw(self, run_date: date) -> None:
+        """See `Output`: first run.json, from when on it is not published, then the rows of each table."""
+        days = self.run_dates()
+        if not days or (run_date not in days and not any(self.files(table, run_date) for table in c.TABLES)):
+            self.published(run_date)  # there is none; otherwise an earlier call was interrupted
+        try:
+            self.point_latest([day for day in days if day != run_date])
+            self.drop([run_date])
+        except (OSError, DeltaError) as error:
+            raise ScoringFailed(f"{run_date} is not withdrawn from all tables ({error}); withdraw it again") from error
+
+    def point_latest(self, days: list[date]) -> None:
+        """Let `latest` show the newest of these dates, as `newest` has it; nothing if there is none."""
+        latest = newest(days, self.is_full)
+        if latest is None:
+            storage.remove(storage.below(self.location, LATEST))
+        else:
+            content = storage.read(run_file(self.location, latest)) or b""
+            storage.write(storage.below(self.location, LATEST, c.RUNS_TABLE, RUN_FILE), content)
+
+    def drop(self, days: list[date]) -> None:
+        """Remove these dates, and the files of replaced and abandoned runs that no reader can still be reading."""
+        for day in days:
+            storage.remove(storage.below(self.location, c.RUNS_TABLE, partition(day)))
+        for name in c.TABLES:
+            table = deltalake.DeltaTable(storage.below(self.location, name))
+            if days:
+                table.delete(" OR ".join(f"{c.RUN_DATE} = '{day:%Y-%m-%d}'" for day in days))
+            table.vacuum(dry_run=False, full=True)  # Delta keeps files for a week
 
     def _open_stage(self, folder: str, run_date: date) -> DeltaRun:
         note = storage.below(folder, "run_folder")

@@ -2,7 +2,7 @@
 
 OUTPUT/recommendations/run_date=YYYY-MM-DD/*.parquet        (and predicted_ratings, rejects, users)
 OUTPUT/runs/run_date=YYYY-MM-DD/run.json
-OUTPUT/latest/…                                the same of the newest run
+OUTPUT/latest/…                                the same of the newest full run
 OUTPUT/.store/edition-000042/…                 all of the above, as it is seen: one edition for each publication
 OUTPUT/.store/current                          a link to the edition in use
 OUTPUT/.store/staging/…                        a run under way
@@ -18,7 +18,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import date
 from pathlib import Path
@@ -29,7 +29,7 @@ from recmodel import schemas as c
 from recmodel import storage
 from recmodel.errors import ScoringFailed
 from recmodel.records import RunRecord
-from recmodel.tables.base import LATEST, RUN_FILE, Output, StagedRun, dates_to_keep, partition
+from recmodel.tables.base import LATEST, RUN_FILE, Output, StagedRun, dates_to_keep, newest, partition
 
 _FOLDERS = (*c.TABLES, c.RUNS_TABLE)
 _EDITION = re.compile(r"edition-(\d+)")
@@ -41,33 +41,24 @@ class LinkedRun(StagedRun):
     def publish(self, record: RunRecord, keep_dates: int, attachments: Mapping[str, bytes] | None = None) -> None:
         """See `StagedRun`."""
         output = LinkedOutput(self.output)
-        store, before = output.store, output.current_edition()
-        number = 1 + max([_edition_number(path) for path in store.glob("edition-*")], default=0)
-        edition = store / f"edition-{number:06d}"
+        before = output.current_edition()
+
+        def folder_of(table: str, day: date) -> Path | None:
+            return Path(self.table(table)) if day == self.run_date else before and before / table / partition(day)
+
         try:
             for name, content in {**(attachments or {}), RUN_FILE: record.to_bytes()}.items():
                 storage.write(storage.below(self.table(c.RUNS_TABLE), name), content)
-            dates = dates_to_keep(output.run_dates(), self.run_date, keep_dates)
-            for name in _FOLDERS:
-                for day in dates:
-                    own = Path(self.table(name))
-                    source = own if day == self.run_date else before and before / name / partition(day)
-                    if source and source.is_dir():
-                        target = edition / name / partition(day)
-                        ignored = shutil.ignore_patterns("_*", ".*")
-                        shutil.copytree(source, target, copy_function=_link, ignore=ignored)
-                (edition / LATEST).mkdir(exist_ok=True)
-                (edition / LATEST / name).symlink_to(Path("..") / name / partition(dates[-1]))
-            os.sync()  # otherwise a power failure could keep the link and lose what it points to
-            _replace_link(store / "current", Path(edition.name))
+            days = dates_to_keep(output.run_dates(), self.run_date, keep_dates)
+            latest = newest(days, lambda day: record.all_users if day == self.run_date else output.is_full(day))
+            edition = output.show(days, latest, folder_of)
         except OSError as error:
-            shutil.rmtree(edition, ignore_errors=True)
             raise ScoringFailed(
                 f"the run could not be published ({error}); the last one still stands, and the same command goes on "
                 f"with what is in {self.folder}"
             ) from error
         self.discard()
-        _remove_editions(store, {edition, before})
+        _remove_editions(output.store, {edition, before})
 
 
 class LinkedOutput(Output):
@@ -90,6 +81,49 @@ class LinkedOutput(Output):
     def files(self, table: str, run_date: date) -> list[str]:
         """See `Output`."""
         return [str(file) for file in sorted(self._partition(table, run_date).glob("*.parquet"))]
+
+    def show(self, days: list[date], latest: date | None, folder_of: Callable[[str, date], Path | None]) -> Path:
+        """Show a new edition that has these dates, by moving one link; return it.
+
+        Args:
+            latest: one of them, which `latest` is to show; None: it shows nothing.
+            folder_of: where the files of a table are for each of the dates.
+
+        Raises:
+            OSError: it could not be written; the edition in use is the same as before.
+        """
+        number = 1 + max([_edition_number(path) for path in self.store.glob("edition-*")], default=0)
+        edition = self.store / f"edition-{number:06d}"
+        try:
+            for name in _FOLDERS:
+                (edition / name).mkdir(parents=True)
+                for day in days:
+                    source = folder_of(name, day)
+                    if source and source.is_dir():
+                        target = edition / name / partition(day)
+                        ignored = shutil.ignore_patterns("_*", ".*")
+                        shutil.copytree(source, target, copy_function=_link, ignore=ignored)
+                (edition / LATEST).mkdir(exist_ok=True)
+                if latest:
+                    (edition / LATEST / name).symlink_to(Path("..") / name / partition(latest))
+            os.sync()  # otherwise a power failure could keep the link and lose what it points to
+            _replace_link(self.store / "current", Path(edition.name))
+        except OSError:
+            shutil.rmtree(edition, ignore_errors=True)
+            raise
+        return edition
+
+    def withdraw(self, run_date: date) -> None:
+        """See `Output`: by an edition without the run. The next publication frees the disk of its files."""
+        self.published(run_date)
+        before = self.current_edition()
+        days = [day for day in self.run_dates() if day != run_date]
+        try:
+            latest = newest(days, self.is_full)
+            edition = self.show(days, latest, lambda table, day: before and before / table / partition(day))
+        except OSError as error:
+            raise ScoringFailed(f"the run of {run_date} could not be withdrawn ({error}); it still stands") from error
+        _remove_editions(self.store, {edition, before})
 
     def _partition(self, table: str, run_date: date) -> Path:
         """The folder of a run in the edition in use."""

@@ -48,7 +48,7 @@ def score(folder: Path, data: Path, models: Path, *flags: object, run_date: date
         shutil.rmtree(output, ignore_errors=True)
     places = ("--data", data, "--models", models, "--output", output)
     usage = run(folder, "score", *places, "--run-date", run_date, *flags)
-    return Scored(usage, open_output(output).read_run(run_date))
+    return Scored(usage, open_output(output, partial="--users" in flags).read_run(run_date))
 
 
 def run(folder: Path, *words: object) -> Usage:

@@ -17,7 +17,11 @@ from recmodel.tables.output import open_output
     [
         (["score", "--top-n", "0"], "scoring.top_n"),
         (["score", "--rank-by", "best"], "'best' is not one of 'retrieval', 'rating', 'two-stage'"),
-        (["score", "--run-date", "yesterday"], "does not match the format"),
+        (["score", "--run-date", "yesterday"], "--run-date yesterday is not a date; give one such as 2026-01-31"),
+        (["score", "--run-date", "2062-01-31"], "the run date 2062-01-31 is in the future"),
+        (["nightly", "--run-date", "2026-01-31..2062-01-31"], "in the future"),
+        (["nightly", "--run-date", "2026-03-10..2026-03-01"], "ends before it begins"),
+        (["tables", "withdraw", "2026-02-30"], "DATE 2026-02-30 is not a date"),
         (["score", "--master"], "Option '--master' requires an argument"),
         (["nightly", "--run-date", "soon..later"], "is neither a date nor a range"),
         (["train", "--preset", "best"], "no preset is called 'best'"),

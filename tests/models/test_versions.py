@@ -47,6 +47,29 @@ def test_promotions_can_be_taken_back_one_by_one(models):
     assert versions.current(models) == "v0"
 
 
+def test_which_version_was_current_at_a_moment_is_known(models):
+    """Promotions and rollbacks are noted. Of those before that was done, the time is that of the version's training."""
+    old = ["20260101T030000Z-default-1", "20260105T030000Z-default-2"]
+    for name, old_name in zip(("v0", "v1"), old, strict=True):
+        (models / name).rename(models / old_name)
+    (models / ".history").write_text("".join(f"{name}\n" for name in old))
+    (models / "CURRENT").write_text(f"{old[-1]}\n")
+    before = datetime.now(timezone.utc) - timedelta(seconds=1)
+    (models / "v2").rename(models / "20260103T030000Z-default-3")  # trained between the two, promoted only now
+    versions.promote(models, "20260103T030000Z-default-3")
+    assert versions.rollback(models) == old[1]
+
+    def at(*moment: int) -> str | None:
+        return versions.current_at(models, datetime(*moment, tzinfo=timezone.utc))
+
+    assert [at(2025, 12, 31), at(2026, 1, 1, 2), at(2026, 1, 1, 3), at(2026, 1, 4)] == [None, None, old[0], old[0]]
+    assert versions.current_at(models, before) == old[1]
+    noted = [line.partition("/") for line in (models / ".promotions").read_text().split()]
+    assert [name for _, _, name in noted] == [*old, "20260103T030000Z-default-3", old[1]]
+    shutil.rmtree(models / old[0])
+    assert at(2026, 1, 4) == old[0]  # though it is gone
+
+
 def test_a_damaged_version_is_not_gone_back_to(models):
     for version in ("v0", "v1"):
         versions.promote(models, version)

@@ -43,7 +43,7 @@ def world(tmp_path_factory, score_here):
         assert trained.returncode == 0, trained.stderr
         users = "--users", base / "users.csv"
         score_here("--data", tonight, "--models", base / "models", "--output", base / "o", "--run-date", DAY, *users)
-        yield SimpleNamespace(data=tonight, models=base / "models", output=base / "o", trained=trained)
+        yield SimpleNamespace(data=tonight, models=base / "models", output=base / "o/partial", trained=trained)
 
 
 def test_no_rating_is_published_and_everything_else_is(world):

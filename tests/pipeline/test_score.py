@@ -21,15 +21,16 @@ def test_superseded_ratings_are_rejects_that_change_nothing(
     arguments = ("--models", toy_models, "--users", tmp_path / "users.csv", "--run-date", DAY)
     for data, output in zip(with_repeats, (tmp_path / "a", tmp_path / "b"), strict=True):
         score_here("--data", data, "--output", output, *arguments)
-    assert without_time(published(tmp_path / "a", DAY)).equals(without_time(published(tmp_path / "b", DAY)))
-    assert set(published(tmp_path / "a", DAY)[c.SOURCE].to_pylist()) == {"model", "popularity"}
-    rejects = published(tmp_path / "a", DAY, "rejects").to_pylist()
+    a, b = tmp_path / "a/partial", tmp_path / "b/partial"
+    assert without_time(published(a, DAY)).equals(without_time(published(b, DAY)))
+    assert set(published(a, DAY)[c.SOURCE].to_pylist()) == {"model", "popularity"}
+    rejects = published(a, DAY, "rejects").to_pylist()
     assert Counter(row["value"] for row in rejects) == Counter(
         f"user_id {user}, movie_id {movie}, rating {rating}, timestamp {timestamp}"
         for user, movie, rating, timestamp in REPEATS
     )
     assert {row["file"] for row in rejects} == {"ratings.csv"}
-    for output, superseded in ((tmp_path / "a", 5), (tmp_path / "b", 0)):
+    for output, superseded in ((a, 5), (b, 0)):
         run = run_json(output, DAY)
         assert (
             run["ratings_superseded"]
@@ -51,7 +52,7 @@ def test_rows_in_are_rows_used_and_rows_rejected(toy_models, tmp_path, score_her
         "--data", data, "--output", tmp_path / "o", "--models", toy_models, "--users", tmp_path / "ratings.csv",
         "--run-date", DAY,
     )  # fmt: skip
-    run = run_json(tmp_path / "o", DAY)
+    run = run_json(tmp_path / "o/partial", DAY)
     of_pair = {row[:2] for row in [*make_ratings(), *REPEATS]}
     assert run["rows_in"] == {"movies.csv": 6, "ratings.csv": len(make_ratings()) + 5 + 10 + 4}
     assert run["rows_used"] == {"movies.csv": 6, "ratings.csv": len(of_pair) + 3}
@@ -59,7 +60,11 @@ def test_rows_in_are_rows_used_and_rows_rejected(toy_models, tmp_path, score_her
         ("movies.csv", "CSV", 6, 0), ("ratings.csv", "CSV", len(make_ratings()) + 15, 5), ("ratings.csv", "CSV", 4, 1),
     ]  # fmt: skip
     assert run["ratings_superseded"] == len(make_ratings()) + 10 - len(of_pair)
-    assert run["rows_rejected"] == run["ratings_superseded"] + 6 == published(tmp_path / "o", DAY, "rejects").num_rows
+    assert (
+        run["rows_rejected"]
+        == run["ratings_superseded"] + 6
+        == published(tmp_path / "o/partial", DAY, "rejects").num_rows
+    )
     monitoring.write_textfile(tmp_path / "metrics.prom", 0, RunRecord(**run))
     assert "recmodel_rejected_rows 6.0" in (tmp_path / "metrics.prom").read_text()
 
@@ -70,13 +75,13 @@ def test_only_the_users_asked_for_are_scored_and_new_ones_get_what_is_popular(to
         "--data", toy, "--models", toy_models, "--output", tmp_path / "o", "--run-date", DAY, "--rank-by", "two-stage",
         "--candidates", "3", "--top-n", "2", "--predicted-ratings", "all", "--users", tmp_path / "users.csv",
     )  # fmt: skip
-    rows = published(tmp_path / "o", DAY).to_pandas()
+    rows = published(tmp_path / "o/partial", DAY).to_pandas()
     assert rows[c.USER_ID].tolist() == [3, 3, 5, 5, 12345, 12345]
     assert rows[c.SOURCE].tolist() == ["model"] * 4 + ["popularity"] * 2
     rated = [row[1] for row in make_ratings()]
     most = sorted(set(rated), key=lambda movie: (-rated.count(movie), movie))[:2]
     assert rows.query("user_id == 12345")[c.MOVIE_ID].tolist() == most
-    predicted = published(tmp_path / "o", DAY, "predicted_ratings").to_pandas()
+    predicted = published(tmp_path / "o/partial", DAY, "predicted_ratings").to_pandas()
     assert predicted.groupby(c.USER_ID)[c.MOVIE_ID].apply(list).to_dict() == {
         user: [1, 2, 3, 4, 10, 11] for user in (3, 5)
     }  # fmt: skip
@@ -95,7 +100,7 @@ def test_rules_and_reasons_are_in_what_is_published(toy, toy_models, tmp_path, s
         "--data", toy, "--models", toy_models, "--model-version", default, "--output", tmp_path / "output",
         "--run-date", DAY, "--users", users,
     )  # fmt: skip
-    rows = published(tmp_path / "output", DAY).to_pandas()
+    rows = published(tmp_path / "output/partial", DAY).to_pandas()
     rated: dict[int, set[int]] = {}
     for user, movie, *_ in make_ratings():
         rated.setdefault(user, set()).add(movie)
@@ -118,5 +123,5 @@ def test_rules_and_reasons_are_in_what_is_published(toy, toy_models, tmp_path, s
         assert row.because_movie_id in rated[row.user_id]
         assert row.because_title == titles[row.because_movie_id]
     assert rows.loc[rows[c.SOURCE] == "popularity", c.BECAUSE_TITLE].isna().all()
-    run = run_json(tmp_path / "output", DAY)
+    run = run_json(tmp_path / "output/partial", DAY)
     assert (run["movies_allowed"], run["settings"]["rules"]["deny"]["genres"]) == (4, ["Sci-Fi"])

@@ -64,5 +64,24 @@ def test_what_was_assumed_of_the_input_is_a_note(site):
     assert notes(odd) == ["How the input was read: ratings.csv: CSV; decimal comma; 9 rows, 0 rejected."]
 
 
+def test_the_newest_rating_is_named_and_what_the_model_must_not_have_seen_is_a_warning(site):
+    run = collect(site)
+    noon = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
+
+    def sentences(as_of: datetime | None, seen: datetime | None) -> list[tuple[str, str]]:
+        record = run.run.model_copy(update={"newest_rating": noon, "as_of": as_of, "ratings_left_out": 12})
+        changes = {"run": record, "model": facts.Model(**{**vars(run.model), "newest_rating": seen})}
+        result = findings.findings(SimpleNamespace(**{**vars(run), **changes}), settings.load())
+        return [(f.kind, f.sentence.replace("\u00a0", " ")) for f in result]
+
+    newest = "The newest of the ratings that were used is of 31 January 2026, 12:00 UTC"
+    assert ("note", f"{newest}.") in sentences(None, noon)
+    assert ("note", f"{newest}; 12 later ones were left out.") in sentences(noon, noon)
+    seen = "The model has seen ratings up to 31 January 2026, 13:00 UTC; this run is as of 31 January 2026, 12:00 UTC."
+    assert ("warning", seen) in sentences(noon, noon + timedelta(hours=1))
+    for as_of, latest in ((noon, noon), (None, noon + timedelta(hours=1)), (noon, None)):
+        assert not any("has seen" in sentence for _, sentence in sentences(as_of, latest))
+
+
 def now_utc() -> datetime:
     return datetime.now(timezone.utc)

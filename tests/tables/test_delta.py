@@ -1,6 +1,7 @@
 """Delta tables: what their log says, to readers who know nothing of this project."""
 
 from datetime import timedelta
+from unittest.mock import Mock
 
 import deltalake
 import pyarrow as pa
@@ -60,3 +61,18 @@ def test_a_table_without_files_is_not_published(output):
     with pytest.raises(ScoringFailed, match="has no files; run again"):
         run.publish(record(model_version="b"), 90)
     assert (labels(output), output.read_run(DAY).model_version) == (["a"] * 2, "a")
+
+
+def test_an_interrupted_withdrawal_is_finished_by_the_next(output, monkeypatch):
+    """From the first moment on the run is not published; its rows may still be in some tables."""
+    for label, day in (("a", DAY), ("b", DAY + timedelta(1))):
+        publish(output, label, day)
+    with monkeypatch.context() as patch:
+        patch.setattr(deltalake.DeltaTable, "delete", Mock(side_effect=OSError("no route to host")))
+        with pytest.raises(ScoringFailed, match=r"not withdrawn from all tables \(no route.*withdraw it again"):
+            output.withdraw(DAY + timedelta(1))
+    assert (output.run_dates(), output.newest()) == ([DAY], DAY)
+    output.withdraw(DAY + timedelta(1))
+    assert [{*log(output, table).to_pyarrow_dataset().to_table()["label"].to_pylist()} for table in c.TABLES] == [
+        {"a"}
+    ] * len(c.TABLES)

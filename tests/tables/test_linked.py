@@ -8,6 +8,7 @@ import threading
 import time
 from datetime import timedelta
 from pathlib import Path
+from unittest.mock import Mock
 
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
@@ -103,6 +104,18 @@ def test_a_failure_while_publishing_leaves_the_last_run(output, tmp_path, monkey
     monkeypatch.undo()
     publish(output, "c")
     assert visible(tmp_path) == all_tables("2026-01-31 c")
+
+
+def test_a_failed_withdrawal_leaves_the_run(output, tmp_path, monkeypatch):
+    for label, day in (("a", DAY), ("b", DAY + timedelta(1))):
+        publish(output, label, day)
+    with monkeypatch.context() as patch:
+        patch.setattr(linked.os, "sync", Mock(side_effect=OSError(28, "No space left on device")))
+        with pytest.raises(ScoringFailed, match=r"could not be withdrawn .*No space left on device.*it still stands"):
+            output.withdraw(DAY)
+    assert visible(tmp_path) == all_tables("2026-01-31 a", "2026-02-01 b")
+    output.withdraw(DAY + timedelta(1))
+    assert visible(tmp_path) == all_tables("2026-01-31 a")
 
 
 def test_a_process_killed_at_any_moment_leaves_a_whole_run(tmp_path):

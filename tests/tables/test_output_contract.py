@@ -2,7 +2,7 @@
 
 import threading
 import time
-from datetime import timedelta
+from datetime import date, timedelta
 
 import duckdb
 import pyarrow as pa
@@ -78,6 +78,61 @@ def test_the_oldest_dates_are_dropped_and_a_late_run_of_an_old_date_is_not(outpu
     publish(output, "only", DAY, keep=1)
     assert output.run_dates() == [DAY]
     assert of_runs_table(output, "latest/runs").model_version == "only"
+
+
+def test_latest_is_the_newest_full_run_that_is_not_in_the_future(output):
+    """Partial runs of versions that published them among the full ones included."""
+    tomorrow = date.today() + timedelta(1)
+    publish(output, "mistyped", date(2999, 1, 31))
+    assert (output.newest(), storage.names(storage.below(output.location, "latest"))) == (None, [])
+    with pytest.raises(UsageRejected, match="all runs .* are in the future; name one, such as --run-date 2999-01-31"):
+        output.published()
+    publish(output, "full", tomorrow - timedelta(2))
+    stage(output, "few", tomorrow - timedelta(1)).publish(record(tomorrow - timedelta(1), all_users=False), 90)
+    assert output.newest() == output.published() == tomorrow - timedelta(2)
+    assert of_runs_table(output, "latest/runs").model_version == "full"
+    publish(output, "tomorrow's", tomorrow)
+    assert of_runs_table(output, "latest/runs").model_version == "tomorrow's"
+
+
+def test_partial_runs_are_published_where_no_reader_of_full_runs_meets_them(output):
+    publish(output, "full")
+    partial = open_output(output.location, partial=True)
+    assert partial.location == storage.below(output.location, "partial")
+    with output.locked(), partial.locked():  # also while a full run is under way, whose staged work stays
+        night = stage(output, "night", DAY + timedelta(1))
+        for label, day in (("few", DAY), ("others", DAY + timedelta(1))):
+            stage(partial, label, day).publish(record(day, all_users=False, users=2), 90)
+    assert output.resumable(DAY + timedelta(1), "key")
+    assert (output.run_dates(), output.published(), labels(output)) == ([DAY], DAY, ["full"] * 2)
+    assert of_runs_table(output, "latest/runs").all_users
+    assert (partial.published(), labels(partial, DAY)) == (DAY + timedelta(1), ["few"] * 2)
+    assert not of_runs_table(partial, "latest/runs").all_users
+    night.publish(record(DAY + timedelta(1)), 90)
+    assert labels(partial, DAY + timedelta(1)) == ["others"] * 2
+
+
+def test_a_withdrawn_run_is_gone_and_latest_follows(output):
+    days = [DAY + timedelta(number) for number in range(3)]
+    for label, day in zip("abc", days, strict=True):
+        publish(output, label, day)
+    opened = output.recommendations(days[2])
+    output.withdraw(days[2])
+    assert opened.to_table().column("label").to_pylist() == ["c"] * 2  # who has opened it reads to the end
+    assert (output.run_dates(), output.newest()) == (days[:2], days[1])
+    assert of_runs_table(output, "latest/runs").model_version == "b"
+    assert [labels(output, days[0], table) for table in c.TABLES] == [["a"] * 2] * len(c.TABLES)
+    with pytest.raises(UsageRejected, match="there is no run of 2026-02-02 .* the nearest is that of 2026-02-01"):
+        output.withdraw(days[2])
+    output.withdraw(days[0])
+    assert of_runs_table(output, "latest/runs").model_version == "b"
+    publish(output, "again", days[2])
+    assert (labels(output, days[2]), output.newest()) == (["again"] * 2, days[2])
+    for day in days[1:]:
+        output.withdraw(day)
+    assert (output.run_dates(), output.newest(), storage.names(f"{output.location}/latest")) == ([], None, [])
+    with pytest.raises(UsageRejected, match="holds no published run"):
+        output.withdraw(days[1])
 
 
 def test_an_interrupted_run_is_found_again_by_its_key_alone_and_seen_by_nobody(output):

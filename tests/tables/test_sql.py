@@ -56,12 +56,16 @@ def rows_of(day: int) -> list[dict]:
 
 RUNS = [rows_of(day) for day in range(3)]
 THEN, NOW = RUNS[1:]
+PARTIAL = [row | {c.USER_ID: user} for user in (42, 99) for row in RUNS[1] if row[c.USER_ID] == 31]
 
 
-def publish(output, numbers=range(3)) -> None:
-    """The runs, in two files each. The oldest is of a version that had only the first columns."""
-    for number in numbers:
-        rows = pa.Table.from_pylist(RUNS[number], c.RECOMMENDATION)
+def publish(output, numbers=range(3), *, partial=False) -> None:
+    """The runs, in two files each. The oldest is of a version that had only the first columns.
+
+    Or a partial run, of the second day, of two users: one whom full runs have, and another.
+    """
+    for number in [1] if partial else numbers:
+        rows = pa.Table.from_pylist(PARTIAL if partial else RUNS[number], c.RECOMMENDATION)
         rows = rows.select(FIRST_COLUMNS) if number == 0 else rows
         middle = pc.less(rows.column(c.USER_ID), 45)
         one_row = {
@@ -69,14 +73,14 @@ def publish(output, numbers=range(3)) -> None:
             c.REJECTS_TABLE: {"file": "f", "row": 1, "column": "c", "value": "v", "reason": "r"},
             c.USERS_TABLE: dict.fromkeys(c.USER.names, number),
         }
-        staged = open_output(output).stage(DAYS[number], "key")
+        staged = open_output(output, partial=partial).stage(DAYS[number], "key")
         for part, some in enumerate((rows.filter(middle), rows.filter(pc.invert(middle)))):
             write_part(staged, c.RECOMMENDATIONS_TABLE, part, some)
         for table, row in one_row.items():
             write_part(staged, table, 0, pa.Table.from_pylist([row], c.TABLES[table]))
         run = record(
             DAYS[number], model_version=f"v{number}", rank_by="rating", users=30, rows_rejected=1, movies=100,
-            recommendations={"distinct_movies": len(lists_with(RUNS[number])), "rows": 3},
+            recommendations={"distinct_movies": len(lists_with(RUNS[number])), "rows": 3}, all_users=not partial,
         )  # fmt: skip
         staged.publish(run, 90)
 
@@ -85,6 +89,7 @@ def publish(output, numbers=range(3)) -> None:
 def output(tmp_path_factory) -> Path:
     output = tmp_path_factory.mktemp("sql") / "output"
     publish(output)
+    publish(output, partial=True)
     return output
 
 
@@ -151,6 +156,10 @@ EXPECTED = {
         ((movie, title, lists_with(NOW)[movie], lists_with(THEN)[movie]) for movie, title in TITLES.items()),
         key=lambda row: (-abs(row[3] - row[2]), row[0]),
     ),
+    "full_and_partial": sorted(
+        ((kind, *(row[name] for name in LIST)) for kind, rows in (("full", NOW), ("partial", PARTIAL)) for row in rows),
+        key=lambda row: (row[1], row[0], row[2]),
+    ),
     "runs": [
         (day, f"v{n}", "rating", 30, 1, 100, len(lists_with(rows)), len(lists_with(rows)) / 100)
         for n, (day, rows) in enumerate(zip(DAYS, RUNS, strict=True))
@@ -184,9 +193,13 @@ def views(name: str, output) -> list[str]:
     return statements(query(name).replace("var/output", str(output)))
 
 
-def create_tables(engine: str, output) -> list[str]:
+def _views_of_partial_runs(engine: str, output) -> list[str]:
+    return views(f"tables-partial-{engine}", output) if Path(output, "partial").exists() else []
+
+
+def create_tables(engine: str, output, *flags: str) -> list[str]:
     result = subprocess.run(
-        [sys.executable, SQL / "create_tables.py", engine, str(output)],
+        [sys.executable, SQL / "create_tables.py", engine, str(output), *flags],
         capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     return statements(result.stdout)
@@ -210,7 +223,7 @@ def assert_same(rows, name: str) -> None:
 
 def duckdb_with(connection, output):
     """What answers a query by DuckDB."""
-    for statement in views("tables-duckdb", output):
+    for statement in [*views("tables-duckdb", output), *_views_of_partial_runs("duckdb", output)]:
         connection.execute(statement)
     return lambda query: connection.execute(query).fetchall()
 
@@ -219,7 +232,7 @@ def spark_with(spark, output):
     """What answers a query by Spark SQL, with views that other tests do not see."""
     session = spark.newSession()
     session.conf.set("spark.sql.shuffle.partitions", 2)
-    for statement in views("tables-spark", output):
+    for statement in [*views("tables-spark", output), *_views_of_partial_runs("spark", output)]:
         session.sql(statement)
     return lambda query: [tuple(row) for row in session.sql(query).collect()]
 
@@ -240,12 +253,16 @@ def on_trino(output):
     """By sqlglot and DuckDB: the statements are Trino's grammar and mean the right thing; not that Trino runs them."""
     with duckdb.connect() as connection:
         connection.execute("attach ':memory:' as hive")
-        for statement in create_tables("trino", output):
+        for statement in [*create_tables("trino", output), *create_tables("trino", output, "--partial")]:
             (parsed,) = sqlglot.parse(statement, dialect="trino")
             if not isinstance(parsed, sqlglot.exp.Command):  # CALL, which sqlglot takes as it is
                 connection.execute(parsed.sql("duckdb"))
-        for name in c.TABLES:
-            for table, folder in ((name, f"{name}/*"), (f"latest_{name}", f"latest/{name}")):
+        for name, (prefix, place) in product(c.TABLES, (("", ""), ("partial_", "partial/"))):
+            of_all, of_newest = (
+                (f"{prefix}{name}", f"{place}{name}/*"),
+                (f"latest_{prefix}{name}", f"{place}latest/{name}"),
+            )
+            for table, folder in (of_all, of_newest):
                 files = f"'{output}/{folder}/*.parquet', hive_partitioning = {'*' in folder}, union_by_name = true"
                 connection.execute(f"insert into {table} by name select * from read_parquet({files})")
         yield lambda query: connection.execute(sqlglot.transpile(query, read="trino", write="duckdb")[0]).fetchall()
@@ -256,9 +273,12 @@ def on_delta(tmp_path_factory):
     """DuckDB on the Delta tables of an OUTPUT that is a URI."""
     output = (tmp_path_factory.mktemp("delta") / "output").as_uri()
     publish(output)
+    publish(output, partial=True)
     with duckdb.connect() as connection:
         for name in c.TABLES:
             connection.register(name, deltalake.DeltaTable(f"{output}/{name}").to_pyarrow_dataset())
+        partial = deltalake.DeltaTable(f"{output}/partial/{c.RECOMMENDATIONS_TABLE}")
+        connection.register("latest_partial_recommendations", partial.to_pyarrow_dataset())
         connection.execute(query("tables-delta"))
         yield lambda query: connection.execute(query).fetchall()
 

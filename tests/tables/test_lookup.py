@@ -1,0 +1,53 @@
+"""Whose list is where: in the newest full run, in another, or in partial runs."""
+
+from datetime import timedelta
+
+import pytest
+from support.runs import DAY, publish, record, stage
+
+from recmodel.errors import UsageRejected
+from recmodel.tables import lookup
+from recmodel.tables.output import open_output
+
+
+@pytest.fixture
+def output(tmp_path):
+    """A full run of users 1 to 4, and the day after a partial one of users 1 and 2."""
+    publish(open_output(tmp_path), "full", DAY, parts=2)
+    return str(tmp_path)
+
+
+def publish_partial(output: str, label: str, day, parts: int = 1) -> None:
+    run = stage(open_output(output, partial=True), label, day, parts=parts)
+    run.publish(record(day, all_users=False), 90)
+
+
+def found(output, user_id, *arguments, **keywords):
+    user_list = lookup.find(output, str(user_id), *arguments, **keywords)
+    return user_list.rows[0]["label"], user_list.partial, user_list.run.run_date, user_list.newer_partial
+
+
+def test_full_runs_come_first_and_partial_ones_are_found_and_named(output):
+    assert found(output, 1) == ("full", False, DAY, None)
+    after, later = DAY + timedelta(1), DAY + timedelta(2)
+    publish_partial(output, "six", after, parts=3)
+    publish_partial(output, "two", later)
+    assert found(output, 1) == ("full", False, DAY, later)
+    assert found(output, 4) == ("full", False, DAY, after)
+    assert found(output, 6) == ("six", True, after, None)
+    assert found(output, 1, only_partial=True) == ("two", True, later, None)
+    assert found(output, 1, after) == ("six", True, after, None)  # no full run has that date
+
+
+def test_who_is_nowhere_is_told_what_there_is(output):
+    with pytest.raises(UsageRejected, match="user 9 has no .* run of 2026-01-31; its users go from 1 to 4"):
+        lookup.find(output, "9")
+    with pytest.raises(UsageRejected, match="there is no run of 2026-02-09 .* the nearest is that of 2026-01-31"):
+        lookup.find(output, "1", DAY + timedelta(9))
+    with pytest.raises(UsageRejected, match="partial holds no published run"):
+        lookup.find(output, "1", only_partial=True)
+    publish_partial(output, "two", DAY)
+    with pytest.raises(UsageRejected, match="user 9 has no recommendations in any partial run"):
+        lookup.find(output, "9", only_partial=True)
+    with pytest.raises(UsageRejected, match="there is no run of 2026-02-09 .* the nearest is that of 2026-01-31"):
+        lookup.find(output, "1", DAY + timedelta(9))
