@@ -22,6 +22,7 @@ from recmodel.records import EXPLICIT, RunRecord
 from recmodel.scoring import policies
 from recmodel.settings import Scoring, Settings
 from recmodel.tables.base import Output
+from recmodel.tables.output import open_output
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,8 @@ def resolve_run(
         version = versions.open_version(settings.paths.models, model_version)
         _warn_of_the_future(version, settings.input.last_second)
         rank_by = _ranking_policy(settings.scoring, version)
-        _refuse_other_ids(output, version)
+        for published in (open_output(settings.paths.output), output):  # a partial run has a place of its own
+            _refuse_other_ids(published, version)
         feedback = feedbacks.for_model(folder, settings.input, version.name, version.feedback)
         validation.ids = identifiers.for_model(folder, settings.input, version.name, version.ids)
     with stages("read the catalogue"):
