@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 
 import pytest
 from support.processes import another_process
@@ -62,9 +60,9 @@ def test_old_versions_go_but_never_current_the_one_before_or_one_being_read(mode
     assert versions.list_versions(models) == ["v0", "v1", "v4"]
 
 
-def test_a_version_describes_itself_in_json_and_text(tmp_path, toy):
+def test_a_version_describes_itself_in_json_and_text(toy_models):
     """The notebook's TypeError: a vocabulary of bytes went to JSON. Here ids are int64 and titles are text."""
-    version = versions.open_version(*_trained_by_command(toy, tmp_path))
+    version = versions.open_version(toy_models)
     manifest = json.loads((version.path / "manifest.json").read_text())
     assert manifest["format_version"] == 2
     assert manifest["preset"] == "joint"
@@ -76,12 +74,6 @@ def test_a_version_describes_itself_in_json_and_text(tmp_path, toy):
     assert metrics["rmse"] > 0
     assert version.catalogue().schema == c.CATALOGUE
     assert version.catalogue().column(c.TITLE)[0].as_py() == "Matrix, The (1999)"
-
-
-def _trained_by_command(toy, models):
-    command = [sys.executable, "jobs/train.py", "--data", toy, "--models", models, "--preset", "joint", "--epochs", "1"]
-    subprocess.run(command, check=True, capture_output=True)
-    return models, versions.current(models)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.inputs import MOVIES
-from support.training import train
+from support.training import trained
 
 from recmodel import schemas as c
 from recmodel.evaluation import splits
@@ -54,9 +54,9 @@ def test_liked_is_above_the_users_own_mean_and_the_least_that_anybody_calls_good
 
 def test_the_default_models_reasons_are_the_largest_terms_of_its_scores(tmp_path):
     """Saved and loaded again; and the terms, with what stands in for a short history, add up to the score itself."""
-    trained, fitted, _ = train("default")
-    weights = trained.weights
-    saved_model.save(trained.towers(), tmp_path / "saved_model")
+    model, fitted, _ = trained("default")
+    weights = model.weights
+    saved_model.save(model.towers(), tmp_path / "saved_model")
     model = recommender.Recommender(tmp_path / "saved_model")
     users = np.unique(fitted[c.USER_ID])
     seen, ratings = splits.Split(fitted, fitted, MOVIES).histories(users)
