@@ -20,6 +20,7 @@ from pyarrow import fs
 from support.exact import exact_weights
 from support.inputs import make_ratings, write_movielens
 from support.processes import ROOT, here
+from support.runs import SMALL_PARTS
 from support.terminal import on_a_terminal
 from werkzeug.serving import make_server
 from xdist.scheduler import LoadScopeScheduling
@@ -159,14 +160,14 @@ def toy_models(toy, made_once) -> Path:
 def nightly(made_once) -> SimpleNamespace:
     """The real thing, once: `./submit.sh nightly` on real MovieLens ratings, from nothing to published tables.
 
-    On a terminal; `drawn` is what it shows there.
+    On a terminal; `drawn` is what it shows there. In small parts, as runs that are disturbed are compared with it.
     """
 
     def make(base: Path) -> None:
         code, drawn = on_a_terminal(
             ROOT / "submit.sh", "nightly", "--data", "sample", "--models", base / "models", "--output", base / "output",
             "--run-date", "2026-01-31", "--master", "local[2]",
-            environment={"RECMODEL_MONITORING__TEXTFILE": str(base / "metrics/recmodel.prom")},
+            environment={"RECMODEL_MONITORING__TEXTFILE": str(base / "metrics/recmodel.prom"), **SMALL_PARTS},
         )  # fmt: skip
         assert code == 0, drawn
         (base / "drawn.txt").write_bytes(drawn.encode())
