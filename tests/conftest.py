@@ -34,6 +34,8 @@ hypothesis_settings.load_profile("suite")
 
 # -- who runs what ----------------------------------------------------------------------------------------------------
 
+TAKE_LONG = ("test_output_contract.py", "test_reading.py", "test_text.py")
+
 
 @cache
 def _asks_for(path: Path, *fixtures: str) -> bool:
@@ -46,24 +48,25 @@ def _of_spark(path: Path) -> bool:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts first what takes long, and last what waits for what another process of the tests may still be making."""
+    """Puts first what takes long; of Spark's, last what runs in its Python workers, which end after an idle minute."""
 
     def order(item: pytest.Item) -> tuple[bool, int]:
         if _of_spark(item.path):
-            return False, _asks_for(item.path, "toy_models") + 2 * _asks_for(item.path, "nightly")
-        takes_long = "system" in item.path.parts or item.path.name == "test_reading.py"
-        return True, 0 if _asks_for(item.path, "nightly") else 1 if takes_long else 2
+            return False, _asks_for(item.path, "toy_models", "score_here")
+        if _asks_for(item.path, "nightly"):
+            return True, 0  # made while Spark's do without it
+        return True, 1 if {"system", "models"} & {*item.path.parts} else 2 if item.path.name in TAKE_LONG else 3
 
     items.sort(key=order)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
-    """Each file is run by one process, and all that need a Spark session by the same: a session is dear to start."""
+    """Each file is run by one process, and all that need a Spark session, or the same trainings, by the same."""
 
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            file = nodeid.split("::")[0]
-            return "spark" if _of_spark(config.rootpath / file) else file
+            file = config.rootpath / nodeid.split("::")[0]
+            return "spark" if _of_spark(file) else "models" if "models" in file.parts else str(file)
 
     return ByFile(config, log)
 

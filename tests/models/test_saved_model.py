@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from support.inputs import MOVIES
-from support.training import export, trained
+from support.training import export, served, trained
 
 from recmodel.errors import ModelRejected
 from recmodel.models import presets, saved_model
@@ -31,10 +31,9 @@ def test_signatures_take_plain_names_and_int64(exported):
     assert {name: spec.dtype.name for name, spec in inputs.items()} == {"user_id": "int64", "movie_id": "int64"}
 
 
-def test_movies_of_one_title_have_scores_of_their_own(tmp_path):
+def test_movies_of_one_title_have_scores_of_their_own():
     """The notebook keyed movies by title: 3 and 4 are both Emma (1996)."""
-    saved_model.save(trained("joint")[0].towers(), tmp_path / "saved_model")
-    pairs = recommender.Recommender(tmp_path / "saved_model").predict([1, 1], [3, 4])
+    pairs = served("joint").predict([1, 1], [3, 4])
     assert pairs.known_movie.all()
     assert pairs.predicted_rating[0] != pairs.predicted_rating[1]
 

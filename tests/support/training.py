@@ -2,8 +2,10 @@
 
 import subprocess
 import sys
+import tempfile
 import textwrap
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 
@@ -11,6 +13,7 @@ from recmodel import schemas as c
 from recmodel.data import duplicates
 from recmodel.evaluation import splits
 from recmodel.models import architectures, presets, saved_model, training
+from recmodel.scoring import recommender
 from support.inputs import CATALOGUE, make_ratings, table
 
 
@@ -29,6 +32,14 @@ def train(preset="joint", rows=None, seed=1, **changes):
 def trained(preset):
     """`train` as it stands, once in a process: a model of each preset, for all to read."""
     return train(preset)
+
+
+@cache
+def served(preset):
+    """The model of `trained`, saved and loaded again."""
+    with tempfile.TemporaryDirectory() as folder:
+        saved_model.save(trained(preset)[0].towers(), Path(folder) / "saved_model")
+        return recommender.Recommender(Path(folder) / "saved_model")
 
 
 def export(weights, folder):

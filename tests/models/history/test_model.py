@@ -4,22 +4,19 @@ import numpy as np
 import pytest
 from support.exact import history_scores
 from support.inputs import CATALOGUE, MOVIES, make_ratings, table
-from support.training import trained
+from support.training import served, trained
 
 from recmodel import schemas as c
 from recmodel.data import duplicates
-from recmodel.models import presets, saved_model
+from recmodel.models import presets
 from recmodel.models.embedding.model import tf
 from recmodel.models.history import closed_form
 from recmodel.models.history import model as history_model
-from recmodel.scoring import recommender
 
 
-def test_the_history_model_serves_users_it_never_met(tmp_path):
+def test_the_history_model_serves_users_it_never_met():
     """All policies against the definition; seen ids outside the catalogue are ignored; nobody is known by id."""
-    fitted, *_ = trained("default")
-    saved_model.save(fitted.towers(), tmp_path / "saved_model")
-    model = recommender.Recommender(tmp_path / "saved_model")
+    (fitted, *_), model = trained("default"), served("default")
     seen, ratings = np.array([10, 3]), np.array([5.0, 1.0])
     score, rating = history_scores(fitted.weights, seen, ratings)
     unseen = [0, 1, 3, 5]
