@@ -97,7 +97,7 @@ def test_a_version_that_is_not_what_was_written_is_refused(tmp_path, toy_models,
 
 
 def test_versions_are_listed_chosen_and_current(toy_models, tmp_path):
-    assert len(versions.list_versions(toy_models)) == 5
+    assert len(versions.list_versions(toy_models)) == 4
     assert versions.open_version(toy_models).manifest.preset == "joint"
     first = versions.list_versions(toy_models)[0]
     assert versions.open_version(toy_models, first).manifest.preset == "rating"
