@@ -113,7 +113,13 @@ def spark():
 
     spark = session.start("tests")
     assert spark.sparkContext.master == "local[*]"
-    spark.conf.set("spark.sql.shuffle.partitions", 2)  # as small as what the tests shuffle
+    for name, value in {
+        "spark.sql.shuffle.partitions": 2,  # as small as what the tests shuffle
+        # Java for each plan takes longer to compile than a few rows to interpret. Runs of tests/system that have
+        # processes of their own have it, as users do; and so do the queries of conf/sql.
+        "spark.sql.codegen.wholeStage": False, "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    }.items():  # fmt: skip
+        spark.conf.set(name, value)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(type(spark), "stop", lambda self: None)
         yield spark
