@@ -55,7 +55,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             return False, _asks_for(item.path, "toy_models", "score_here")
         if _asks_for(item.path, "nightly"):
             return True, 0  # made while Spark's do without it
-        return True, 1 if {"system", "models"} & {*item.path.parts} else 2 if item.path.name in TAKE_LONG else 3
+        takes_long = item.nodeid.startswith(("tests/system/", "tests/models/"))
+        return True, 1 if takes_long else 2 if item.path.name in TAKE_LONG else 3
 
     items.sort(key=order)
 
@@ -65,8 +66,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
 
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            file = config.rootpath / nodeid.split("::")[0]
-            return "spark" if _of_spark(file) else "models" if "models" in file.parts else str(file)
+            file = nodeid.split("::")[0]
+            if _of_spark(config.rootpath / file):
+                return "spark"
+            return "models" if file.startswith("tests/models/") else file
 
     return ByFile(config, log)
 
