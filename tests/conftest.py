@@ -20,6 +20,7 @@ from pyarrow import fs
 from support.exact import exact_weights
 from support.inputs import make_ratings, write_movielens
 from support.processes import ROOT, here
+from support.runs import SMALL_PARTS
 from support.terminal import on_a_terminal
 from werkzeug.serving import make_server
 from xdist.scheduler import LoadScopeScheduling
@@ -33,6 +34,8 @@ hypothesis_settings.load_profile("suite")
 
 # -- who runs what ----------------------------------------------------------------------------------------------------
 
+TAKE_LONG = ("test_output_contract.py", "test_reading.py", "test_text.py")
+
 
 @cache
 def _asks_for(path: Path, *fixtures: str) -> bool:
@@ -45,24 +48,28 @@ def _of_spark(path: Path) -> bool:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts first what takes long, and last what waits for what another process of the tests may still be making."""
+    """Puts first what takes long; of Spark's, last what runs in its Python workers, which end after an idle minute."""
 
     def order(item: pytest.Item) -> tuple[bool, int]:
         if _of_spark(item.path):
-            return False, _asks_for(item.path, "toy_models") + 2 * _asks_for(item.path, "nightly")
-        takes_long = "system" in item.path.parts or item.path.name == "test_reading.py"
-        return True, 0 if _asks_for(item.path, "nightly") else 1 if takes_long else 2
+            return False, _asks_for(item.path, "toy_models", "score_here")
+        if _asks_for(item.path, "nightly"):
+            return True, 0  # made while Spark's do without it
+        takes_long = item.nodeid.startswith(("tests/system/", "tests/models/"))
+        return True, 1 if takes_long else 2 if item.path.name in TAKE_LONG else 3
 
     items.sort(key=order)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
-    """Each file is run by one process, and all that need a Spark session by the same: a session is dear to start."""
+    """Each file is run by one process, and all that need a Spark session, or the same trainings, by the same."""
 
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.split("::")[0]
-            return "spark" if _of_spark(config.rootpath / file) else file
+            if _of_spark(config.rootpath / file):
+                return "spark"
+            return "models" if file.startswith("tests/models/") else file
 
     return ByFile(config, log)
 
@@ -109,7 +116,13 @@ def spark():
 
     spark = session.start("tests")
     assert spark.sparkContext.master == "local[*]"
-    spark.conf.set("spark.sql.shuffle.partitions", 2)  # as small as what the tests shuffle
+    for name, value in {
+        "spark.sql.shuffle.partitions": 2,  # as small as what the tests shuffle
+        # Java for each plan takes longer to compile than a few rows to interpret. Runs of tests/system that have
+        # processes of their own have it, as users do; and so do the queries of conf/sql.
+        "spark.sql.codegen.wholeStage": False, "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+    }.items():  # fmt: skip
+        spark.conf.set(name, value)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(type(spark), "stop", lambda self: None)
         yield spark
@@ -146,10 +159,13 @@ def exported(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def toy_models(toy, made_once) -> Path:
-    """A model directory with a version of each preset, trained on the toy data; CURRENT is `joint`. For all to read."""
+    """A model directory with a version for each task and for both, trained on the toy data. For all to read.
+
+    CURRENT is `joint`.
+    """
 
     def make(models: Path) -> None:
-        for preset in ("rating", "retrieval", "ranking", "default", "joint"):
+        for preset in ("rating", "retrieval", "default", "joint"):
             recmodel.train(toy, models, preset=preset, promote=True)
 
     return made_once("toy-models", make)
@@ -159,14 +175,14 @@ def toy_models(toy, made_once) -> Path:
 def nightly(made_once) -> SimpleNamespace:
     """The real thing, once: `./submit.sh nightly` on real MovieLens ratings, from nothing to published tables.
 
-    On a terminal; `drawn` is what it shows there.
+    On a terminal; `drawn` is what it shows there. In small parts, as runs that are disturbed are compared with it.
     """
 
     def make(base: Path) -> None:
         code, drawn = on_a_terminal(
             ROOT / "submit.sh", "nightly", "--data", "sample", "--models", base / "models", "--output", base / "output",
             "--run-date", "2026-01-31", "--master", "local[2]",
-            environment={"RECMODEL_MONITORING__TEXTFILE": str(base / "metrics/recmodel.prom")},
+            environment={"RECMODEL_MONITORING__TEXTFILE": str(base / "metrics/recmodel.prom"), **SMALL_PARTS},
         )  # fmt: skip
         assert code == 0, drawn
         (base / "drawn.txt").write_bytes(drawn.encode())

@@ -1,20 +1,27 @@
 """The command `evaluate`."""
 
 import json
-from functools import partial
 
 import pyarrow.parquet as pq
 from pyspark.ml import recommendation
-from support.inputs import make_ratings, write_movielens
+from support.inputs import make_ratings, table, write_movielens
 from support.processes import here, said
 
 
 def test_evaluate_compares_on_the_same_held_out_ratings(spark, tmp_path, monkeypatch):
-    blocks = spark.sparkContext.defaultParallelism  # ALS makes ten of either kind by default, however few the rows
-    few_blocks = partial(recommendation.ALS, numUserBlocks=blocks, numItemBlocks=blocks)
-    monkeypatch.setattr(recommendation, "ALS", few_blocks)
+    """Ratings that are a table of Spark's, as every command takes them."""
+    als, blocks = recommendation.ALS, spark.sparkContext.defaultParallelism
+
+    def small_als(**options):
+        """In few blocks, of which it makes ten of either kind however few the rows, and converging no further."""
+        return als(**{**options, "numUserBlocks": blocks, "numItemBlocks": blocks, "maxIter": 2})
+
+    monkeypatch.setattr(recommendation, "ALS", small_als)
     movies = "movieId,title,genres\n" + "".join(f"{movie},M{movie} (1999),Drama\n" for movie in range(20))
-    busy = write_movielens(tmp_path / "data", make_ratings(30, tuple(range(20)), each=(13, 18)), movies)
+    busy = write_movielens(tmp_path / "data", [], movies)
+    ratings = table(make_ratings(30, tuple(range(20)), each=(13, 18)))
+    spark.createDataFrame(ratings.to_pandas()).createOrReplaceTempView("busy")
+    monkeypatch.setenv("RECMODEL_INPUT__RATINGS", "table:busy")
     answer = here(
         "evaluate", "--data", busy, "--preset", "default", "--preset", "joint", "--seeds", "2", "--cold-start",
         "--output", tmp_path,

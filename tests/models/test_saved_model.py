@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from support.inputs import MOVIES
-from support.training import export, train
+from support.training import export, served, trained
 
 from recmodel.errors import ModelRejected
 from recmodel.models import presets, saved_model
@@ -31,10 +31,9 @@ def test_signatures_take_plain_names_and_int64(exported):
     assert {name: spec.dtype.name for name, spec in inputs.items()} == {"user_id": "int64", "movie_id": "int64"}
 
 
-def test_movies_of_one_title_have_scores_of_their_own(tmp_path):
+def test_movies_of_one_title_have_scores_of_their_own():
     """The notebook keyed movies by title: 3 and 4 are both Emma (1996)."""
-    saved_model.save(train()[0].towers(), tmp_path / "saved_model")
-    pairs = recommender.Recommender(tmp_path / "saved_model").predict([1, 1], [3, 4])
+    pairs = served("joint").predict([1, 1], [3, 4])
     assert pairs.known_movie.all()
     assert pairs.predicted_rating[0] != pairs.predicted_rating[1]
 
@@ -48,7 +47,7 @@ def test_a_model_that_cannot_be_exported_says_so(tmp_path, exported):
 
 @pytest.mark.parametrize("preset", ["default", "joint"])
 def test_a_model_from_before_there_were_reasons_recommends_without(preset, exported, monkeypatch, tmp_path):
-    weights = exported[60].weights if preset == "joint" else train("default")[0].weights
+    weights = exported[60].weights if preset == "joint" else trained("default")[0].weights
     seen, ratings = [weights.movie_ids[:5], weights.movie_ids[3:4]], [np.full(5, 4.0), np.full(1, 5.0)]
 
     def saved(folder):

@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -120,9 +118,9 @@ def test_a_version_without_signatures_that_scoring_needs_is_refused_when_it_is_o
                 versions.open_version(tmp_path / "models", version.name)
 
 
-def test_a_version_describes_itself_in_json_and_text(tmp_path, toy):
+def test_a_version_describes_itself_in_json_and_text(toy_models):
     """The notebook's TypeError: a vocabulary of bytes went to JSON. Here ids are int64 and titles are text."""
-    version = versions.open_version(*_trained_by_command(toy, tmp_path))
+    version = versions.open_version(toy_models)
     manifest = json.loads((version.path / "manifest.json").read_text())
     assert manifest["format_version"] == 2
     assert manifest["preset"] == "joint"
@@ -134,12 +132,6 @@ def test_a_version_describes_itself_in_json_and_text(tmp_path, toy):
     assert metrics["rmse"] > 0
     assert version.catalogue().schema == c.CATALOGUE
     assert version.catalogue().column(c.TITLE)[0].as_py() == "Matrix, The (1999)"
-
-
-def _trained_by_command(toy, models):
-    command = [sys.executable, "jobs/train.py", "--data", toy, "--models", models, "--preset", "joint", "--epochs", "1"]
-    subprocess.run(command, check=True, capture_output=True)
-    return models, versions.current(models)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +155,7 @@ def test_a_version_that_is_not_what_was_written_is_refused(tmp_path, toy_models,
 
 
 def test_versions_are_listed_chosen_and_current(toy_models, tmp_path):
-    assert len(versions.list_versions(toy_models)) == 5
+    assert len(versions.list_versions(toy_models)) == 4
     assert versions.open_version(toy_models).manifest.preset == "joint"
     first = versions.list_versions(toy_models)[0]
     assert versions.open_version(toy_models, first).manifest.preset == "rating"

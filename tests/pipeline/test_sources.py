@@ -1,9 +1,8 @@
-"""Tables of a catalogue as input, in each command that reads ratings."""
+"""Tables of a catalogue as input, in each command that reads ratings; in `evaluate`: cli/test_evaluate.py."""
 
 from datetime import date
 from types import SimpleNamespace
 
-import pandas as pd
 import pyarrow as pa
 import pytest
 from pyiceberg.catalog.sql import SqlCatalog
@@ -114,7 +113,7 @@ def test_a_query_cannot_be_all_of_the_input():
         sources.input_dir("sql:SELECT 1", "unused", STRICT)
 
 
-def test_all_commands_read_spark_tables(shop, toy, tmp_path, monkeypatch):
+def test_the_commands_of_a_night_read_spark_tables(shop, toy, tmp_path, monkeypatch):
     models, output = tmp_path / "models", tmp_path / "output"
     trained = here("train", "--data", shop, "--models", models, "--preset", "default", "--test-share", 0)
     assert trained.returncode == 0, trained.stderr
@@ -130,10 +129,6 @@ def test_all_commands_read_spark_tables(shop, toy, tmp_path, monkeypatch):
     run = open_output(str(output)).read_run(date.fromisoformat(DAY))
     assert (run.rows_in["ratings.parquet"], run.users) == (RATED.num_rows, 40)
     assert [file.layout.startswith(("table:", "sql:")) for file in run.input] == [True, True]
-    monkeypatch.setenv("RECMODEL_PATHS__MODELS", str(models))
-    evaluated = here("evaluate", "--data", shop, "--preset", "default", "--no-baselines", "--output", tmp_path)
-    assert evaluated.returncode == 0, evaluated.stderr
-    assert len(pd.read_parquet(tmp_path / "evaluation.parquet"))
     refused = here("score", "--data", "table:no_such", "--models", models, "--output", output, "--dry-run")
     assert refused.returncode == 3
     assert "table:no_such.movies is missing" in refused.stderr

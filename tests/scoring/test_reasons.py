@@ -5,12 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.inputs import MOVIES
-from support.training import train
+from support.training import served, trained
 
 from recmodel import schemas as c
 from recmodel.evaluation import splits
-from recmodel.models import saved_model
-from recmodel.scoring import reasons, recommender, topn
+from recmodel.scoring import reasons, topn
 
 
 def oracle(row: int, seen: list[tuple[int, float]], term, *, not_itself: bool) -> int:
@@ -52,12 +51,10 @@ def test_liked_is_above_the_users_own_mean_and_the_least_that_anybody_calls_good
     assert found.tolist() == [True, True, False] + [False] * 3 + [True] * 3 + [True, False]
 
 
-def test_the_default_models_reasons_are_the_largest_terms_of_its_scores(tmp_path):
+def test_the_default_models_reasons_are_the_largest_terms_of_its_scores():
     """Saved and loaded again; and the terms, with what stands in for a short history, add up to the score itself."""
-    trained, fitted, _ = train("default")
-    weights = trained.weights
-    saved_model.save(trained.towers(), tmp_path / "saved_model")
-    model = recommender.Recommender(tmp_path / "saved_model")
+    (of_training, fitted, _), model = trained("default"), served("default")
+    weights = of_training.weights
     users = np.unique(fitted[c.USER_ID])
     seen, ratings = splits.Split(fitted, fitted, MOVIES).histories(users)
     seen = [np.append(ids[::-1], 999) for ids in seen]  # not ascending, and one that the catalogue lacks

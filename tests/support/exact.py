@@ -43,3 +43,22 @@ def oracle_top(weights, user_row, seen, n, rank_by, candidates) -> np.ndarray:
         allowed = np.sort(by_score)
     key = score if rank_by == "retrieval" else rating
     return weights.movie_ids[allowed[np.argsort(-key[allowed], kind="stable")][:n]]
+
+
+def history_scores(weights, seen: np.ndarray, ratings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The history model by its definition, in float64 NumPy: ([M] retrieval scores, [M] ratings)."""
+    row = np.searchsorted(weights.movie_ids, seen)
+    ratings = ratings.astype(np.float64)
+    own_mean = weights.mean_rating + (ratings - weights.mean_rating).sum() / (len(ratings) + 5)
+    liked = 1 + weights.liking * (ratings - own_mean)
+    summed = liked @ weights.seen_vectors[row].astype(np.float64) + weights.prior_weight * weights.average_seen
+    user = summed / np.sqrt(len(seen) + weights.prior_weight)
+    traits = weights.traits.astype(np.float64)
+    residual = ratings - weights.movie_bias[row]
+    taste = np.linalg.solve(traits[row].T @ traits[row] + np.diag(weights.ridge), traits[row].T @ residual)
+    raw = weights.movie_bias + traits @ taste
+    low, high = weights.rating_range
+    bend = (high - low) / 20
+    bent = np.where(raw > high - bend, high - bend * np.exp(-(raw - high + bend) / bend), raw)
+    bent = np.where(raw < low + bend, low + bend * np.exp((raw - low - bend) / bend), bent)
+    return weights.movie_vectors.astype(np.float64) @ user, bent

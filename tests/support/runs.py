@@ -13,6 +13,7 @@ from recmodel.records import RunRecord
 from recmodel.tables.base import Output, StagedRun
 
 DAY = date(2026, 1, 31)
+SMALL_PARTS = {"RECMODEL_SCORING__USERS_PER_TASK": "20"}  # the sample's 671 users are in 34 partitions
 
 
 def record(run_date: date = DAY, **fields) -> RunRecord:

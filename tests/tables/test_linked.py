@@ -157,9 +157,9 @@ def test_spark_in_a_loop_never_sees_a_mixture_or_nothing(output, tmp_path, spark
                 rows = spark.read.parquet(os.path.realpath(tmp_path / "recommendations")).select("label").collect()
             except Exception as error:  # noqa: BLE001 - Spark has several
                 # Hadoop says AccessDenied of a folder that is removed while it is being listed.
-                overtaken = "FileNotFound|No such file|does not exist|AccessDenied|UNABLE_TO_INFER_SCHEMA"
+                overtaken = "FileNotFound|NoSuchFile|No such file|does not exist|AccessDenied|UNABLE_TO_INFER_SCHEMA"
                 if not re.search(overtaken, repr(error) + str(error)):
-                    errors.append(error)
+                    errors.append(str(error))
                 continue
             labels = [row.label for row in rows]
             seen.update(labels)

@@ -1,66 +1,24 @@
-"""The default model, against its definition in float64 NumPy."""
+"""The default model, against its definition in float64 NumPy; all of its users in models/test_training.py."""
 
 import numpy as np
 import pytest
+from support.exact import history_scores
 from support.inputs import CATALOGUE, MOVIES, make_ratings, table
-from support.training import ask_a_fresh_process, train
+from support.training import served, trained
 
 from recmodel import schemas as c
 from recmodel.data import duplicates
-from recmodel.evaluation import splits
-from recmodel.models import presets, saved_model
+from recmodel.models import presets
 from recmodel.models.embedding.model import tf
 from recmodel.models.history import closed_form
 from recmodel.models.history import model as history_model
-from recmodel.scoring import recommender
 
 
-def history_scores(weights, seen: np.ndarray, ratings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The history model by its definition, in float64 NumPy: ([M] retrieval scores, [M] ratings)."""
-    row = np.searchsorted(weights.movie_ids, seen)
-    ratings = ratings.astype(np.float64)
-    own_mean = weights.mean_rating + (ratings - weights.mean_rating).sum() / (len(ratings) + 5)
-    liked = 1 + weights.liking * (ratings - own_mean)
-    summed = liked @ weights.seen_vectors[row].astype(np.float64) + weights.prior_weight * weights.average_seen
-    user = summed / np.sqrt(len(seen) + weights.prior_weight)
-    traits = weights.traits.astype(np.float64)
-    residual = ratings - weights.movie_bias[row]
-    taste = np.linalg.solve(traits[row].T @ traits[row] + np.diag(weights.ridge), traits[row].T @ residual)
-    raw = weights.movie_bias + traits @ taste
-    low, high = weights.rating_range
-    bend = (high - low) / 20
-    bent = np.where(raw > high - bend, high - bend * np.exp(-(raw - high + bend) / bend), raw)
-    bent = np.where(raw < low + bend, low + bend * np.exp((raw - low - bend) / bend), bent)
-    return weights.movie_vectors.astype(np.float64) @ user, bent
-
-
-def test_the_history_model_is_its_definition_in_a_fresh_process(tmp_path):
-    trained, fitted, _ = train("default")
-    users = np.unique(fitted[c.USER_ID])
-    split = splits.Split(fitted, fitted, MOVIES)
-    seen, ratings = split.histories(users)
-    expected = [history_scores(trained.weights, *history) for history in zip(seen, ratings, strict=True)]
-    each = len(MOVIES)
-    answer = ask_a_fresh_process(
-        trained.weights, tmp_path, user_id=np.repeat(users, each), movie_id=np.tile(MOVIES, len(users)),
-        seen_movie_id=np.concatenate([ids for ids in seen for _ in MOVIES]),
-        seen_rating=np.concatenate([values for values in ratings for _ in MOVIES]),
-        seen_row_splits=np.concatenate([[0], np.cumsum(np.repeat([len(ids) for ids in seen], each))]),
-    )  # fmt: skip
-    assert answer["known_user"].all()
-    assert np.abs(answer[c.RETRIEVAL_SCORE] - np.concatenate([s for s, _ in expected])).max() <= 1e-5
-    assert np.abs(answer[c.PREDICTED_RATING] - np.concatenate([r for _, r in expected])).max() <= 1e-5
-    assert answer[c.PREDICTED_RATING].min() > 0.5
-    assert answer[c.PREDICTED_RATING].max() < 5.0
-
-
-def test_the_history_model_serves_users_it_never_met(tmp_path):
+def test_the_history_model_serves_users_it_never_met():
     """All policies against the definition; seen ids outside the catalogue are ignored; nobody is known by id."""
-    trained, *_ = train("default")
-    saved_model.save(trained.towers(), tmp_path / "saved_model")
-    model = recommender.Recommender(tmp_path / "saved_model")
+    (fitted, *_), model = trained("default"), served("default")
     seen, ratings = np.array([10, 3]), np.array([5.0, 1.0])
-    score, rating = history_scores(trained.weights, seen, ratings)
+    score, rating = history_scores(fitted.weights, seen, ratings)
     unseen = [0, 1, 3, 5]
     for rank_by, key in (("retrieval", score), ("rating", rating), ("two-stage", rating)):
         top = model.recommend(
