@@ -20,6 +20,7 @@ import pyarrow.dataset
 
 from recmodel import schemas as c
 from recmodel.data import columns, iceberg, lines, text
+from recmodel.data.ahead import ahead
 from recmodel.data.layouts import Part, Source
 from recmodel.data.limits import Columns
 from recmodel.data.lines import printable, reject
@@ -66,7 +67,7 @@ def check(
     findings: Findings,
     movies: Vocabulary | None = None,
     last_second: int | None = None,
-) -> Iterator[Checked]:
+) -> Generator[Checked]:
     """Read a table as `schema` and accept each row, or reject it with the first reason that applies.
 
     Reasons are a value that cannot be read as its column's type, and a rule that marks the row. Only genres and
@@ -85,7 +86,7 @@ def check(
     findings.assumptions = conversion.assumptions
     reader = _Reader(schema, settings, findings)
     with _refused_if_unreadable(source.path):
-        for block in reader.blocks(source):
+        for block in ahead(reader.blocks(source)):
             yield _check_block(block, schema, rules, conversion, last_second)
 
 

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from recmodel import schemas as c
 from recmodel.data import reading
+from recmodel.data.ahead import ahead
 from recmodel.data.layouts import Source
 from recmodel.data.limits import Input
 from recmodel.data.reading import Findings, Rule
@@ -68,7 +69,7 @@ class Validation:
         rejects: list[pa.RecordBatch] = []
         reasons: Counter[tuple[str, str]] = Counter()  # with the column
         total, left_out, as_of = 0, 0, self.limits.last_second if c.TIMESTAMP in schema.names else None
-        for block in reading.check(source, schema, rules, self.limits.all_columns, findings, movies, as_of):
+        for block in ahead(reading.check(source, schema, rules, self.limits.all_columns, findings, movies, as_of)):
             has_times = c.TIMESTAMP in findings.columns.values()
             if as_of is not None and not has_times:
                 raise InputRejected(
