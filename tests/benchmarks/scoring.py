@@ -259,7 +259,7 @@ class _Scorer:
         )  # fmt: skip
         self._broadcast = spark.sparkContext.broadcast(payload)
         self.stats = spark.sparkContext.accumulator(worker.WorkerStats(), worker.MergeWorkerStats())
-        titles = pd.DataFrame({c.MOVIE_ID: ids, c.TITLE: list(map(title, ids)), c.PLACED: False})
+        titles = pd.DataFrame({c.NUMBER: ids, c.MOVIE_ID: ids, c.TITLE: list(map(title, ids)), c.PLACED: False})
         self._titles = spark.createDataFrame(titles).cache()
 
     def __call__(self, users: DataFrame, **changes: Any) -> DataFrame:
