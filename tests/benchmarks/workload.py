@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from recmodel import schemas as c
 from recmodel import settings
 from recmodel.arrays import Arrays, take
+from recmodel.data.ids import NO_LABELS, Labels
 from recmodel.models import presets, saved_model, training, versions
 from recmodel.models.architectures import Towers
 from recmodel.models.embedding import towers as embedding
@@ -29,6 +30,7 @@ from recmodel.models.history import towers as history
 from recmodel.models.history.weights import HistoryWeights
 from recmodel.pipeline import capacity
 from recmodel.records import Metrics
+from recmodel.schemas import INTEGER_IDS, TEXT, Ids
 from recmodel.scoring.recommender import Recommender
 
 ML25M = {"users": 162_541, "movies": 62_423, "ratings": 25_000_095}
@@ -170,14 +172,15 @@ class Store:
         """Return the number of users at this scale."""
         return max(1, round(count * self.scale))
 
-    def ratings(self, share: float = 1, *, as_csv: bool = False) -> Path:
+    def ratings(self, share: float = 1, *, as_csv: bool = False, text_ids: bool = False) -> Path:
         """Return a MovieLens directory with that share of the users of MovieLens-25M, and with all its movies."""
         share *= self.scale
-        folder = self.folder / f"{'csv' if as_csv else 'ratings'}-{share:g}"
+        folder = self.folder / f"{'csv' if as_csv else 'ratings'}{'-text' * text_ids}-{share:g}"
         if not folder.exists():
             users, ratings = (round(ML25M[name] * share) for name in ("users", "ratings"))
             real = expand.read(self.data)
-            expand.write(real, folder, users=users, movies=ML25M["movies"], ratings=ratings, seed=0, as_csv=as_csv)
+            sizes = {"users": users, "movies": ML25M["movies"], "ratings": ratings}
+            expand.write(real, folder, **sizes, seed=0, as_csv=as_csv, text_ids=text_ids)
         return folder
 
     def ratings_of_next_day(self) -> Path:
@@ -204,11 +207,12 @@ class Store:
             pq.write_table(pa.table({"userId": np.arange(1, users + 1)}), folder / "asked.parquet")
         return folder
 
-    def history_model(self) -> Path:
+    def history_model(self, *, text_ids: bool = False) -> Path:
         """Return MODELS with the default architecture at 32 dimensions, for the movies of `ratings`."""
-        models = self.folder / "models-32"
+        models = self.folder / f"models-32{'-text' * text_ids}"
         if not models.exists():
-            _write_version(models, fit(self.data, 32).towers(ML25M["movies"], first_movie=1), "default")
+            towers = fit(self.data, 32).towers(ML25M["movies"], first_movie=0 if text_ids else 1)
+            _write_version(models, towers, "default", text_ids=text_ids)
         return models
 
     def factors(self, users: int, movies: int) -> Path:
@@ -227,15 +231,20 @@ class Store:
         return models
 
 
-def _write_version(models: Path, towers: Towers, preset: str) -> None:
+def _write_version(models: Path, towers: Towers, preset: str, *, text_ids: bool = False) -> None:
+    """Write a version. With text, the towers' ids are numbers from 0 for the texts of 1, 2, … in `expand.with_text`."""
     movie_ids = towers.movies.ids.numpy()
+    ids, labels, written = INTEGER_IDS, NO_LABELS, pa.array(movie_ids)
+    if text_ids:
+        written = expand.with_text(pa.table({"movieId": movie_ids + 1})).column("movieId").combine_chunks()
+        ids, labels = Ids(TEXT, TEXT), Labels(movies=written)
     empty = pa.nulls(len(movie_ids))
-    columns = [movie_ids, list(map(title, movie_ids)), [""] * len(movie_ids), empty, empty]
-    catalogue = pa.table(dict(zip(c.CATALOGUE.names, columns, strict=True))).cast(c.CATALOGUE)
+    columns = [written, list(map(title, movie_ids)), [""] * len(movie_ids), empty, empty]
+    catalogue = pa.table(dict(zip(c.CATALOGUE.names, columns, strict=True))).cast(c.with_ids(c.CATALOGUE, ids))
     with tempfile.TemporaryDirectory() as scratch:
-        saved_model.save(towers, Path(scratch) / "saved_model")
+        saved_model.save(towers, Path(scratch) / "saved_model", ids, labels)
         version = versions.write_version(
             str(models), Path(scratch) / "saved_model", catalogue=catalogue, metrics=Metrics(), preset_name=preset,
-            preset=presets.load(preset), training={}, data_fingerprint="",
+            preset=presets.load(preset), training={}, data_fingerprint="", ids=ids,
         )  # fmt: skip
     versions.promote(str(models), version.name)
