@@ -353,12 +353,6 @@ def open_current(models: Location) -> ModelVersion | None:
         return None
 
 
-def current_catalogue(models: Location) -> pa.Table | None:
-    """Return the catalogue of the current version; None where there is no version that can be used."""
-    version = open_current(models)
-    return version and version.catalogue()
-
-
 def note_failed_training(models: Location, sentence: str) -> None:
     """Keep that training failed just now, until a version is written."""
     storage.write(storage.below(models, _FAILED), f"{datetime.now(timezone.utc):{_TIME}} {sentence}\n".encode())

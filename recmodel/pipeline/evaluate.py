@@ -67,8 +67,9 @@ def run(settings: Settings, request: Request, folder: Path, stages: Stages | Non
         directory = sources.input_dir(settings.paths.data, settings.paths.sample, settings.input)
         feedback = feedbacks.decide(directory, settings.input)
         chosen = {name: presets.for_feedback(presets.load(name), name, feedback.kind) for name in request.preset_names}
-        known = versions.current_catalogue(settings.paths.models)
-        catalogue, table, validation = movielens.read(directory, settings.input, known, feedback)
+        ids, current = identifiers.decide(directory, settings.input), versions.open_current(settings.paths.models)
+        known = current.catalogue() if current and current.ids == ids else None
+        catalogue, table, _ = movielens.read(directory, settings.input, known, feedback, ids)
         table, catalogue, labels = identifiers.number(table, catalogue)
 
     with stages("start Spark"):
@@ -84,7 +85,7 @@ def run(settings: Settings, request: Request, folder: Path, stages: Stages | Non
         rated=not feedback.is_implicit,
         labels=labels,
     )
-    bench = _Bench(spark, split, ratings, catalogue, settings.training.seed, feedback, validation.ids)
+    bench = _Bench(spark, split, ratings, catalogue, settings.training.seed, feedback, ids)
     first: Predictions | None = None  # of the first preset
 
     for name in request.preset_names:

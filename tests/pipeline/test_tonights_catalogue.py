@@ -56,7 +56,7 @@ def test_a_movie_that_left_is_recommended_to_nobody_and_still_is_seen_and_taste(
 
 def test_training_keeps_the_ratings_of_a_movie_that_left(nights, toy_models):
     _, tonight = nights
-    known = versions.current_catalogue(toy_models)
+    known = versions.open_version(toy_models).catalogue()
     limits = settings.load().input
     catalogue, ratings, validation = movielens.read(tonight, limits, known)
     assert catalogue.column(c.MOVIE_ID).to_pylist() == [1, 2, 3, 4, GONE, 11, NEW]
