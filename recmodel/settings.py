@@ -32,8 +32,8 @@ from recmodel.scoring import policies
 _PACKAGE = Path(__file__).resolve().parent
 _SHIPPED = _PACKAGE / "conf"  # in a checkout a link to the project's
 _PREFIX = "RECMODEL_"
-_NO_SETTINGS = {"RECMODEL_CONF", "RECMODEL_SPARK_LOG", *(f"RECMODEL_{of_the_hook}" for of_the_hook in (
-    "EXIT_CODE", "LOGS", "STEP", "MESSAGE",
+_NO_SETTINGS = {"RECMODEL_CONF", "RECMODEL_SPARK_LOG", "RECMODEL_NIGHT_LOG", *(f"RECMODEL_{of_the_hook}" for of_the_hook in (
+    "OUTCOME", "EXIT_CODE", "STEP", "MESSAGE", "DATE", "OUTPUT", "LOG", "LOGS", "ENVIRONMENT",
 ))}  # fmt: skip
 
 PredictedRatings = Literal["top-n", "all"]
@@ -160,8 +160,11 @@ class Retention(_Section):
 class Monitoring(_Section):
     """Who else hears how a night ended."""
 
+    environment: str
     json_logs: bool
     textfile: str
+    hook: str
+    hook_on: list[Literal["failure", "findings", "success"]]
     on_failure: str
     max_step_hours: float = Field(ge=0)
 
