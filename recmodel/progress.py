@@ -19,6 +19,7 @@ logging.addLevelName(NOTICE, "NOTICE")
 logging.addLevelName(HEADING, "STEP")
 
 NIGHT_LOG = "RECMODEL_NIGHT_LOG"  # the variable by which a night tells its steps which log they add to
+FAILURE_SUFFIX = ".failure"  # of the file next to that log in which a step leaves the sentence of its failure
 
 log = logging.getLogger("recmodel")
 log.addHandler(logging.NullHandler())  # nothing is printed unless a program configures logging

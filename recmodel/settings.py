@@ -32,9 +32,8 @@ from recmodel.scoring import policies
 _PACKAGE = Path(__file__).resolve().parent
 _SHIPPED = _PACKAGE / "conf"  # in a checkout a link to the project's
 _PREFIX = "RECMODEL_"
-_NO_SETTINGS = {"RECMODEL_CONF", "RECMODEL_SPARK_LOG", "RECMODEL_NIGHT_LOG", *(f"RECMODEL_{of_the_hook}" for of_the_hook in (
-    "OUTCOME", "EXIT_CODE", "STEP", "MESSAGE", "DATE", "OUTPUT", "LOG", "LOGS", "ENVIRONMENT",
-))}  # fmt: skip
+_OF_THE_HOOK = ("OUTCOME", "EXIT_CODE", "STEP", "MESSAGE", "DATE", "OUTPUT", "LOG", "LOGS", "ENVIRONMENT")
+_NO_SETTINGS = {*(f"{_PREFIX}{name}" for name in ("CONF", "SPARK_LOG", "NIGHT_LOG", *_OF_THE_HOOK))}
 
 PredictedRatings = Literal["top-n", "all"]
 

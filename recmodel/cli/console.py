@@ -26,7 +26,7 @@ from rich.table import Table
 
 from recmodel import formatting, progress, storage
 from recmodel.errors import EXIT_CODES, RecmodelError, ScoringFailed, UsageRejected
-from recmodel.progress import HEADING, NIGHT_LOG, NOTICE, log, where_the_trace_is
+from recmodel.progress import FAILURE_SUFFIX, HEADING, NIGHT_LOG, NOTICE, log, where_the_trace_is
 from recmodel.version import __version__
 
 out = Console(highlight=False)
@@ -122,6 +122,11 @@ class _ShowNotices(logging.Handler):
 
 
 def _print_failure(kind: str, sentence: str) -> None:
+    """Print why a command failed, and leave it for the night that started it, if one did."""
+    log_of_night = os.environ.get(NIGHT_LOG)
+    if log_of_night:
+        with suppress(OSError):
+            Path(log_of_night + FAILURE_SUFFIX).write_text(sentence, encoding="utf-8")
     _print_line(err, sentence, f"[bold red]{kind}:[/] ")
 
 

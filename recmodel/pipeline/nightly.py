@@ -27,7 +27,7 @@ from recmodel.data.validation import Validation
 from recmodel.errors import EXIT_CODES, InputRejected, ModelRejected, ScoringFailed, UsageRejected
 from recmodel.models import versions
 from recmodel.pipeline import monitoring, preflight, sources
-from recmodel.progress import HEADING, NIGHT_LOG, NOTICE, log, log_file
+from recmodel.progress import FAILURE_SUFFIX, HEADING, NIGHT_LOG, NOTICE, log, log_file
 from recmodel.settings import Settings
 from recmodel.tables.output import open_output
 
@@ -120,8 +120,9 @@ def run(night: Night, ending: Ending) -> None:
             return
     else:
         log.log(NOTICE, "training is not due")
-    for ending.day in night.dates:
-        _score_and_report(night, ending.day, ending)
+    for day in night.dates:
+        ending.day = day
+        _score_and_report(night, day, ending)
         if ending.failure:
             return
     _try("clean up", _clean_up, settings)
@@ -130,15 +131,17 @@ def run(night: Night, ending: Ending) -> None:
 def _train(night: Night, ending: Ending) -> None:
     settings, models = night.settings, night.settings.paths.models
     before = versions.list_versions(models)
+    ending.training = "failed"  # unless it comes to an end
     failure = _timed_step(ending, settings, "train", *_train_flags(night))
-    ending.training = "failed" if failure else "promoted"
-    if failure and (stops_the_night(failure) or versions.open_current(models) is None):
+    if not failure:
+        ending.training = "promoted"
+    elif stops_the_night(failure) or versions.open_current(models) is None:
         ending.failure = failure
-    elif failure and versions.list_versions(models) == before:  # otherwise the gate refused the new one
+    elif versions.list_versions(models) == before:  # otherwise the gate refused the new one
         ending.training_failure = failure
         log.warning("training failed; the night continues with the current version")
         _try("remember that training failed", versions.note_failed_training, models, failure.sentence)
-    elif failure:
+    else:
         ending.training = "refused"
         ending.warnings.append("the new model is not good enough; the night continued with the current version")
         log.log(NOTICE, "the night continues with the current version")
@@ -216,6 +219,7 @@ def tell(settings: Settings, ending: Ending) -> None:
         ("hook", chosen.hook, kind in chosen.hook_on),
     ):
         if hook and wanted:
+            log.info("calling monitoring.%s", name)
             _try(f"run monitoring.{name}", _call_hook, hook, hook_facts(settings, ending))
 
 
@@ -231,7 +235,7 @@ def _write_metrics(settings: Settings, ending: Ending) -> None:
         Path(settings.monitoring.textfile),
         ending.exit_code,
         newest,
-        training_failed=ending.training_failure is not None,
+        training_failed=ending.training == "failed",
         environment=settings.monitoring.environment,
         night=monitoring.NightFigures(ending.training, ending.seconds, len(ending.warnings)),
         model=model,
@@ -263,11 +267,15 @@ _VARIABLES = ("outcome", "exit_code", "step", "message", "date", "output", "log"
 
 def _call_hook(hook: str, facts: dict[str, Any]) -> None:
     variables = {f"RECMODEL_{name.upper()}": str(facts[name]) for name in _VARIABLES}
-    log.info("calling the hook: %s", hook)
-    subprocess.run(
-        hook, shell=True, check=True, timeout=_HOOK_SECONDS, env={**os.environ, **variables},
-        input=json.dumps(facts, ensure_ascii=False).encode(),
-    )  # fmt: skip
+    try:
+        ended = subprocess.run(
+            hook, shell=True, check=False, timeout=_HOOK_SECONDS, env={**os.environ, **variables},
+            input=json.dumps(facts, ensure_ascii=False).encode(),
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:  # which would name the command, and so what is secret in it
+        raise ScoringFailed(f"it took longer than {_HOOK_SECONDS} s") from None
+    if ended.returncode:
+        raise ScoringFailed(f"it ended with exit code {ended.returncode}")
 
 
 def _try(what: str, function: Callable[..., None], *arguments: object) -> None:
@@ -389,12 +397,28 @@ _OWN_CODES = {"train": ModelRejected.exit_code}  # of a step that ends in an und
 _HOOK_SECONDS = 600
 
 
-def failure_of(step: str, code: int, logs: str) -> Failure | None:
-    """Return what the end of a step's process means, by its exit code or, below 0, by the signal that killed it."""
+def failure_of(step: str, code: int, logs: str, reason: str = "") -> Failure | None:
+    """Return what the end of a step's process means, by its exit code or, below 0, by the signal that killed it.
+
+    Args:
+        reason: the step's own sentence; empty where it left none.
+    """
     if code in EXIT_CODES:
-        return Failure(step, code, f"{step} failed with exit code {code}; see its log in {logs}") if code else None
+        why = f": {reason}" if reason else f"; see its log in {logs}"
+        return Failure(step, code, f"{step} failed with exit code {code}{why}") if code else None
     own_code = _OWN_CODES.get(step, ScoringFailed.exit_code)
     return Failure(step, own_code, f"{step} {formatting.ending(code)}; see its log in {logs}")
+
+
+def _reason(night_log: str | None) -> str:
+    """Return the sentence that a step has left next to the night's log, and remove it."""
+    file = Path(f"{night_log}{FAILURE_SUFFIX}")
+    try:
+        reason = file.read_text(encoding="utf-8").strip()
+        file.unlink()
+    except OSError:
+        return ""
+    return reason
 
 
 def _step(settings: Settings, command: str, *arguments: str) -> Failure | None:
@@ -406,7 +430,7 @@ def _step(settings: Settings, command: str, *arguments: str) -> Failure | None:
     try:
         environment = preflight.without_working_directory() | ({NIGHT_LOG: night_log} if night_log else {})
         code = subprocess.run(words, check=False, timeout=3600 * hours or None, env=environment).returncode
-        failure = failure_of(command, code, logs)
+        failure = failure_of(command, code, logs, _reason(night_log) if code else "")
     except subprocess.TimeoutExpired:  # it has been killed
         code, what = -signal.SIGKILL, f"took longer than {hours:g} h (monitoring.max_step_hours) and was ended"
         failure = Failure(

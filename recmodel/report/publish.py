@@ -25,7 +25,7 @@ def write(
     models: str | None = None,
     to: str | None = None,
 ) -> tuple[str, int]:
-    """Write the page of a published run, and its findings as JSON next to it; return where it is, and its size in bytes.
+    """Write the page of a published run, and next to it its findings as JSON; return where it is, and its bytes.
 
     Args:
         data, models: see `facts.collect`.
