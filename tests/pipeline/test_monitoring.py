@@ -43,7 +43,7 @@ def test_a_night_a_run_and_a_model_are_series_with_the_environment_on_each(tmp_p
         ("step_seconds", ("step", "train")): 12.5, ("step_seconds", ("step", "score")): 60,
         ("stage_seconds", ("stage", "publish")): 0.5,
     }.items():  # fmt: skip
-        assert found[name, *sorted([environment, *labels])] == value
+        assert found[(name, *sorted([environment, *labels]))] == value
     assert 3600 <= found["model_age_seconds", environment] < 3700
 
 

@@ -18,7 +18,6 @@ from recmodel.models import versions
 from recmodel.pipeline import nightly as pipeline
 from recmodel.tables.output import open_output
 
-
 FAILED = pipeline.Failure("train", 4, "why")
 
 
@@ -94,8 +93,8 @@ def test_a_hook_hears_of_the_nights_that_it_asks_for_by_variables_and_json(night
     monkeypatch.setenv("RECMODEL_MONITORING__HOOK", hook)
     monkeypatch.setenv("RECMODEL_MONITORING__ENVIRONMENT", "staging")
     models = shutil.copytree(toy_models, tmp_path / "models")
-    never_due = {name: "999" for name in ("MAX_AGE_DAYS", "MAX_GROWTH", "MAX_NEW")}
-    never_due = {f"RECMODEL_TRAINING__{name}": value for name, value in never_due.items()}
+    limits = ("MAX_AGE_DAYS", "MAX_GROWTH", "MAX_NEW")
+    never_due = {f"RECMODEL_TRAINING__{name}": "999" for name in limits}
 
     quiet, heard, _ = night(models, **never_due)
     assert (quiet.returncode, heard, (tmp_path / "json").exists()) == (0, "", False)
@@ -124,7 +123,8 @@ def test_the_log_of_a_night_tells_the_whole_story(night, toy_models, tmp_path, m
     story = log.read_text()
     for words in (
         "versions: python", "the current version, ", "training is due: the current version is 0 days old",
-        "STEP recmodel: train", "started: ", "train ended with exit code 3", "outcome: failure, exit code 3: train failed",
+        "STEP recmodel: train", "started: ", "train ended with exit code 3",
+        "outcome: failure, exit code 3: train failed",
     ):  # fmt: skip
         assert words in story
     assert heard.startswith("3 train train failed with exit code 3: ")  # and the sentence of the step
