@@ -1,8 +1,10 @@
 """An example for Airflow 2.9 or newer: a night as one task, each for the date and the moment that it was scheduled for.
 
-Copy this file to Airflow's folder of DAGs and set the four paths in COMMAND. The night locks its output, trains when it
-is due, resumes what was interrupted and publishes whole runs only, so that a task can be cleared or retried at any time.
+Copy this file to Airflow's folder of DAGs and set the paths in COMMAND. The night locks its output, trains when it is
+due, resumes what was interrupted and publishes whole runs only, so that a task can be cleared or retried at any time.
 """
+
+# mypy: ignore-errors
 
 from __future__ import annotations
 
@@ -21,7 +23,7 @@ COMMAND = (
     "/opt/recmodel/submit.sh nightly --data /data/ratings --models /var/lib/recmodel/models"
     " --output /var/lib/recmodel/output --master 'local[8]'"
     " --run-date {{ data_interval_end | ds }}"
-    " --as-of {{ data_interval_end.strftime('%Y-%m-%dT%H:%M%z') }}"
+    " --as-of {{ data_interval_end.isoformat() }}"
 )
 
 with DAG(

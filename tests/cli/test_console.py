@@ -35,7 +35,7 @@ def test_a_terminal_shows_no_times(toy, tmp_path, logs):
 
 
 def test_a_command_that_answers_a_question_prints_the_answer_alone(toy_models):
-    result = here("models", "--models", toy_models, "list")
+    result = here("models", "list", "--models", toy_models)
     assert result.returncode == 0, result.stderr
     assert re.search(TIME, result.stdout) is None
 
