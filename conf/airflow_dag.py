@@ -41,5 +41,9 @@ with DAG(
         skip_on_exit_code=75,  # another run is under way
         execution_timeout=timedelta(hours=8),
         append_env=True,
-        env={"RECMODEL_MONITORING__ENVIRONMENT": "production", "RECMODEL_PATHS__LOGS": "/var/log/recmodel"},
+        env={
+            "RECMODEL_MONITORING__ENVIRONMENT": "production",
+            "RECMODEL_PATHS__LOGS": "/var/log/recmodel",
+            "RECMODEL_SPARK_LOG": "/var/log/recmodel/spark.log",
+        },
     )

@@ -1,4 +1,4 @@
-"""The examples of conf/ that start a night: cron's, systemd's and Airflow's, as far as they can be tried without these."""
+"""The examples of conf/ that start a night, for cron, systemd and Airflow, as far as they can be tried without these."""
 
 import ast
 import re
@@ -44,14 +44,16 @@ def test_the_nights_of_the_crontab_can_be_started():
         assert subprocess.run(["sh", "-n", "-c", command.partition("*  ")[2]], check=False).returncode == 0
 
 
-def test_the_units_of_systemd_are_valid_and_their_night_can_be_started(tmp_path):
+def test_the_units_of_systemd_are_valid_and_their_night_can_be_started(tmp_path, monkeypatch):
     service = dict(line.split("=", 1) for line in UNITS["recmodel.service"].splitlines() if re.match("[A-Z].*=", line))
     parsed(service["ExecStart"])
     assert {"OnFailure", "TimeoutStartSec", "User"} <= service.keys()
     assert service["OnFailure"] == "recmodel-failed@%n.service"
     names = dict(word.split("=") for word in service["Environment"].split())
-    assert settings.load().monitoring.model_dump().keys() >= {"environment"}
-    assert names.keys() == {"RECMODEL_PATHS__LOGS", "RECMODEL_MONITORING__ENVIRONMENT"}
+    assert names.keys() == {"RECMODEL_PATHS__LOGS", "RECMODEL_SPARK_LOG", "RECMODEL_MONITORING__ENVIRONMENT"}
+    for name, value in names.items():
+        monkeypatch.setenv(name, value)
+    assert settings.load().monitoring.environment == "production"
     if shutil.which("systemd-analyze") is None:
         pytest.skip("there is no systemd-analyze")
     for name, text in UNITS.items():
