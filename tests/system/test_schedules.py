@@ -1,4 +1,4 @@
-"""The examples of conf/ that start a night, for cron, systemd and Airflow, as far as they can be tried without these."""
+"""The examples of conf/ that start a night, for cron, systemd and Airflow, as far as they can be tried here."""
 
 import ast
 import re
