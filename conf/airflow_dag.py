@@ -1,4 +1,4 @@
-"""An example for Airflow 2.9 or newer: a night as one task, each for the date and the moment that it was scheduled for.
+"""An example for Airflow (tried with 3.3): a night as one task, each for the date and the moment it was scheduled for.
 
 Copy this file to Airflow's folder of DAGs and set the paths in COMMAND. The night locks its output, trains when it is
 due, resumes what was interrupted and publishes whole runs only, so that a task can be cleared or retried at any time.
@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 try:  # Airflow 3
     from airflow.providers.standard.operators.bash import BashOperator
     from airflow.sdk import DAG
-except ImportError:
+except ImportError:  # Airflow 2
     from airflow import DAG
     from airflow.operators.bash import BashOperator
 
