@@ -50,16 +50,19 @@ def nightly(
     is_partial = of_score.params["users"] is not None
     night = pipeline.Night(chosen, preset, days, flags, options.for_spark(of_score), partial=is_partial)
     if dry_run:
+        console.start_log(chosen.paths.logs, "nightly", as_json=chosen.monitoring.json_logs)
         sys.exit(pipeline.dry_run(night))
+    ending = pipeline.Ending()
     try:
+        console.start_log(chosen.paths.logs, "nightly", as_json=chosen.monitoring.json_logs)
         pipeline.check(night)
         with open_output(chosen.paths.output).locked("nightly"):
-            ending = pipeline.run(night)
+            pipeline.run(night, ending)
     except AnotherRun:
         raise  # which tells how its night ended
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - whatever it is, somebody has to hear of it
         code = console.complain(error, ScoringFailed.exit_code)
-        ending = pipeline.Ending(pipeline.Failure("nightly", code, str(error) or "interrupted"))
+        ending.failure = pipeline.Failure("nightly", code, str(error) or "interrupted")
     pipeline.tell(chosen, ending)
     sys.exit(ending.exit_code)
 

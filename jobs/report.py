@@ -35,7 +35,7 @@ def report(data: str | None, models: str | None, output: str | None, run_date: d
     published = open_output(chosen.paths.output)
     day = published.published(run_date)
     target, size = publish.write(published, day, chosen, Stages(console.show_stage), data=data, models=models, to=to)
-    console.out.print(console.facts({"report": target, "size": f"{size / 1e6:.1f} MB"}))
+    console.conclude(console.facts({"report": target, "size": f"{size / 1e6:.1f} MB"}))
 
 
 if __name__ == "__main__":

@@ -65,13 +65,14 @@ def score(
     output, stages = open_output(chosen.paths.output, partial=users is not None), Stages(console.show_stage)
     if dry_run:
         plan = pipeline.dry_run(chosen, day, **what, stages=stages)
-        console.out.print(views.score_dry_run(plan, day, output.location), views.DRY_RUN, sep="\n")
+        console.conclude(views.score_dry_run(plan, day, output.location), views.DRY_RUN)
         return
     run = pipeline.run(chosen, day, **what, stages=stages)
-    console.out.print(views.run_summary(run, output.location))
+    console.conclude(views.run_summary(run, output.location))
     for user_id in output.first_users(day, 1):
         rows = output.recommendations_of(day, [user_id]).slice(0, _PREVIEW_ROWS).to_pylist()
-        console.out.print(views.recommendations(f"\nThe first {len(rows)} for user {user_id}", rows, run.feedback))
+        preview = views.recommendations(f"\nThe first {len(rows)} for user {user_id}", rows, run.feedback)
+        console.conclude(preview, private=True)
 
 
 if __name__ == "__main__":

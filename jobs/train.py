@@ -54,11 +54,11 @@ def train(
     if dry_run:
         plan = pipeline.dry_run(chosen, preset, stages)
         view = views.training_dry_run(plan, chosen.training.preset, chosen.training.test_share, models)
-        console.out.print(view, views.DRY_RUN, sep="\n")
+        console.conclude(view, views.DRY_RUN)
         return
     asked = True if promote is None and gate is False else promote
     training = pipeline.run(chosen, preset, baselines_too=bool(gate), promote=asked, stages=stages)
-    console.out.print(views.training_summary(training))
+    console.conclude(views.training_summary(training))
     training.require_passed()
 
 

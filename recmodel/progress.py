@@ -18,6 +18,9 @@ NOTICE, HEADING = 25, 26
 logging.addLevelName(NOTICE, "NOTICE")
 logging.addLevelName(HEADING, "STEP")
 
+NIGHT_LOG = "RECMODEL_NIGHT_LOG"  # the variable by which a night tells its steps which log they add to
+FAILURE_SUFFIX = ".failure"  # of the file next to that log in which a step leaves the sentence of its failure
+
 log = logging.getLogger("recmodel")
 log.addHandler(logging.NullHandler())  # nothing is printed unless a program configures logging
 
@@ -61,7 +64,13 @@ def describe(done: int, total: int, unit: str, seconds: float) -> str:
     return f"{count}, {done / seconds:,.0f} {unit}/s, {formatting.seconds(seconds / done * (total - done))} left"
 
 
+def log_file() -> str | None:
+    """Return the file that this process logs to; None where it logs to none."""
+    files = [handler.baseFilename for handler in logging.getLogger().handlers if hasattr(handler, "baseFilename")]
+    return files[0] if files else None
+
+
 def where_the_trace_is() -> str:
     """Return the end of a sentence about a failure, which names the log file; empty where nothing is logged to one."""
-    files = [handler.baseFilename for handler in logging.getLogger().handlers if hasattr(handler, "baseFilename")]
-    return f" (the trace is in {files[0]})" if files else ""
+    file = log_file()
+    return f" (the trace is in {file})" if file else ""

@@ -32,9 +32,8 @@ from recmodel.scoring import policies
 _PACKAGE = Path(__file__).resolve().parent
 _SHIPPED = _PACKAGE / "conf"  # in a checkout a link to the project's
 _PREFIX = "RECMODEL_"
-_NO_SETTINGS = {"RECMODEL_CONF", "RECMODEL_SPARK_LOG", *(f"RECMODEL_{of_the_hook}" for of_the_hook in (
-    "EXIT_CODE", "LOGS", "STEP", "MESSAGE",
-))}  # fmt: skip
+_OF_THE_HOOK = ("OUTCOME", "EXIT_CODE", "STEP", "MESSAGE", "DATE", "OUTPUT", "LOG", "LOGS", "ENVIRONMENT")
+_NO_SETTINGS = {*(f"{_PREFIX}{name}" for name in ("CONF", "SPARK_LOG", "NIGHT_LOG", *_OF_THE_HOOK))}
 
 PredictedRatings = Literal["top-n", "all"]
 
@@ -160,8 +159,11 @@ class Retention(_Section):
 class Monitoring(_Section):
     """Who else hears how a night ended."""
 
+    environment: str
     json_logs: bool
     textfile: str
+    hook: str
+    hook_on: list[Literal["failure", "findings", "success"]]
     on_failure: str
     max_step_hours: float = Field(ge=0)
 

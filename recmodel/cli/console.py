@@ -1,10 +1,15 @@
-"""The terminal and the log: one sentence for people, the whole story in a file."""
+"""The terminal and the log: one sentence for people, the whole story in a file.
+
+Where a command keeps a log and does not print to a terminal but to cron's mail, the journal or a file, each line that
+it prints carries a time, and nothing is drawn.
+"""
 
 from __future__ import annotations
 
 import codecs
 import io
 import logging
+import os
 import signal
 import sys
 import time
@@ -21,7 +26,8 @@ from rich.table import Table
 
 from recmodel import formatting, progress, storage
 from recmodel.errors import EXIT_CODES, RecmodelError, ScoringFailed, UsageRejected
-from recmodel.progress import HEADING, NOTICE, log, where_the_trace_is
+from recmodel.progress import FAILURE_SUFFIX, HEADING, NIGHT_LOG, NOTICE, log, where_the_trace_is
+from recmodel.version import __version__
 
 out = Console(highlight=False)
 if not out.is_terminal:
@@ -106,17 +112,56 @@ class _ShowNotices(logging.Handler):
         """Print one record; errors are printed by whoever ends the process."""
         message = record.getMessage()
         if record.levelno == NOTICE:
-            out.print(message, markup=False)
-        elif record.levelno == HEADING:
+            _print_line(out, message)
+        elif record.levelno == HEADING and out.is_terminal:
             out.rule(f"[bold]{escape(message)}", align="left")
+        elif record.levelno == HEADING:
+            _print_line(out, message)
         elif record.levelno == logging.WARNING:
-            err.print("[bold yellow]Warning:[/]", end=" ")
-            err.print(message, markup=False, soft_wrap=True)
+            _print_line(err, message, "[bold yellow]Warning:[/] ")
 
 
 def _print_failure(kind: str, sentence: str) -> None:
-    err.print(f"[bold red]{kind}:[/]", end=" ")
-    err.print(sentence, markup=False, soft_wrap=True)
+    """Print why a command failed, and leave it for the night that started it, if one did."""
+    log_of_night = os.environ.get(NIGHT_LOG)
+    if log_of_night:
+        with suppress(OSError):
+            Path(log_of_night + FAILURE_SUFFIX).write_text(sentence, encoding="utf-8")
+    _print_line(err, sentence, f"[bold red]{kind}:[/] ")
+
+
+def _print_line(to: Console, text: str, start: str = "") -> None:
+    """Print text, which may have several lines, after its time where there is no terminal; see the module.
+
+    Args:
+        start: goes before the text; may have markup, which the text has not.
+    """
+    time_of_line = f"{datetime.now():%Y-%m-%d %H:%M:%S} " if not to.is_terminal and progress.log_file() else ""
+    for line in text.split("\n") if time_of_line else [text]:
+        to.print(f"{time_of_line}{start}", end="", soft_wrap=True)
+        to.print(line, markup=False, soft_wrap=not to.is_terminal or to is err)
+
+
+def conclude(*views: Table | str, private: bool = False) -> None:
+    """Print what a command did, and log it line by line, so that the log tells it too.
+
+    Args:
+        private: whether the views show what a user likes, which is not logged.
+    """
+    with_file = Console(file=io.StringIO(), width=_LOG_WIDTH, highlight=False)
+    for view in views:
+        with with_file.capture() as captured:
+            with_file.print(view)
+        lines = [line.rstrip() for line in captured.get().splitlines() if line.strip()]
+        for line in [] if private else lines:
+            log.info("%s", line)
+        if out.is_terminal or not progress.log_file():
+            out.print(view)
+        else:
+            _print_line(out, "\n".join(lines))
+
+
+_LOG_WIDTH = 160
 
 
 @contextmanager
@@ -129,16 +174,23 @@ def show_stage(name: str) -> Iterator[progress.Progress]:
             status.update(f"{name} … {progress.describe(done, total, unit, time.monotonic() - started)}")
 
         yield update
-    out.print(f"[green]✓[/] {name} [dim]{time.monotonic() - started:.1f} s[/]")
+    seconds = f"{time.monotonic() - started:.1f} s"
+    if out.is_terminal:
+        out.print(f"[green]✓[/] {name} [dim]{seconds}[/]")
+    else:
+        _print_line(out, f"{name}: {seconds}")
 
 
 def start_log(folder: str, job: str, *, as_json: bool = False) -> Path:
     """Open this run's log file, which gets all that Python logs from now on: text, or a JSON object per line.
 
+    A step of a night adds to the night's log, which `nightly` names in the environment.
+
     Raises:
         UsageRejected: it cannot be made.
     """
-    path = Path(folder) / f"{job}-{datetime.now():%Y%m%d-%H%M%S}.log"
+    of_night = os.environ.get(NIGHT_LOG)
+    path = Path(of_night or Path(folder) / f"{job}-{datetime.now():%Y%m%d-%H%M%S}.log")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
@@ -150,7 +202,7 @@ def start_log(folder: str, job: str, *, as_json: bool = False) -> Path:
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.captureWarnings(True)  # type: ignore[no-untyped-call, unused-ignore]
     logging.getLogger("py4j").setLevel(logging.WARNING)
-    log.info("started: %s", " ".join(sys.argv))
+    log.info("started: %s; recmodel %s, Python %s", " ".join(sys.argv), __version__, sys.version.split()[0])
     return path
 
 

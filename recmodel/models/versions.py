@@ -375,6 +375,15 @@ def read_metrics(models: Location, version: str) -> Metrics:
     return Metrics.parse(storage.read(storage.below(models, version, _METRICS)) or b"")
 
 
+def read_manifest(models: Location, version: str) -> Manifest:
+    """Read the manifest.json of a version, without comparing its files with it.
+
+    Raises:
+        ValueError: it is missing or damaged.
+    """
+    return Manifest.parse(storage.read(storage.below(models, version, _MANIFEST)) or b"")
+
+
 def list_versions(models: Location) -> list[str]:
     """Return the names of all versions, oldest first."""
     return [name for name in storage.folders_with(models, _MANIFEST) if not name.startswith(".")]

@@ -18,6 +18,7 @@ from recmodel import schemas as c
 from recmodel.data import catalogue, ids
 from recmodel.data.catalogue import Catalogues
 from recmodel.errors import ScoringFailed
+from recmodel.progress import log
 from recmodel.records import Figures
 from recmodel.settings import Checks
 from recmodel.spark import labels
@@ -74,6 +75,7 @@ def check(
     if allowed is not None:
         faults |= _check_rules(rows, allowed, expected.max_per_genre)
     for fault, count in faults.items():
+        log.info("checked: %d %s", count, fault)
         if count:
             raise ScoringFailed(f"the run is not published: {count:,} {fault}; the last one still stands")
     return Figures(distinct_movies=recommended.num_rows, **figures)
@@ -93,6 +95,7 @@ def compare(figures: Figures, last: Figures, limits: Checks) -> None:
         ("the recommended share of the catalogue", abs(coverage), limits.max_coverage_change),
         ("the mean predicted rating", abs(shift), limits.max_rating_shift),
     ):
+        log.info("checked: %s changed by %.3f since the last run, %g is allowed", name, change, limit)
         if change > limit:
             raise ScoringFailed(
                 f"the run is not published: {name} changed by {change:.3f} since the last run, {limit:g} is allowed; "

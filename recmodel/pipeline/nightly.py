@@ -6,15 +6,18 @@ does not take the night with it.
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, timezone
+from importlib import metadata
 from pathlib import Path
+from typing import Any, Literal
 
 from recmodel import dates, formatting
 from recmodel.data import ids as identifiers
@@ -24,7 +27,7 @@ from recmodel.data.validation import Validation
 from recmodel.errors import EXIT_CODES, InputRejected, ModelRejected, ScoringFailed, UsageRejected
 from recmodel.models import versions
 from recmodel.pipeline import monitoring, preflight, sources
-from recmodel.progress import HEADING, NOTICE, log
+from recmodel.progress import FAILURE_SUFFIX, HEADING, NIGHT_LOG, NOTICE, log, log_file
 from recmodel.settings import Settings
 from recmodel.tables.output import open_output
 
@@ -50,17 +53,45 @@ class Failure:
     sentence: str
 
 
-@dataclass(frozen=True)
+Outcome = Literal["success", "findings", "training-failed", "failure"]
+
+
+@dataclass
 class Ending:
-    """How a night ended."""
+    """How a night ended; `run` fills it while the night goes on, so that it is known however it ends."""
 
     failure: Failure | None = None  # that ended it; None: all dates are published
     training_failure: Failure | None = None  # in spite of which the night went on
+    training: monitoring.Training = "not-due"
+    day: date | None = None  # the date that it scored last, or tried to
+    published: list[date] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)  # what somebody should look at, though the night did not fail
+    seconds: dict[str, float] = field(default_factory=dict)  # by step, over all dates
 
     @property
     def exit_code(self) -> int:
         """The exit code of the night."""
         return self.failure.exit_code if self.failure else 0
+
+    @property
+    def outcome(self) -> Outcome:
+        """How it ended, in a word."""
+        if self.failure:
+            return "failure"
+        if self.training_failure:
+            return "training-failed"
+        return "findings" if self.warnings else "success"
+
+    @property
+    def sentence(self) -> str:
+        """How it ended, in a sentence."""
+        failure = self.failure or self.training_failure
+        if failure:
+            return failure.sentence
+        others = f" (and {len(self.warnings) - 1} more)" if len(self.warnings) > 1 else ""
+        if self.warnings:
+            return f"{self.warnings[0]}{others}"
+        return f"published {', '.join(map(str, self.published))}" if self.published else "there was nothing to publish"
 
 
 def check(night: Night) -> None:
@@ -69,40 +100,78 @@ def check(night: Night) -> None:
     preflight.check(night.settings, spark=True, spark_flags=night.spark_flags, models=paths.models, output=paths.output)
 
 
-def run(night: Night) -> Ending:
+def run(night: Night, ending: Ending) -> None:
     """Do all steps until one fails for good.
+
+    Args:
+        ending: is filled.
 
     Raises:
         RecmodelError: it cannot be decided whether training is due.
     """
     settings = night.settings
-    training_failure = None
+    log.info("versions: %s", ", ".join(f"{name} {version}" for name, version in _versions().items()))
+    ending.day = night.dates[0] if night.dates else date.today()
     reason = training_is_due(settings)
     if reason:
         log.log(NOTICE, "training is due: %s", reason)
-        before = versions.list_versions(settings.paths.models)
-        failure = _step(settings, "train", *_train_flags(night))
-        if failure and (stops_the_night(failure) or versions.open_current(settings.paths.models) is None):
-            return Ending(failure)
-        if (
-            failure and versions.list_versions(settings.paths.models) == before
-        ):  # otherwise the gate refused the new one
-            training_failure = failure
-            log.warning("training failed; the night continues with the current version")
-            _try(
-                "remember that training failed", versions.note_failed_training, settings.paths.models, failure.sentence
-            )
-        elif failure:
-            log.log(NOTICE, "the night continues with the current version")
+        _train(night, ending)
+        if ending.failure:
+            return
+    else:
+        log.log(NOTICE, "training is not due")
     for day in night.dates:
-        failure = _step(settings, "score", *_score_flags(night, day))
-        if failure:
-            return Ending(failure, training_failure)
-        published = open_output(settings.paths.output, partial=night.partial).location
-        if _step(settings, "report", "--output", published, "--run-date", f"{day:%Y-%m-%d}"):
-            log.log(NOTICE, "there is no report of %s; what was published stands, and the night continues", day)
+        ending.day = day
+        _score_and_report(night, day, ending)
+        if ending.failure:
+            return
     _try("clean up", _clean_up, settings)
-    return Ending(training_failure=training_failure)
+
+
+def _train(night: Night, ending: Ending) -> None:
+    settings, models = night.settings, night.settings.paths.models
+    before = versions.list_versions(models)
+    ending.training = "failed"  # unless it comes to an end
+    failure = _timed_step(ending, settings, "train", *_train_flags(night))
+    if not failure:
+        ending.training = "promoted"
+    elif stops_the_night(failure) or versions.open_current(models) is None:
+        ending.failure = failure
+    elif versions.list_versions(models) == before:  # otherwise the gate refused the new one
+        ending.training_failure = failure
+        log.warning("training failed; the night continues with the current version")
+        _try("remember that training failed", versions.note_failed_training, models, failure.sentence)
+    else:
+        ending.training = "refused"
+        ending.warnings.append("the new model is not good enough; the night continued with the current version")
+        log.log(NOTICE, "the night continues with the current version")
+
+
+def _score_and_report(night: Night, day: date, ending: Ending) -> None:
+    settings = night.settings
+    ending.failure = _timed_step(ending, settings, "score", *_score_flags(night, day))
+    if ending.failure:
+        return
+    ending.published.append(day)
+    output = open_output(settings.paths.output, partial=night.partial)
+    if _timed_step(ending, settings, "report", "--output", output.location, "--run-date", f"{day:%Y-%m-%d}"):
+        log.log(NOTICE, "there is no report of %s; what was published stands, and the night continues", day)
+        ending.warnings.append(f"there is no report of {day}")
+    else:
+        _try("read the findings", lambda: ending.warnings.extend(monitoring.read_warnings(output, day)))
+
+
+def _timed_step(ending: Ending, settings: Settings, command: str, *arguments: str) -> Failure | None:
+    started = time.monotonic()
+    try:
+        return _step(settings, command, *arguments)
+    finally:
+        ending.seconds[command] = round(ending.seconds.get(command, 0) + time.monotonic() - started, 3)
+
+
+def _versions() -> dict[str, str]:
+    """Return the versions of all that decides what a night does, by name."""
+    return {**preflight.driver_python(), "pyspark": metadata.version("pyspark")}
 
 
 def stops_the_night(training: Failure) -> bool:
@@ -136,34 +205,77 @@ def dry_run(night: Night) -> int:
 
 
 def tell(settings: Settings, ending: Ending) -> None:
-    """Tell monitoring how the night ended, and call the hook if it, or training, failed.
+    """Log how the night ended, tell monitoring, and call the hooks that want to know of such a night.
 
     What fails here is a warning: it says nothing about the night.
     """
-    if settings.monitoring.textfile:
+    log.log(NOTICE, "outcome: %s, exit code %d: %s", ending.outcome, ending.exit_code, ending.sentence)
+    chosen = settings.monitoring
+    if chosen.textfile:
         _try("write monitoring.textfile", _write_metrics, settings, ending)
-    failure = ending.failure or ending.training_failure
-    if failure and settings.monitoring.on_failure:
-        _try("run monitoring.on_failure", _call_hook, settings, failure, ending.exit_code)
+    kind = "failure" if ending.outcome == "training-failed" else ending.outcome
+    for name, hook, wanted in (
+        ("on_failure", chosen.on_failure, kind == "failure"),
+        ("hook", chosen.hook, kind in chosen.hook_on),
+    ):
+        if hook and wanted:
+            log.info("calling monitoring.%s", name)
+            _try(f"run monitoring.{name}", _call_hook, hook, hook_facts(settings, ending))
 
 
 def _write_metrics(settings: Settings, ending: Ending) -> None:
-    output = open_output(settings.paths.output)
+    output, models = open_output(settings.paths.output), settings.paths.models
     latest = output.newest()
     newest = output.read_run(latest) if latest else None
-    failed = ending.training_failure is not None
-    monitoring.write_textfile(Path(settings.monitoring.textfile), ending.exit_code, newest, training_failed=failed)
+    model = None
+    if newest and newest.model_version in versions.list_versions(models):
+        name = newest.model_version
+        model = monitoring.Model(versions.read_manifest(models, name), versions.read_metrics(models, name))
+    monitoring.write_textfile(
+        Path(settings.monitoring.textfile),
+        ending.exit_code,
+        newest,
+        training_failed=ending.training == "failed",
+        environment=settings.monitoring.environment,
+        night=monitoring.NightFigures(ending.training, ending.seconds, len(ending.warnings)),
+        model=model,
+    )
 
 
-def _call_hook(settings: Settings, failure: Failure, exit_code: int) -> None:
-    variables = {
-        "RECMODEL_EXIT_CODE": str(exit_code),
-        "RECMODEL_LOGS": settings.paths.logs,
-        "RECMODEL_STEP": failure.step,
-        "RECMODEL_MESSAGE": failure.sentence,
+def hook_facts(settings: Settings, ending: Ending) -> dict[str, Any]:
+    """Return what a hook hears of a night: as JSON all of it, as variables what is text or a number."""
+    failure = ending.failure or ending.training_failure
+    return {
+        "outcome": ending.outcome,
+        "exit_code": ending.exit_code,
+        "step": failure.step if failure else "",
+        "message": ending.sentence,
+        "date": str(ending.day or ""),
+        "output": settings.paths.output,
+        "log": log_file() or "",
+        "logs": settings.paths.logs,
+        "environment": settings.monitoring.environment,
+        "training": ending.training,
+        "published": [str(day) for day in ending.published],
+        "findings": ending.warnings,
+        "seconds": ending.seconds,
     }
-    hook = settings.monitoring.on_failure
-    subprocess.run(hook, shell=True, check=True, env={**os.environ, **variables}, timeout=_HOOK_SECONDS)
+
+
+_VARIABLES = ("outcome", "exit_code", "step", "message", "date", "output", "log", "logs", "environment")
+
+
+def _call_hook(hook: str, facts: dict[str, Any]) -> None:
+    variables = {f"RECMODEL_{name.upper()}": str(facts[name]) for name in _VARIABLES}
+    try:
+        ended = subprocess.run(
+            hook, shell=True, check=False, timeout=_HOOK_SECONDS, env={**os.environ, **variables},
+            input=json.dumps(facts, ensure_ascii=False).encode(),
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:  # which would name the command, and so what is secret in it
+        raise ScoringFailed(f"it took longer than {_HOOK_SECONDS} s") from None
+    if ended.returncode:
+        raise ScoringFailed(f"it ended with exit code {ended.returncode}")
 
 
 def _try(what: str, function: Callable[..., None], *arguments: object) -> None:
@@ -184,6 +296,9 @@ def training_is_due(settings: Settings) -> str | None:
     except ModelRejected as error:
         return str(error)
     age = datetime.now(timezone.utc) - version.manifest.created_at
+    limits = settings.training
+    log.info("the current version, %s, is %.1f days old; %g are allowed", version.name, age / timedelta(days=1),
+             limits.max_age_days)  # fmt: skip
     if age > timedelta(days=settings.training.max_age_days):
         return f"the current version is {age.days} days old"
     if settings.input.as_of:
@@ -196,11 +311,14 @@ def training_is_due(settings: Settings) -> str | None:
         metrics.ratings_file,
         metrics.ratings_bytes,
     )
+    log.info("there are about %d ratings, the current version has seen %d; growth by %g is allowed",
+             ratings, metrics.input_rows, limits.max_growth)  # fmt: skip
     if ratings > metrics.input_rows * (1 + settings.training.max_growth):
         return f"there are {ratings:,} ratings, the current version has seen {metrics.input_rows:,}"
     ids = identifiers.for_model(folder, settings.input, version.name, version.ids)
     tonight = movielens.read_catalogue(folder, Validation(settings.input, ids))
     new = combine(tonight, version.catalogue(), place_new=False).new
+    log.info("%d of %d movies are new to it; a share of %g is allowed", new, tonight.num_rows, limits.max_new)
     if new > tonight.num_rows * settings.training.max_new:
         return f"{new:,} of the {tonight.num_rows:,} movies are new to the current version"
     return None
@@ -270,6 +388,7 @@ def _clean_up(settings: Settings) -> None:
     for path in Path(settings.paths.logs).glob("*.log*"):
         if path.stat().st_mtime < time.time() - settings.retention.log_days * 86_400:
             path.unlink(missing_ok=True)
+            log.info("removed the log %s", path.name)
 
 
 # -- steps -----------------------------------------------------------------------------------------------------------
@@ -278,23 +397,40 @@ _OWN_CODES = {"train": ModelRejected.exit_code}  # of a step that ends in an und
 _HOOK_SECONDS = 600
 
 
-def failure_of(step: str, code: int, logs: str) -> Failure | None:
-    """Return what the end of a step's process means, by its exit code or, below 0, by the signal that killed it."""
+def failure_of(step: str, code: int, logs: str, reason: str = "") -> Failure | None:
+    """Return what the end of a step's process means, by its exit code or, below 0, by the signal that killed it.
+
+    Args:
+        reason: the step's own sentence; empty where it left none.
+    """
     if code in EXIT_CODES:
-        return Failure(step, code, f"{step} failed with exit code {code}; see its log in {logs}") if code else None
+        why = f": {reason}" if reason else f"; see its log in {logs}"
+        return Failure(step, code, f"{step} failed with exit code {code}{why}") if code else None
     own_code = _OWN_CODES.get(step, ScoringFailed.exit_code)
     return Failure(step, own_code, f"{step} {formatting.ending(code)}; see its log in {logs}")
+
+
+def _reason(night_log: str | None) -> str:
+    """Return the sentence that a step has left next to the night's log, and remove it."""
+    file = Path(f"{night_log}{FAILURE_SUFFIX}")
+    try:
+        reason = file.read_text(encoding="utf-8").strip()
+        file.unlink()
+    except OSError:
+        return ""
+    return reason
 
 
 def _step(settings: Settings, command: str, *arguments: str) -> Failure | None:
     """Run one step in a process of its own; return how it failed, after saying what it could not say itself."""
     log.log(HEADING, "%s", command)
-    logs, hours = settings.paths.logs, settings.monitoring.max_step_hours
+    night_log, hours = log_file(), settings.monitoring.max_step_hours
+    logs = night_log or settings.paths.logs
     words = [sys.executable, "-m", "recmodel", command, *arguments]
     try:
-        environment = preflight.without_working_directory()
+        environment = preflight.without_working_directory() | ({NIGHT_LOG: night_log} if night_log else {})
         code = subprocess.run(words, check=False, timeout=3600 * hours or None, env=environment).returncode
-        failure = failure_of(command, code, logs)
+        failure = failure_of(command, code, logs, _reason(night_log) if code else "")
     except subprocess.TimeoutExpired:  # it has been killed
         code, what = -signal.SIGKILL, f"took longer than {hours:g} h (monitoring.max_step_hours) and was ended"
         failure = Failure(
@@ -302,4 +438,5 @@ def _step(settings: Settings, command: str, *arguments: str) -> Failure | None:
         )
     if failure and code not in EXIT_CODES:
         log.warning("%s", failure.sentence)
+    log.info("%s ended with exit code %d", command, code)
     return failure

@@ -22,7 +22,7 @@ from recmodel.errors import RecmodelError, ScoringFailed
 from recmodel.models import architectures
 from recmodel.pipeline import partial, preflight, sources, staging
 from recmodel.pipeline.resolve import ResolvedRun, resolve_run, run_key
-from recmodel.progress import Stages, where_the_trace_is
+from recmodel.progress import NOTICE, Stages, log, where_the_trace_is
 from recmodel.records import EarlierRun, RunRecord
 from recmodel.settings import Checks, Settings
 from recmodel.spark import resources
@@ -73,6 +73,8 @@ def run(
         folder = sources.input_dir(settings.paths.data, settings.paths.sample, settings.input)
         validation = Validation(settings.input)
         resolved = resolve_run(settings, output, run_date, model_version, users_file, folder, validation, stages)
+        version = resolved.version
+        log.info("model %s, trained at %s, ranked by %s", version.name, version.manifest.created_at, resolved.rank_by)
 
         with stages("read and check the input"):
             staged = output.stage(run_date, run_key(resolved, folder))
@@ -106,7 +108,11 @@ def run(
             else:
                 kept = _keep_other_lists(output, staged)
                 record = record.model_copy(update={"users_kept": kept})
+            before = output.run_dates()
             staged.publish(record, settings.retention.run_dates, outcome.attachments)
+        log.info("published run %s of %s in %s", record.run_id, run_date, output.location)
+        for day in sorted({*before} - {*output.run_dates()}):
+            log.log(NOTICE, "removed the run of %s, as retention.run_dates says", day)
     return output.read_run(run_date)
 
 

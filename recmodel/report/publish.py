@@ -6,8 +6,9 @@ from datetime import date
 
 from recmodel import storage
 from recmodel.errors import UsageRejected
-from recmodel.progress import Stages
-from recmodel.report import facts, page
+from recmodel.pipeline import monitoring
+from recmodel.progress import Stages, log
+from recmodel.report import facts, findings, page
 from recmodel.settings import Settings
 from recmodel.tables.base import Output
 
@@ -24,11 +25,11 @@ def write(
     models: str | None = None,
     to: str | None = None,
 ) -> tuple[str, int]:
-    """Write the page of a published run; return where it is, and its size in bytes.
+    """Write the page of a published run, and next to it its findings as JSON; return where it is, and its bytes.
 
     Args:
         data, models: see `facts.collect`.
-        to: another file; then no other page is touched.
+        to: another file; then no other page, and no JSON, is touched.
 
     Raises:
         UsageRejected: the file cannot be written.
@@ -38,11 +39,15 @@ def write(
         collected = facts.collect(output, run_date, settings, models, data)
     with stages("write the page"):
         content = page.render(collected, settings).encode()
+        found = findings.findings(collected, settings)
+        for finding in found:
+            log.info("%s: %s", finding.kind, finding.sentence)
         folder = storage.below(output.location, "reports")
         target = to or storage.below(folder, f"{run_date}.html")
         try:
             storage.write(target, content)
             if not to:
+                monitoring.write_findings(output, run_date, [vars(finding) for finding in found])
                 if run_date == output.newest():
                     storage.write(storage.below(folder, _LATEST), content)
                 remove_old(output)
@@ -69,6 +74,6 @@ def follow(output: Output) -> None:
 def remove_old(output: Output) -> None:
     """Remove the pages of runs that are not published any more."""
     folder = storage.below(output.location, "reports")
-    keep = {_LATEST, *(f"{day}.html" for day in output.run_dates())}
+    keep = {_LATEST, *(f"{day}.{kind}" for day in output.run_dates() for kind in ("html", "json"))}
     for name in set(storage.names(folder)) - keep:
         storage.file_system(folder).delete_file(name)

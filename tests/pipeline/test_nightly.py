@@ -1,7 +1,10 @@
 """A night, its steps in this process; tests/system has nights as cron runs them."""
 
+import json
+import re
 import shutil
 import signal
+import sys
 import threading
 from datetime import date, timedelta
 from pathlib import Path
@@ -14,6 +17,8 @@ from recmodel import settings
 from recmodel.models import versions
 from recmodel.pipeline import nightly as pipeline
 from recmodel.tables.output import open_output
+
+FAILED = pipeline.Failure("train", 4, "why")
 
 
 def tree(folder: Path) -> dict[str, object]:
@@ -57,6 +62,75 @@ def test_a_step_that_ends_badly_is_a_sentence_and_a_documented_code(step, ended,
     assert (failure.step, failure.exit_code) == (step, code)
     assert words in failure.sentence
     assert pipeline.failure_of(step, 0, "/logs") is None
+
+
+def test_a_step_that_says_why_it_failed_is_quoted():
+    failure = pipeline.failure_of("train", 3, "/logs", "nowhere is not a directory; correct --data")
+    assert failure.sentence == "train failed with exit code 3: nowhere is not a directory; correct --data"
+
+
+@pytest.mark.parametrize(
+    ("ending", "outcome", "sentence"),
+    [
+        ({"published": [DAY]}, "success", "published 2026-01-31"),
+        ({}, "success", "there was nothing to publish"),
+        ({"published": [DAY], "warnings": ["a", "b", "c"]}, "findings", "a (and 2 more)"),
+        ({"training_failure": FAILED, "warnings": ["a"]}, "training-failed", "why"),
+        ({"failure": FAILED, "training_failure": FAILED}, "failure", "why"),
+    ],
+)
+def test_a_night_ends_in_a_word_and_a_sentence(ending, outcome, sentence):
+    ended = pipeline.Ending(**ending)
+    assert (ended.outcome, ended.sentence) == (outcome, sentence)
+    assert ended.exit_code == (4 if "failure" in ending else 0)
+
+
+def test_a_hook_hears_of_the_nights_that_it_asks_for_by_variables_and_json(night, toy_models, tmp_path, monkeypatch):
+    variables = ("OUTCOME", "EXIT_CODE", "STEP", "MESSAGE", "DATE", "OUTPUT", "LOG", "LOGS", "ENVIRONMENT")
+    lines = "; ".join(f'echo "$RECMODEL_{name}"' for name in variables)
+    # With the variables of the hook, the project's own commands still work.
+    hook = f"cat > {tmp_path}/json; ({lines}) > {tmp_path}/variables; {sys.executable} -m recmodel settings > /dev/null"
+    monkeypatch.setenv("RECMODEL_MONITORING__HOOK", hook)
+    monkeypatch.setenv("RECMODEL_MONITORING__ENVIRONMENT", "staging")
+    models = shutil.copytree(toy_models, tmp_path / "models")
+    limits = ("MAX_AGE_DAYS", "MAX_GROWTH", "MAX_NEW")
+    never_due = {f"RECMODEL_TRAINING__{name}": "999" for name in limits}
+
+    quiet, heard, _ = night(models, **never_due)
+    assert (quiet.returncode, heard, (tmp_path / "json").exists()) == (0, "", False)
+    result, heard, metrics = night(models, RECMODEL_MONITORING__HOOK_ON='["success"]')
+    assert (result.returncode, heard) == (0, "")  # on_failure hears of failures only
+    assert "could not run" not in said(result)
+    told = json.loads((tmp_path / "json").read_text())
+    assert told["published"] == told["findings"] == []
+    assert (tmp_path / "variables").read_text().splitlines() == [str(told[name.lower()]) for name in variables]
+    expected = {"outcome": "success", "exit_code": 0, "step": "", "environment": "staging", "training": "not-due"}
+    assert told.items() >= expected.items()
+    assert told["output"] == str(tmp_path / "output")
+    assert 'recmodel_training_outcome{environment="staging",outcome="not-due"} 1.0' in metrics
+
+    night(models, RECMODEL_MONITORING__HOOK_ON='["failure"]', RECMODEL_TRAINING__MAX_AGE_DAYS="0", STEP="train 9")
+    told = json.loads((tmp_path / "json").read_text())
+    assert (told["outcome"], told["step"], told["training"]) == ("training-failed", "train", "failed")
+
+
+def test_the_log_of_a_night_tells_the_whole_story(night, toy_models, tmp_path, monkeypatch):
+    monkeypatch.setenv("RECMODEL_PATHS__LOGS", str(tmp_path / "logs"))
+    models = shutil.copytree(toy_models, tmp_path / "models")
+    result, heard, _ = night(models, RECMODEL_TRAINING__PRESET="default", RECMODEL_INPUT__RATING_MAX="1")
+    assert result.returncode == 3
+    (log,) = (tmp_path / "logs").iterdir()
+    story = log.read_text()
+    for words in (
+        "versions: python", "the current version, ", "training is due: the current version is 0 days old",
+        "STEP recmodel: train", "started: ", "train ended with exit code 3",
+        "outcome: failure, exit code 3: train failed",
+    ):  # fmt: skip
+        assert words in story
+    assert heard.startswith("3 train train failed with exit code 3: ")  # and the sentence of the step
+    assert "input.rating_max" in heard
+    for line in result.stdout.splitlines():
+        assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \S", line)
 
 
 # Imported by every Python that starts: `STEP` is what happens to which command.

@@ -125,7 +125,9 @@ def test_the_commands_of_a_night_read_spark_tables(shop, toy, tmp_path, monkeypa
     monkeypatch.setattr(nightly, "_step", step_here)
     monkeypatch.setenv("RECMODEL_INPUT__RATINGS", JOIN)
     chosen = settings.load(paths={"data": shop, "models": str(models), "output": str(output)})
-    assert nightly.run(nightly.Night(chosen, None, [date.fromisoformat(DAY)], ["--top-n", "2"])).exit_code == 0
+    ending = nightly.Ending()
+    nightly.run(nightly.Night(chosen, None, [date.fromisoformat(DAY)], ["--top-n", "2"]), ending)
+    assert (ending.exit_code, ending.published) == (0, [date.fromisoformat(DAY)])
     run = open_output(str(output)).read_run(date.fromisoformat(DAY))
     assert (run.rows_in["ratings.parquet"], run.users) == (RATED.num_rows, 40)
     assert [file.layout.startswith(("table:", "sql:")) for file in run.input] == [True, True]

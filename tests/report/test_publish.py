@@ -6,6 +6,8 @@ from support.processes import here
 from support.report import DAY, publish, recommendations
 
 from recmodel import settings
+from recmodel.pipeline import monitoring
+from recmodel.tables.output import open_output
 
 
 def test_the_job_keeps_pages_as_long_as_their_runs(site, tmp_path):
@@ -15,7 +17,13 @@ def test_the_job_keeps_pages_as_long_as_their_runs(site, tmp_path):
         publish(output, recommendations(range(1, 9), 12), DAY + timedelta(number), "v", keep=1)
         result = here("report", "--output", output, "--models", tmp_path / "no-models", "--data", tmp_path / "no-data")
         assert result.returncode == 0, result.stderr
-    assert sorted(path.name for path in (output / "reports").iterdir()) == ["2026-02-01.html", "latest.html"]
+    assert sorted(path.name for path in (output / "reports").iterdir()) == [
+        "2026-02-01.html",
+        "2026-02-01.json",
+        "latest.html",
+    ]
+    warnings = monitoring.read_warnings(open_output(output), DAY + timedelta(1))
+    assert any("no-models has no version" in sentence for sentence in warnings)
     page = (output / "reports/latest.html").read_text(encoding="utf-8")
     assert page == (output / "reports/2026-02-01.html").read_text(encoding="utf-8")
     assert "Recommendations of 1\u00a0February\u00a02026" in page

@@ -17,6 +17,7 @@ from unittest.mock import patch
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+TIME = r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d "  # before each line of a command that keeps a log
 
 
 def submit(*arguments: object, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess:
@@ -96,8 +97,9 @@ def spark_submit(*arguments, environment=None):
 
 
 def said(result) -> str:
-    """All that a command printed, on one line: spark-submit sends both of a job's streams to its own stdout."""
-    return re.sub(r"\s+", " ", result.stdout + result.stderr)
+    """All that a command printed, without times, on one line: spark-submit sends both streams to its own stdout."""
+    without_times = re.sub(TIME, "", result.stdout + result.stderr, flags=re.MULTILINE)
+    return re.sub(r"\s+", " ", without_times)
 
 
 class Score:

@@ -134,7 +134,7 @@ def test_a_flag_that_spark_refuses_is_a_sentence(recmodel_command, toy, toy_mode
     )
     assert answer.returncode == 2
     (sentence,) = answer.stderr.splitlines()
-    assert sentence.startswith("Error: Spark does not start: Executor memory must be a positive number")
+    assert "Error: Spark does not start: Executor memory must be a positive number" in sentence
 
 
 def test_a_missing_java_is_said_at_once(recmodel_command):

@@ -71,6 +71,8 @@ def test_a_night_leaves_metrics_for_monitoring(nightly):
     assert values["recmodel_last_exit_code"] == 0
     assert values["recmodel_users"] == 671
     assert values["recmodel_recommendation_rows"] == 6710
+    assert values["recmodel_model_rmse"] == versions.open_version(nightly.models).metrics().rmse
+    assert (values["recmodel_cold_share"], values["recmodel_findings"]) == (0, 0)
     assert 0 <= values["recmodel_last_run_timestamp_seconds"] - values["recmodel_last_published_timestamp_seconds"] < 60
 
 
