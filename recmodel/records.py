@@ -124,6 +124,8 @@ class RunRecord(Record):
     rows_rejected: int = 0
     users_asked: int | None = None  # those of --users
     users_kept: int = 0  # others, whose lists of an earlier partial run of the date are published with this one's
+    users_opted_out: int = 0  # of all: served from popularity because of `rules.opt_out`
+    users_forgotten: int = 0  # erased since the run was published; the other counts are those of that time
     feedback: FeedbackKind = EXPLICIT  # of the model; implicit: there are no predicted ratings
     ids: Ids = INTEGER_IDS  # of the model, as in the tables; in versions before 0.3.2 always integers
     ratings_superseded: int = 0  # of the rejected rows, those that a later rating of the same movie replaced

@@ -19,7 +19,7 @@ import hashlib
 import json
 import tempfile
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -35,9 +35,15 @@ from pyarrow import fs
 
 from recmodel import schemas as c
 from recmodel import storage
+from recmodel.data.statistics import FILE as STATISTICS_FILE
 from recmodel.errors import ScoringFailed
 from recmodel.records import RunRecord
+from recmodel.schemas import Id
+from recmodel.tables import erasing
 from recmodel.tables.base import LATEST, RUN_FILE, Output, StagedRun, dates_to_keep, newest, partition, run_file
+from recmodel.tables.erasing import Found, Users
+
+_IDS_PER_ENTRY = 1000  # of a log: a condition has no limit, but is parsed
 
 
 @dataclass(frozen=True)
@@ -135,6 +141,56 @@ class DeltaOutput(Output):
         except (OSError, DeltaError) as error:
             raise ScoringFailed(f"{run_date} is not withdrawn from all tables ({error}); withdraw it again") from error
 
+    def erase(self, users: Users, found: list[Found], wait: float) -> None:
+        """See `Output`: by an entry in the log of each table, then what lies next to run.json.
+
+        Args:
+            wait: 0: remove the files that held them at once. Otherwise they stay for a week, as Delta has it, for
+                readers who have opened a table before; the first run or call after that removes them.
+        """
+        try:
+            for name in c.TABLES:
+                location = storage.below(self.location, name)
+                if not deltalake.DeltaTable.is_deltatable(location, None):
+                    continue
+                table = deltalake.DeltaTable(location)
+                for predicate in self._predicates(name, users, found):
+                    table.delete(predicate)
+                table.vacuum(
+                    retention_hours=None if wait else 0,
+                    enforce_retention_duration=bool(wait),
+                    dry_run=False,
+                    full=True,
+                )
+            for run in found:
+                folder = storage.below(self.location, c.RUNS_TABLE, partition(run.run_date))
+                content = self.attachment(run.run_date, STATISTICS_FILE)
+                if content and run.histories:
+                    storage.write(
+                        storage.below(folder, STATISTICS_FILE), erasing.statistics_without(content, users.ids)
+                    )
+                record = run.noted_in(self.read_run(run.run_date))
+                storage.write(run_file(self.location, run.run_date), record.to_bytes())
+            self.point_latest(self.run_dates())
+        except (OSError, DeltaError) as error:
+            raise ScoringFailed(f"the users are not erased from all tables ({error}); call it again") from error
+
+    def _predicates(self, name: str, users: Users, found: list[Found]) -> Iterator[str]:
+        """Yield the conditions, in Delta's SQL, for the rows of a table that are to be deleted."""
+        days = [run.run_date for run in found if name in run.rows]
+        if days and name != c.REJECTS_TABLE:
+            dates_of_runs = ", ".join(f"'{day:%Y-%m-%d}'" for day in days)
+            for first in range(0, len(users.ids), _IDS_PER_ENTRY):
+                ids = ", ".join(map(_quoted, users.ids[first : first + _IDS_PER_ENTRY]))
+                yield f"{c.USER_ID} IN ({ids}) AND {c.RUN_DATE} IN ({dates_of_runs})"
+        elif days:
+            for day in days:
+                rows = self.rejects(day).to_table()
+                named = rows.filter(users.of_run(self.read_run(day)).named_by(rows))
+                for pair in named.group_by(["column", "value"]).aggregate([]).to_pylist():
+                    column, value = _quoted(pair["column"]), _quoted(pair["value"])
+                    yield f'{c.RUN_DATE} = \'{day:%Y-%m-%d}\' AND "column" = {column} AND "value" = {value}'
+
     def point_latest(self, days: list[date]) -> None:
         """Let `latest` show the newest of these dates, as `newest` has it; nothing if there is none."""
         latest = newest(days, self.is_full)
@@ -166,6 +222,11 @@ class DeltaOutput(Output):
 
     def _check_writable(self) -> None:
         """Whether a store can be written shows only when it is."""
+
+
+def _quoted(value: Id) -> str:
+    """Return a value as SQL has it."""
+    return str(value) if isinstance(value, int) else "'" + value.replace("'", "''") + "'"
 
 
 def _statistics(footer: pq.FileMetaData) -> dict[str, Any]:
