@@ -22,6 +22,8 @@ FeedbackKind = Literal["explicit", "implicit"]
 EXPLICIT: FeedbackKind = "explicit"
 IMPLICIT: FeedbackKind = "implicit"
 
+_NO_FILTERS = {"max_new", "opt_out"}  # rules: always set; decides who is served by the model
+
 _Record = TypeVar("_Record", bound="Record")
 
 
@@ -162,7 +164,7 @@ class RunRecord(Record):
     @property
     def active_rules(self) -> dict[str, Any]:
         """The business rules that filter something; runs of versions without rules have none."""
-        rules = {name: rule for name, rule in self.settings.get("rules", {}).items() if name != "max_new"}  # always set
+        rules = {name: rule for name, rule in self.settings.get("rules", {}).items() if name not in _NO_FILTERS}
         return {name: rule for name, rule in rules.items() if (any(rule.values()) if isinstance(rule, dict) else rule)}
 
     @property
@@ -225,6 +227,7 @@ class Metrics(Measures):
     examples_per_second: int = 0
     test_rows: int = 0  # held out
     measured_users: int | None = None  # that the measures are of
+    opted_out_rows: int = 0  # ratings of users who have opted out, which it was not trained with
     superseded_rows: int = 0  # ratings that a later one of the same user and movie replaced
     baselines: dict[str, Measures] | None = None  # by name, on the same held-out ratings
     gate: list[str] | None = None  # why the model must not become the current one; None where nobody asked
@@ -233,8 +236,8 @@ class Metrics(Measures):
 
     @property
     def input_rows(self) -> int:
-        """The ratings that training read and could use, duplicates included."""
-        return self.train_rows + self.test_rows + self.superseded_rows
+        """The ratings that training read and could use, duplicates and those of users who opted out included."""
+        return self.train_rows + self.test_rows + self.superseded_rows + self.opted_out_rows
 
 
 # -- manifest.json ---------------------------------------------------------------------------------------------------

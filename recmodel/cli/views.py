@@ -44,6 +44,11 @@ def run_summary(run: RunRecord, output: str) -> Table:
             "model version": run.model_version,
             "ranked by": run.rank_by,
             "users": f"{run.users:,} ({figures.popular_users:,} of them served from popularity)",
+            **(
+                {"users who opted out": f"{run.users_opted_out:,}, served from popularity"}
+                if run.users_opted_out
+                else {}
+            ),
             **({"users kept": f"{run.users_kept:,}, of earlier partial runs of this date"} if run.users_kept else {}),
             **carried,
             "movies in the catalogue": _movies(
@@ -258,6 +263,9 @@ def _replaced(training: train.Training) -> dict[str, str]:
 
 
 def _fitted(metrics: Metrics, feedback: FeedbackKind) -> dict[str, str]:
+    if metrics.opted_out_rows:
+        left_out = {"of users who opted out": f"{metrics.opted_out_rows:,} rows, not trained with"}
+        return left_out | _fitted(metrics.model_copy(update={"opted_out_rows": 0}), feedback)
     fitted = f"{metrics.train_rows:,} / {metrics.test_rows:,}"
     if feedback == IMPLICIT:
         return {
