@@ -30,6 +30,7 @@ from recmodel import schemas as c
 from recmodel import storage
 from recmodel.data.statistics import FILE as STATISTICS_FILE
 from recmodel.errors import ScoringFailed
+from recmodel.progress import NOTICE, log
 from recmodel.records import RunRecord
 from recmodel.tables import erasing
 from recmodel.tables.base import LATEST, RUN_FILE, Output, StagedRun, dates_to_keep, newest, partition
@@ -152,7 +153,10 @@ class LinkedOutput(Output):
             raise ScoringFailed(f"nothing was erased ({error}); everything is as it was: call it again") from error
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
-        if self._earlier_editions():
+        if self._earlier_editions() and wait:
+            log.log(
+                NOTICE, "waiting %g s for those who are reading, before the old files of %s go", wait, self.location
+            )
             time.sleep(wait)
         _remove_editions(self.store, {self.current_edition()})
         left = self._earlier_editions()
@@ -169,7 +173,8 @@ class LinkedOutput(Output):
         record, day = self.read_run(run.run_date), partition(run.run_date)
         for table in _FOLDERS:
             target = scratch / table / day
-            target.mkdir(parents=True)
+            if (before / table / day).is_dir():
+                target.mkdir(parents=True)
             for file in (before / table / day).glob("[!._]*"):
                 if table != c.RUNS_TABLE:
                     if not erasing.write_without(file, target / file.name, table, users.of_run(record)):
