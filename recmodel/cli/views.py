@@ -178,10 +178,10 @@ def erased(places: Sequence[tuple[forget.Erased, list[str]]], named: int) -> Tab
         places: each with the names of the report pages that showed one of the users.
         named: how many users were named.
     """
-    view = table(None, ["where", "what", "run dates"], ["removed"])
+    view = table(None, ["of", "what", "run dates"], ["removed"])
     whom: set[Any] = set()
     for place, pages in places:
-        where = escape(place.output.location)
+        where = "partial runs" if place.partial else "full runs"
         whom.update(*(run.users for run in place.found))
         for name in c.TABLES:
             rows = {run.run_date: run.rows[name] for run in place.found if name in run.rows}
@@ -195,9 +195,8 @@ def erased(places: Sequence[tuple[forget.Erased, list[str]]], named: int) -> Tab
         if pages:
             view.add_row(where, "report pages", escape(", ".join(pages)), f"{len(pages):,} changed")
         if place.staged:
-            view.add_row(
-                where, "interrupted runs", ", ".join(name[:10] for name in place.staged), f"{len(place.staged):,}"
-            )
+            dates_of_runs = ", ".join(name[:10] for name in place.staged)
+            view.add_row(where, "interrupted runs", dates_of_runs, f"{len(place.staged):,} discarded")
     view.title = f"{len(whom):,} of {named:,} users were in the tables"
     return view
 

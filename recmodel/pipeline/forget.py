@@ -17,7 +17,7 @@ from recmodel.models import architectures, versions
 from recmodel.schemas import INTEGER_IDS, Ids
 from recmodel.settings import Settings
 from recmodel.storage import Location
-from recmodel.tables.base import Output
+from recmodel.tables.base import PARTIAL, Output
 from recmodel.tables.erasing import Found, Users
 from recmodel.tables.output import open_output
 
@@ -29,6 +29,7 @@ class Erased:
     """What was removed from one place: from the full runs or from the partial ones."""
 
     output: Output
+    partial: bool  # whether it is the place of partial runs
     found: list[Found]  # by date
     staged: list[str]  # names of interrupted runs, discarded
 
@@ -93,7 +94,7 @@ def erase(output: Output, whom: Users, wait: float = WAIT) -> Erased:
     staged = output.discard_staged()
     found = output.find(whom)
     output.erase(whom, found, wait)
-    return Erased(output, found, staged)
+    return Erased(output, output.location.endswith(f"/{PARTIAL}"), found, staged)
 
 
 def models(location: Location) -> Models:

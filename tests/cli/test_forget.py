@@ -39,8 +39,8 @@ def test_users_are_erased_from_tables_pages_and_interrupted_runs_and_then_nothin
     assert answer.returncode == 0, said(answer)
     rows = [" ".join(line.split()) for line in answer.stdout.splitlines()]
     assert rows[0] == f"{2 if user != 3 else 1} of {3 if user != 3 else 2} users were in the tables"
-    assert f"{output} interrupted runs {DAY} 1 discarded" in rows
-    assert any(re.fullmatch(f"{output}/partial recommendations {DAY} [0-9]+ rows", row) for row in rows)
+    assert f"full runs interrupted runs {DAY} 1 discarded" in rows
+    assert any(re.fullmatch(f"partial runs recommendations {DAY} [0-9]+ rows", row) for row in rows)
     assert "remove the users there, or the next run brings them back" in said(answer)
     assert f"vectors of movies, but of no user: {model}" in said(answer)
     for page, users in zip(shown(output), before, strict=True):
