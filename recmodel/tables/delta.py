@@ -19,7 +19,7 @@ import hashlib
 import json
 import tempfile
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -38,12 +38,9 @@ from recmodel import storage
 from recmodel.data.statistics import FILE as STATISTICS_FILE
 from recmodel.errors import ScoringFailed
 from recmodel.records import RunRecord
-from recmodel.schemas import Id
 from recmodel.tables import erasing
 from recmodel.tables.base import LATEST, RUN_FILE, Output, StagedRun, dates_to_keep, newest, partition, run_file
 from recmodel.tables.erasing import Found, Users
-
-_IDS_PER_ENTRY = 1000  # of a log: a condition has no limit, but is parsed
 
 
 @dataclass(frozen=True)
@@ -52,16 +49,21 @@ class DeltaRun(StagedRun):
 
     run_folder: str  # its name in each table
 
+    @property
+    def path_in_table(self) -> str:
+        """Where the run's files are in each table."""
+        return f"{partition(self.run_date)}/{self.run_folder}"
+
     def table(self, name: str) -> str:
         """See `StagedRun`."""
-        return storage.below(self.output, name, partition(self.run_date), self.run_folder)
+        return storage.below(self.output, name, self.path_in_table)
 
     def publish(self, record: RunRecord, keep_dates: int, attachments: Mapping[str, bytes] | None = None) -> None:
         """See `StagedRun`: by an entry in the log of each table, then run.json."""
         output = DeltaOutput(self.output)
         try:
             for name in c.TABLES:
-                self._commit(name)
+                self.commit(name)
             published = output.run_dates()
             for name, content in (attachments or {}).items():
                 storage.write(storage.below(self.output, c.RUNS_TABLE, partition(self.run_date), name), content)
@@ -79,10 +81,9 @@ class DeltaRun(StagedRun):
             storage.remove(self.table(name))
         super().discard()
 
-    def _commit(self, name: str) -> None:
+    def commit(self, name: str) -> None:
         """Make the files of this run those of its date, in the table's log."""
         folder = storage.file_system(self.table(name))
-        path_in_table = f"{partition(self.run_date)}/{self.run_folder}"
         day = f"{self.run_date:%Y-%m-%d}"
         actions: list[AddAction | RemoveAction] = []
         schema = None
@@ -95,7 +96,12 @@ class DeltaRun(StagedRun):
                 statistics = json.dumps(_statistics(footer))
                 actions.append(
                     AddAction(
-                        f"{path_in_table}/{file.base_name}", file.size, {c.RUN_DATE: day}, modified, True, statistics
+                        f"{self.path_in_table}/{file.base_name}",
+                        file.size,
+                        {c.RUN_DATE: day},
+                        modified,
+                        True,
+                        statistics,
                     )
                 )
         if schema is None:
@@ -149,19 +155,14 @@ class DeltaOutput(Output):
                 readers who have opened a table before; the first run or call after that removes them.
         """
         try:
+            for run in found:
+                self._write_without(users, run)
             for name in c.TABLES:
                 location = storage.below(self.location, name)
-                if not deltalake.DeltaTable.is_deltatable(location, None):
-                    continue
-                table = deltalake.DeltaTable(location)
-                for predicate in self._predicates(name, users, found):
-                    table.delete(predicate)
-                table.vacuum(
-                    retention_hours=None if wait else 0,
-                    enforce_retention_duration=bool(wait),
-                    dry_run=False,
-                    full=True,
-                )
+                if deltalake.DeltaTable.is_deltatable(location):
+                    hours = None if wait else 0
+                    table = deltalake.DeltaTable(location)
+                    table.vacuum(hours, dry_run=False, enforce_retention_duration=bool(wait), full=True)
             for run in found:
                 folder = storage.below(self.location, c.RUNS_TABLE, partition(run.run_date))
                 content = self.attachment(run.run_date, STATISTICS_FILE)
@@ -175,21 +176,21 @@ class DeltaOutput(Output):
         except (OSError, DeltaError) as error:
             raise ScoringFailed(f"the users are not erased from all tables ({error}); call it again") from error
 
-    def _predicates(self, name: str, users: Users, found: list[Found]) -> Iterator[str]:
-        """Yield the conditions, in Delta's SQL, for the rows of a table that are to be deleted."""
-        days = [run.run_date for run in found if name in run.rows]
-        if days and name != c.REJECTS_TABLE:
-            dates_of_runs = ", ".join(f"'{day:%Y-%m-%d}'" for day in days)
-            for first in range(0, len(users.ids), _IDS_PER_ENTRY):
-                ids = ", ".join(map(_quoted, users.ids[first : first + _IDS_PER_ENTRY]))
-                yield f"{c.USER_ID} IN ({ids}) AND {c.RUN_DATE} IN ({dates_of_runs})"
-        elif days:
-            for day in days:
-                rows = self.rejects(day).to_table()
-                named = rows.filter(users.of_run(self.read_run(day)).named_by(rows))
-                for pair in named.group_by(["column", "value"]).aggregate([]).to_pylist():
-                    column, value = _quoted(pair["column"]), _quoted(pair["value"])
-                    yield f'{c.RUN_DATE} = \'{day:%Y-%m-%d}\' AND "column" = {column} AND "value" = {value}'
+    def _write_without(self, users: Users, run: Found) -> None:
+        """Write the tables of a run anew without the users, and show them in the place of what is there.
+
+        Not by Delta's own deletion: of text it makes views in the files, which PyArrow's filters do not understand.
+        """
+        anew = DeltaRun(self.location, storage.below(self._staging, "erasing"), run.run_date, f"run-{uuid.uuid4()}")
+        record = self.read_run(run.run_date)
+        for name in run.rows:
+            store, target = storage.file_system(storage.below(self.location, name)), anew.path_in_table
+            store.create_dir(target)
+            for fragment in self.dataset(name, run.run_date).get_fragments():
+                file = f"{target}/{fragment.path.rpartition('/')[2]}"
+                if not erasing.write_without(fragment.path, file, name, users.of_run(record), store):
+                    store.copy_file(fragment.path, file)
+            anew.commit(name)
 
     def point_latest(self, days: list[date]) -> None:
         """Let `latest` show the newest of these dates, as `newest` has it; nothing if there is none."""
@@ -222,11 +223,6 @@ class DeltaOutput(Output):
 
     def _check_writable(self) -> None:
         """Whether a store can be written shows only when it is."""
-
-
-def _quoted(value: Id) -> str:
-    """Return a value as SQL has it."""
-    return str(value) if isinstance(value, int) else "'" + value.replace("'", "''") + "'"
 
 
 def _statistics(footer: pq.FileMetaData) -> dict[str, Any]:

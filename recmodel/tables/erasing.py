@@ -11,12 +11,12 @@ import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import date
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
+from pyarrow import fs
 
 from recmodel import schemas as c
 from recmodel.data import columns
@@ -122,15 +122,15 @@ def statistics_without(content: bytes, users: Collection[Id]) -> bytes:
     return statistics.to_bytes()
 
 
-def write_without(source: Path, target: Path, table: str, users: Users) -> bool:
+def write_without(source: str, target: str, table: str, users: Users, store: fs.FileSystem) -> bool:
     """Write a Parquet file of a table without the rows of the users; return False, and write none, if it has none.
 
-    The order of the other rows, the schema and the compression stay.
+    The folder of `target` is there. The order of the other rows, the schema and the compression stay.
 
     Raises:
         OSError: it cannot be read or written.
     """
-    rows = ds.dataset(source, format="parquet")
+    rows = ds.dataset(source, filesystem=store, format="parquet")
     if table == c.REJECTS_TABLE:
         rejects = rows.to_table()
         named = users.named_by(rejects)
@@ -141,10 +141,10 @@ def write_without(source: Path, target: Path, table: str, users: Users) -> bool:
         if not rows.count_rows(filter=users.rows()):
             return False
         batches = rows.to_batches(filter=~users.rows())
-    footer = pq.read_metadata(source)
+    footer = pq.read_metadata(source, filesystem=store)
     compression = footer.row_group(0).column(0).compression if footer.num_row_groups else "snappy"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with pq.ParquetWriter(target, pq.read_schema(source), compression=compression.lower()) as writer:
+    schema = pq.read_schema(source, filesystem=store)
+    with pq.ParquetWriter(target, schema, compression=compression.lower(), filesystem=store) as writer:
         for batch in batches:
             if batch.num_rows:
                 writer.write_batch(batch)

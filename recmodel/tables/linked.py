@@ -25,6 +25,7 @@ from datetime import date
 from pathlib import Path
 
 import pyarrow.dataset as ds
+from pyarrow import fs
 
 from recmodel import schemas as c
 from recmodel import storage
@@ -177,8 +178,9 @@ class LinkedOutput(Output):
                 target.mkdir(parents=True)
             for file in (before / table / day).glob("[!._]*"):
                 if table != c.RUNS_TABLE:
-                    if not erasing.write_without(file, target / file.name, table, users.of_run(record)):
-                        _link(str(file), str(target / file.name))
+                    source, copy = str(file), str(target / file.name)
+                    if not erasing.write_without(source, copy, table, users.of_run(record), fs.LocalFileSystem()):
+                        _link(source, copy)
                 elif file.name == RUN_FILE:
                     (target / file.name).write_bytes(run.noted_in(record).to_bytes())
                 elif file.name == STATISTICS_FILE and run.histories:
