@@ -32,11 +32,14 @@ REJECTS = [  # column, value, and whether it names the user 7
 ]
 
 
-@pytest.fixture(params=["path", "URI"])
+@pytest.fixture(params=["path", "URI", "S3"])
 def output(request, tmp_path):
     """Two runs of the users 1 to 8, in two files a table; in one user 7 is only in a file of its own."""
     place = tmp_path / "output"
-    output = open_output(place if request.param == "path" else place.as_uri())
+    if request.param == "S3":
+        output = open_output(f"{request.getfixturevalue('s3')}/{tmp_path.name}")
+    else:
+        output = open_output(place if request.param == "path" else place.as_uri())
     for day in (DAY, NEXT):
         run = output.stage(day, "key")
         for table in set(c.TABLES) - {c.REJECTS_TABLE}:
@@ -89,6 +92,7 @@ def test_users_are_gone_from_every_table_and_date_and_all_others_stay(output):
     assert output.read_run(DAY).users_forgotten == 1
 
 
+@pytest.mark.parametrize("output", ["path", "URI"], indirect=True)
 def test_no_file_has_them_any_more_and_files_without_them_are_the_same(output):
     folder = Path(output.location.removeprefix("file://"))
     untouched = {file.stat().st_ino for file in folder.glob("recommendations/*/**/part-00000-*.parquet")}
