@@ -32,7 +32,7 @@ REJECTS = [  # column, value, and whether it names the user 7
 ]
 
 
-@pytest.fixture(params=["path", "URI", "S3"])
+@pytest.fixture(params=["path", "URI"])
 def output(request, tmp_path):
     """Two runs of the users 1 to 8, in two files a table; in one user 7 is only in a file of its own."""
     place = tmp_path / "output"
