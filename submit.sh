@@ -9,6 +9,7 @@
 #   ./submit.sh report ...            write a run and its model as one HTML page
 #   ./submit.sh models ...            list model versions, promote one, roll back
 #   ./submit.sh tables ...            list published dates; take one back, and latest follows
+#   ./submit.sh forget USER...        erase users from all that is published or kept; --users FILE for many
 #   ./submit.sh evaluate ...          measure a preset against baselines: popularity, biases, EASE, ALS
 #   ./submit.sh show USER             print one user's recommendations
 #   ./submit.sh predict USER MOVIE... predict one user's ratings of movies
@@ -143,7 +144,7 @@ case $command in
         wait $! || failed=$?
         exit "$failed"
         ;;
-    train | show | predict | models | tables | report | settings)
+    train | show | predict | models | tables | forget | report | settings)
         prepare "$(extras_for "$@")"
         exec recmodel "$command" "$@"
         ;;

@@ -22,6 +22,8 @@ FeedbackKind = Literal["explicit", "implicit"]
 EXPLICIT: FeedbackKind = "explicit"
 IMPLICIT: FeedbackKind = "implicit"
 
+_NO_FILTERS = {"max_new", "opt_out"}  # rules: always set; decides who is served by the model
+
 _Record = TypeVar("_Record", bound="Record")
 
 
@@ -124,6 +126,8 @@ class RunRecord(Record):
     rows_rejected: int = 0
     users_asked: int | None = None  # those of --users
     users_kept: int = 0  # others, whose lists of an earlier partial run of the date are published with this one's
+    users_opted_out: int = 0  # of all: served from popularity because of `rules.opt_out`
+    users_forgotten: int = 0  # erased since the run was published; the other counts are those of that time
     feedback: FeedbackKind = EXPLICIT  # of the model; implicit: there are no predicted ratings
     ids: Ids = INTEGER_IDS  # of the model, as in the tables; in versions before 0.3.2 always integers
     ratings_superseded: int = 0  # of the rejected rows, those that a later rating of the same movie replaced
@@ -160,7 +164,7 @@ class RunRecord(Record):
     @property
     def active_rules(self) -> dict[str, Any]:
         """The business rules that filter something; runs of versions without rules have none."""
-        rules = {name: rule for name, rule in self.settings.get("rules", {}).items() if name != "max_new"}  # always set
+        rules = {name: rule for name, rule in self.settings.get("rules", {}).items() if name not in _NO_FILTERS}
         return {name: rule for name, rule in rules.items() if (any(rule.values()) if isinstance(rule, dict) else rule)}
 
     @property
@@ -223,6 +227,7 @@ class Metrics(Measures):
     examples_per_second: int = 0
     test_rows: int = 0  # held out
     measured_users: int | None = None  # that the measures are of
+    opted_out_rows: int = 0  # ratings of users who have opted out, which it was not trained with
     superseded_rows: int = 0  # ratings that a later one of the same user and movie replaced
     baselines: dict[str, Measures] | None = None  # by name, on the same held-out ratings
     gate: list[str] | None = None  # why the model must not become the current one; None where nobody asked
@@ -231,8 +236,8 @@ class Metrics(Measures):
 
     @property
     def input_rows(self) -> int:
-        """The ratings that training read and could use, duplicates included."""
-        return self.train_rows + self.test_rows + self.superseded_rows
+        """The ratings that training read and could use, duplicates and those of users who opted out included."""
+        return self.train_rows + self.test_rows + self.superseded_rows + self.opted_out_rows
 
 
 # -- manifest.json ---------------------------------------------------------------------------------------------------

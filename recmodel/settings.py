@@ -138,6 +138,7 @@ class Rules(_Section):
     max_per_genre: int = Field(ge=0)
     max_new: float = Field(ge=0, le=1)
     deny_pairs: _Place
+    opt_out: _Place
 
 
 class Checks(_Section):

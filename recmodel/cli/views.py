@@ -16,7 +16,7 @@ from recmodel.records import EXPLICIT, IMPLICIT
 if TYPE_CHECKING:
     import pandas as pd
 
-    from recmodel.pipeline import capacity, predict, score, train
+    from recmodel.pipeline import capacity, forget, predict, score, train
     from recmodel.records import FeedbackKind, Metrics, RunRecord
 
 NO_RATINGS = "there are no ratings, as the model was trained on implicit feedback"
@@ -44,6 +44,11 @@ def run_summary(run: RunRecord, output: str) -> Table:
             "model version": run.model_version,
             "ranked by": run.rank_by,
             "users": f"{run.users:,} ({figures.popular_users:,} of them served from popularity)",
+            **(
+                {"users who opted out": f"{run.users_opted_out:,}, served from popularity"}
+                if run.users_opted_out
+                else {}
+            ),
             **({"users kept": f"{run.users_kept:,}, of earlier partial runs of this date"} if run.users_kept else {}),
             **carried,
             "movies in the catalogue": _movies(
@@ -166,6 +171,55 @@ def published_runs(runs: Sequence[tuple[RunRecord, bool]]) -> Table:
     return view
 
 
+def erased(places: Sequence[tuple[forget.Erased, list[str]]], named: int) -> Table:
+    """Return what was removed where.
+
+    Args:
+        places: each with the names of the report pages that showed one of the users.
+        named: how many users were named.
+    """
+    view = table(None, ["of", "what", "run dates"], ["removed"])
+    whom: set[Any] = set()
+    for place, pages in places:
+        where = "partial runs" if place.partial else "full runs"
+        whom.update(*(run.users for run in place.found))
+        for name in c.TABLES:
+            rows = {run.run_date: run.rows[name] for run in place.found if name in run.rows}
+            if rows:
+                view.add_row(where, name, _days([*rows]), f"{sum(rows.values()):,} rows")
+        histories = {run.run_date: run.histories for run in place.found if run.histories}
+        if histories:
+            view.add_row(
+                where, "ratings kept for the report", _days([*histories]), f"{sum(histories.values()):,} users"
+            )
+        if pages:
+            view.add_row(where, "report pages", escape(", ".join(pages)), f"{len(pages):,} changed")
+        if place.staged:
+            dates_of_runs = ", ".join(name[:10] for name in place.staged)
+            view.add_row(where, "interrupted runs", dates_of_runs, f"{len(place.staged):,} discarded")
+    view.title = f"{len(whom):,} of {named:,} users were in the tables"
+    return view
+
+
+def after_erasing(models: forget.Models) -> Iterable[str]:
+    """Yield what cannot be undone by erasing rows, in sentences."""
+    yield "the input is as it was: remove the users there, or the next run brings them back"
+    if models.with_users:
+        yield (
+            f"models that have a vector for each user they were trained with: {', '.join(models.with_users)}; train "
+            "again without these users, promote the new version, and remove the folders of the old ones"
+        )
+    if models.without_users:
+        yield (
+            f"models that were trained with ratings of many users and hold vectors of movies, but of no user: "
+            f"{', '.join(models.without_users)}"
+        )
+
+
+def _days(days: list[date]) -> str:
+    return str(days[0]) if len(days) == 1 else f"{days[0]} … {days[-1]} ({len(days):,})"
+
+
 # -- train -----------------------------------------------------------------------------------------------------------
 
 
@@ -208,6 +262,9 @@ def _replaced(training: train.Training) -> dict[str, str]:
 
 
 def _fitted(metrics: Metrics, feedback: FeedbackKind) -> dict[str, str]:
+    if metrics.opted_out_rows:
+        left_out = {"of users who opted out": f"{metrics.opted_out_rows:,} rows, not trained with"}
+        return left_out | _fitted(metrics.model_copy(update={"opted_out_rows": 0}), feedback)
     fitted = f"{metrics.train_rows:,} / {metrics.test_rows:,}"
     if feedback == IMPLICIT:
         return {

@@ -47,6 +47,16 @@ def has(file: str, name: str, present: list[str], settings: Columns) -> bool:
     return _find(file, name, [name], present, settings) is not None
 
 
+def may_be(name: str, column: str, configured: str = "") -> bool:
+    """Return whether a file's column of that name may have been read as one of ours.
+
+    Args:
+        configured: what the settings called it.
+    """
+    names = (configured, movielens_name(name), name, *_COMMON[name])
+    return _fold(column) in {_fold(other) for other in names if other}
+
+
 def movielens_name(name: str) -> str:
     """Return what MovieLens calls one of our columns."""
     return _MOVIELENS.get(name, name)

@@ -392,6 +392,19 @@ def read_ids(path: Path, schema: pa.Schema, validation: Validation) -> pa.Table:
     return rows.group_by(schema.names).aggregate([]).sort_by([(name, "ascending") for name in schema.names])
 
 
+def read_opt_out(path: str, validation: Validation) -> pa.Array:
+    """Read who has opted out (`rules.opt_out`): distinct ids, ascending. Nobody, if there is no path.
+
+    Raises:
+        InputRejected: see `read_ids`.
+    """
+    if not path:
+        return pa.array([], c.with_ids(c.USERS, validation.ids).field(c.USER_ID).type)
+    if not Path(path).exists():
+        raise InputRejected(f"{path} does not exist; rules.opt_out takes a CSV or Parquet file with a column userId")
+    return read_ids(Path(path), c.USERS, validation).column(c.USER_ID).combine_chunks()
+
+
 def find_ids(path: Path, schema: pa.Schema) -> Path:
     """Return the path of a file of ids; raise InputRejected if nothing is there."""
     if not path.exists():

@@ -15,7 +15,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -30,6 +30,7 @@ class Preset(BaseModel):
     """The fields that every preset has; see conf/presets.yaml."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    holds_users: ClassVar[bool] = True  # whether its models have a vector for each user they were trained with
 
     description: str
     architecture: str

@@ -27,6 +27,7 @@ from pydantic import ValidationError
 
 from recmodel import storage
 from recmodel.errors import ModelRejected
+from recmodel.models import architectures
 from recmodel.models.architectures import Preset
 from recmodel.records import EXPLICIT, FeedbackKind, Manifest, Metrics
 from recmodel.schemas import INTEGER_IDS, Ids
@@ -382,6 +383,16 @@ def read_manifest(models: Location, version: str) -> Manifest:
         ValueError: it is missing or damaged.
     """
     return Manifest.parse(storage.read(storage.below(models, version, _MANIFEST)) or b"")
+
+
+def architecture_of(models: Location, version: str) -> str | None:
+    """Return the name of a version's architecture, without looking at its other files; None if it is not known."""
+    try:
+        manifest = read_manifest(models, version)
+    except ValueError:
+        return None
+    architecture = manifest.settings.get("preset", {}).get("architecture")
+    return architecture if architecture in architectures.names() else None
 
 
 def list_versions(models: Location) -> list[str]:

@@ -10,6 +10,7 @@ from functools import reduce
 from operator import add
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as f
@@ -47,6 +48,7 @@ def check(
     catalogues: Catalogues,
     allowed: DataFrame | None = None,
     denied: DataFrame | None = None,
+    opted_out: pa.Array | None = None,
 ) -> Figures:
     """Check every row of a run; return users and rows by source, distinct movies and the mean predicted rating.
 
@@ -57,6 +59,7 @@ def check(
         catalogues: those of the run.
         allowed: `movie_id, genres` of what may be recommended; None: everything, and any number of a genre.
         denied: `schemas.PAIRS` of what may not be recommended to whom.
+        opted_out: ids of users to whom nothing may be recommended by the model.
 
     Raises:
         ScoringFailed: a user is missing, a list is too long or has gaps or repeats, a movie was seen or is against the
@@ -72,6 +75,10 @@ def check(
     if denied is not None:
         forbidden = numbered.join(denied, [c.USER_ID, c.MOVIE_ID], "left_semi")
         faults["recommended movies are denied to their user"] = forbidden.count()
+    if opted_out is not None:
+        users = rows.sparkSession.createDataFrame(pa.table({c.USER_ID: opted_out}))
+        by_model = rows.where(f.col(c.SOURCE) != c.SOURCE_POPULARITY).join(users, c.USER_ID, "left_semi")
+        faults["recommendations by the model are of users who opted out"] = by_model.count()
     if allowed is not None:
         faults |= _check_rules(rows, allowed, expected.max_per_genre)
     for fault, count in faults.items():

@@ -49,7 +49,7 @@ def conditions(
             **({"numbers": catalogues.movie_numbers.tolist()} if version.manifest.ids.movie == TEXT else {}),
             "scoring": settings.scoring.model_dump(exclude={"incremental"}) | {"rank_by": rank_by},
             "liked_from": feedback.liked_from,
-            "rules": settings.rules.model_dump(),
+            "rules": settings.rules.model_dump(exclude={"opt_out"}),  # who opts out, or in again, is scored again
             "denied": pairs and storage.sha256(movielens.find_ids(Path(pairs), c.PAIRS)),
         }
     )

@@ -97,11 +97,12 @@ def _refuse_other_ids(output: Output, version: versions.ModelVersion) -> None:
 
 def run_key(resolved: ResolvedRun, folder: Path) -> str:
     """Return a digest of all that decides a run's rows: an interrupted run is continued only under the same one."""
-    users = resolved.users_file
+    users, opt_out = resolved.users_file, resolved.settings.rules.opt_out
     decides = {
         "conditions": resolved.conditions,
         "input": [movielens.identity(movielens.find(folder, table)) for table in ("ratings", "movies")],
         "users": users and storage.sha256(movielens.find_ids(users, c.USERS)),
+        "opted out": opt_out and Path(opt_out).exists() and storage.sha256(Path(opt_out)),
         "accepts": resolved.settings.input.model_dump(),
         "incremental": resolved.settings.scoring.incremental,
         "carried": resolved.carried_run and resolved.carried_run.run_id,

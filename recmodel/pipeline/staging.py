@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from recmodel import schemas as c
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 _RATINGS, _ASKED, _COUNTS, _REJECTS = "ratings.parquet", "asked.parquet", "counts.npz", "rejects.parquet"
 _CATALOGUE = "catalogue.parquet"  # tonight's movies and the delisted ones
 _DUPLICATES, _TO_SCORE, _MOVIES, _DENIED = "duplicates.parquet", "to_score.parquet", "movies.npz", "denied.parquet"
+_OPTED_OUT = "opted-out.parquet"
 _STAGED_INPUT, _COUNTED_INPUT, _PLAN = "input.json", "counted.json", "plan.json"  # each written last of its step
 
 
@@ -56,6 +58,7 @@ class InputCounts(Record):
     ratings_left_out: int  # as they are later than the run is as of; not among rows_in
     newest_rating: datetime | None
     users_asked: int | None  # those of --users
+    users_opted_out: int = 0  # of all of the run; set once they are divided
     ids: Ids = INTEGER_IDS  # what the ids are
     # Set once the ratings are counted by user:
     ratings_superseded: int = 0
@@ -112,6 +115,9 @@ def stage_input(resolved: ResolvedRun, folder: Path, validation: Validation, sta
         asked = None if users is None else movielens.read_ids(users, c.USERS, validation)
         if asked is not None:
             _write_parquet(staged.scratch(_ASKED), asked)
+        if resolved.settings.rules.opt_out:
+            opted_out = movielens.read_opt_out(resolved.settings.rules.opt_out, validation)
+            _write_parquet(staged.scratch(_OPTED_OUT), pa.table({c.USER_ID: opted_out}))
         if pairs:
             denied = movielens.read_ids(Path(pairs), c.PAIRS, validation)
             _write_parquet(staged.scratch(_DENIED), identifiers.with_movie_numbers(denied, catalogue))
@@ -247,12 +253,13 @@ def divide(spark: SparkSession, resolved: ResolvedRun, staged: StagedRun, stages
             fingerprint=settings.scoring.incremental,
             add_up=resolved.feedback.is_implicit,
         )
-        by_user, to_score = run_users(spark, staged, carried_run, only_asked=only_asked)
+        by_user, to_score = run_users(spark, staged, carried_run, settings.rules, only_asked=only_asked)
     with stages("divide the users"):
         users = (counts.users_asked or 0) if only_asked else counts.users_rated
         division = plan(staged, by_user, users, settings.scoring, session.slots(spark))
         session.expect(spark, counts.rows_used[counts.ratings_file] + users * settings.scoring.top_n)
         users_scored = division.users if carried_run is None or to_score is None else to_score.count()
+        counts = counts.model_copy(update={"users_opted_out": _count_opted_out(staged, only_asked=only_asked)})
     return Workload(counts, by_user, to_score, division, users_scored)
 
 
@@ -262,7 +269,7 @@ def read_ratings(spark: SparkSession, staged: StagedRun) -> DataFrame:
 
 
 def run_users(
-    spark: SparkSession, staged: StagedRun, carried_run: RunRecord | None, *, only_asked: bool
+    spark: SparkSession, staged: StagedRun, carried_run: RunRecord | None, rules: Rules, *, only_asked: bool
 ) -> tuple[DataFrame, DataFrame | None]:
     """Return the users of the run.
 
@@ -282,7 +289,11 @@ def run_users(
     if carried_run is None:
         return by_user, None
     before = [_read_published(spark, staged, carried_run, name) for name in (c.USERS_TABLE, c.RECOMMENDATIONS_TABLE)]
-    return by_user, _materialize(incremental.users_to_score(by_user, *before), staged.scratch(_TO_SCORE))
+    to_score = incremental.users_to_score(by_user, *before)
+    if rules.opt_out:  # their lists may be of a time before they did
+        gone = _read(spark, staged.scratch(_OPTED_OUT), c.with_ids(c.USERS, _ids(staged)))
+        to_score = to_score.union(by_user.join(gone, c.USER_ID, "left_semi").select(c.USER_ID)).distinct()
+    return by_user, _materialize(to_score, staged.scratch(_TO_SCORE))
 
 
 def carried_rows(
@@ -334,6 +345,22 @@ def denied_pairs(spark: SparkSession, staged: StagedRun, rules: Rules) -> DataFr
     if not rules.deny_pairs:
         return None
     return _read(spark, staged.scratch(_DENIED), c.with_ids(c.PAIRS, _numbered_ids(staged)))
+
+
+def opted_out(staged: StagedRun) -> pa.Array | None:
+    """Return the ids of those who have opted out, in the run or not, ascending; None without a list."""
+    if _OPTED_OUT not in storage.names(staged.scratch("")):
+        return None
+    return storage.dataset(staged.scratch(_OPTED_OUT)).to_table().column(c.USER_ID).combine_chunks()
+
+
+def _count_opted_out(staged: StagedRun, *, only_asked: bool) -> int:
+    """Count those of the run's users who have opted out."""
+    users = opted_out(staged)
+    if users is None:
+        return 0
+    in_run = storage.dataset(staged.scratch(_ASKED) if only_asked else staged.table(c.USERS_TABLE))
+    return int(in_run.count_rows(filter=pc.field(c.USER_ID).isin(users)))
 
 
 def _ids(staged: StagedRun) -> Ids:

@@ -7,13 +7,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from recmodel import schemas as c
 from recmodel.data import duplicates, movielens
 from recmodel.data import feedback as feedbacks
 from recmodel.data import ids as identifiers
 from recmodel.data.validation import Validation
-from recmodel.errors import ModelRejected
+from recmodel.errors import InputRejected, ModelRejected
 from recmodel.evaluation import gate as gates
 from recmodel.evaluation import splits
 from recmodel.models import presets, versions
@@ -98,6 +100,7 @@ def run(
         current = versions.open_current(models)
         ids, known = _ids(folder, settings, current), current and current.catalogue()
         catalogue, table, validation = movielens.read(folder, settings.input, known, feedback, ids)
+        table, opted_out = _without_opted_out(table, settings, validation)
         validation.log_files()
         size = movielens.ratings_size(folder)
         numbered, numbered_catalogue, labels = identifiers.number(table, catalogue)
@@ -147,6 +150,7 @@ def run(
             update={
                 **trained.report(),
                 "superseded_rows": superseded,
+                "opted_out_rows": opted_out,
                 "baselines": baselines,
                 "gate": refusals,
                 "ratings_file": size.file,
@@ -192,8 +196,22 @@ def dry_run(settings: Settings, preset: Preset, stages: Stages | None = None) ->
         current = versions.open_current(models)
         ids, known = _ids(folder, settings, current), current and current.catalogue()
         catalogue, ratings, validation = movielens.read(folder, settings.input, known, feedback, ids)
+        ratings, _ = _without_opted_out(ratings, settings, validation)
         validation.log_files()
     return DryRun(ratings.num_rows, catalogue.num_rows, validation, versions.current(models), feedback.kind)
+
+
+def _without_opted_out(ratings: pa.Table, settings: Settings, validation: Validation) -> tuple[pa.Table, int]:
+    """Return the ratings without those of users who have opted out, and how many these are.
+
+    Raises:
+        InputRejected: the list of these users cannot be read, or no rating is left.
+    """
+    users = movielens.read_opt_out(settings.rules.opt_out, validation)
+    left = ratings.filter(pc.invert(pc.is_in(ratings.column(c.USER_ID), value_set=users))) if len(users) else ratings
+    if not left.num_rows and ratings.num_rows:
+        raise InputRejected(f"all ratings are of users in {settings.rules.opt_out} (rules.opt_out); correct the list")
+    return left, ratings.num_rows - left.num_rows
 
 
 def _ids(folder: Path, settings: Settings, current: versions.ModelVersion | None) -> Ids:

@@ -92,7 +92,7 @@ class _Job:
         cls, spark: SparkSession, resolved: ResolvedRun, workload: Workload, staged: StagedRun, model: bytes
     ) -> _Job:
         """Broadcast the model, once."""
-        settings, movies = resolved.settings, staging.movies(staged)
+        settings, movies, opted_out = resolved.settings, staging.movies(staged), staging.opted_out(staged)
         payload = Payload(
             model_version=resolved.version.name,
             saved_model=model,
@@ -101,6 +101,7 @@ class _Job:
             popular=movies["popular"],
             popular_rating=movies["popular_rating"],
             allowed=None if movies["allowed"].all() else movies["allowed"],
+            opted_out=None if opted_out is None else opted_out.to_numpy(zero_copy_only=False),
             cap=business_rules.cap(resolved.catalogues, settings.rules, settings.scoring.top_n),
         )
         request = TopNRequest(
@@ -184,6 +185,7 @@ class _Job:
             catalogues,
             allowed,
             self.denied,
+            staging.opted_out(self.staged),
         )
 
     def _recommendations(self) -> DataFrame:

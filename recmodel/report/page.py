@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
+import re
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -15,6 +17,7 @@ from typing import Any
 import altair
 import jinja2
 import numpy as np
+import pyarrow as pa
 import vl_convert
 from markupsafe import Markup
 
@@ -25,7 +28,14 @@ from recmodel.report.charts import Chart
 from recmodel.report.facts import Facts
 from recmodel.report.summary import USERS
 from recmodel.settings import Settings
+from recmodel.tables.erasing import Users
 
+# Of pages as report.html renders them.
+_SAMPLE_USER = re.compile(r'<article class="user">\s*<h3>User (.*?) <span>.*?</article>', re.DOTALL)
+_REJECT = re.compile(
+    r'<tr><th scope="row">[^<]*</th><td>(?P<column>[^<]*)</td><td>[^<]*</td>'
+    r'<td class="wide"><bdi>(?P<value>[^<]*)</bdi></td>'
+)
 _MOVIES_IN_TABLE, _MOVIES_IN_CHART = 10, 300  # the most recommended
 
 
@@ -62,6 +72,34 @@ def render(facts: Facts, limits: Settings) -> str:
         script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
     return page.lstrip()
+
+
+def without_users(page: str, users: Users) -> tuple[str, int]:
+    """Take users out of a page that was rendered before, and rejected values that name them.
+
+    Returns:
+        The page, and how many users and values were taken out.
+    """
+    taken = 0
+    shown = {str(user) for user in users.ids}
+
+    def sample_user(match: re.Match[str]) -> str:
+        nonlocal taken
+        if html.unescape(match[1]) not in shown:
+            return match[0]
+        taken += 1
+        return '<article class="user"><p class="small about">A user who was shown here was erased.</p></article>'
+
+    def reject(match: re.Match[str]) -> str:
+        nonlocal taken
+        column, value = (html.unescape(match[name]) for name in ("column", "value"))
+        if not users.named_by(pa.table({"column": [column], "value": [value]}))[0].as_py():
+            return match[0]
+        taken += 1
+        return match[0].replace(f"<bdi>{match['value']}</bdi>", "<bdi>(erased)</bdi>")
+
+    page = _SAMPLE_USER.sub(sample_user, page)
+    return _REJECT.sub(reject, page), taken
 
 
 @cache

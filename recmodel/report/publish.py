@@ -5,12 +5,13 @@ from __future__ import annotations
 from datetime import date
 
 from recmodel import storage
-from recmodel.errors import UsageRejected
+from recmodel.errors import ScoringFailed, UsageRejected
 from recmodel.pipeline import monitoring
 from recmodel.progress import Stages, log
 from recmodel.report import facts, findings, page
 from recmodel.settings import Settings
 from recmodel.tables.base import Output
+from recmodel.tables.erasing import Users
 
 _LATEST = "latest.html"
 
@@ -69,6 +70,27 @@ def follow(output: Output) -> None:
     elif _LATEST in storage.names(folder):
         storage.file_system(folder).delete_file(_LATEST)
     remove_old(output)
+
+
+def erase(output: Output, users: Users) -> list[str]:
+    """Take users out of all pages of an output; return the names of the pages that showed any.
+
+    Raises:
+        ScoringFailed: a page cannot be read or written.
+    """
+    folder = storage.below(output.location, "reports")
+    changed = []
+    try:
+        for name in storage.names(folder):
+            file = storage.below(folder, name)
+            content = (storage.read(file) or b"").decode() if name.endswith(".html") else ""
+            without, taken = page.without_users(content, users)
+            if taken:
+                storage.write(file, without.encode())
+                changed.append(name)
+    except OSError as error:
+        raise ScoringFailed(f"the pages in {folder} still show the users ({error}); call it again") from error
+    return changed
 
 
 def remove_old(output: Output) -> None:

@@ -21,6 +21,8 @@ class Payload:
     popular: np.ndarray  # [M] rows of the catalogue, most rated first
     popular_rating: np.ndarray  # [M] float32: the damped mean rating of each movie, in stars
     allowed: np.ndarray | None = None  # [M] bool: what may be recommended, by the model or as popular; None: everything
+    opted_out: np.ndarray | None = None  # int64, or texts (object), ascending: users to whom nothing is recommended
+    # by the model; None: nobody
     cap: rules.Cap | None = None  # on the movies of each genre in a list, and on new ones
 
     @cached_property

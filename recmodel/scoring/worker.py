@@ -281,8 +281,8 @@ def recommend_block(
 ) -> pd.DataFrame:
     """Return the rows (`schemas.SCORED`) of a block of users, in their order, rank ascending.
 
-    A user unknown to the model, or with fewer than `min_history` ratings, gets the most rated movies instead. The
-    column of a task that the model was not trained for is null.
+    A user unknown to the model, with fewer than `min_history` ratings, or who has opted out gets the most rated movies
+    instead. The column of a task that the model was not trained for is null.
     """
     lists, ratings = _seen(users)
     seen, is_known = topn.pairs(payload.movie_id, lists)
@@ -301,6 +301,7 @@ def recommend_block(
         rated="rating" in payload.tasks,
     )
     cold = ~top.known_user | (np.array([len(ids) for ids in lists]) < request.min_history)
+    cold |= _opted_out(users, payload)
     row, because = top.row.copy(), np.where(cold[:, np.newaxis], -1, top.because)
     score = top.retrieval_score.copy() if "retrieval" in payload.tasks else np.full_like(top.retrieval_score, np.nan)
     rating = top.predicted_rating.copy()
@@ -329,13 +330,17 @@ def recommend_block(
 def predict_block(
     model: recommender.Recommender, users: pd.DataFrame, payload: Payload, request: TopNRequest
 ) -> pd.DataFrame:
-    """Return the rows (`schemas.PREDICTED`) of a block of users, in their order: all movies, or none if unknown."""
+    """Return the rows (`schemas.PREDICTED`) of a block of users, in their order: all movies.
+
+    Users who are unknown or have opted out have none.
+    """
     user_id = users[c.USER_ID].to_numpy()
     lists, stars = _seen(users)
     seen, is_known = topn.pairs(payload.movie_id, lists)
     ends = np.searchsorted(seen.user, np.arange(1, len(users)))
     stars = np.split(np.concatenate([np.empty(0, np.float32), *stars])[is_known], ends)
     ratings, known = model.rate_catalogue(user_id, np.split(model.catalogue_ids[seen.row], ends), stars)
+    known = known & ~_opted_out(users, payload)
     return pd.DataFrame(
         {
             c.USER_ID: np.repeat(user_id[known], len(payload.movie_id)),
@@ -343,6 +348,13 @@ def predict_block(
             c.PREDICTED_RATING: ratings[known].ravel(),
         }
     )
+
+
+def _opted_out(users: pd.DataFrame, payload: Payload) -> np.ndarray:
+    """Return [B] bool: who has opted out."""
+    if payload.opted_out is None:
+        return np.zeros(len(users), bool)
+    return users[c.USER_ID].isin(payload.opted_out).to_numpy()
 
 
 def _seen(users: pd.DataFrame) -> tuple[list[np.ndarray], list[np.ndarray]]:

@@ -23,13 +23,17 @@ from filelock import FileLock, Timeout
 
 from recmodel import dates, storage
 from recmodel import schemas as c
+from recmodel.data.statistics import FILE as STATISTICS_FILE
 from recmodel.errors import AnotherRun, ScoringFailed, UsageRejected
 from recmodel.records import RunRecord
 from recmodel.schemas import Id
+from recmodel.tables import erasing
+from recmodel.tables.erasing import Found, Users
 
 LATEST = "latest"
 PARTIAL = "partial"  # the folder of the partial runs of an output; see `output.open_output`
 RUN_FILE = "run.json"
+_STAGED = re.compile(r"(\d{4}-\d\d-\d\d)-")
 _PART = re.compile(r"part-(\d+)-.*\.parquet")
 
 
@@ -135,6 +139,20 @@ class Output(ABC):
         """
 
     @abstractmethod
+    def erase(self, users: Users, found: list[Found], wait: float) -> None:
+        """Remove rows and histories of users from runs, and whatever else holds what readers no longer see.
+
+        Call it with the lock held, also if nothing is found: files of before may still be there.
+
+        Args:
+            found: see `find`.
+            wait: seconds that readers have who have begun to read before; what that means is the format's.
+
+        Raises:
+            ScoringFailed: it could not be done; the same call does what is left to do.
+        """
+
+    @abstractmethod
     def _open_stage(self, folder: str, run_date: date) -> StagedRun:
         """Return the run that is staged in that folder, which may be there already."""
 
@@ -164,6 +182,26 @@ class Output(ABC):
             return self._open_stage(storage.below(self._staging, _stage_name(run_date, key)), run_date)
         except OSError as error:
             raise self._cannot_write(error) from error
+
+    def find(self, users: Users) -> list[Found]:
+        """Return what the published runs hold of some users, by date; runs that hold nothing are left out."""
+        runs = []
+        for day in self.run_dates():
+            tables = {name: self.dataset(name, day) for name in c.TABLES if self.files(name, day)}
+            statistics = self.attachment(day, STATISTICS_FILE)
+            runs.append(erasing.found(day, users.of_run(self.read_run(day)), tables, statistics))
+        return [run for run in runs if run.anything]
+
+    def discard_staged(self) -> list[str]:
+        """Remove all interrupted runs, which hold their input; return their names. Call it with the lock held."""
+        names = storage.names(self._staging)
+        for name in names:
+            folder = storage.below(self._staging, name)
+            if match := _STAGED.match(name):
+                self._open_stage(folder, date.fromisoformat(match[1])).discard()
+            else:
+                storage.remove(folder)
+        return names
 
     def resumable(self, run_date: date, key: str) -> bool:
         """Return whether a run of that key was interrupted, so that the next one continues it."""

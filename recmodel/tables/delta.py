@@ -35,9 +35,12 @@ from pyarrow import fs
 
 from recmodel import schemas as c
 from recmodel import storage
+from recmodel.data.statistics import FILE as STATISTICS_FILE
 from recmodel.errors import ScoringFailed
 from recmodel.records import RunRecord
+from recmodel.tables import erasing
 from recmodel.tables.base import LATEST, RUN_FILE, Output, StagedRun, dates_to_keep, newest, partition, run_file
+from recmodel.tables.erasing import Found, Users
 
 
 @dataclass(frozen=True)
@@ -46,16 +49,21 @@ class DeltaRun(StagedRun):
 
     run_folder: str  # its name in each table
 
+    @property
+    def path_in_table(self) -> str:
+        """Where the run's files are in each table."""
+        return f"{partition(self.run_date)}/{self.run_folder}"
+
     def table(self, name: str) -> str:
         """See `StagedRun`."""
-        return storage.below(self.output, name, partition(self.run_date), self.run_folder)
+        return storage.below(self.output, name, self.path_in_table)
 
     def publish(self, record: RunRecord, keep_dates: int, attachments: Mapping[str, bytes] | None = None) -> None:
         """See `StagedRun`: by an entry in the log of each table, then run.json."""
         output = DeltaOutput(self.output)
         try:
             for name in c.TABLES:
-                self._commit(name)
+                self.commit(name)
             published = output.run_dates()
             for name, content in (attachments or {}).items():
                 storage.write(storage.below(self.output, c.RUNS_TABLE, partition(self.run_date), name), content)
@@ -73,10 +81,9 @@ class DeltaRun(StagedRun):
             storage.remove(self.table(name))
         super().discard()
 
-    def _commit(self, name: str) -> None:
+    def commit(self, name: str) -> None:
         """Make the files of this run those of its date, in the table's log."""
         folder = storage.file_system(self.table(name))
-        path_in_table = f"{partition(self.run_date)}/{self.run_folder}"
         day = f"{self.run_date:%Y-%m-%d}"
         actions: list[AddAction | RemoveAction] = []
         schema = None
@@ -89,7 +96,12 @@ class DeltaRun(StagedRun):
                 statistics = json.dumps(_statistics(footer))
                 actions.append(
                     AddAction(
-                        f"{path_in_table}/{file.base_name}", file.size, {c.RUN_DATE: day}, modified, True, statistics
+                        f"{self.path_in_table}/{file.base_name}",
+                        file.size,
+                        {c.RUN_DATE: day},
+                        modified,
+                        True,
+                        statistics,
                     )
                 )
         if schema is None:
@@ -134,6 +146,51 @@ class DeltaOutput(Output):
             self.drop([run_date])
         except (OSError, DeltaError) as error:
             raise ScoringFailed(f"{run_date} is not withdrawn from all tables ({error}); withdraw it again") from error
+
+    def erase(self, users: Users, found: list[Found], wait: float) -> None:
+        """See `Output`: by an entry in the log of each table, then what lies next to run.json.
+
+        Args:
+            wait: 0: remove the files that held them at once. Otherwise they stay for a week, as Delta has it, for
+                readers who have opened a table before; the first run or call after that removes them.
+        """
+        try:
+            for run in found:
+                self._write_without(users, run)
+            for name in c.TABLES:
+                location = storage.below(self.location, name)
+                if deltalake.DeltaTable.is_deltatable(location):
+                    hours = None if wait else 0
+                    table = deltalake.DeltaTable(location)
+                    table.vacuum(hours, dry_run=False, enforce_retention_duration=bool(wait), full=True)
+            for run in found:
+                folder = storage.below(self.location, c.RUNS_TABLE, partition(run.run_date))
+                content = self.attachment(run.run_date, STATISTICS_FILE)
+                if content and run.histories:
+                    storage.write(
+                        storage.below(folder, STATISTICS_FILE), erasing.statistics_without(content, users.ids)
+                    )
+                record = run.noted_in(self.read_run(run.run_date))
+                storage.write(run_file(self.location, run.run_date), record.to_bytes())
+            self.point_latest(self.run_dates())
+        except (OSError, DeltaError) as error:
+            raise ScoringFailed(f"the users are not erased from all tables ({error}); call it again") from error
+
+    def _write_without(self, users: Users, run: Found) -> None:
+        """Write the tables of a run anew without the users, and show them in the place of what is there.
+
+        Not by Delta's own deletion: of text it makes views in the files, which PyArrow's filters do not understand.
+        """
+        anew = DeltaRun(self.location, storage.below(self._staging, "erasing"), run.run_date, f"run-{uuid.uuid4()}")
+        record = self.read_run(run.run_date)
+        for name in run.rows:
+            store, target = storage.file_system(storage.below(self.location, name)), anew.path_in_table
+            store.create_dir(target)
+            for fragment in self.dataset(name, run.run_date).get_fragments():
+                file = f"{target}/{fragment.path.rpartition('/')[2]}"
+                if not erasing.write_without(fragment.path, file, name, users.of_run(record), store):
+                    store.copy_file(fragment.path, file)
+            anew.commit(name)
 
     def point_latest(self, days: list[date]) -> None:
         """Let `latest` show the newest of these dates, as `newest` has it; nothing if there is none."""

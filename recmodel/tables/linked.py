@@ -18,18 +18,24 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import date
 from pathlib import Path
 
 import pyarrow.dataset as ds
+from pyarrow import fs
 
 from recmodel import schemas as c
 from recmodel import storage
+from recmodel.data.statistics import FILE as STATISTICS_FILE
 from recmodel.errors import ScoringFailed
+from recmodel.progress import NOTICE, log
 from recmodel.records import RunRecord
+from recmodel.tables import erasing
 from recmodel.tables.base import LATEST, RUN_FILE, Output, StagedRun, dates_to_keep, newest, partition
+from recmodel.tables.erasing import Found, Users
 
 _FOLDERS = (*c.TABLES, c.RUNS_TABLE)
 _EDITION = re.compile(r"edition-(\d+)")
@@ -124,6 +130,63 @@ class LinkedOutput(Output):
         except OSError as error:
             raise ScoringFailed(f"the run of {run_date} could not be withdrawn ({error}); it still stands") from error
         _remove_editions(self.store, {edition, before})
+
+    def erase(self, users: Users, found: list[Found], wait: float) -> None:
+        """See `Output`: by an edition without them. Then no earlier edition stays, nor a file that only they had.
+
+        Args:
+            wait: how long earlier editions stay, for readers who have resolved the link before.
+        """
+        before, scratch = self.current_edition(), Path(self._staging, "erasing")
+        runs = {run.run_date: run for run in found}
+        try:
+            shutil.rmtree(scratch, ignore_errors=True)
+            if before and runs:
+                for run in found:
+                    self._write_without(users, run, before, scratch)
+                latest = newest(self.run_dates(), self.is_full)
+                self.show(
+                    self.run_dates(),
+                    latest,
+                    lambda table, day: (scratch if day in runs else before) / table / partition(day),
+                )
+        except OSError as error:
+            raise ScoringFailed(f"nothing was erased ({error}); everything is as it was: call it again") from error
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+        if self._earlier_editions() and wait:
+            log.log(
+                NOTICE, "waiting %g s for those who are reading, before the old files of %s go", wait, self.location
+            )
+            time.sleep(wait)
+        _remove_editions(self.store, {self.current_edition()})
+        left = self._earlier_editions()
+        if left:
+            raise ScoringFailed(f"{left[0]} cannot be removed and still has the users; remove it, or call it again")
+
+    def _earlier_editions(self) -> list[Path]:
+        """Editions that readers no longer find, and what is left of them."""
+        current = self.current_edition()
+        return [path for name in ("edition-*", "removed-*") for path in self.store.glob(name) if path != current]
+
+    def _write_without(self, users: Users, run: Found, before: Path, scratch: Path) -> None:
+        """Write the files of a run without the users to `scratch`; those that have none of them are linked."""
+        record, day = self.read_run(run.run_date), partition(run.run_date)
+        for table in _FOLDERS:
+            target = scratch / table / day
+            if (before / table / day).is_dir():
+                target.mkdir(parents=True)
+            for file in (before / table / day).glob("[!._]*"):
+                if table != c.RUNS_TABLE:
+                    source, copy = str(file), str(target / file.name)
+                    if not erasing.write_without(source, copy, table, users.of_run(record), fs.LocalFileSystem()):
+                        _link(source, copy)
+                elif file.name == RUN_FILE:
+                    (target / file.name).write_bytes(run.noted_in(record).to_bytes())
+                elif file.name == STATISTICS_FILE and run.histories:
+                    (target / file.name).write_bytes(erasing.statistics_without(file.read_bytes(), users.ids))
+                else:
+                    _link(str(file), str(target / file.name))
 
     def _partition(self, table: str, run_date: date) -> Path:
         """The folder of a run in the edition in use."""

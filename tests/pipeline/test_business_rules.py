@@ -16,7 +16,7 @@ NONE = {"genres": [], "years": [], "movies": []}
 
 
 def make_rules(allow=None, deny=None, **more) -> Rules:
-    given = {"min_ratings": 0, "max_per_genre": 0, "max_new": 0.2, "deny_pairs": ""}
+    given = {"min_ratings": 0, "max_per_genre": 0, "max_new": 0.2, "deny_pairs": "", "opt_out": ""}
     return Rules(allow=NONE | (allow or {}), deny=NONE | (deny or {}), **(given | more))
 
 

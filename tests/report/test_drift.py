@@ -26,7 +26,7 @@ def test_a_run_is_compared_with_earlier_runs_of_the_same_settings(tmp_path):
 
 
 def make_rules(allow=None, deny=None, **more) -> Rules:
-    given = {"min_ratings": 0, "max_per_genre": 0, "max_new": 0.2, "deny_pairs": ""}
+    given = {"min_ratings": 0, "max_per_genre": 0, "max_new": 0.2, "deny_pairs": "", "opt_out": ""}
     return Rules(allow=NONE | (allow or {}), deny=NONE | (deny or {}), **(given | more))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -11,6 +11,8 @@ from recmodel.models import architectures
 
 class Preset(architectures.Preset):
     """See conf/presets.yaml."""
+
+    holds_users: ClassVar[bool] = False
 
     architecture: Literal["history"]
     retrieval_dim: int = Field(ge=1)
