@@ -17,6 +17,7 @@ setup(
         "recmodel": [
             "py.typed",
             "conf/*.yaml",
+            "conf/airflow_dag.py",
             "conf/spark-defaults.conf",
             "conf/log4j2.properties",
             "conf/sql/*",
