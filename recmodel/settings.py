@@ -32,8 +32,9 @@ from recmodel.scoring import policies
 _PACKAGE = Path(__file__).resolve().parent
 _SHIPPED = _PACKAGE / "conf"  # in a checkout a link to the project's
 _PREFIX = "RECMODEL_"
-_OF_THE_HOOK = ("OUTCOME", "EXIT_CODE", "STEP", "MESSAGE", "DATE", "OUTPUT", "LOG", "LOGS", "ENVIRONMENT")
-_NO_SETTINGS = {*(f"{_PREFIX}{name}" for name in ("CONF", "SPARK_LOG", "NIGHT_LOG", *_OF_THE_HOOK))}
+# What `nightly` tells its hooks, each in a variable with the prefix.
+HOOK_FACTS = ("outcome", "exit_code", "step", "message", "date", "output", "log", "logs", "environment")
+_NO_SETTINGS = {f"{_PREFIX}{name.upper()}" for name in ("conf", "spark_log", "night_log", *HOOK_FACTS)}
 
 PredictedRatings = Literal["top-n", "all"]
 

@@ -52,8 +52,11 @@ def with_delisted(tonight: pa.Table, known: pa.Table | None) -> pa.Table:
     """Add the movies of an earlier catalogue that tonight's lacks (`schemas.CATALOGUE`, ascending by movie_id)."""
     if known is None:
         return tonight
-    is_listed = pc.is_in(known.column(c.MOVIE_ID), tonight.column(c.MOVIE_ID).combine_chunks())
-    return pa.concat_tables([tonight, known.filter(pc.invert(is_listed))]).sort_by(c.MOVIE_ID).combine_chunks()
+    return (
+        pa.concat_tables([tonight, known.filter(pa.array(~_are_in(known, tonight)))])
+        .sort_by(c.MOVIE_ID)
+        .combine_chunks()
+    )
 
 
 def combine(tonight: pa.Table, trained: pa.Table, *, place_new: bool) -> Catalogues:

@@ -165,6 +165,11 @@ class Labels:
 NO_LABELS = Labels()
 
 
+def has_text(catalogue: pa.Table) -> bool:
+    """Return whether the movie ids of a catalogue are text, so that numbers stand for them."""
+    return pa.types.is_string(catalogue.schema.field(c.MOVIE_ID).type)
+
+
 def numbered(ids: Ids) -> Ids:
     """Return what ids are where numbers stand for the movie ids that are text."""
     return replace(ids, movie=INTEGER)
@@ -181,7 +186,7 @@ def number(ratings: pa.Table, catalogue: pa.Table) -> tuple[pa.Table, pa.Table, 
         Both with int64 ids, and what they stand for.
     """
     users = movies = None
-    if pa.types.is_string(catalogue.schema.field(c.MOVIE_ID).type):
+    if has_text(catalogue):
         movies = catalogue.column(c.MOVIE_ID).combine_chunks()
         catalogue = _with(catalogue, c.MOVIE_ID, pa.array(movie_numbers(catalogue)))
     if pa.types.is_string(ratings.schema.field(c.USER_ID).type):
@@ -193,30 +198,27 @@ def number(ratings: pa.Table, catalogue: pa.Table) -> tuple[pa.Table, pa.Table, 
 
 def renumbered(ratings: pa.Table, before: pa.Table, now: pa.Table) -> pa.Table:
     """Replace the numbers of movies in one catalogue by those in another, which has all of the movies."""
-    labels = now.column(c.MOVIE_ID).combine_chunks()
-    if not pa.types.is_string(labels.type):
+    if not has_text(now):
         return ratings
-    places = pa.array(numbers(labels, before.column(c.MOVIE_ID)))
+    places = pa.array(numbers(now.column(c.MOVIE_ID).combine_chunks(), before.column(c.MOVIE_ID)))
     return _with(ratings, c.MOVIE_ID, places.take(ratings.column(c.MOVIE_ID)))
 
 
 def movie_ids(numbers: pa.Array, catalogue: pa.Table) -> pa.Array:
     """Return the movie ids that numbers stand for, which integers are themselves."""
-    ids = catalogue.column(c.MOVIE_ID).combine_chunks()
-    return ids.take(numbers) if pa.types.is_string(ids.type) else numbers
+    return catalogue.column(c.MOVIE_ID).combine_chunks().take(numbers) if has_text(catalogue) else numbers
 
 
 def movie_numbers(catalogue: pa.Table) -> np.ndarray:
     """Return [M] int64, the numbers of the movies of a catalogue (`schemas.CATALOGUE`, ascending by movie_id)."""
-    ids = catalogue.column(c.MOVIE_ID)
-    return np.arange(len(ids)) if pa.types.is_string(ids.type) else ids.to_numpy()
+    return np.arange(catalogue.num_rows) if has_text(catalogue) else catalogue.column(c.MOVIE_ID).to_numpy()
 
 
 def with_movie_numbers(rows: pa.Table, catalogue: pa.Table) -> pa.Table:
     """Put numbers in the place of movie ids that are text. Rows of movies that the catalogue lacks are left out."""
-    ids = catalogue.column(c.MOVIE_ID).combine_chunks()
-    if not pa.types.is_string(ids.type):
+    if not has_text(catalogue):
         return rows
+    ids = catalogue.column(c.MOVIE_ID).combine_chunks()
     rows = _with(rows, c.MOVIE_ID, pa.array(numbers(ids, rows.column(c.MOVIE_ID))))
     return rows.filter(pc.not_equal(rows.column(c.MOVIE_ID), ABSENT))
 

@@ -94,14 +94,12 @@ def read_catalogue(folder: Path, validation: Validation) -> pa.Table:
         return c.TITLE, "is not a title", pc.equal(pc.utf8_trim_whitespace(batch.column(c.TITLE)), "")
 
     source = layouts.find(folder, "movies")
-    accepted = validation.accept(source, c.MOVIES, [has_title, first_of_its_id])
-    movies = pa.Table.from_batches(accepted, schema=c.with_ids(c.MOVIES, validation.ids))
+    movies = validation.read(source, c.MOVIES, [has_title, first_of_its_id])
     links_source = layouts.find_optional(folder, "links")
     if links_source is None:
         links = c.with_ids(c.LINKS, validation.ids).empty_table()
     else:
-        accepted = validation.accept(links_source, c.LINKS, [])
-        links = pa.Table.from_batches(accepted, schema=c.with_ids(c.LINKS, validation.ids))
+        links = validation.read(links_source, c.LINKS, [])
         links = links.group_by(c.MOVIE_ID, use_threads=False).aggregate([(c.IMDB_ID, "first"), (c.TMDB_ID, "first")])
         links = links.rename_columns([c.MOVIE_ID, c.IMDB_ID, c.TMDB_ID])
     if not movies.num_rows:
@@ -132,7 +130,7 @@ def stream_ratings(
     tomorrow = int(time.time()) + _DAY  # clocks and time zones differ
     source, on_the_scale = layouts.find(folder, "ratings"), _Scale(validation.limits)
     movie_ids = catalogue.column(c.MOVIE_ID).combine_chunks()
-    vocabulary = Vocabulary(movie_ids) if pa.types.is_string(movie_ids.type) else None
+    vocabulary = Vocabulary(movie_ids) if identifiers.has_text(catalogue) else None
 
     def in_the_catalogue(batch: pa.RecordBatch) -> tuple[str, str, pa.BooleanArray]:
         in_catalogue = pc.is_in(batch.column(c.MOVIE_ID), value_set=movie_ids)
@@ -349,8 +347,10 @@ def stage_ratings(
         for batch in batches:
             writer.write_batch(batch)
             pairs = batch.select(c.PAIRS.names)
-            staged.may_repeat |= not (_ascends(pairs) and (last_pair is None or _ascends(last_pair, pairs)))
-            last_pair = pairs[-1:] if len(pairs) else last_pair
+            if pairs.num_rows:
+                follows = last_pair is None or _ascend(last_pair, pairs[:1])
+                staged.may_repeat |= not (follows and _ascend(pairs[:-1], pairs[1:]))
+                last_pair = pairs[-1:]
             movie_id, rating = (batch.column(name).to_numpy() for name in (c.MOVIE_ID, c.RATING))
             row = movie_id if are_places else np.searchsorted(movie_ids, movie_id)
             counts += np.bincount(row, minlength=len(movie_ids))
@@ -362,13 +362,8 @@ def stage_ratings(
     return staged
 
 
-def _ascends(pairs: pa.RecordBatch, then: pa.RecordBatch | None = None) -> bool:
-    """Return whether pairs of user and movie ascend strictly; given others, whether the first of these is above."""
-    if then is None:
-        pairs, then = pairs[:-1], pairs[1:]
-    else:
-        then = then[: len(pairs)]
-        pairs = pairs[: len(then)]
+def _ascend(pairs: pa.RecordBatch, then: pa.RecordBatch) -> bool:
+    """Return whether each pair of user and movie is below the one in its place in `then`."""
     (user, movie), (next_user, next_movie) = pairs.columns, then.columns
     is_same = pc.and_(pc.equal(next_user, user), pc.greater(next_movie, movie))
     return pc.all(pc.or_(pc.greater(next_user, user), is_same)).as_py() is not False
@@ -380,39 +375,34 @@ def half_stars(rating: np.ndarray) -> dict[int, int]:
     return dict(zip(pairs.field("values").to_pylist(), pairs.field("counts").to_pylist(), strict=True))
 
 
-def read_ids(path: Path, schema: pa.Schema, validation: Validation) -> pa.Table:
+def read_ids(path: Path, schema: pa.Schema, validation: Validation, given_by: str = "") -> pa.Table:
     """Read a CSV or Parquet file of ids (`schemas.USERS` or `schemas.PAIRS`): distinct rows, ascending.
+
+    Args:
+        given_by: see `find_ids`.
 
     Raises:
         InputRejected: see `Validation.accept` and `find_ids`.
     """
-    source = layouts.source(find_ids(path, schema))
-    accepted = validation.accept(source, schema, [])
-    rows = pa.Table.from_batches(accepted, schema=c.with_ids(schema, validation.ids))
+    rows = validation.read(layouts.source(find_ids(path, schema, given_by)), schema, [])
     return rows.group_by(schema.names).aggregate([]).sort_by([(name, "ascending") for name in schema.names])
 
 
-def read_opt_out(path: str, validation: Validation) -> pa.Array:
-    """Read who has opted out (`rules.opt_out`): distinct ids, ascending. Nobody, if there is no path.
+def find_ids(path: Path, schema: pa.Schema, given_by: str = "") -> Path:
+    """Return the path of a file of ids.
+
+    Args:
+        given_by: the setting that names the file; empty: --users, or rules.deny_pairs for pairs.
 
     Raises:
-        InputRejected: see `read_ids`.
+        InputRejected: nothing is there.
     """
-    if not path:
-        return pa.array([], c.with_ids(c.USERS, validation.ids).field(c.USER_ID).type)
-    if not Path(path).exists():
-        raise InputRejected(f"{path} does not exist; rules.opt_out takes a CSV or Parquet file with a column userId")
-    return read_ids(Path(path), c.USERS, validation).column(c.USER_ID).combine_chunks()
-
-
-def find_ids(path: Path, schema: pa.Schema) -> Path:
-    """Return the path of a file of ids; raise InputRejected if nothing is there."""
     if not path.exists():
-        wanted = {
-            c.USERS: "--users takes a CSV or Parquet file with a column userId",
-            c.PAIRS: "rules.deny_pairs takes a CSV or Parquet file with columns userId and movieId",
-        }
-        raise InputRejected(f"{path} does not exist; {wanted[schema]}")
+        usual, columns = {
+            c.USERS: ("--users", "a column userId"),
+            c.PAIRS: ("rules.deny_pairs", "columns userId and movieId"),
+        }[schema]
+        raise InputRejected(f"{path} does not exist; {given_by or usual} takes a CSV or Parquet file with {columns}")
     return path
 
 

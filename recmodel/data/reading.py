@@ -24,11 +24,10 @@ from recmodel.data.ahead import ahead
 from recmodel.data.layouts import Part, Source
 from recmodel.data.limits import Columns
 from recmodel.data.lines import printable, reject
-from recmodel.data.values import Conversion, Vocabulary
+from recmodel.data.values import SAMPLE_ROWS, Conversion, Vocabulary
 from recmodel.errors import InputRejected
 
 _PARQUET_BATCH_ROWS = 1 << 17
-_SAMPLE_ROWS = 2000
 READ_AS = b"recmodel.read_as"  # in the metadata of a copy: what it is a copy of
 
 # Marks the rows of a batch that a rule refuses: (column, reason, mask).
@@ -117,7 +116,7 @@ def first_values(source: Source, names: list[str], settings: Columns) -> pa.Reco
     with _refused_if_unreadable(source.path), contextlib.closing(reader.blocks(source)) as blocks:
         for block in blocks:
             if len(block.row_numbers):
-                return pa.RecordBatch.from_arrays(block.columns, names=block.names)[:_SAMPLE_ROWS]
+                return pa.RecordBatch.from_arrays(block.columns, names=block.names)[:SAMPLE_ROWS]
     return pa.RecordBatch.from_arrays([pa.nulls(0)] * len(names), names=names)
 
 

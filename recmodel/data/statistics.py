@@ -27,7 +27,7 @@ from recmodel.data.catalogue import with_delisted
 from recmodel.data.feedback import Feedback
 from recmodel.data.limits import Input
 from recmodel.data.validation import Validation
-from recmodel.schemas import INTEGER, INTEGER_IDS, TEXT, Id, Ids
+from recmodel.schemas import INTEGER_IDS, TEXT, Id, Ids
 
 FILE = "statistics.json.gz"  # next to run.json
 # Title, rating, timestamp and ids of each movie of a user, newest first. Of implicit feedback, rating holds the weight.
@@ -102,7 +102,7 @@ def read(
         counts += np.bincount(row, minlength=len(counts))
         batches.append(batch.filter(pc.is_in(batch.column(c.USER_ID), value_set=user_ids)))
     rated = pa.Table.from_batches(batches, schema=c.with_ids(c.RATINGS, identifiers.numbered(validation.ids)))
-    histories = _histories(rated, catalogue, add_up=feedback.is_implicit)
+    histories = _histories(rated, catalogue, validation.ids, add_up=feedback.is_implicit)
     return InteractionStatistics(
         validation.rows, _stars(half_stars), _movie_ids(catalogue), counts, histories, validation.ids
     )
@@ -128,7 +128,7 @@ def of_staged(
         add_up: see `duplicates.combined`.
     """
     rated = ratings.to_table(filter=pc.field(c.USER_ID).isin(users))
-    histories = _histories(rated, catalogue, add_up=add_up)
+    histories = _histories(rated, catalogue, ids, add_up=add_up)
     stars = _stars(staged.half_stars)
     return InteractionStatistics(rows_in, stars, _movie_ids(catalogue), staged.counts, histories, ids)
 
@@ -137,11 +137,10 @@ def _stars(half_stars: Mapping[int, int]) -> dict[float, int]:
     return {half / 2: half_stars[half] for half in sorted(half_stars)}
 
 
-def _histories(ratings: pa.Table, catalogue: pa.Table, *, add_up: bool) -> dict[Id, History]:
+def _histories(ratings: pa.Table, catalogue: pa.Table, ids: Ids, *, add_up: bool) -> dict[Id, History]:
     ratings, _, labels = identifiers.number(ratings, catalogue)
     latest = duplicates.combined(ratings, add_up=add_up)
     latest[c.USER_ID], latest[c.MOVIE_ID] = labels.user_ids(latest[c.USER_ID]), labels.movie_ids(latest[c.MOVIE_ID])
-    ids = Ids(*(INTEGER if of is None else TEXT for of in (labels.users, labels.movies)))
     newest_first = [(c.TIMESTAMP, "descending"), (c.RATING, "descending"), (c.MOVIE_ID, "ascending")]
     titles = catalogue.select([c.MOVIE_ID, c.TITLE])
     rows = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
 import pyarrow as pa
@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from recmodel import schemas as c
 from recmodel.data import reading
 from recmodel.data.ahead import ahead
+from recmodel.data.ids import numbered
 from recmodel.data.layouts import Source
 from recmodel.data.limits import Input
 from recmodel.data.reading import Findings, Rule
@@ -20,7 +21,7 @@ from recmodel.data.values import NO_INTEGER, Vocabulary
 from recmodel.errors import InputRejected
 from recmodel.progress import NOTICE, log
 from recmodel.records import InputFile
-from recmodel.schemas import INTEGER, INTEGER_IDS, Ids
+from recmodel.schemas import INTEGER_IDS, Ids
 
 _MAX_REJECTS = 1_000_000  # kept in memory; a file with more is refused whatever its size
 _WHY = ("column", "reason")  # of a reject
@@ -65,7 +66,7 @@ class Validation:
                 there at a time is asked for, and the table has no times or nothing of that time.
         """
         findings = Findings()
-        schema = c.with_ids(schema, self.ids if movies is None else replace(self.ids, movie=INTEGER))
+        schema = c.with_ids(schema, self.ids if movies is None else numbered(self.ids))
         rejects: list[pa.RecordBatch] = []
         reasons: Counter[tuple[str, str]] = Counter()  # with the column
         total, left_out, as_of = 0, 0, self.limits.last_second if c.TIMESTAMP in schema.names else None
@@ -107,6 +108,10 @@ class Validation:
                 f"{reason} ({count:,} of {total:,} rows refused, {self.limits.max_rejected_share:.2%} allowed); "
                 + ((remedies or {})[reason]() if reason in (remedies or {}) else remedy)
             )
+
+    def read(self, source: Source, schema: pa.Schema, rules: list[Rule]) -> pa.Table:
+        """Read the accepted rows of one table into memory; see `accept`."""
+        return pa.Table.from_batches(self.accept(source, schema, rules), schema=c.with_ids(schema, self.ids))
 
     def log_files(self) -> None:
         """Log how each file was read, one line per file."""

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from recmodel import schemas as c
 from recmodel.errors import InputRejected
 
-_SAMPLE_ROWS = 2000
+SAMPLE_ROWS = 2000  # by which it is decided how a column is written
 _UUID_BYTES = 16
 _DAY = 86_400  # seconds
 _UNITS = {1_000: "milliseconds", 1_000_000: "microseconds", 1_000_000_000: "nanoseconds"}  # in a second
@@ -126,7 +126,7 @@ class Conversion:
         """Return how a column is converted, decided when its first rows come by; parts may differ in their types."""
         key = f"{field.name} {'text' if pa.types.is_string(column.type) else column.type}"
         if key not in self._converts:
-            sample = column[:_SAMPLE_ROWS].drop_null()
+            sample = column[:SAMPLE_ROWS].drop_null()
             if not len(sample):
                 return lambda rows: _parse(rows, field.type)
             self._converts[key] = decide(sample)

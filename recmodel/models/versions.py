@@ -36,12 +36,11 @@ from recmodel.storage import Location, sha256, sha256_of
 FORMAT_VERSION = 2  # 1: before the signatures user_vectors, movie_vectors and rate_lists
 _CURRENT, _HISTORY, _FAILED = "CURRENT", ".history", ".training-failed"
 _PROMOTIONS = ".promotions"  # a line for each time that a version became CURRENT; versions before 0.3.2 have none
-_TIME = "%Y%m%dT%H%M%SZ"  # in names of versions and in promotions
+_TIME = "%Y%m%dT%H%M%SZ"  # with which names of versions and promotions begin, UTC
 _SAVED_MODEL = "saved_model"
 _CATALOGUE = "catalogue.parquet"
 _METRICS = "metrics.json"
 _MANIFEST = "manifest.json"
-_TIME = "%Y%m%dT%H%M%SZ"  # with which the names of versions begin, UTC
 _LIBRARIES = ("numpy", "pandas", "pyarrow", "tensorflow", "tf-keras", "tensorflow-recommenders")
 
 _NEEDED = {"predict", "user_vectors", "movie_vectors"}  # signatures that scoring is made of
@@ -66,6 +65,11 @@ class ModelVersion:
     def saved_model(self) -> Path:
         """The directory of the SavedModel."""
         return self.path / _SAVED_MODEL
+
+    @property
+    def saved_model_bytes(self) -> int:
+        """The size of the SavedModel on disk."""
+        return sum(file.stat().st_size for file in self.saved_model.rglob("*") if file.is_file())
 
     @property
     def tasks(self) -> tuple[str, ...]:

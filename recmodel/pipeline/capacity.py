@@ -29,7 +29,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from recmodel import formatting
@@ -164,9 +163,8 @@ def measure(settings: Settings, model_version: str | None = None, movies: int | 
     feedback = feedbacks.for_model(folder, settings.input, version.name, version.feedback)
     batches = movielens.stream_ratings(folder, catalogue, validation, feedback)
     ratings = some_users(batches, movielens.count_ratings(folder), RATINGS)
-    of_model = pc.is_in(catalogue.column(c.MOVIE_ID), known.column(c.MOVIE_ID).combine_chunks())
-    numbers = pa.array(identifiers.movie_numbers(catalogue)).filter(of_model.combine_chunks())
-    ratings = ratings.filter(pc.is_in(ratings.column(c.MOVIE_ID), numbers))
+    of_model = identifiers.with_movie_numbers(known.select([c.MOVIE_ID]), catalogue)
+    ratings = ratings.join(of_model, c.MOVIE_ID, join_type="left semi")
     ratings = identifiers.renumbered(ratings, catalogue, known)
     return measure_with(settings, ratings, version, movies or known.num_rows)
 
@@ -188,8 +186,7 @@ def measure_with(settings: Settings, ratings: pa.Table, version: versions.ModelV
         few, more = runs
         written = (folder / f"output-{MORE}-users").glob(f"[a-z]*/run_date={_DAY}/*.parquet")
         size = sum(path.stat().st_size for path in written)
-        packed = versions.open_version(str(folder / "models")).saved_model
-        model = sum(path.stat().st_size for path in packed.rglob("*") if path.is_file())
+        model = versions.open_version(str(folder / "models")).saved_model_bytes
     fixed, per_user = lines(few, more)
     peak = more.peak_mib
     return Rates(

@@ -28,7 +28,7 @@ from recmodel.errors import EXIT_CODES, InputRejected, ModelRejected, ScoringFai
 from recmodel.models import versions
 from recmodel.pipeline import monitoring, preflight, sources
 from recmodel.progress import FAILURE_SUFFIX, HEADING, NIGHT_LOG, NOTICE, log, log_file
-from recmodel.settings import Settings
+from recmodel.settings import HOOK_FACTS, Settings
 from recmodel.tables.output import open_output
 
 
@@ -262,11 +262,8 @@ def hook_facts(settings: Settings, ending: Ending) -> dict[str, Any]:
     }
 
 
-_VARIABLES = ("outcome", "exit_code", "step", "message", "date", "output", "log", "logs", "environment")
-
-
 def _call_hook(hook: str, facts: dict[str, Any]) -> None:
-    variables = {f"RECMODEL_{name.upper()}": str(facts[name]) for name in _VARIABLES}
+    variables = {f"RECMODEL_{name.upper()}": str(facts[name]) for name in HOOK_FACTS}
     try:
         ended = subprocess.run(
             hook, shell=True, check=False, timeout=_HOOK_SECONDS, env={**os.environ, **variables},
@@ -299,7 +296,7 @@ def training_is_due(settings: Settings) -> str | None:
     limits = settings.training
     log.info("the current version, %s, is %.1f days old; %g are allowed", version.name, age / timedelta(days=1),
              limits.max_age_days)  # fmt: skip
-    if age > timedelta(days=settings.training.max_age_days):
+    if age > timedelta(days=limits.max_age_days):
         return f"the current version is {age.days} days old"
     if settings.input.as_of:
         return None  # the size of the input says nothing about how much of it is used
@@ -313,13 +310,13 @@ def training_is_due(settings: Settings) -> str | None:
     )
     log.info("there are about %d ratings, the current version has seen %d; growth by %g is allowed",
              ratings, metrics.input_rows, limits.max_growth)  # fmt: skip
-    if ratings > metrics.input_rows * (1 + settings.training.max_growth):
+    if ratings > metrics.input_rows * (1 + limits.max_growth):
         return f"there are {ratings:,} ratings, the current version has seen {metrics.input_rows:,}"
     ids = identifiers.for_model(folder, settings.input, version.name, version.ids)
     tonight = movielens.read_catalogue(folder, Validation(settings.input, ids))
     new = combine(tonight, version.catalogue(), place_new=False).new
     log.info("%d of %d movies are new to it; a share of %g is allowed", new, tonight.num_rows, limits.max_new)
-    if new > tonight.num_rows * settings.training.max_new:
+    if new > tonight.num_rows * limits.max_new:
         return f"{new:,} of the {tonight.num_rows:,} movies are new to the current version"
     return None
 
@@ -393,8 +390,12 @@ def _clean_up(settings: Settings) -> None:
 
 # -- steps -----------------------------------------------------------------------------------------------------------
 
-_OWN_CODES = {"train": ModelRejected.exit_code}  # of a step that ends in an undocumented way
 _HOOK_SECONDS = 600
+
+
+def _own_code(step: str) -> int:
+    """Return the exit code that a step stands for where it ends in an undocumented way."""
+    return ModelRejected.exit_code if step == "train" else ScoringFailed.exit_code
 
 
 def failure_of(step: str, code: int, logs: str, reason: str = "") -> Failure | None:
@@ -406,8 +407,7 @@ def failure_of(step: str, code: int, logs: str, reason: str = "") -> Failure | N
     if code in EXIT_CODES:
         why = f": {reason}" if reason else f"; see its log in {logs}"
         return Failure(step, code, f"{step} failed with exit code {code}{why}") if code else None
-    own_code = _OWN_CODES.get(step, ScoringFailed.exit_code)
-    return Failure(step, own_code, f"{step} {formatting.ending(code)}; see its log in {logs}")
+    return Failure(step, _own_code(step), f"{step} {formatting.ending(code)}; see its log in {logs}")
 
 
 def _reason(night_log: str | None) -> str:
@@ -433,9 +433,7 @@ def _step(settings: Settings, command: str, *arguments: str) -> Failure | None:
         failure = failure_of(command, code, logs, _reason(night_log) if code else "")
     except subprocess.TimeoutExpired:  # it has been killed
         code, what = -signal.SIGKILL, f"took longer than {hours:g} h (monitoring.max_step_hours) and was ended"
-        failure = Failure(
-            command, _OWN_CODES.get(command, ScoringFailed.exit_code), f"{command} {what}; see its log in {logs}"
-        )
+        failure = Failure(command, _own_code(command), f"{command} {what}; see its log in {logs}")
     if failure and code not in EXIT_CODES:
         log.warning("%s", failure.sentence)
     log.info("%s ended with exit code %d", command, code)

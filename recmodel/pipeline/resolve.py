@@ -69,8 +69,9 @@ def resolve_run(
         version = versions.open_version(settings.paths.models, model_version)
         _warn_of_the_future(version, settings.input.last_second)
         rank_by = _ranking_policy(settings.scoring, version)
-        for published in (open_output(settings.paths.output), output):  # a partial run has a place of its own
-            _refuse_other_ids(published, version)
+        _refuse_other_ids(output, version)
+        if users_file is not None:  # then the full runs are in another place
+            _refuse_other_ids(open_output(settings.paths.output), version)
         feedback = feedbacks.for_model(folder, settings.input, version.name, version.feedback)
         validation.ids = identifiers.for_model(folder, settings.input, version.name, version.ids)
     with stages("read the catalogue"):

@@ -147,7 +147,9 @@ def dry_run(
         with stages("start Spark"):
             from recmodel.spark import session
 
-            spark = session.start("recmodel score --dry-run", needs=_needs(resolved, _model_bytes(resolved)))
+            spark = session.start(
+                "recmodel score --dry-run", needs=_needs(resolved, resolved.version.saved_model_bytes)
+            )
         try:
             session.check_reach(spark, output.location)
             workload = staging.divide(spark, resolved, staged, stages)
@@ -164,11 +166,6 @@ def dry_run(
     )
 
 
-def _model_bytes(resolved: ResolvedRun) -> int:
-    """Return the size of the model, without tonight's new movies."""
-    return sum(file.stat().st_size for file in resolved.version.saved_model.rglob("*"))
-
-
 def _needs(resolved: ResolvedRun, model_bytes: int) -> resources.Needs:
     movies, block_mib = resolved.catalogues.of_model.num_rows, resolved.settings.scoring.block_mib
     return resources.needs(model_bytes, movies, block_mib << 20)
@@ -182,7 +179,7 @@ def _check_space(resolved: ResolvedRun, workload: staging.Workload, output: Outp
         ratings=counts.rows_used[counts.ratings_file],
         rows=workload.plan.users * scoring.top_n,
         pairs=workload.plan.users * (resolved.catalogues.of_model.num_rows if pairs_of_all else scoring.top_n),
-        model_bytes=_model_bytes(resolved),
+        model_bytes=resolved.version.saved_model_bytes,
     )
     preflight.check_space({output.location: tables, tempfile.gettempdir(): temporary})
 

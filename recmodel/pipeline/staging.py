@@ -116,8 +116,8 @@ def stage_input(resolved: ResolvedRun, folder: Path, validation: Validation, sta
         if asked is not None:
             _write_parquet(staged.scratch(_ASKED), asked)
         if resolved.settings.rules.opt_out:
-            opted_out = movielens.read_opt_out(resolved.settings.rules.opt_out, validation)
-            _write_parquet(staged.scratch(_OPTED_OUT), pa.table({c.USER_ID: opted_out}))
+            file = Path(resolved.settings.rules.opt_out)
+            _write_parquet(staged.scratch(_OPTED_OUT), movielens.read_ids(file, c.USERS, validation, "rules.opt_out"))
         if pairs:
             denied = movielens.read_ids(Path(pairs), c.PAIRS, validation)
             _write_parquet(staged.scratch(_DENIED), identifiers.with_movie_numbers(denied, catalogue))

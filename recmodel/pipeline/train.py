@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +15,7 @@ from recmodel import schemas as c
 from recmodel.data import duplicates, movielens
 from recmodel.data import feedback as feedbacks
 from recmodel.data import ids as identifiers
+from recmodel.data.feedback import Feedback
 from recmodel.data.validation import Validation
 from recmodel.errors import InputRejected, ModelRejected
 from recmodel.evaluation import gate as gates
@@ -94,14 +96,10 @@ def run(
     preflight.check(settings, models=models)
 
     with stages("read ratings and movies"):
-        folder = sources.input_dir(settings.paths.data, settings.paths.sample, settings.input)
-        feedback = feedbacks.decide(folder, settings.input)
-        preset = presets.for_feedback(preset, settings.training.preset, feedback.kind)
         current = versions.open_current(models)
-        ids, known = _ids(folder, settings, current), current and current.catalogue()
-        catalogue, table, validation = movielens.read(folder, settings.input, known, feedback, ids)
-        table, opted_out = _without_opted_out(table, settings, validation)
-        validation.log_files()
+        folder = sources.input_dir(settings.paths.data, settings.paths.sample, settings.input)
+        preset, feedback, catalogue, table, validation, opted_out = _read(folder, settings, preset, current)
+        ids = validation.ids
         size = movielens.ratings_size(folder)
         numbered, numbered_catalogue, labels = identifiers.number(table, catalogue)
         fingerprint = movielens.fingerprint(numbered, catalogue, labels)
@@ -191,26 +189,54 @@ def dry_run(settings: Settings, preset: Preset, stages: Stages | None = None) ->
     preflight.check(settings, models=models)
     with stages("read ratings and movies"), tempfile.TemporaryDirectory() as scratch:
         folder = sources.input_dir(settings.paths.data, scratch, settings.input)
-        feedback = feedbacks.decide(folder, settings.input)
-        presets.for_feedback(preset, settings.training.preset, feedback.kind)
-        current = versions.open_current(models)
-        ids, known = _ids(folder, settings, current), current and current.catalogue()
-        catalogue, ratings, validation = movielens.read(folder, settings.input, known, feedback, ids)
-        ratings, _ = _without_opted_out(ratings, settings, validation)
-        validation.log_files()
-    return DryRun(ratings.num_rows, catalogue.num_rows, validation, versions.current(models), feedback.kind)
+        found = _read(folder, settings, preset, versions.open_current(models))
+    return DryRun(
+        found.ratings.num_rows, found.catalogue.num_rows, found.validation, versions.current(models),
+        found.feedback.kind,
+    )  # fmt: skip
 
 
-def _without_opted_out(ratings: pa.Table, settings: Settings, validation: Validation) -> tuple[pa.Table, int]:
+class _Input(NamedTuple):
+    """What there is to train on."""
+
+    preset: Preset  # for that kind of feedback
+    feedback: Feedback
+    catalogue: pa.Table
+    ratings: pa.Table  # see `movielens.read`
+    validation: Validation
+    opted_out: int  # ratings that are left out
+
+
+def _read(folder: Path, settings: Settings, preset: Preset, current: versions.ModelVersion | None) -> _Input:
+    """Read the input of a training run.
+
+    Raises:
+        InputRejected, UsageRejected: see `run`.
+    """
+    feedback = feedbacks.decide(folder, settings.input)
+    preset = presets.for_feedback(preset, settings.training.preset, feedback.kind)
+    known, ids = current and current.catalogue(), _ids(folder, settings, current)
+    catalogue, ratings, validation = movielens.read(folder, settings.input, known, feedback, ids)
+    ratings, opted_out = _without_opted_out(ratings, settings.rules.opt_out, validation)
+    validation.log_files()
+    return _Input(preset, feedback, catalogue, ratings, validation, opted_out)
+
+
+def _without_opted_out(ratings: pa.Table, opt_out: str, validation: Validation) -> tuple[pa.Table, int]:
     """Return the ratings without those of users who have opted out, and how many these are.
+
+    Args:
+        opt_out: the file of these users; empty: nobody has.
 
     Raises:
         InputRejected: the list of these users cannot be read, or no rating is left.
     """
-    users = movielens.read_opt_out(settings.rules.opt_out, validation)
-    left = ratings.filter(pc.invert(pc.is_in(ratings.column(c.USER_ID), value_set=users))) if len(users) else ratings
+    if not opt_out:
+        return ratings, 0
+    users = movielens.read_ids(Path(opt_out), c.USERS, validation, "rules.opt_out").column(c.USER_ID)
+    left = ratings.filter(pc.invert(pc.is_in(ratings.column(c.USER_ID), value_set=users.combine_chunks())))
     if not left.num_rows and ratings.num_rows:
-        raise InputRejected(f"all ratings are of users in {settings.rules.opt_out} (rules.opt_out); correct the list")
+        raise InputRejected(f"all ratings are of users in {opt_out} (rules.opt_out); correct the list")
     return left, ratings.num_rows - left.num_rows
 
 

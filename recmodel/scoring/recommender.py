@@ -81,7 +81,7 @@ class Recommender:
         """Return [N] int64, the rows of movies in the catalogue; -1 for movies that it lacks."""
         ids = self._ids(c.MOVIE_ID, movie_ids, "movie_ids")
         if self._ids_are_text[c.MOVIE_ID]:
-            rows = pc.index_in(pa.array(ids, pa.string()), pa.array(self.catalogue_ids, pa.string()))
+            rows = pc.index_in(pa.array(ids, pa.string()), self._catalogue_texts)
             return rows.fill_null(-1).to_numpy().astype(np.int64)
         row, present = locate(self.catalogue_ids, ids)
         return np.where(present, row, -1)
@@ -132,8 +132,12 @@ class Recommender:
         user_ids = self._ids(c.USER_ID, user_ids, "user_ids")
         movies, ratings, _ = _flat_lists(seen_movie_ids, seen_ratings, len(user_ids))
         row = self.movie_rows(movies)
-        hidden = None if denied is None else _pairs(self.movie_rows(_joined(denied)), denied)
-        return self.recommend_rows(user_ids, _pairs(row, seen_movie_ids), ratings[row >= 0], denied=hidden, **options)
+        seen = topn.paired(row, row >= 0, seen_movie_ids)
+        hidden = None
+        if denied is not None:
+            denied_row = self.movie_rows(_joined(denied))
+            hidden = topn.paired(denied_row, denied_row >= 0, denied)
+        return self.recommend_rows(user_ids, seen, ratings[row >= 0], denied=hidden, **options)
 
     def recommend_rows(
         self,
@@ -273,6 +277,10 @@ class Recommender:
             movies[c.MOVIE_ID] = np.array([text.decode() for text in movies[c.MOVIE_ID]], object)
         return movies
 
+    @cached_property
+    def _catalogue_texts(self) -> pa.Array:
+        return pa.array(self.catalogue_ids, pa.string())
+
     def _because(self, row: np.ndarray, history: topn.Pairs, weight: np.ndarray, *, not_itself: bool) -> np.ndarray:
         """Return [B, n] rows of the catalogue; see `reasons`. A movie of weight 0 or below is no reason."""
         some = weight > 0
@@ -347,9 +355,3 @@ def _flat_lists(
 def _joined(lists: Lists) -> np.ndarray:
     """Return the ids of all lists, one list after the other."""
     return np.concatenate(lists) if any(map(len, lists)) else np.empty(0, np.int64)
-
-
-def _pairs(row: np.ndarray, lists: Lists) -> topn.Pairs:
-    """Pair each user with the rows of their list; `row` has those of all lists, -1 where there is none."""
-    user = np.repeat(np.arange(len(lists)), [len(ids) for ids in lists])
-    return topn.Pairs(user[row >= 0], row[row >= 0])

@@ -81,10 +81,19 @@ def pairs(movie_id: np.ndarray, lists: Sequence[np.ndarray]) -> tuple[Pairs, np.
     Returns:
         The pairs, and for each id in turn whether the catalogue has it: ids that it lacks make no pair.
     """
+    row, in_catalogue = locate(movie_id, np.concatenate([np.empty(0, np.int64), *lists]))
+    return paired(row, in_catalogue, lists), in_catalogue
+
+
+def paired(row: np.ndarray, in_catalogue: np.ndarray, lists: Sequence[np.ndarray]) -> Pairs:
+    """Pair each user of the block with the rows of the movies in their list.
+
+    Args:
+        row: of the movies of all lists, one list after the other; any where the catalogue lacks the movie.
+        in_catalogue: for each of these whether the catalogue has it.
+    """
     user = np.repeat(np.arange(len(lists)), [len(ids) for ids in lists])
-    ids = np.concatenate([np.empty(0, np.int64), *lists])
-    row, in_catalogue = locate(movie_id, ids)
-    return Pairs(user[in_catalogue], row[in_catalogue]), in_catalogue
+    return Pairs(user[in_catalogue], row[in_catalogue])
 
 
 class Vectors:

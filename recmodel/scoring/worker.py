@@ -284,13 +284,12 @@ def recommend_block(
     A user unknown to the model, with fewer than `min_history` ratings, or who has opted out gets the most rated movies
     instead. The column of a task that the model was not trained for is null.
     """
-    lists, ratings = _seen(users)
-    seen, is_known = topn.pairs(payload.movie_id, lists)
+    seen, ratings = _seen(users, payload)
     denied = topn.pairs(payload.movie_id, list(users[c.DENIED_MOVIE_IDS]))[0] if c.DENIED_MOVIE_IDS in users else None
     top = model.recommend_rows(
         users[c.USER_ID].to_numpy(),
         seen,
-        np.concatenate([np.empty(0, np.float32), *ratings])[is_known],
+        ratings,
         n=request.n,
         rank_by=request.rank_by,
         candidates=request.candidates,
@@ -300,7 +299,7 @@ def recommend_block(
         liked_from=request.liked_from,
         rated="rating" in payload.tasks,
     )
-    cold = ~top.known_user | (np.array([len(ids) for ids in lists]) < request.min_history)
+    cold = ~top.known_user | (users[c.SEEN_MOVIE_IDS].map(len).to_numpy() < request.min_history)
     cold |= _opted_out(users, payload)
     row, because = top.row.copy(), np.where(cold[:, np.newaxis], -1, top.because)
     score = top.retrieval_score.copy() if "retrieval" in payload.tasks else np.full_like(top.retrieval_score, np.nan)
@@ -335,11 +334,10 @@ def predict_block(
     Users who are unknown or have opted out have none.
     """
     user_id = users[c.USER_ID].to_numpy()
-    lists, stars = _seen(users)
-    seen, is_known = topn.pairs(payload.movie_id, lists)
+    seen, stars = _seen(users, payload)
     ends = np.searchsorted(seen.user, np.arange(1, len(users)))
-    stars = np.split(np.concatenate([np.empty(0, np.float32), *stars])[is_known], ends)
-    ratings, known = model.rate_catalogue(user_id, np.split(model.catalogue_ids[seen.row], ends), stars)
+    lists = np.split(model.catalogue_ids[seen.row], ends), np.split(stars, ends)
+    ratings, known = model.rate_catalogue(user_id, *lists)
     known = known & ~_opted_out(users, payload)
     return pd.DataFrame(
         {
@@ -357,9 +355,10 @@ def _opted_out(users: pd.DataFrame, payload: Payload) -> np.ndarray:
     return users[c.USER_ID].isin(payload.opted_out).to_numpy()
 
 
-def _seen(users: pd.DataFrame) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Return the seen movie ids and their ratings, one array per user."""
-    return list(users[c.SEEN_MOVIE_IDS]), list(users[c.SEEN_RATINGS])
+def _seen(users: pd.DataFrame, payload: Payload) -> tuple[topn.Pairs, np.ndarray]:
+    """Return what the users have seen of the model's movies, ascending by user, and the ratings of it ([S] float32)."""
+    seen, in_catalogue = topn.pairs(payload.movie_id, list(users[c.SEEN_MOVIE_IDS]))
+    return seen, np.concatenate([np.empty(0, np.float32), *users[c.SEEN_RATINGS]])[in_catalogue]
 
 
 def _popular(payload: Payload, hidden: topn.Pairs, users: np.ndarray, n: int) -> np.ndarray:

@@ -20,7 +20,7 @@ def with_movie_ids(rows: DataFrame, catalogue: pa.Table) -> DataFrame:
     Args:
         catalogue: `schemas.CATALOGUE` of all movies of the run, ascending by movie_id.
     """
-    if not _is_numbered(catalogue):
+    if not ids.has_text(catalogue):
         return rows
     numbered = rows.withColumnRenamed(c.MOVIE_ID, c.NUMBER).join(_labels(rows, catalogue), c.NUMBER)
     return numbered.select(*rows.columns)
@@ -28,7 +28,7 @@ def with_movie_ids(rows: DataFrame, catalogue: pa.Table) -> DataFrame:
 
 def with_movie_numbers(rows: DataFrame, catalogue: pa.Table) -> DataFrame:
     """Return the rows with numbers in the place of movie ids; null for a movie that the catalogue lacks."""
-    if not _is_numbered(catalogue):
+    if not ids.has_text(catalogue):
         return rows
     labelled = rows.join(_labels(rows, catalogue), c.MOVIE_ID, "left").drop(c.MOVIE_ID)
     return labelled.withColumnRenamed(c.NUMBER, c.MOVIE_ID).select(*rows.columns)
@@ -38,7 +38,3 @@ def _labels(rows: DataFrame, catalogue: pa.Table) -> DataFrame:
     numbers = pa.array(ids.movie_numbers(catalogue))
     labels = catalogue.select([c.MOVIE_ID]).append_column(c.NUMBER, numbers)
     return f.broadcast(rows.sparkSession.createDataFrame(labels))
-
-
-def _is_numbered(catalogue: pa.Table) -> bool:
-    return pa.types.is_string(catalogue.schema.field(c.MOVIE_ID).type)
