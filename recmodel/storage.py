@@ -13,7 +13,9 @@ import os
 import posixpath
 import re
 import tempfile
-from collections.abc import Iterable
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -116,16 +118,9 @@ def temporary_folder(name: str) -> Path:
 
 
 def write(location: Location, content: bytes) -> None:
-    """Write one small file in one step: an object store shows complete objects only, and a disk renames."""
-    if is_uri(location):
-        with create(location) as stream:
-            stream.write(content)
-    else:
-        path = Path(location)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(f".{path.name}-{os.getpid()}")
-        unfinished.write_bytes(content)
-        unfinished.replace(path)
+    """Write one small file in one step."""
+    with create(location) as stream:
+        stream.write(content)
 
 
 def read(location: Location) -> bytes | None:
@@ -138,19 +133,40 @@ def read(location: Location) -> bytes | None:
         return None
 
 
-def create(location: Location) -> pa.NativeFile:
-    """Open a file for writing and create the folders above it. The file exists once it is closed."""
+@contextmanager
+def create(location: Location) -> Iterator[pa.NativeFile]:
+    """Open a file for writing and create the folders above it. The file exists, whole, once the block has ended."""
     whole, path = _open(location)
-    whole.create_dir(posixpath.dirname(path))
-    return whole.open_output_stream(path, compression=None)  # otherwise .gz files are compressed again
+    folder, name = posixpath.split(path)
+    whole.create_dir(folder)
+    if is_uri(location):  # an object store shows complete objects only
+        with whole.open_output_stream(path, compression=None) as stream:  # otherwise .gz files are compressed again
+            yield stream
+        return
+    unfinished = Path(folder, f".{name}-{uuid.uuid4().hex}")  # of this attempt alone: another may write the same
+    try:
+        with whole.open_output_stream(str(unfinished), compression=None) as stream:
+            yield stream
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
-def dataset(location: Location) -> ds.Dataset:
-    """Open a Parquet file, or the Parquet files of a folder."""
+def open_file(location: Location) -> pa.NativeFile:
+    """Open a file for reading at any place."""
+    whole, path = _open(location)
+    return whole.open_input_file(path)
+
+
+def dataset(location: Location | list[str]) -> ds.Dataset:
+    """Open a Parquet file, the Parquet files of a folder, or a list of Parquet files."""
     import pyarrow.dataset as ds  # imports pandas, which quick commands need not wait for
 
-    store, path = _open(location)
-    return ds.dataset(path, filesystem=store, format="parquet")
+    if not isinstance(location, list):
+        store, path = _open(location)
+        return ds.dataset(path, filesystem=store, format="parquet")
+    opened = [_open(file) for file in location]
+    return ds.dataset([path for _, path in opened], filesystem=opened[0][0], format="parquet")
 
 
 def names(location: Location) -> list[str]:

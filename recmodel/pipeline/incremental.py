@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from recmodel import schemas as c
 from recmodel import storage
@@ -17,13 +19,9 @@ from recmodel.data.catalogue import Catalogues
 from recmodel.data.feedback import Feedback
 from recmodel.models.versions import ModelVersion
 from recmodel.records import RunRecord
-from recmodel.schemas import TEXT
 from recmodel.settings import Settings
 from recmodel.tables.base import Output
 from recmodel.version import __version__
-
-if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
 
 
 def conditions(
@@ -45,8 +43,6 @@ def conditions(
                 catalogues.listed.tolist(),
                 catalogues.of_model.select([c.MOVIE_ID, c.TITLE, c.GENRES]).to_pydict(),
             ],
-            # Fingerprints of ratings are of these, which for ids that are text depend on all movies.
-            **({"numbers": catalogues.movie_numbers.tolist()} if version.manifest.ids.movie == TEXT else {}),
             "scoring": settings.scoring.model_dump(exclude={"incremental"}) | {"rank_by": rank_by},
             "liked_from": feedback.liked_from,
             "rules": settings.rules.model_dump(exclude={"opt_out"}),  # who opts out, or in again, is scored again
@@ -65,27 +61,36 @@ def earlier_run(output: Output, run_date: date, same_conditions: str) -> RunReco
     return None
 
 
-def users_to_score(by_user: DataFrame, by_user_before: DataFrame, rows_before: DataFrame) -> DataFrame:
-    """Return the `user_id` of new users, of those with changed ratings, and of all whom the model did not serve.
+def users_to_score(
+    users: pa.Table, users_before: pa.Table, rows_before: pa.Table, opted_out: pa.Array | None = None
+) -> pa.Array:
+    """Return who is new, has changed ratings, was not served by the model, or has opted out, ascending.
 
-    What is popular changes every night, so lists that come from it are always made again.
+    What is popular changes every night, so lists that come from it are always made again. The list of somebody who has
+    opted out may be of a time before they did.
 
     Args:
-        by_user: the table `users` of this run.
-        by_user_before: the table `users` of the earlier run.
-        rows_before: the earlier run's `schemas.RECOMMENDATION`.
+        users: `schemas.USER` of this run, ascending.
+        users_before: `schemas.USER` of the earlier run.
+        rows_before: user_id and source of the earlier run's recommendations.
     """
-    by_model = rows_before.where(rows_before[c.SOURCE] != c.SOURCE_POPULARITY).select(c.USER_ID)
-    same = by_user_before.select(c.USER_ID, c.FINGERPRINT).join(by_model, c.USER_ID, "left_semi")
-    return by_user.join(same, [c.USER_ID, c.FINGERPRINT], "left_anti").select(c.USER_ID)
+    user_id = users.column(c.USER_ID).combine_chunks()
+    place = pc.index_in(user_id, value_set=users_before.column(c.USER_ID).combine_chunks())
+    same = pc.equal(users_before.column(c.FINGERPRINT).combine_chunks().take(place), users.column(c.FINGERPRINT))
+    by_model = rows_before.filter(pc.not_equal(rows_before.column(c.SOURCE), c.SOURCE_POPULARITY)).column(c.USER_ID)
+    stays = pc.and_(same.fill_null(False), pc.is_in(user_id, value_set=by_model.combine_chunks()))
+    if opted_out is not None:
+        stays = pc.and_not(stays, pc.is_in(user_id, value_set=opted_out))
+    return pa.chunked_array([user_id]).filter(pc.invert(stays)).combine_chunks()
 
 
-def carried_rows(rows_before: DataFrame, by_user: DataFrame, to_score: DataFrame) -> DataFrame:
+def carried_rows(rows_before: pa.Table, users: pa.Array, to_score: pa.Array) -> pa.Table:
     """Return the earlier run's rows (`schemas.RECOMMENDATION`) that still stand.
 
     Args:
-        by_user: the table `users` of this run; users who have left are not in it.
+        users: those of this run; users who have left are not among them.
         to_score: see `users_to_score`.
     """
-    staying = by_user.join(to_score, c.USER_ID, "left_anti")
-    return rows_before.select(*c.RECOMMENDATION.names).join(staying, c.USER_ID, "left_semi")
+    user_id = rows_before.column(c.USER_ID)
+    staying = pc.and_not(pc.is_in(user_id, value_set=users), pc.is_in(user_id, value_set=to_score))
+    return rows_before.select(c.RECOMMENDATION.names).filter(staying)

@@ -33,8 +33,8 @@ from recmodel.tables.erasing import Found, Users
 LATEST = "latest"
 PARTIAL = "partial"  # the folder of the partial runs of an output; see `output.open_output`
 RUN_FILE = "run.json"
+_FINISHED = "finished"
 _STAGED = re.compile(r"(\d{4}-\d\d-\d\d)-")
-_PART = re.compile(r"part-(\d+)-.*\.parquet")
 
 
 def partition(run_date: date) -> str:
@@ -87,10 +87,13 @@ class StagedRun(ABC):
         content = storage.read(self.scratch(name))
         return json.loads(content) if content else None
 
-    def finished_parts(self, name: str) -> set[int]:
-        """Return the numbers of the partitions whose files of that table are complete: Spark puts them in the names."""
-        matches = (_PART.fullmatch(file) for file in storage.names(self.table(name)))
-        return {int(match[1]) for match in matches if match}
+    def finish_part(self, number: int) -> None:
+        """Remember that the files of a part are complete; call it when all of them are."""
+        self.remember(f"{_FINISHED}/{number:05d}", {"part": number})
+
+    def finished_parts(self) -> set[int]:
+        """Return the numbers of the parts whose files are complete."""
+        return {int(name) for name in storage.names(self.scratch(_FINISHED)) if name.isdigit()}
 
     def discard(self) -> None:
         """Remove the run: nothing of it can be resumed."""
@@ -127,7 +130,7 @@ class Output(ABC):
 
     @abstractmethod
     def files(self, table: str, run_date: date) -> list[str]:
-        """Return the Parquet files of a published run in a table, as Spark reads them."""
+        """Return the paths or URIs of the Parquet files of a published run in a table."""
 
     @abstractmethod
     def withdraw(self, run_date: date) -> None:

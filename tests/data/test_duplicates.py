@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
+from recmodel.spark.histories import histories, ratings_by_user
 from support.inputs import table
 
 from recmodel import schemas as c
 from recmodel.data import duplicates
-from recmodel.spark.histories import histories, ratings_by_user
 
 
 @pytest.fixture(scope="module")

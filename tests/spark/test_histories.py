@@ -5,11 +5,11 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from recmodel.spark.histories import equal_shares, histories, of_asked, partition_starts, ratings_by_user
 
 from recmodel import schemas as c
 from recmodel.data import movielens as data
 from recmodel.scoring import worker as scoring
-from recmodel.spark.histories import equal_shares, histories, of_asked, partition_starts, ratings_by_user
 
 
 @pytest.fixture
