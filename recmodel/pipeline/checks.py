@@ -118,9 +118,7 @@ def found(
     seen = np.empty(0, np.int64) if rated is None else _pairs(rated, user_id, expected)
     faults = {
         "users are missing": (count == 0) & (hidden < expected.allowed.sum()),
-        "users were not asked for": np.ones(
-            pc.count_distinct(rows.column(c.USER_ID).filter(pa.array(~was_asked))).as_py()
-        ),
+        "users were not asked for": np.ones(others),
         "lists are too long, or their ranks are not 1, 2, 3, …": (count > expected.top_n)
         | (longest != count)
         | (ranks != count),
