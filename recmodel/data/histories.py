@@ -47,10 +47,10 @@ class Histories:
         return len(self.user_id)
 
     def __getitem__(self, users: slice) -> Histories:
-        first, last = self.seen.splits[users.start], self.seen.splits[users.stop]
-        return Histories(
-            self.user_id[users.start : users.stop], self.seen[users], self.rating[first:last], self.denied[users]
-        )
+        start, stop, _ = users.indices(len(self))
+        users = slice(start, stop)
+        rating = self.rating[self.seen.splits[start] : self.seen.splits[stop]]
+        return Histories(self.user_id[users], self.seen[users], rating, self.denied[users])
 
 
 def of_users(users: pa.Array, ratings: pa.Table, denied: pa.Table | None = None) -> Histories:

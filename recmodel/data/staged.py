@@ -66,7 +66,8 @@ def write(
     with pq.ParquetWriter(sink, schema) as writer:
         for batch in _chunks(batches):
             user_id, movie_id, rating, timestamp = (batch.column(name) for name in c.RATINGS.names)
-            movie = (movie_id if are_rows else np.searchsorted(movie_ids, movie_id)).astype(np.int32)
+            movie = movie_id.to_numpy()
+            movie = (movie if are_rows else np.searchsorted(movie_ids, movie)).astype(np.int32)
             counts += np.bincount(movie, minlength=len(movie_ids))
             if rated:
                 sums += np.bincount(movie, rating, len(movie_ids))

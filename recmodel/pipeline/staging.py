@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
+from collections.abc import Iterable
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -80,10 +81,7 @@ def stage_input(resolved: ResolvedRun, folder: Path, validation: Validation, sta
     catalogue, users, pairs = resolved.catalogues.all, resolved.users_file, resolved.settings.rules.deny_pairs
     try:
         batches = movielens.stream_ratings(folder, catalogue, validation, resolved.feedback)
-        with storage.create(staged.scratch(RATINGS)) as sink:
-            movie_ids = identifiers.movie_numbers(catalogue)
-            is_rated = not resolved.feedback.is_implicit
-            ratings = staged_ratings.write(batches, sink, movie_ids, validation.ids, rated=is_rated)
+        write_ratings(staged, batches, catalogue, validation.ids, rated=not resolved.feedback.is_implicit)
         asked = None if users is None else movielens.read_ids(users, c.USERS, validation)
         if asked is not None:
             write_parquet(staged.scratch(_ASKED), asked)
@@ -97,9 +95,6 @@ def stage_input(resolved: ResolvedRun, folder: Path, validation: Validation, sta
         staged.discard()
         raise
     validation.log_files()
-    stars = np.array(sorted(ratings.half_stars.items()), np.int64)
-    _write_arrays(staged.scratch(_COUNTS), **{**vars(ratings), "half_stars": stars})
-    write_parquet(staged.scratch(_CATALOGUE), catalogue)
     write_parquet(storage.below(staged.table(c.REJECTS_TABLE), _REJECTS), validation.rejected())
     counts = InputCounts(
         started_at=datetime.now(timezone.utc),
@@ -115,6 +110,17 @@ def stage_input(resolved: ResolvedRun, folder: Path, validation: Validation, sta
     )
     staged.remember(_INPUT, counts.to_json())
     return counts
+
+
+def write_ratings(
+    staged: StagedRun, batches: Iterable[pa.RecordBatch], catalogue: pa.Table, ids: Ids, *, rated: bool
+) -> None:
+    """Stage ratings and the catalogue whose rows stand for their movies; see `data.staged.write`."""
+    with storage.create(staged.scratch(RATINGS)) as sink:
+        ratings = staged_ratings.write(batches, sink, identifiers.movie_numbers(catalogue), ids, rated=rated)
+    stars = np.array(sorted(ratings.half_stars.items()), np.int64)
+    _write_arrays(staged.scratch(_COUNTS), **{**vars(ratings), "half_stars": stars})
+    write_parquet(staged.scratch(_CATALOGUE), catalogue)
 
 
 def _with_rows(pairs: pa.Table, catalogue: pa.Table) -> pa.Table:
