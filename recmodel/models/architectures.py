@@ -4,6 +4,7 @@
     fit.py      prepare(…) -> Fittable: the model to fit, and its arrays afterwards
     towers.py   class Towers(weights): the graphs that `saved_model` exports
     extend.py   add_movies(trained, movies, directory, ids), if its towers can place movies
+    served.py   class Served(variables): the signatures that scoring needs, in NumPy, if that is faster than TensorFlow
 
 To add an architecture, add such a package and a preset that names it. This module needs no TensorFlow, and neither may
 `preset.py`: quick commands read presets.
@@ -11,7 +12,7 @@ To add an architecture, add such a package and a preset that names it. This modu
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import pkgutil
 from collections.abc import Callable
 from types import ModuleType
@@ -109,6 +110,11 @@ class Towers(Protocol):
 def names() -> list[str]:
     """Return the architectures there are, in alphabetical order."""
     return sorted(module.name for module in pkgutil.iter_modules(models.__path__) if module.ispkg)
+
+
+def has_part(architecture: str, module: str) -> bool:
+    """Return whether an architecture has a module, without importing it."""
+    return importlib.util.find_spec(f"{models.__name__}.{architecture}.{module}") is not None
 
 
 def part(architecture: str, module: str) -> ModuleType:

@@ -87,6 +87,7 @@ def _payload(resolved: ResolvedRun, workload: Workload, staged: StagedRun, model
     return Payload(
         model_version=resolved.version.name,
         saved_model=model,
+        architecture=resolved.version.architecture,
         tasks=resolved.version.tasks,
         movies=catalogues.of_model.select([c.MOVIE_ID, c.TITLE]).combine_chunks(),
         row=pc.index_in(catalogues.all.column(c.MOVIE_ID), value_set=of_model).fill_null(-1).to_numpy(),

@@ -18,6 +18,7 @@ class Payload:
 
     model_version: str
     saved_model: bytes  # see `recommender.pack`
+    architecture: str
     tasks: tuple[str, ...]  # that the model was trained for
     movies: pa.Table  # [M] movie_id and title
     row: np.ndarray  # int32: for each movie of the run's catalogue its row here; -1 where the model lacks it

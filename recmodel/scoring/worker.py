@@ -7,6 +7,7 @@ they are published. All movies are scored for a user in one place, and rows leav
 from __future__ import annotations
 
 import gc
+import hashlib
 import os
 import resource
 import threading
@@ -14,16 +15,19 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from filelock import FileLock
+from pyspark import SparkFiles
 from pyspark.accumulators import Accumulator, AccumulatorParam
 
 from recmodel import schemas as c
 from recmodel.data.histories import Histories, Lists
-from recmodel.scoring import recommender, rules, topn
+from recmodel.scoring import recommender, rules, signatures, topn
 from recmodel.scoring.request import Payload, TopNRequest
 
 if TYPE_CHECKING:
@@ -88,19 +92,31 @@ def loaded(payload: Payload, request: TopNRequest, stats: Accumulator[WorkerStat
     key = payload.model_version, None if payload.allowed is None else payload.allowed.tobytes()
     if key not in _loaded:
         started = time.perf_counter()
-        gc.disable()  # half a million objects are created here, hardly any of them garbage: a sixth faster
+        gc.disable()  # half a million objects are created by TensorFlow, hardly any of them garbage: a sixth faster
         # oneDNN caches a kernel per shape, and each block has another shape: 3 KiB per user that are never freed.
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-        from recmodel.tf import tf
-
-        tf.config.threading.set_intra_op_parallelism_threads(request.threads)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
+        os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(request.threads))
+        os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
         _loaded.clear()
-        _loaded[key] = recommender.unpack(payload.saved_model, payload.allowed)
+        saved_model = _unpacked(payload)
+        _loaded[key] = recommender.Recommender(
+            saved_model, payload.allowed, signatures.fastest(saved_model, payload.architecture)
+        )
         gc.enable()
         gc.freeze()  # Spark collects garbage after every task, and scanning all of TensorFlow's objects takes 0.25 s
         stats.add(WorkerStats(model_loads=1, load_seconds=time.perf_counter() - started))
     return _loaded[key]
+
+
+def _unpacked(payload: Payload) -> Path:
+    """Return the folder of the SavedModel, which the first worker of an executor unpacks; Spark removes it."""
+    folder = Path(SparkFiles.getRootDirectory(), f"model-{hashlib.sha256(payload.saved_model).hexdigest()[:16]}")
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            unfinished = folder.with_suffix(".unfinished")
+            recommender.unpack(payload.saved_model, unfinished)
+            unfinished.rename(folder)
+    return folder
 
 
 def recommend(
@@ -214,9 +230,8 @@ def predict_block(model: recommender.Recommender, users: Histories, payload: Pay
     Users who are unknown or have opted out have none.
     """
     seen, in_catalogue = _pairs(users.seen, payload)
-    ends = np.searchsorted(seen.user, np.arange(1, len(users)))
-    lists = np.split(model.catalogue_ids[seen.row], ends), np.split(users.rating[in_catalogue], ends)
-    ratings, known = model.rate_catalogue(users.user_id.to_numpy(zero_copy_only=False), *lists)
+    user_id = users.user_id.to_numpy(zero_copy_only=False)
+    ratings, known = model.rate_catalogue_rows(user_id, seen, users.rating[in_catalogue])
     known = np.flatnonzero(known & ~_opted_out(users, payload))
     rows, movies = len(known) * payload.movies.num_rows, np.tile(np.arange(payload.movies.num_rows), len(known))
     columns = {

@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import replace
 from datetime import datetime, timezone
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -10,9 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from support.exact import oracle_top
+from support.inputs import histories_of
 
 from recmodel import schemas as c
-from recmodel.data import histories
 from recmodel.data.histories import Histories, Lists
 from recmodel.scoring import recommender
 from recmodel.scoring import worker as scoring
@@ -44,6 +45,7 @@ def payload(case):
     return Payload(
         model_version="v1",
         saved_model=recommender.pack(case.folder),
+        architecture="embedding",
         tasks=("retrieval", "rating"),
         movies=pa.table({c.MOVIE_ID: movies, c.TITLE: [f"Movie {movie}" for movie in movies]}),
         row=np.arange(60),
@@ -55,19 +57,7 @@ def payload(case):
 
 @pytest.fixture(scope="module")
 def users_of(case):
-    """Histories of users, from the ids of the movies that they have seen; three stars each."""
-
-    def users(user_ids, seen) -> Histories:
-        pairs = [(user, movie) for user, movies in zip(user_ids, seen, strict=True) for movie in movies]
-        user, movie = zip(*pairs, strict=True) if pairs else ((), ())
-        rows = pa.table({
-            c.USER_ID: pa.array(user, pa.int64()),
-            c.MOVIE: pa.array(np.searchsorted(case.weights.movie_ids, movie), pa.int32()),
-            c.RATING: pa.array([3.0] * len(pairs), pa.float32()),
-        })  # fmt: skip
-        return histories.of_users(pa.array(user_ids, pa.int64()), rows)
-
-    return users
+    return partial(histories_of, case.weights.movie_ids)
 
 
 @pytest.fixture(scope="module")
