@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 Location = str | Path  # of a folder: a path, or a URI
 
+# How our tables are written. Without Arrow's own schema, every reader finds the same types.
+PARQUET = {"compression": "zstd", "store_schema": False}
+
 _copies: list[tempfile.TemporaryDirectory[str]] = []  # removed when the process ends
 
 
@@ -150,6 +153,14 @@ def create(location: Location) -> Iterator[pa.NativeFile]:
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def write_rows(location: Location, rows: pa.Table) -> None:
+    """Write one Parquet file of our tables, in row groups of which a query for a user reads one."""
+    import pyarrow.parquet as pq  # which quick commands need not wait for
+
+    with create(location) as sink:
+        pq.write_table(rows, sink, row_group_size=1 << 16, **PARQUET)
 
 
 def open_file(location: Location) -> pa.NativeFile:

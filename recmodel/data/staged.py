@@ -7,10 +7,12 @@ Where the input is sorted as MovieLens' files are, the whole file ascends and no
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -20,11 +22,23 @@ import pyarrow.parquet as pq
 from recmodel import schemas as c
 from recmodel import storage
 from recmodel.data import histories
+from recmodel.data.histories import Histories
 from recmodel.errors import InputRejected
 from recmodel.schemas import INTEGER_IDS, Id, Ids
 
+if TYPE_CHECKING:
+    import pyarrow.dataset as ds
+
+# Names of files and folders of what is staged.
+RATINGS = "ratings.parquet"  # `schemas.STAGED`, duplicates included
+HISTORIES = "histories"  # the same in order and without duplicates, where RATINGS is not
+CATALOGUE = "catalogue.parquet"  # `schemas.CATALOGUE` of tonight's movies and the delisted ones
+ASKED = "asked.parquet"  # the users of --users
+OPTED_OUT = "opted-out.parquet"
+DENIED = "denied.parquet"  # `schemas.STAGED_PAIRS`
+
 _CHUNK = 1 << 21  # rows that are sorted together, 60 MiB
-_ROW_GROUP = 1 << 15  # rows: of a range of users, at most two row groups of a chunk hold others too
+_ROW_GROUP = 1 << 14  # rows: of a range of users, at most two row groups of a chunk hold others too
 
 
 @dataclass
@@ -145,3 +159,71 @@ def starts_by_rows(location: str, count: int) -> list[int] | list[str]:
         footer = pq.read_metadata(file)
     firsts = sorted(footer.row_group(i).column(0).statistics.min for i in range(footer.num_row_groups))
     return sorted({firsts[len(firsts) * i // count] for i in range(1, count)} - {firsts[0]})
+
+
+def of_some_users(location: str, users: list[Id]) -> pa.Table:
+    """Return the ratings of a few users from a file of `write`, by the row groups that may hold them."""
+    wanted = sorted(users)
+    with storage.open_file(location) as opened:
+        file = pq.ParquetFile(opened)
+        groups = []
+        for number in range(file.num_row_groups):
+            held = file.metadata.row_group(number).column(0).statistics
+            nearest = bisect_left(wanted, held.min)
+            if nearest < len(wanted) and wanted[nearest] <= held.max:
+                groups.append(number)
+        rows = file.read_row_groups(groups)
+    return rows.filter(pc.is_in(rows.column(c.USER_ID), value_set=pa.array(users, rows.schema.field(c.USER_ID).type)))
+
+
+# -- all that is staged ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class StagedInput:
+    """The staged input of a run, as the driver and its workers read it."""
+
+    folder: str
+    users_table: str  # where the table `users` is written
+    in_order: bool  # see `StagedRatings`
+    has_asked: bool  # whether only the users of --users are scored
+    has_denied: bool
+    has_opted_out: bool
+
+    def at(self, name: str) -> str:
+        """Return where something is staged."""
+        return storage.below(self.folder, name)
+
+    def catalogue(self) -> pa.Table:
+        """Return `schemas.CATALOGUE` of tonight's movies and the delisted ones, whose rows stand for movies."""
+        return storage.dataset(self.at(CATALOGUE)).to_table().combine_chunks()
+
+    def all_users(self) -> ds.Dataset:
+        """Return the users of the run: those asked for, otherwise all who have rated; with a column user_id."""
+        return storage.dataset(self.at(ASKED) if self.has_asked else self.users_table)
+
+    def users(self, part: Part) -> pa.Table:
+        """Return the users of a part (`schemas.USER`), ascending."""
+        rated = part.read(self.users_table)
+        if not self.has_asked:
+            return rated
+        asked = part.read(self.at(ASKED)).column(c.USER_ID).combine_chunks()
+        place = pc.index_in(asked, value_set=rated.column(c.USER_ID).combine_chunks())
+        columns = [rated.column(name).take(place).fill_null(0) for name in rated.schema.names[1:]]
+        return pa.table([asked, *columns], rated.schema.names)
+
+    def histories(self, part: Part, users: pa.Array) -> Histories:
+        """Return the histories of some users of a part, with what is denied to them."""
+        location = self.at(RATINGS if self.in_order else HISTORIES)
+        rows = part.read(location, [c.USER_ID, c.MOVIE, c.RATING])
+        return histories.of_users(users, rows, self.denied(part))
+
+    def denied(self, part: Part) -> pa.Table | None:
+        """Return what may not be recommended to whom in a part (`schemas.STAGED_PAIRS`); None: no such rule."""
+        return part.read(self.at(DENIED)) if self.has_denied else None
+
+    def opted_out(self) -> pa.Array | None:
+        """Return the ids of those who have opted out, in the run or not, ascending; None without a list."""
+        if not self.has_opted_out:
+            return None
+        return storage.dataset(self.at(OPTED_OUT)).to_table().column(c.USER_ID).combine_chunks()

@@ -112,7 +112,7 @@ def of_staged(
     counted: staged.StagedRatings,
     rows_in: dict[str, int],
     users: list[Id],
-    ratings: pyarrow.dataset.Dataset,
+    ratings: str,
     catalogue: pa.Table,
     ids: Ids,
     *,
@@ -122,11 +122,11 @@ def of_staged(
 
     Args:
         rows_in: rows read, by file.
-        ratings: `schemas.STAGED`. Only the ratings of the users are held in memory.
+        ratings: the file of them (`schemas.STAGED`), of which the row groups with these users are read.
         catalogue: `schemas.CATALOGUE` of all movies that can be rated.
         add_up: see `duplicates.combined`.
     """
-    rated = ratings.to_table(filter=pc.field(c.USER_ID).isin(users))
+    rated = staged.of_some_users(ratings, users)
     movie_id = pa.array(identifiers.movie_numbers(catalogue)).take(rated.column(c.MOVIE).combine_chunks())
     rated = rated.set_column(1, c.MOVIE_ID, movie_id)
     histories = _histories(rated, catalogue, ids, add_up=add_up)

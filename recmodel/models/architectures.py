@@ -4,7 +4,7 @@
     fit.py      prepare(…) -> Fittable: the model to fit, and its arrays afterwards
     towers.py   class Towers(weights): the graphs that `saved_model` exports
     extend.py   add_movies(trained, movies, directory, ids), if its towers can place movies
-    served.py   class Served(variables): the signatures that scoring needs, in NumPy, if that is faster than TensorFlow
+    served.py   open_model(saved_model) -> Signatures: those that scoring needs, if they are faster without TensorFlow
 
 To add an architecture, add such a package and a preset that names it. This module needs no TensorFlow, and neither may
 `preset.py`: quick commands read presets.
@@ -15,12 +15,14 @@ from __future__ import annotations
 import importlib.util
 import pkgutil
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from recmodel import models
+from recmodel.scoring.signatures import InTensorFlow, Signatures
 
 if TYPE_CHECKING:
     from recmodel.models.tensors import SortedIds
@@ -112,9 +114,11 @@ def names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(models.__path__) if module.ispkg)
 
 
-def has_part(architecture: str, module: str) -> bool:
-    """Return whether an architecture has a module, without importing it."""
-    return importlib.util.find_spec(f"{models.__name__}.{architecture}.{module}") is not None
+def open_for_scoring(architecture: str) -> Callable[[Path], Signatures]:
+    """Return what opens a SavedModel of an architecture in a worker, which has neither settings nor presets."""
+    if importlib.util.find_spec(f"{models.__name__}.{architecture}.served") is None:
+        return InTensorFlow
+    return part(architecture, "served").open_model
 
 
 def part(architecture: str, module: str) -> ModuleType:

@@ -13,12 +13,13 @@ import pyarrow.compute as pc
 from recmodel import schemas as c
 from recmodel.data import staged as staged_ratings
 from recmodel.data.staged import Part
-from recmodel.pipeline import business_rules, parts, staging
-from recmodel.pipeline.parts import Counted
+from recmodel.pipeline import business_rules, staging
 from recmodel.pipeline.resolve import ResolvedRun
 from recmodel.pipeline.staging import InputCounts
 from recmodel.progress import Stages, log
 from recmodel.records import Record
+from recmodel.scoring import parts
+from recmodel.scoring.parts import Counted, Run
 from recmodel.scoring.popularity import popularity
 from recmodel.spark import resources, session, tasks
 from recmodel.tables.base import StagedRun
@@ -73,16 +74,19 @@ def divide(spark: SparkSession, resolved: ResolvedRun, staged: StagedRun, stages
     remembered = staged.remembered(_PLAN)
     if remembered is not None:
         return Workload(**dict(_Counted.model_validate(remembered)))
+    run = staging.run_of(staged, resolved.carried_run)
     with stages("count the ratings"):
-        counts, counted = _count(spark, resolved, staged)
+        counts, counted = _count(spark, resolved, staged, run)
     with stages("divide the users"):
-        plan = _plan(spark, resolved, staged, counts, counted)
-        counts = counts.model_copy(update={"users_opted_out": _count_opted_out(staged)})
+        plan = _plan(spark, resolved, staged, run, counts, counted)
+        counts = counts.model_copy(update={"users_opted_out": _count_opted_out(run)})
     staged.remember(_PLAN, _Counted(counts=counts, plan=plan).to_json())
     return Workload(counts, plan)
 
 
-def _count(spark: SparkSession, resolved: ResolvedRun, staged: StagedRun) -> tuple[InputCounts, list[Counted]]:
+def _count(
+    spark: SparkSession, resolved: ResolvedRun, staged: StagedRun, run: Run
+) -> tuple[InputCounts, list[Counted]]:
     """Count the staged ratings by user, set duplicates aside, and find what is popular and may be recommended.
 
     Writes the tables `users` and `rejects`.
@@ -90,10 +94,10 @@ def _count(spark: SparkSession, resolved: ResolvedRun, staged: StagedRun) -> tup
     counts, ratings = staging.counts(staged), staging.ratings(staged)
     rows, slots = int(ratings.counts.sum()), session.slots(spark)
     starts = staged_ratings.starts_by_rows(
-        staged.scratch(staging.RATINGS), resources.partitions(rows, _RATINGS_OF_A_TASK, slots)
+        run.input.at(staged_ratings.RATINGS), resources.partitions(rows, _RATINGS_OF_A_TASK, slots)
     )
     is_implicit = resolved.feedback.is_implicit
-    work = partial(parts.count, staged=staged, fingerprint=resolved.settings.scoring.incremental, add_up=is_implicit)
+    work = partial(parts.count, run=run, fingerprint=resolved.settings.scoring.incremental, add_up=is_implicit)
     counted = tasks.each(spark, work, staged_ratings.parts(starts))
     number, total = ratings.counts.astype(np.float64), ratings.sums.copy()
     for part in counted:
@@ -127,10 +131,10 @@ def _rows_of_model(resolved: ResolvedRun) -> np.ndarray:
 
 
 def _plan(
-    spark: SparkSession, resolved: ResolvedRun, staged: StagedRun, counts: InputCounts, counted: list[Counted]
+    spark: SparkSession, resolved: ResolvedRun, staged: StagedRun, run: Run, counts: InputCounts, counted: list[Counted]
 ) -> Plan:
     """Divide the users into partitions of about equal work."""
-    scoring, carried_run = resolved.settings.scoring, resolved.carried_run
+    scoring = resolved.settings.scoring
     if counts.users_asked is not None:
         users = counts.users_asked
         user_id = staging.asked_users(staged).column(c.USER_ID).to_pylist()
@@ -146,9 +150,8 @@ def _plan(
     shares = resources.partitions(users, scoring.users_per_task, session.slots(spark))
     starts = equal_shares(user_id, work, shares)
     users_scored = users
-    if carried_run is not None:
-        to_score = partial(parts.divide, staged=staged, run=carried_run)
-        users_scored = sum(tasks.each(spark, to_score, staged_ratings.parts(starts)))
+    if run.before is not None:
+        users_scored = sum(tasks.each(spark, partial(parts.divide, run=run), staged_ratings.parts(starts)))
     scored_at = datetime.now(timezone.utc).isoformat()
     return Plan(scored_at=scored_at, users=users, users_scored=users_scored, starts=starts)
 
@@ -167,9 +170,7 @@ def equal_shares(user_id: list[int] | list[str], work: np.ndarray, shares: int) 
     return [user_id[place] for place in np.unique(first[(first > 0) & (first < len(user_id))])]
 
 
-def _count_opted_out(staged: StagedRun) -> int:
+def _count_opted_out(run: Run) -> int:
     """Count those of the run's users who have opted out."""
-    users = staging.opted_out(staged)
-    if users is None:
-        return 0
-    return int(staging.all_users(staged).count_rows(filter=pc.field(c.USER_ID).isin(users)))
+    users = run.input.opted_out()
+    return 0 if users is None else int(run.input.all_users().count_rows(filter=pc.field(c.USER_ID).isin(users)))

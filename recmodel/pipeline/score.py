@@ -76,18 +76,17 @@ def run(
         version = resolved.version
         log.info("model %s, trained at %s, ranked by %s", version.name, version.manifest.created_at, resolved.rank_by)
 
-        with stages("read and check the input"):
-            staged = output.stage(run_date, run_key(resolved, folder))
-            with _room_freed(staged):
-                staging.stage_input(resolved, folder, validation, staged)
-
         model = _packed_model(resolved, stages)
-        with stages("start Spark"):
-            from recmodel.pipeline import counting, writing
-            from recmodel.spark import session
+        from recmodel.pipeline import counting, writing
+        from recmodel.spark import session
 
-            spark = session.start("recmodel score", ship_package=True, needs=_needs(resolved, len(model)))
-
+        with session.starting("recmodel score", ship_package=True, needs=_needs(resolved, len(model))) as starting:
+            with stages("read and check the input"):
+                staged = output.stage(run_date, run_key(resolved, folder))
+                with _room_freed(staged):
+                    staging.stage_input(resolved, folder, validation, staged)
+            with stages("start Spark"):
+                spark = starting()
         try:
             with _room_freed(staged):
                 workload = counting.divide(spark, resolved, staged, stages)

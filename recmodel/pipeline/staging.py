@@ -15,33 +15,26 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
-import pyarrow.parquet as pq
 
 from recmodel import schemas as c
 from recmodel import storage
-from recmodel.data import histories, movielens, statistics
 from recmodel.data import ids as identifiers
+from recmodel.data import movielens, statistics
 from recmodel.data import staged as staged_ratings
-from recmodel.data.histories import Histories
-from recmodel.data.staged import Part, StagedRatings
+from recmodel.data.staged import StagedInput, StagedRatings
 from recmodel.data.statistics import InteractionStatistics
 from recmodel.data.validation import Validation
 from recmodel.errors import InputRejected
 from recmodel.pipeline.resolve import ResolvedRun
-from recmodel.records import InputFile, Record
+from recmodel.records import InputFile, Record, RunRecord
 from recmodel.schemas import INTEGER_IDS, Ids
+from recmodel.scoring.parts import Run
 from recmodel.tables.base import StagedRun
 from recmodel.tables.candidates import candidate_users
+from recmodel.tables.output import open_output
 
-_ASKED, _COUNTS, _REJECTS = "asked.parquet", "counts.npz", "rejects.parquet"
-_CATALOGUE = "catalogue.parquet"  # tonight's movies and the delisted ones
-_MOVIES, _DENIED, _OPTED_OUT = "movies.npz", "denied.parquet", "opted-out.parquet"
+_COUNTS, _MOVIES, _REJECTS = "counts.npz", "movies.npz", "rejects.parquet"
 _INPUT = "input.json"  # written last
-
-RATINGS = "ratings.parquet"  # `schemas.STAGED`, duplicates included
-HISTORIES = "histories"  # the same in order and without duplicates, where RATINGS is not
-TO_SCORE = "to_score"  # users, where others keep the lists of an earlier run
 
 
 class InputCounts(Record):
@@ -84,18 +77,19 @@ def stage_input(resolved: ResolvedRun, folder: Path, validation: Validation, sta
         write_ratings(staged, batches, catalogue, validation.ids, rated=not resolved.feedback.is_implicit)
         asked = None if users is None else movielens.read_ids(users, c.USERS, validation)
         if asked is not None:
-            write_parquet(staged.scratch(_ASKED), asked)
+            storage.write_rows(staged.scratch(staged_ratings.ASKED), asked)
         if resolved.settings.rules.opt_out:
             file = Path(resolved.settings.rules.opt_out)
-            write_parquet(staged.scratch(_OPTED_OUT), movielens.read_ids(file, c.USERS, validation, "rules.opt_out"))
+            opted_out = movielens.read_ids(file, c.USERS, validation, "rules.opt_out")
+            storage.write_rows(staged.scratch(staged_ratings.OPTED_OUT), opted_out)
         if pairs:
             denied = movielens.read_ids(Path(pairs), c.PAIRS, validation)
-            write_parquet(staged.scratch(_DENIED), _with_rows(denied, catalogue))
+            storage.write_rows(staged.scratch(staged_ratings.DENIED), _with_rows(denied, catalogue))
     except InputRejected:
         staged.discard()
         raise
     validation.log_files()
-    write_parquet(storage.below(staged.table(c.REJECTS_TABLE), _REJECTS), validation.rejected())
+    storage.write_rows(storage.below(staged.table(c.REJECTS_TABLE), _REJECTS), validation.rejected())
     counts = InputCounts(
         started_at=datetime.now(timezone.utc),
         ratings_file=movielens.find(folder, "ratings").name,
@@ -116,11 +110,11 @@ def write_ratings(
     staged: StagedRun, batches: Iterable[pa.RecordBatch], catalogue: pa.Table, ids: Ids, *, rated: bool
 ) -> None:
     """Stage ratings and the catalogue whose rows stand for their movies; see `data.staged.write`."""
-    with storage.create(staged.scratch(RATINGS)) as sink:
+    with storage.create(staged.scratch(staged_ratings.RATINGS)) as sink:
         ratings = staged_ratings.write(batches, sink, identifiers.movie_numbers(catalogue), ids, rated=rated)
     stars = np.array(sorted(ratings.half_stars.items()), np.int64)
     _write_arrays(staged.scratch(_COUNTS), **{**vars(ratings), "half_stars": stars})
-    write_parquet(staged.scratch(_CATALOGUE), catalogue)
+    storage.write_rows(staged.scratch(staged_ratings.CATALOGUE), catalogue)
 
 
 def _with_rows(pairs: pa.Table, catalogue: pa.Table) -> pa.Table:
@@ -145,36 +139,33 @@ def ratings(staged: StagedRun) -> StagedRatings:
     return StagedRatings(**arrays, half_stars=stars, in_order=in_order)
 
 
-def catalogue(staged: StagedRun) -> pa.Table:
-    """Return `schemas.CATALOGUE` of tonight's movies and the delisted ones, whose rows stand for movies."""
-    return storage.dataset(staged.scratch(_CATALOGUE)).to_table().combine_chunks()
+def staged_input(staged: StagedRun) -> StagedInput:
+    """Return what is staged, as workers read it."""
+    folder = staged.scratch("")
+    names = storage.names(folder)
+    return StagedInput(
+        folder=folder,
+        users_table=staged.table(c.USERS_TABLE),
+        in_order=ratings(staged).in_order,
+        has_asked=staged_ratings.ASKED in names,
+        has_denied=staged_ratings.DENIED in names,
+        has_opted_out=staged_ratings.OPTED_OUT in names,
+    )
 
 
-def users(staged: StagedRun, part: Part) -> pa.Table:
-    """Return the users of a part (`schemas.USER`), ascending: those asked for, otherwise all who have rated."""
-    rated = part.read(staged.table(c.USERS_TABLE))
-    if not has_asked(staged):
-        return rated
-    asked = part.read(staged.scratch(_ASKED)).column(c.USER_ID).combine_chunks()
-    place = pc.index_in(asked, value_set=rated.column(c.USER_ID).combine_chunks())
-    columns = [rated.column(name).take(place).fill_null(0) for name in rated.schema.names[1:]]
-    return pa.table([asked, *columns], rated.schema.names)
-
-
-def histories_of(staged: StagedRun, part: Part, users: pa.Array, *, in_order: bool) -> Histories:
-    """Return the histories of some users of a part, with what is denied to them.
+def run_of(staged: StagedRun, carried_run: RunRecord | None) -> Run:
+    """Return the run as its workers find it.
 
     Args:
-        in_order: see `StagedRatings`.
+        carried_run: the earlier run whose lists stand, but for the users to score; None: everybody is scored.
     """
-    location = staged.scratch(RATINGS if in_order else HISTORIES)
-    rows = part.read(location, [c.USER_ID, c.MOVIE, c.RATING])
-    return histories.of_users(users, rows, denied(staged, part))
-
-
-def denied(staged: StagedRun, part: Part) -> pa.Table | None:
-    """Return what may not be recommended to the users of a part (`schemas.STAGED_PAIRS`); None without such a rule."""
-    return part.read(staged.scratch(_DENIED)) if _DENIED in storage.names(staged.scratch("")) else None
+    of_input, before = counts(staged), None
+    if carried_run is not None:
+        output = open_output(staged.output)
+        names = (c.USERS_TABLE, c.RECOMMENDATIONS_TABLE)
+        before = {name: output.files(name, carried_run.run_date) for name in names}
+    tables = {name: staged.table(name) for name in c.TABLES}
+    return Run(staged_input(staged), of_input.ids, of_input.ratings_file, tables, staged.finished, before)
 
 
 def write_movies(staged: StagedRun, *, popular: np.ndarray, popular_rating: np.ndarray, allowed: np.ndarray) -> None:
@@ -187,26 +178,9 @@ def movies(staged: StagedRun) -> dict[str, np.ndarray]:
     return _read_arrays(staged.scratch(_MOVIES))
 
 
-def has_asked(staged: StagedRun) -> bool:
-    """Return whether only the users of --users are scored."""
-    return counts(staged).users_asked is not None
-
-
 def asked_users(staged: StagedRun) -> pa.Table:
     """Return the users of --users (`schemas.USERS`), ascending."""
-    return storage.dataset(staged.scratch(_ASKED)).to_table()
-
-
-def all_users(staged: StagedRun) -> ds.Dataset:
-    """Return the users of the run: those asked for, otherwise all who have rated; with a column user_id."""
-    return storage.dataset(staged.scratch(_ASKED) if has_asked(staged) else staged.table(c.USERS_TABLE))
-
-
-def opted_out(staged: StagedRun) -> pa.Array | None:
-    """Return the ids of those who have opted out, in the run or not, ascending; None without a list."""
-    if _OPTED_OUT not in storage.names(staged.scratch("")):
-        return None
-    return storage.dataset(staged.scratch(_OPTED_OUT)).to_table().column(c.USER_ID).combine_chunks()
+    return storage.dataset(staged.scratch(staged_ratings.ASKED)).to_table()
 
 
 def interaction_statistics(
@@ -220,14 +194,9 @@ def interaction_statistics(
         add_up: see `duplicates.combined`.
     """
     candidates = candidate_users(storage.dataset(staged.table(c.RECOMMENDATIONS_TABLE)))
-    rows, ids = storage.dataset(staged.scratch(RATINGS)), counts(staged).ids
-    return statistics.of_staged(ratings(staged), rows_in, [*candidates], rows, catalogue(staged), ids, add_up=add_up)
-
-
-def write_parquet(location: str, rows: pa.Table) -> None:
-    """Write one Parquet file, in row groups of which a query for a user reads one."""
-    with storage.create(location) as sink:
-        pq.write_table(rows, sink, row_group_size=1 << 16, compression="zstd", store_schema=False)
+    rows, ids = staged.scratch(staged_ratings.RATINGS), counts(staged).ids
+    catalogue = staged_input(staged).catalogue()
+    return statistics.of_staged(ratings(staged), rows_in, [*candidates], rows, catalogue, ids, add_up=add_up)
 
 
 def _write_arrays(location: str, **arrays: np.ndarray) -> None:

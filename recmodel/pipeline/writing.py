@@ -13,12 +13,14 @@ import pyarrow.compute as pc
 from recmodel import schemas as c
 from recmodel import storage
 from recmodel.data.statistics import FILE as STATISTICS_FILE
-from recmodel.pipeline import business_rules, checks, parts, staging
+from recmodel.models import architectures
+from recmodel.pipeline import business_rules, checks, staging
 from recmodel.pipeline.counting import Workload
 from recmodel.pipeline.resolve import ResolvedRun
 from recmodel.progress import Stages
 from recmodel.records import Figures, PredictedRatings
-from recmodel.scoring import worker
+from recmodel.scoring import parts, worker
+from recmodel.scoring.parts import Run
 from recmodel.scoring.request import Payload, TopNRequest
 from recmodel.spark import resources, session, tasks
 from recmodel.tables.base import StagedRun
@@ -47,12 +49,10 @@ def write_and_check(
         ScoringFailed: see `checks.figures`.
     """
     context = spark.sparkContext
-    payload, request = _payload(resolved, workload, staged, model), _request(resolved, spark)
+    run = staging.run_of(staged, resolved.carried_run)
+    payload, request = _payload(resolved, workload, staged, run, model), _request(resolved, spark)
     stats = context.accumulator(worker.WorkerStats(), worker.MergeWorkerStats())
     job = parts.Job(
-        staged=staged,
-        in_order=staging.ratings(staged).in_order,
-        carried_run=resolved.carried_run,
         all_pairs=resolved.settings.scoring.predicted_ratings == "all",
         payload=context.broadcast(payload),  # the model, once
         request=request,
@@ -63,9 +63,9 @@ def write_and_check(
         left = [part for part in workload.plan.parts if part.number not in finished]
         users = round(workload.plan.users_scored * len(left) / workload.plan.partitions)  # parts are of about one size
         with worker.watched(stats, users, progress):
-            tasks.each(spark, partial(parts.score, job=job), left)
+            tasks.each(spark, partial(parts.score, run=run, job=job), left)
     with stages("check what was written"):
-        figures = _check(spark, resolved, workload, staged, request)
+        figures = _check(spark, resolved, workload, staged, run, request)
         is_implicit = resolved.feedback.is_implicit
         statistics = staging.interaction_statistics(staged, workload.counts.rows_in, add_up=is_implicit)
         predicted = storage.dataset(staged.table(c.PREDICTED_RATINGS_TABLE)).count_rows()
@@ -81,13 +81,13 @@ def write_and_check(
     return Outcome(fields, {STATISTICS_FILE: statistics.to_bytes()})
 
 
-def _payload(resolved: ResolvedRun, workload: Workload, staged: StagedRun, model: bytes) -> Payload:
+def _payload(resolved: ResolvedRun, workload: Workload, staged: StagedRun, run: Run, model: bytes) -> Payload:
     catalogues, settings, movies = resolved.catalogues, resolved.settings, staging.movies(staged)
     of_model = catalogues.of_model.column(c.MOVIE_ID).combine_chunks()
     return Payload(
         model_version=resolved.version.name,
         saved_model=model,
-        architecture=resolved.version.architecture,
+        open_model=architectures.open_for_scoring(resolved.version.architecture),
         tasks=resolved.version.tasks,
         movies=catalogues.of_model.select([c.MOVIE_ID, c.TITLE]).combine_chunks(),
         row=pc.index_in(catalogues.all.column(c.MOVIE_ID), value_set=of_model).fill_null(-1).to_numpy(),
@@ -96,7 +96,7 @@ def _payload(resolved: ResolvedRun, workload: Workload, staged: StagedRun, model
         scored_at=datetime.fromisoformat(workload.plan.scored_at),
         placed=catalogues.placed if catalogues.placed.any() else None,
         allowed=None if movies["allowed"].all() else movies["allowed"],
-        opted_out=staging.opted_out(staged),
+        opted_out=run.input.opted_out(),
         cap=business_rules.cap(catalogues, settings.rules, settings.scoring.top_n),
     )
 
@@ -116,7 +116,7 @@ def _request(resolved: ResolvedRun, spark: SparkSession) -> TopNRequest:
 
 
 def _check(
-    spark: SparkSession, resolved: ResolvedRun, workload: Workload, staged: StagedRun, request: TopNRequest
+    spark: SparkSession, resolved: ResolvedRun, workload: Workload, staged: StagedRun, run: Run, request: TopNRequest
 ) -> Figures:
     """Check the written recommendations; see `checks`."""
     rules = resolved.settings.rules
@@ -130,5 +130,5 @@ def _check(
         max_per_genre=rules.max_per_genre,
         max_new=business_rules.most_new(rules, request.n),
     )
-    check = partial(parts.check, staged=staged, expected=spark.sparkContext.broadcast(expected))
+    check = partial(parts.check, run=run, expected=spark.sparkContext.broadcast(expected))
     return checks.figures(tasks.each(spark, check, workload.plan.parts))

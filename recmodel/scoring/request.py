@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from recmodel.scoring import rules, topn
+from recmodel.scoring.signatures import Signatures
 
 
 @dataclass(frozen=True)
@@ -18,7 +21,7 @@ class Payload:
 
     model_version: str
     saved_model: bytes  # see `recommender.pack`
-    architecture: str
+    open_model: Callable[[Path], Signatures]  # opens the SavedModel
     tasks: tuple[str, ...]  # that the model was trained for
     movies: pa.Table  # [M] movie_id and title
     row: np.ndarray  # int32: for each movie of the run's catalogue its row here; -1 where the model lacks it

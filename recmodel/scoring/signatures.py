@@ -1,4 +1,4 @@
-"""Signatures: the questions that a SavedModel answers, by TensorFlow or, where its architecture can, by NumPy."""
+"""Signatures: the questions that a SavedModel answers, computed by TensorFlow or in another way."""
 
 from __future__ import annotations
 
@@ -6,12 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-
 from recmodel import schemas as c
-from recmodel.models import architectures, variables
-
-Arrays = dict[str, np.ndarray]
+from recmodel.arrays import Arrays
 
 
 class Signatures(Protocol):
@@ -46,33 +42,3 @@ class InTensorFlow:
         """See `Signatures`."""
         taken = {argument: self._tf.constant(inputs[argument]) for argument in self._takes[name]}
         return {key: value.numpy() for key, value in self._loaded.signatures[name](**taken).items()}
-
-
-class InNumPy:
-    """The variables of a SavedModel, and what its architecture makes of them. Knows movies by their rows alone."""
-
-    def __init__(self, served: Any) -> None:
-        self.ids_are_text: Mapping[str, bool] = {c.USER_ID: False, c.MOVIE_ID: False}
-        self._served = served
-        self.needs_history, self.rating_width = served.needs_history, served.rating_width
-
-    def __call__(self, name: str, inputs: Mapping[str, Any]) -> Arrays:
-        """See `Signatures`."""
-        takes = {
-            "movie_vectors": (),
-            "rate_lists": ("rating_vector", "row"),
-            "user_vectors": _HISTORY,
-            "rate_catalogue": _HISTORY,
-        }
-        return getattr(self._served, name)(**{argument: inputs[argument] for argument in takes[name]})
-
-
-_HISTORY = ("seen_row", "seen_rating", "seen_row_splits")
-
-
-def fastest(saved_model: Path, architecture: str) -> Signatures:
-    """Open a SavedModel for scoring: in NumPy if its architecture can and its variables are noted."""
-    arrays = variables.read(saved_model) if architectures.has_part(architecture, "served") else None
-    if arrays is None or "_towers/_scalars" not in arrays:
-        return InTensorFlow(saved_model)
-    return InNumPy(architectures.part(architecture, "served").Served(arrays))

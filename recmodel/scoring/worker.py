@@ -13,7 +13,7 @@ import resource
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,13 +21,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from filelock import FileLock
 from pyspark import SparkFiles
 from pyspark.accumulators import Accumulator, AccumulatorParam
 
 from recmodel import schemas as c
 from recmodel.data.histories import Histories, Lists
-from recmodel.scoring import recommender, rules, signatures, topn
+from recmodel.scoring import recommender, rules, topn
 from recmodel.scoring.request import Payload, TopNRequest
 
 if TYPE_CHECKING:
@@ -99,9 +98,7 @@ def loaded(payload: Payload, request: TopNRequest, stats: Accumulator[WorkerStat
         os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
         _loaded.clear()
         saved_model = _unpacked(payload)
-        _loaded[key] = recommender.Recommender(
-            saved_model, payload.allowed, signatures.fastest(saved_model, payload.architecture)
-        )
+        _loaded[key] = recommender.Recommender(saved_model, payload.allowed, payload.open_model(saved_model))
         gc.enable()
         gc.freeze()  # Spark collects garbage after every task, and scanning all of TensorFlow's objects takes 0.25 s
         stats.add(WorkerStats(model_loads=1, load_seconds=time.perf_counter() - started))
@@ -109,12 +106,12 @@ def loaded(payload: Payload, request: TopNRequest, stats: Accumulator[WorkerStat
 
 
 def _unpacked(payload: Payload) -> Path:
-    """Return the folder of the SavedModel, which the first worker of an executor unpacks; Spark removes it."""
+    """Return the folder of the SavedModel, which all workers of an executor share; Spark removes it."""
     folder = Path(SparkFiles.getRootDirectory(), f"model-{hashlib.sha256(payload.saved_model).hexdigest()[:16]}")
-    with FileLock(f"{folder}.lock"):
-        if not folder.exists():
-            unfinished = folder.with_suffix(".unfinished")
-            recommender.unpack(payload.saved_model, unfinished)
+    if not folder.exists():
+        unfinished = folder.with_name(f"{folder.name}-{os.getpid()}")
+        recommender.unpack(payload.saved_model, unfinished)
+        with suppress(OSError):  # another worker was faster
             unfinished.rename(folder)
     return folder
 

@@ -8,14 +8,17 @@ import socket
 import subprocess
 import sys
 import zipfile
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from pyspark import SparkConf, SparkContext, SparkFiles
 from pyspark.sql import DataFrameReader, SparkSession
 
 from recmodel import formatting, storage
-from recmodel.errors import ScoringFailed
+from recmodel.errors import RecmodelError, ScoringFailed
 from recmodel.progress import log, where_the_trace_is
 from recmodel.spark import launch, resources
 
@@ -65,6 +68,25 @@ def start(name: str, *, ship_package: bool = False, needs: resources.Needs | Non
     if ship_package and master.split("[")[0] != "local":
         _ship_package(spark)
     return spark
+
+
+@contextmanager
+def starting(name: str, **options: Any) -> Iterator[Callable[[], SparkSession]]:
+    """Start a session in the background, while other work is done in the block.
+
+    Gives a function that waits for the session. If the block fails, the session is stopped.
+
+    Args:
+        options: see `start`.
+    """
+    with ThreadPoolExecutor(1) as thread:
+        session = thread.submit(start, name, **options)
+        try:
+            yield session.result
+        except BaseException:
+            with suppress(RecmodelError):  # what has failed in the block is the reason
+                stop(session.result())
+            raise
 
 
 def may_listen(first: int, more: int) -> bool:

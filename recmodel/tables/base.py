@@ -33,7 +33,6 @@ from recmodel.tables.erasing import Found, Users
 LATEST = "latest"
 PARTIAL = "partial"  # the folder of the partial runs of an output; see `output.open_output`
 RUN_FILE = "run.json"
-_FINISHED = "finished"
 _STAGED = re.compile(r"(\d{4}-\d\d-\d\d)-")
 
 
@@ -87,13 +86,14 @@ class StagedRun(ABC):
         content = storage.read(self.scratch(name))
         return json.loads(content) if content else None
 
-    def finish_part(self, number: int) -> None:
-        """Remember that the files of a part are complete; call it when all of them are."""
-        self.remember(f"{_FINISHED}/{number:05d}", {"part": number})
+    @property
+    def finished(self) -> str:
+        """Where a file for each finished part is written, named by its number, once the part's own files are."""
+        return self.scratch("finished")
 
     def finished_parts(self) -> set[int]:
         """Return the numbers of the parts whose files are complete."""
-        return {int(name) for name in storage.names(self.scratch(_FINISHED)) if name.isdigit()}
+        return {int(name) for name in storage.names(self.finished) if name.isdigit()}
 
     def discard(self) -> None:
         """Remove the run: nothing of it can be resumed."""

@@ -11,6 +11,7 @@ from recmodel.data.catalogue import combine
 from recmodel.errors import ScoringFailed
 from recmodel.pipeline import checks
 from recmodel.records import Figures
+from recmodel.scoring import faults
 from recmodel.settings import Checks
 
 GOOD = [(1, 1, 10, 0.9, 4.0, "model"), (1, 2, 20, 0.8, 3.0, "model"), (2, 1, 30, None, 2.0, "popularity")]
@@ -25,7 +26,7 @@ def catalogue_of(*movies: int, genres: dict[int, str | None] | None = None) -> p
     return pa.table(columns, c.CATALOGUE.names).cast(c.CATALOGUE)
 
 
-def expected(tonight=MOVIES, allowed=MOVIES, genres=None, **changes) -> checks.Expectations:
+def expected(tonight=MOVIES, allowed=MOVIES, genres=None, **changes) -> faults.Expectations:
     catalogues = combine(catalogue_of(*tonight, genres=genres), catalogue_of(*MOVIES, genres=genres), place_new=False)
     usual = {"top_n": 2, "include_seen": False, "tasks": ("retrieval", "rating"), "rating_range": (0.5, 5.0)}
     return checks.expectations(
@@ -33,7 +34,7 @@ def expected(tonight=MOVIES, allowed=MOVIES, genres=None, **changes) -> checks.E
     )
 
 
-def found(rows, expectations: checks.Expectations, denied=None, opted_out=None) -> checks.Found:
+def found(rows, expectations: faults.Expectations, denied=None, opted_out=None) -> faults.Found:
     columns = dict(zip(COLUMNS, zip(*rows, strict=True), strict=True))
     users = {user: sum(of == user for of, _ in RATED) for user in (1, 2, 3)}
 
@@ -43,7 +44,7 @@ def found(rows, expectations: checks.Expectations, denied=None, opted_out=None) 
             c.MOVIE: pa.array([MOVIES.index(movie) for _, movie in some], pa.int32()),
         })  # fmt: skip
 
-    return checks.found(
+    return faults.found(
         pa.table({name: pa.array(columns[name], c.RECOMMENDATION.field(name).type) for name in COLUMNS}),
         pa.table({c.USER_ID: [*users], c.MOVIES_COUNT: [*users.values()]}),
         None if expectations.include_seen else pairs(RATED),
@@ -85,14 +86,14 @@ FAULTY = [
 ]
 
 
-@pytest.mark.parametrize(("rows", "faults"), FAULTY)
-def test_every_fault_is_counted(rows, faults):
-    assert +found(rows, expected()).faults == Counter(faults)
+@pytest.mark.parametrize(("rows", "wrong"), FAULTY)
+def test_every_fault_is_counted(rows, wrong):
+    assert +found(rows, expected()).faults == Counter(wrong)
 
 
-@pytest.mark.parametrize(("rows", "faults"), [FAULTY[0], FAULTY[7]])
-def test_a_run_with_a_fault_is_not_published(rows, faults):
-    with pytest.raises(ScoringFailed, match=f"the run is not published: 1 {faults[0]}; the last one still stands"):
+@pytest.mark.parametrize(("rows", "wrong"), [FAULTY[0], FAULTY[7]])
+def test_a_run_with_a_fault_is_not_published(rows, wrong):
+    with pytest.raises(ScoringFailed, match=f"the run is not published: 1 {wrong[0]}; the last one still stands"):
         check(rows)
 
 

@@ -15,6 +15,7 @@ from recmodel import schemas as c
 from recmodel.scoring import recommender, rules, topn
 from recmodel.scoring import worker as scoring
 from recmodel.scoring.request import Payload, TopNRequest
+from recmodel.scoring.signatures import InTensorFlow
 
 
 def greedy(order, genres, most, taken, n) -> None:
@@ -71,7 +72,7 @@ def test_lists_keep_all_rules(exported, restricted, data):
     )  # fmt: skip
     counts = random.randint(0, 9, size=60)
     payload = Payload(
-        model_version="v", saved_model=b"", architecture="embedding", tasks=("retrieval", "rating"),
+        model_version="v", saved_model=b"", open_model=InTensorFlow, tasks=("retrieval", "rating"),
         movies=pa.table({c.MOVIE_ID: ids, c.TITLE: [""] * 60}), row=np.arange(60), scored_at=datetime.now(timezone.utc),
         popular=np.lexsort((ids, -counts)), popular_rating=np.full(60, 3, np.float32), allowed=mask, cap=cap,
     )  # fmt: skip

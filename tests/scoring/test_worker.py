@@ -19,6 +19,7 @@ from recmodel.scoring import recommender
 from recmodel.scoring import worker as scoring
 from recmodel.scoring.popularity import popularity
 from recmodel.scoring.request import Payload, TopNRequest
+from recmodel.scoring.signatures import InTensorFlow
 from recmodel.spark import tasks
 
 REQUEST = TopNRequest(
@@ -45,7 +46,7 @@ def payload(case):
     return Payload(
         model_version="v1",
         saved_model=recommender.pack(case.folder),
-        architecture="embedding",
+        open_model=InTensorFlow,
         tasks=("retrieval", "rating"),
         movies=pa.table({c.MOVIE_ID: movies, c.TITLE: [f"Movie {movie}" for movie in movies]}),
         row=np.arange(60),

@@ -5,7 +5,7 @@ import os
 import pytest
 from pyspark import cloudpickle
 
-from recmodel.pipeline import parts
+from recmodel.scoring import parts
 from recmodel.spark import session, tasks
 
 

@@ -139,8 +139,8 @@ def test_an_interrupted_run_is_found_again_by_its_key_alone_and_seen_by_nobody(o
     publish(output, "a")
     run = stage(output, "b", key="b", parts=3)
     run.remember("plan", {"starts": [1]})
-    run.finish_part(0)
-    run.finish_part(12)
+    for number in (0, 12):
+        storage.write(f"{run.finished}/{number}", b"")
     assert (output.resumable(DAY, "b"), output.resumable(DAY, "c")) == (True, False)
     again = output.stage(DAY, "b")
     assert again.table("recommendations") == run.table("recommendations")

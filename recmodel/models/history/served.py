@@ -2,31 +2,39 @@
 
 A Python worker that uses them spares the import of TensorFlow, and the user tower takes half as long: a product of a
 sparse matrix, and for each user LAPACK's solution of normal equations, instead of padded pieces. Where a user has rated
-fewer movies than there are traits, the dual equations are smaller (Saunders, Gammerman, Vovk, "Ridge Regression Learning
-Algorithm in Dual Variables", ICML 1998).
+fewer movies than there are traits, the dual equations are smaller (Saunders, Gammerman, Vovk, "Ridge Regression
+Learning Algorithm in Dual Variables", ICML 1998).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 from scipy.linalg.lapack import sposv
 from scipy.sparse import csr_array
 
 from recmodel import schemas as c
+from recmodel.arrays import Arrays
+from recmodel.models import variables
+from recmodel.scoring.signatures import InTensorFlow, Signatures
 
-Arrays = dict[str, np.ndarray]
+
+def open_model(saved_model: Path) -> Signatures:
+    """Open a SavedModel for scoring: in NumPy, or in TensorFlow where its variables are not noted."""
+    arrays = variables.read(saved_model)
+    return InTensorFlow(saved_model) if arrays is None else InNumPy(arrays)
 
 
-class Served:
-    """B users, M movies of the catalogue; see `saved_model.ServingModel` for what the signatures take and return.
+class InNumPy:
+    """The signatures that scoring needs. Movies are given by their rows.
+
+    B users, M movies of the catalogue; see `saved_model.ServingModel` for what the signatures take and return.
 
     Args:
         variables: those of the SavedModel, by name.
     """
-
-    needs_history = True
 
     def __init__(self, variables: Mapping[str, np.ndarray]) -> None:
         self._ids = variables["_movies/ids"]
@@ -38,7 +46,14 @@ class Served:
         scalars = variables["_towers/_scalars"].astype(np.float32)
         self._mean_rating, self._liking, self._prior_weight, *self._range = scalars
         self._is_implicit = bool(np.isnan(self._range).any())
-        self.rating_width = self._traits.shape[1]
+        self.ids_are_text: Mapping[str, bool] = {c.USER_ID: False, c.MOVIE_ID: False}
+        self.needs_history, self.rating_width = True, self._traits.shape[1]
+
+    def __call__(self, name: str, inputs: Mapping[str, np.ndarray]) -> Arrays:
+        """See `Signatures`."""
+        history = ("seen_row", "seen_rating", "seen_row_splits")
+        takes = {"movie_vectors": (), "rate_lists": ("rating_vector", "row")}.get(name, history)
+        return getattr(self, name)(**{argument: inputs[argument] for argument in takes})
 
     def movie_vectors(self) -> Arrays:
         """See `ServingModel`."""

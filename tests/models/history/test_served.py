@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from recmodel import schemas as c
 from recmodel.data.ids import Labels
 from recmodel.models import saved_model
+from recmodel.models.history.served import InNumPy, open_model
 from recmodel.models.history.towers import Towers
 from recmodel.models.history.weights import HistoryWeights
 from recmodel.schemas import TEXT, Ids
-from recmodel.scoring import signatures
-from recmodel.scoring.signatures import InNumPy, InTensorFlow
+from recmodel.scoring.signatures import InTensorFlow
 
 MOVIES = 50
 EXPLICIT, IMPLICIT, TEXT_IDS = "explicit", "implicit", "text ids"
@@ -39,7 +39,7 @@ def models(tmp_path_factory):
         labels = Labels(movies=pa.array([f"tt{movie:04}" for movie in range(MOVIES)]))
         ids_and_labels = (Ids(TEXT, TEXT), labels) if kind == TEXT_IDS else ()
         saved_model.save(Towers(weights), folder, *ids_and_labels)
-        made[kind] = signatures.fastest(folder, "history"), InTensorFlow(folder)
+        made[kind] = open_model(folder), InTensorFlow(folder)
     return made
 
 

@@ -12,8 +12,9 @@ from support.runs import DAY
 
 from recmodel import schemas as c
 from recmodel.data import staged as staged_ratings
-from recmodel.pipeline import parts, staging
+from recmodel.pipeline import staging
 from recmodel.schemas import INTEGER_IDS
+from recmodel.scoring import parts
 from recmodel.tables.linked import LinkedOutput
 
 MOVIES = [10, 20, 30, 40]
@@ -37,7 +38,7 @@ def stage(folder, rows):
             "rows_used": {}, "rows_rejected": 0, "ratings_left_out": 0, "newest_rating": None, "users_asked": None,
         },
     )  # fmt: skip
-    return run
+    return staging.run_of(run, None)
 
 
 def rows_of(location) -> list[tuple]:
@@ -48,12 +49,11 @@ def rows_of(location) -> list[tuple]:
 def test_ratings_that_count_are_found_whatever_their_order(tmp_path_factory, rows, starts, sort, add_up):
     rows = sorted({row[:2]: row for row in rows}.values()) if sort else rows
     run = stage(tmp_path_factory.mktemp("output"), rows)
-    in_order = staging.ratings(run).in_order
     counted, histories = [], {}
     for part in staged_ratings.parts(sorted(starts)):
         counted.append(parts.count(part, run, fingerprint=False, add_up=add_up))
-        users = staging.users(run, part)
-        of_users = staging.histories_of(run, part, users.column(c.USER_ID).combine_chunks(), in_order=in_order)
+        users = run.input.users(part)
+        of_users = run.input.histories(part, users.column(c.USER_ID).combine_chunks())
         for place, user in enumerate(of_users.user_id.to_pylist()):
             movies = of_users[place : place + 1]
             histories[user] = {MOVIES[row]: stars for row, stars in zip(movies.seen.movie, movies.rating, strict=True)}
@@ -64,7 +64,7 @@ def test_ratings_that_count_are_found_whatever_their_order(tmp_path_factory, row
     for (user, movie), rated in of_pair.items():
         expected[user][movie] = sum(stars for _, stars in rated) if add_up else max(rated)[1]
     assert histories == expected
-    assert sorted(rows_of(run.table(c.USERS_TABLE))) == sorted(
+    assert sorted(rows_of(run.tables[c.USERS_TABLE])) == sorted(
         (user, sum(row[0] == user for row in rows), len(movies), None) for user, movies in expected.items()
     )
     assert sum(part.users for part in counted) == len(expected)
@@ -78,14 +78,14 @@ def test_ratings_that_count_are_found_whatever_their_order(tmp_path_factory, row
         of_all = sum(row[2] for row in rows if row[1] == movie)
         counting = sum(max(rated)[1] for (_, of), rated in of_pair.items() if of == movie)
         assert lost[place] == pytest.approx(of_all - counting)
-    assert not (others and in_order)
+    assert not (others and run.input.in_order)
 
 
 def test_ratings_that_do_not_count_are_rejected(tmp_path):
     run = stage(tmp_path, [(1, 20, 4.0, 9), (2, 30, 1.0, 1), (1, 20, 2.5, 5)])
     for part in staged_ratings.parts([2]):
         parts.count(part, run, fingerprint=False, add_up=False)
-    assert [(row[0], row[3]) for row in rows_of(run.table(c.REJECTS_TABLE))] == [
+    assert [(row[0], row[3]) for row in rows_of(run.tables[c.REJECTS_TABLE])] == [
         ("ratings.csv", "user_id 1, movie_id 20, rating 2.5, timestamp 5")
     ]
 
@@ -105,6 +105,6 @@ def test_a_fingerprint_is_another_when_any_rating_is_another(tmp_path):
     run = stage(tmp_path, [(user, *row[1:]) for user, of_user in enumerate(users) for row in of_user])
     [part] = staged_ratings.parts([])
     parts.count(part, run, fingerprint=True, add_up=False)
-    prints = [row[3] for row in sorted(rows_of(run.table(c.USERS_TABLE)))]
+    prints = [row[3] for row in sorted(rows_of(run.tables[c.USERS_TABLE]))]
     assert prints[0] == prints[1] == prints[2]
     assert len({*prints}) == 1 + len(others)
