@@ -24,6 +24,7 @@ from recmodel.pipeline import partial, preflight, sources, staging
 from recmodel.pipeline.resolve import ResolvedRun, resolve_run, run_key
 from recmodel.progress import NOTICE, Stages, log, where_the_trace_is
 from recmodel.records import EarlierRun, RunRecord
+from recmodel.redaction import redacted_values
 from recmodel.settings import Checks, Settings
 from recmodel.spark import resources
 from recmodel.tables.base import Output, StagedRun
@@ -225,7 +226,7 @@ def _record(
         run_date=run_date,
         model_version=resolved.version.name,
         finished_at=datetime.now(timezone.utc),
-        settings=resolved.settings.model_dump(),
+        settings=redacted_values(resolved.settings.model_dump(exclude={"monitoring": {"hook", "on_failure"}})),
         rank_by=resolved.rank_by,
         feedback=resolved.feedback.kind,
         all_users=resolved.users_file is None,
