@@ -1,7 +1,7 @@
 """Redaction: what is secret is hidden in whatever is printed, logged, recorded or handed to a hook.
 
-Secrets belong in the environment. They still come along in what others say: a URI in an error of a library, a setting of
-Spark on a command line, a password in a query.
+Secrets belong in the environment. They still come along in what others say: a URI in an error of a library, a
+setting of Spark on a command line, a password in a query.
 """
 
 from __future__ import annotations

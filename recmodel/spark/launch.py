@@ -45,7 +45,7 @@ def prepare(flags: Sequence[str] = ()) -> None:
         name, _, value = flag.partition("=")
         if value and is_secret(name):
             logger.warning(
-                "the command line shows %s to all on this machine; set it in spark-defaults.conf, readable by you alone",
+                "%s is on the command line, which all on this machine can see; set it in spark-defaults.conf",
                 name,
             )
     if flags:
@@ -74,7 +74,7 @@ def gateway() -> JavaGateway:
     log = Path(os.environ["RECMODEL_SPARK_LOG"])
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
-        opened = open(log, "a+b", opener=storage.private)
+        opened = open(log, "a+b", opener=storage.private)  # noqa: SIM115 - it is closed below
     except OSError as error:
         raise UsageRejected(f"cannot write Spark's log ({error}); set RECMODEL_SPARK_LOG to another file") from None
     with opened as file:
