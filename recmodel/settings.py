@@ -44,6 +44,7 @@ def _anchored(place: str) -> str:
     if is_address(place):
         return place
     storage.refuse_credentials(place)
+    storage.refuse_undecodable(place)
     return place if place in ("", SAMPLE) or storage.is_uri(place) else str(root() / place)
 
 

@@ -50,9 +50,19 @@ def refuse_credentials(location: Location) -> None:
         )
 
 
+def refuse_undecodable(location: Location) -> None:
+    """Raise UsageRejected if a path is no UTF-8, which neither PyArrow nor Spark could name."""
+    try:
+        str(location).encode()
+    except UnicodeEncodeError:
+        shown = str(location).encode(errors="backslashreplace").decode()
+        raise UsageRejected(f"{shown} is no text in UTF-8; rename the folder, or give another path") from None
+
+
 def absolute(location: Location) -> str:
     """Return a path from the root, or a URI as it is."""
-    return str(location) if is_uri(location) else os.path.abspath(Path(location).expanduser())
+    refuse_undecodable(location)
+    return str(location) if is_uri(location) else os.path.abspath(os.path.expanduser(location))
 
 
 def file_system(location: Location) -> fs.FileSystem:

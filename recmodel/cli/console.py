@@ -86,7 +86,7 @@ def run(command: click.Command, *, name: str | None = None, unexpected: int = Sc
         _flush(sys.stdout, sys.stderr)
     except SystemExit as end:  # by nightly; and by click where nobody reads the help any more
         _flush(sys.stdout, sys.stderr)
-        code = 0 if isinstance(sys.stdout, _NobodyReads) else end.code or 0
+        code = 0 if isinstance(sys.stdout, _NobodyReads) else end.code or 0  # type: ignore[arg-type]
         sys.exit(code if code in EXIT_CODES else unexpected)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the last resort: it is reported in a line
         code = complain(error, unexpected)
