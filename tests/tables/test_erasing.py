@@ -71,6 +71,7 @@ def erase(output, *users: int) -> list:
     return found
 
 
+@pytest.mark.parametrize("output", ["path", "URI", "S3"], indirect=True)
 def test_users_are_gone_from_every_table_and_date_and_all_others_stay(output):
     found = erase(output, 7, 99)
     assert [run.run_date for run in found] == [DAY, NEXT]
