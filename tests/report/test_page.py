@@ -93,3 +93,10 @@ def test_a_model_of_one_task_has_a_page_without_the_other(site, tmp_path, task):
     )
     assert drawn & (rating | retrieval) == (rating if rating_only else retrieval)
     assert "nan" not in " ".join(page.texts).split()
+
+
+def test_titles_do_not_change_the_order_of_what_is_shown(site):
+    run = collect(site)
+    run.sample_users[0].recommendations[0][c.TITLE] = "\u202egnp.exe"
+    page = report.render(run, settings.load())
+    assert r"\u202egnp.exe" in page[: page.index('<script type="application/json"')]

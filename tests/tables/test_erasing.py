@@ -190,3 +190,10 @@ def test_ids_that_are_text_are_erased_as_they_are(tmp_path, scheme):
     output.erase(whom, [found], 0)
     assert users_of(output, DAY) == ["7", "x, y"]
     assert (output.rejects(DAY).count_rows(), output.find(whom)) == (0, [])
+
+
+def test_ids_with_separators_and_long_ones_are_found_in_rejects():
+    rejects = pa.table({
+        "column": ["(all)", "(all)", "userId"], "value": ['"a,b",1193,5', "a,1193,5", "long" * 19 + "lon…"],
+    })  # fmt: skip
+    assert Users(("a,b", "long" * 40)).named_by(rejects).to_pylist() == [True, False, True]
