@@ -11,8 +11,8 @@ from recmodel.redaction import redacted
         ("s3://AKIA:ab/cd@bucket/x is missing", "s3://(hidden)@bucket/x is missing"),
         ("jdbc:postgresql://u:pw@host/db", "jdbc:postgresql://(hidden)@host/db"),
         (
-            "--conf spark.hadoop.fs.s3a.secret.key=abc --top-n=5",
-            "--conf spark.hadoop.fs.s3a.secret.key=(hidden) --top-n=5",
+            "--conf spark.fs.s3a.secret.key=abc --top-n=5",
+            "--conf spark.fs.s3a.secret.key=(hidden) --top-n=5",
         ),
         ("spark.ssl.keyPassword='a b', x=1", "spark.ssl.keyPassword='(hidden)', x=1"),
         ('{"AWS_ACCESS_KEY_ID": "AKIA", "n": 1}', '{"AWS_ACCESS_KEY_ID": "(hidden)", "n": 1}'),
