@@ -28,6 +28,7 @@ from recmodel.errors import EXIT_CODES, InputRejected, ModelRejected, ScoringFai
 from recmodel.models import versions
 from recmodel.pipeline import monitoring, preflight, sources
 from recmodel.progress import FAILURE_SUFFIX, HEADING, NIGHT_LOG, NOTICE, log, log_file
+from recmodel.redaction import redacted_values
 from recmodel.settings import HOOK_FACTS, Settings
 from recmodel.tables.output import open_output
 
@@ -245,7 +246,7 @@ def _write_metrics(settings: Settings, ending: Ending) -> None:
 def hook_facts(settings: Settings, ending: Ending) -> dict[str, Any]:
     """Return what a hook hears of a night: as JSON all of it, as variables what is text or a number."""
     failure = ending.failure or ending.training_failure
-    return {
+    facts = {
         "outcome": ending.outcome,
         "exit_code": ending.exit_code,
         "step": failure.step if failure else "",
@@ -260,6 +261,7 @@ def hook_facts(settings: Settings, ending: Ending) -> dict[str, Any]:
         "findings": ending.warnings,
         "seconds": ending.seconds,
     }
+    return {name: redacted_values(value) for name, value in facts.items()}
 
 
 def _call_hook(hook: str, facts: dict[str, Any]) -> None:

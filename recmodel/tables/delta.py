@@ -134,7 +134,10 @@ class DeltaOutput(Output):
     def files(self, table: str, run_date: date) -> list[str]:
         """See `Output`."""
         rows = deltalake.DeltaTable(storage.below(self.location, table))
-        return [storage.spark_path(uri) for uri in rows.file_uris([(c.RUN_DATE, "=", f"{run_date:%Y-%m-%d}")])]
+        return [
+            storage.spark_path(uri)
+            for uri in rows.file_uris(file_pruning_predicate=[(c.RUN_DATE, "=", f"{run_date:%Y-%m-%d}")])
+        ]
 
     def withdraw(self, run_date: date) -> None:
         """See `Output`: first run.json, from when on it is not published, then the rows of each table."""
@@ -159,7 +162,7 @@ class DeltaOutput(Output):
                 self._write_without(users, run)
             for name in c.TABLES:
                 location = storage.below(self.location, name)
-                if deltalake.DeltaTable.is_deltatable(location):
+                if storage.names(storage.below(location, "_delta_log")):  # deltalake would stop all threads to ask
                     hours = None if wait else 0
                     table = deltalake.DeltaTable(location)
                     table.vacuum(hours, dry_run=False, enforce_retention_duration=bool(wait), full=True)
