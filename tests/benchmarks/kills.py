@@ -26,7 +26,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta
-from itertools import cycle
+from itertools import cycle, pairwise
 from pathlib import Path
 
 import click
@@ -90,7 +90,9 @@ class Trial:
 @click.option("--users", default=120, show_default=True, help="Of the sample's.")
 @click.option("--seed", default=0, show_default=True, help="Of the moments.")
 @click.option("--json", "as_json", type=click.Path(path_type=Path))
-def main(moments: int, formats: Sequence[str], only: Sequence[str], users: int, seed: int, as_json: Path | None) -> None:
+def main(
+    moments: int, formats: Sequence[str], only: Sequence[str], users: int, seed: int, as_json: Path | None
+) -> None:
     """Try all moments and print a row for each; the exit code is 1 if anything went wrong."""
     random, trials = np.random.default_rng(seed), []
     shares = {"nightly": moments - 2 * (moments // 5), "forget": moments // 5, "withdraw": moments // 5}
@@ -123,7 +125,7 @@ class Place:
         """Publish the two dates before tonight, with models of fewer ratings than there are tonight."""
         for day, share in zip(self.days[:2], (0.7, 0.85), strict=True):
             small.write_cut(self.trial / "data", self.users, 500, share)
-            self._run(self.words("nightly") + ["--run-date", day])
+            self._run([*self.words("nightly"), "--run-date", day])
         small.write_cut(self.trial / "data", self.users, 500)
         shutil.copytree(self.trial, self.saved, symlinks=True)
 
@@ -166,10 +168,8 @@ class Place:
         left = len(list(self.temporary.iterdir()))
         again = self._start(self.words(command))
         said_again, _ = again.communicate(timeout=600)
-        done = again.returncode == 2 and command == "withdraw" and found == "after"  # it says that there is no such run
-        wrong_again = sum(
-            small.differing(after.get(key), rows) for key, rows in _both(after, small.view(self.output))
-        )
+        done = again.returncode == 2 and command == "withdraw" and found == "after"  # there is no such run any more
+        wrong_again = sum(small.differing(after.get(key), rows) for key, rows in _both(after, small.view(self.output)))
         if again.returncode and not done:
             click.echo(said_again)
         staged = len(list(Path(self.output.removeprefix("file://"), ".store/staging").glob("*")))
@@ -277,7 +277,7 @@ def _moments(
                 np.linspace(0.4, 1.0, count + 1)[:-1] + random.uniform(0, 0.6 / count, count)]  # fmt: skip
     times = [started, *(when for when, _ in lines)]
     names = ["start", *(name for _, name in lines)]
-    gaps = [max((later - earlier).total_seconds(), 0.02) for earlier, later in zip(times, [*times[1:], times[-1]])]
+    gaps = [max((later - earlier).total_seconds(), 0.02) for earlier, later in pairwise([*times, times[-1]])]
     important = [i for i, gap in enumerate(gaps) if gap > 0.3 or names[i] in ("publish", "outcome")]
     picked = sorted(important[int(i)] for i in np.linspace(0, len(important) - 1, count))
     moments = []

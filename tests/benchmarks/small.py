@@ -1,9 +1,8 @@
-"""A cut of the sample's real ratings, small enough for whole nights to be repeated, and what readers find afterwards."""
+"""A cut of the sample's real ratings, with which whole nights can be repeated, and what readers find afterwards."""
 
 from __future__ import annotations
 
 import json
-from datetime import date
 from pathlib import Path
 
 import deltalake
@@ -93,10 +92,6 @@ def differing(one: pa.Table | None, other: pa.Table | None) -> int:
 def dates_of(found: View) -> set[str]:
     """Return the dates that have rows in any table."""
     return {day for _, day in found if day != LATEST}
-
-
-def day_of(text: str) -> date:
-    return date.fromisoformat(text)
 
 
 def _read(folder: Path) -> pa.Table:
