@@ -62,7 +62,8 @@ def nightly(
         raise  # which tells how its night ended
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - whatever it is, somebody has to hear of it
         code = console.complain(error, ScoringFailed.exit_code)
-        ending.failure = pipeline.Failure("nightly", code, str(error) or "interrupted")
+        sentence = console.sentence_of(error, ending.at_work)
+        ending.failure = pipeline.Failure(ending.at_work or "nightly", code, sentence)
     pipeline.tell(chosen, ending)
     sys.exit(ending.exit_code)
 

@@ -67,6 +67,7 @@ class Ending:
     published: list[date] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)  # what somebody should look at, though the night did not fail
     seconds: dict[str, float] = field(default_factory=dict)  # by step, over all dates
+    at_work: str = ""  # the step that runs; empty between steps, and stays if the night itself is interrupted in it
 
     @property
     def exit_code(self) -> int:
@@ -162,9 +163,11 @@ def _score_and_report(night: Night, day: date, ending: Ending) -> None:
 
 
 def _timed_step(ending: Ending, settings: Settings, command: str, *arguments: str) -> Failure | None:
-    started = time.monotonic()
+    started, ending.at_work = time.monotonic(), command
     try:
-        return _step(settings, command, *arguments)
+        failure = _step(settings, command, *arguments)
+        ending.at_work = ""
+        return failure
     finally:
         ending.seconds[command] = round(ending.seconds.get(command, 0) + time.monotonic() - started, 3)
 

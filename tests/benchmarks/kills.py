@@ -28,6 +28,7 @@ from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta
 from itertools import cycle, pairwise
 from pathlib import Path
+from unittest.mock import patch
 
 import click
 import numpy as np
@@ -119,6 +120,7 @@ class Place:
         self.trial, self.saved = folder / "trial", folder / "saved"
         self.output = small.location(self.trial / "output", kind)
         self.temporary = folder / "tmp"
+        self.without_training: small.View | None = None  # what readers find after a night whose training failed
         self.days = [str(date.today() - timedelta(days=days)) for days in (2, 1, 0)]
 
     def prepare(self) -> None:
@@ -164,12 +166,15 @@ class Place:
         self.restore()
         process = self._start(self.words(command))
         printed = self._kill_at(process, moment, kind)
-        found, wrong = self._compare(before, after)
+        now = small.view(self.output)
+        found, wrong = self._compare(before, after, now)
+        if wrong and "training-failed" in printed:
+            found, wrong = "after, older model", _distance(self._night_without_training(), now)
         left = len(list(self.temporary.iterdir()))
         again = self._start(self.words(command))
         said_again, _ = again.communicate(timeout=600)
         done = again.returncode == 2 and command == "withdraw" and found == "after"  # there is no such run any more
-        wrong_again = sum(small.differing(after.get(key), rows) for key, rows in _both(after, small.view(self.output)))
+        wrong_again = _distance(after, small.view(self.output))
         if again.returncode and not done:
             click.echo(said_again)
         staged = len(list(Path(self.output.removeprefix("file://"), ".store/staging").glob("*")))
@@ -179,14 +184,22 @@ class Place:
             0 if done else again.returncode, wrong_again, f"{left}, {left_now}{f'; staged {staged}' * bool(staged)}",
         )  # fmt: skip
 
-    def _compare(self, before: small.View, after: small.View) -> tuple[str, int]:
+    def _night_without_training(self) -> small.View:
+        """What readers find after tonight's scoring with the model of before."""
+        if self.without_training is None:
+            aside = self.trial.rename(self.folder / "aside")
+            shutil.copytree(self.saved, self.trial, symlinks=True)
+            with patch.dict(os.environ, {"RECMODEL_TRAINING__MAX_GROWTH": "9"}):
+                self._run(self.words("nightly"))
+            self.without_training = small.view(self.output)
+            shutil.rmtree(self.trial)
+            aside.rename(self.trial)
+        return self.without_training
+
+    def _compare(self, before: small.View, after: small.View, now: small.View) -> tuple[str, int]:
         """Return what readers find, and how many rows are neither those of before nor those of after."""
-        now = small.view(self.output)
         wholes = {"before": before, "after": after}
-        distance = {
-            name: sum(small.differing(whole.get(key), rows) for key, rows in _both(whole, now))
-            for name, whole in wholes.items()
-        }
+        distance = {name: _distance(whole, now) for name, whole in wholes.items()}
         nearest = min(distance, key=lambda name: distance[name])
         if distance[nearest] == 0 or self.kind == "linked":
             return nearest, distance[nearest]
@@ -195,10 +208,11 @@ class Place:
             wrong += min(small.differing(whole.get(key), now.get(key)) for whole in wholes.values())
         for day in small.published(self.output):
             of_day = [key for key in before.keys() | after.keys() if key[1] == day]
-            if any(whole.get(key) is not None for whole in wholes.values() for key in of_day):
+            if not _is_erasing(before, after):
                 wrong += min(
                     sum(small.differing(whole.get(key), now.get(key)) for key in of_day) for whole in wholes.values()
-                ) * (day != self.days[0] and not _is_erasing(before, after))
+                )
+        wrong += small.latest(self.output) not in small.published(self.output)
         return "between tables", wrong
 
     def _kill_at(self, process: subprocess.Popen, moment: Moment, kind: str) -> str:
@@ -287,10 +301,9 @@ def _moments(
     return moments
 
 
-def _both(one: small.View, other: small.View) -> Iterator[tuple[tuple[str, str], object]]:
-    """Yield each table and date that is in either view, with the rows of the second."""
-    for key in sorted(one.keys() | other.keys()):
-        yield key, other.get(key)
+def _distance(one: small.View, other: small.View) -> int:
+    """Return how many rows are in one view only."""
+    return sum(small.differing(one.get(key), other.get(key)) for key in one.keys() | other.keys())
 
 
 def _is_erasing(before: small.View, after: small.View) -> bool:

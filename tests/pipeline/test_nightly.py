@@ -203,7 +203,7 @@ def test_a_night_that_is_terminated_ends_its_step_and_tells_the_hook(night, tmp_
     result, heard, metrics = night(tmp_path / "none", STEP="train stops the night")
     assert result.returncode == 5
     assert "Interrupted: by SIGTERM" in said(result)
-    assert heard == "5 nightly interrupted\n"
+    assert heard == "5 train interrupted by SIGTERM during train\n"
     assert "recmodel_last_exit_code 5.0" in metrics
 
 
