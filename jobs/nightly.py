@@ -12,6 +12,7 @@ from recmodel.errors import AnotherRun, ScoringFailed
 from recmodel.jobs.score_all import score
 from recmodel.models import presets
 from recmodel.pipeline import nightly as pipeline
+from recmodel.pipeline import processes
 from recmodel.tables.output import open_output
 
 
@@ -56,7 +57,7 @@ def nightly(
     try:
         console.start_log(chosen.paths.logs, "nightly", as_json=chosen.monitoring.json_logs)
         pipeline.check(night)
-        with open_output(chosen.paths.output).locked("nightly"):
+        with open_output(chosen.paths.output).locked("nightly"), processes.temporary_folder():
             pipeline.run(night, ending)
     except AnotherRun:
         raise  # which tells how its night ended

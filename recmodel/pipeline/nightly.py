@@ -26,7 +26,7 @@ from recmodel.data.catalogue import combine
 from recmodel.data.validation import Validation
 from recmodel.errors import EXIT_CODES, InputRejected, ModelRejected, ScoringFailed, UsageRejected
 from recmodel.models import versions
-from recmodel.pipeline import monitoring, preflight, sources
+from recmodel.pipeline import monitoring, preflight, processes, sources
 from recmodel.progress import FAILURE_SUFFIX, HEADING, NIGHT_LOG, NOTICE, log, log_file
 from recmodel.settings import HOOK_FACTS, Settings
 from recmodel.tables.output import open_output
@@ -432,9 +432,9 @@ def _step(settings: Settings, command: str, *arguments: str) -> Failure | None:
     words = [sys.executable, "-m", "recmodel", command, *arguments]
     try:
         environment = preflight.without_working_directory() | ({NIGHT_LOG: night_log} if night_log else {})
-        code = subprocess.run(words, check=False, timeout=3600 * hours or None, env=environment).returncode
+        code = processes.run(words, environment, 3600 * hours or None)
         failure = failure_of(command, code, logs, _reason(night_log) if code else "")
-    except subprocess.TimeoutExpired:  # it has been killed
+    except subprocess.TimeoutExpired:  # it has been ended
         code, what = -signal.SIGKILL, f"took longer than {hours:g} h (monitoring.max_step_hours) and was ended"
         failure = Failure(command, _own_code(command), f"{command} {what}; see its log in {logs}")
     if failure and code not in EXIT_CODES:

@@ -51,8 +51,9 @@ class Moment:
     """When a command is killed."""
 
     name: str
-    anchor: int  # so many lines of the log that name a stage come first; 0: the start
-    delay: float  # seconds after that
+    anchor: int  # so many lines of the log that name a stage, or changes on the disk, come first; 0: the start
+    delay: float = 0.0  # seconds after that
+    on_disk: bool = False
 
 
 @dataclass(frozen=True)
@@ -152,14 +153,14 @@ class Place:
         """Yield what came of each of so many moments."""
         self.restore()
         before = small.view(self.output)
-        started, stamp = time.monotonic(), datetime.now()
-        self._run(self.words(command))
-        seconds, lines = time.monotonic() - started, self._anchors()
+        stamp = datetime.now()
+        changes = self._run(self.words(command), watched=True)
+        lines = self._anchors()
         after = small.view(self.output)
         if small.dates_of(before) == small.dates_of(after) and command != "forget":
             raise click.ClickException(f"{command} changed nothing")
         kinds = cycle(KINDS if command == "nightly" else ("KILL all", "TERM all"))
-        for moment, kind in zip(_moments(command, count, seconds, stamp, lines, random), kinds, strict=False):
+        for moment, kind in zip(_moments(command, count, changes, stamp, lines, random), kinds, strict=False):
             yield self._try(command, moment, kind, before, after)
 
     def _try(self, command: str, moment: Moment, kind: str, before: small.View, after: small.View) -> Trial:
@@ -216,9 +217,12 @@ class Place:
         return "between tables", wrong
 
     def _kill_at(self, process: subprocess.Popen, moment: Moment, kind: str) -> str:
-        while moment.anchor > len(self._anchors()) and process.poll() is None:
-            time.sleep(0.005)
-        time.sleep(moment.delay)
+        if moment.on_disk:
+            self._watch(process, moment.anchor)
+        else:
+            while moment.anchor > len(self._anchors()) and process.poll() is None:
+                time.sleep(0.005)
+            time.sleep(moment.delay)
         group, number = kind.endswith("all"), signal.SIGKILL if kind.startswith("KILL") else signal.SIGTERM
         with suppress(ProcessLookupError):
             if group:
@@ -255,12 +259,30 @@ class Place:
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
 
-    def _run(self, words: list[str]) -> str:
+    def _watch(self, process: subprocess.Popen, until: int) -> int:
+        """Wait until what readers could find has changed so many times, or the end; return how many times it has."""
+        folder, changes, last = Path(self.output.removeprefix("file://")), 0, None
+        while True:
+            ended = process.poll() is not None
+            state = []
+            for at, folders, names in os.walk(folder):
+                state += [at, *names, *(name for name in folders if Path(at, name).is_symlink())]
+            with suppress(OSError):
+                state.append(os.readlink(folder / ".store/current"))
+            changes += last is not None and state != last
+            last = state
+            if ended or changes >= until:
+                return changes
+            time.sleep(0.001)
+
+    def _run(self, words: list[str], *, watched: bool = False) -> int:
+        """Run a command to its end; return how often what is on the disk has changed, if it is watched."""
         process = self._start(words)
+        changes = self._watch(process, sys.maxsize) if watched and words[0] != "nightly" else 0
         printed, _ = process.communicate(timeout=900)
         if process.returncode:
             raise click.ClickException(f"{' '.join(words)} ended with {process.returncode}:\n{printed}")
-        return printed
+        return changes
 
 
 def show(trials: list[Trial]) -> None:
@@ -282,13 +304,13 @@ def show(trials: list[Trial]) -> None:
 
 
 def _moments(
-    command: str, count: int, seconds: float, started: datetime, lines: list[tuple[datetime, str]],
+    command: str, count: int, changes: int, started: datetime, lines: list[tuple[datetime, str]],
     random: np.random.Generator,
 ) -> list[Moment]:  # fmt: skip
-    """Draw moments: in a night, of each stage one after the other; otherwise of the time after Python has started."""
+    """Draw moments: in a night, of each stage one after the other; otherwise at changes on the disk."""
     if command != "nightly":
-        return [Moment(f"{share:.0%} of {seconds:.1f} s", 0, float(share * seconds)) for share in
-                np.linspace(0.4, 1.0, count + 1)[:-1] + random.uniform(0, 0.6 / count, count)]  # fmt: skip
+        picked = np.unique(np.linspace(0, changes, count).round().astype(int))
+        return [Moment(f"change {i} of {changes} on the disk", int(i), on_disk=True) for i in picked]
     times = [started, *(when for when, _ in lines)]
     names = ["start", *(name for _, name in lines)]
     gaps = [max((later - earlier).total_seconds(), 0.02) for earlier, later in pairwise([*times, times[-1]])]
