@@ -86,7 +86,7 @@ class Trial:
 
 
 @click.command(help=__doc__)
-@click.option("--moments", default=20, show_default=True, help="In each format: of nights, and a quarter of the rest.")
+@click.option("--moments", default=20, show_default=True, help="In each format: half of them in nights.")
 @click.option("--format", "formats", type=click.Choice(small.FORMATS), multiple=True, default=small.FORMATS)
 @click.option("--only", type=click.Choice(["nightly", "forget", "withdraw"]), multiple=True)
 @click.option("--users", default=120, show_default=True, help="Of the sample's.")
@@ -97,7 +97,7 @@ def main(
 ) -> None:
     """Try all moments and print a row for each; the exit code is 1 if anything went wrong."""
     random, trials = np.random.default_rng(seed), []
-    shares = {"nightly": moments - 2 * (moments // 5), "forget": moments // 5, "withdraw": moments // 5}
+    shares = {"withdraw": moments // 4, "forget": moments // 4, "nightly": moments - 2 * (moments // 4)}
     with tempfile.TemporaryDirectory(prefix="kills-") as scratch:
         for kind in formats:
             place = Place(Path(scratch, kind), kind, users)
