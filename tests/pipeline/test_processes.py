@@ -1,9 +1,11 @@
 """The processes of a night: steps that clean up when they are ended, and what killed nights leave behind."""
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -52,16 +54,22 @@ def test_a_night_has_a_temporary_folder_that_goes_with_it(shared):
 
 def test_what_a_killed_night_left_is_removed_unless_its_step_still_works(shared):
     """The step is a process that inherits the lock, as those that `run` starts do."""
-    script = """
-import os, subprocess, sys
-from recmodel.pipeline import processes
-night = processes.temporary_folder(); night.__enter__()
-step = subprocess.Popen(['cat'], stdin=subprocess.PIPE, pass_fds=processes._held)
-"""
-    with another_process(script) as night:
-        (left,) = shared.iterdir()
+    script = (
+        "import subprocess, sys; from pathlib import Path; from recmodel.pipeline import processes; "
+        "night = processes.temporary_folder(); night.__enter__(); "
+        "step = subprocess.Popen(['sleep', '60'], stdout=subprocess.DEVNULL, pass_fds=processes._held); "
+        "Path(sys.argv[1]).write_text(str(step.pid))"
+    )
+    with another_process(script, shared / "pid") as night:
+        (left,) = shared.glob("recmodel-night-*")
         with processes.temporary_folder():
             assert left.exists()
         night.kill()
     with processes.temporary_folder():
-        assert not left.exists()
+        assert left.exists()
+    os.kill(int((shared / "pid").read_text()), signal.SIGKILL)
+    deadline = time.monotonic() + 10
+    while left.exists() and time.monotonic() < deadline:  # the system closes its files a moment later
+        with processes.temporary_folder():
+            pass
+    assert not left.exists()
