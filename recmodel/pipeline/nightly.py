@@ -86,9 +86,9 @@ class Ending:
     @property
     def sentence(self) -> str:
         """How it ended, in a sentence."""
-        failure = self.failure or self.training_failure
-        if failure:
-            return failure.sentence
+        failures = [failure.sentence for failure in (self.failure, self.training_failure) if failure]
+        if failures:
+            return "; before that, ".join(failures)
         others = f" (and {len(self.warnings) - 1} more)" if len(self.warnings) > 1 else ""
         if self.warnings:
             return f"{self.warnings[0]}{others}"

@@ -76,7 +76,7 @@ def test_a_step_that_says_why_it_failed_is_quoted():
         ({}, "success", "there was nothing to publish"),
         ({"published": [DAY], "warnings": ["a", "b", "c"]}, "findings", "a (and 2 more)"),
         ({"training_failure": FAILED, "warnings": ["a"]}, "training-failed", "why"),
-        ({"failure": FAILED, "training_failure": FAILED}, "failure", "why"),
+        ({"failure": FAILED, "training_failure": FAILED}, "failure", "why; before that, why"),
     ],
 )
 def test_a_night_ends_in_a_word_and_a_sentence(ending, outcome, sentence):
