@@ -34,7 +34,7 @@ _SHIPPED = _PACKAGE / "conf"  # in a checkout a link to the project's
 _PREFIX = "RECMODEL_"
 # What `nightly` tells its hooks, each in a variable with the prefix.
 HOOK_FACTS = ("outcome", "exit_code", "step", "message", "date", "output", "log", "logs", "environment")
-_NO_SETTINGS = {f"{_PREFIX}{name.upper()}" for name in ("conf", "spark_log", "night_log", *HOOK_FACTS)}
+_NO_SETTINGS = {f"{_PREFIX}{name.upper()}" for name in ("conf", "spark_log", "night_log", "shared_tmpdir", *HOOK_FACTS)}
 
 PredictedRatings = Literal["top-n", "all"]
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 Location = str | Path  # of a folder: a path, or a URI
 
+SHARED_TEMPORARY = "RECMODEL_SHARED_TMPDIR"  # the variable by which a night tells its steps what TMPDIR was before
 _copies: list[tempfile.TemporaryDirectory[str]] = []  # removed when the process ends
 
 
@@ -118,6 +119,11 @@ def fetch(location: str, names: Iterable[str] | None = None) -> Path:
             if file.is_file:
                 os.utime(folder / file.path, ns=(file.mtime_ns, file.mtime_ns))
     return folder
+
+
+def shared_temporary_folder() -> Path:
+    """Return the temporary folder that all commands of this machine know, also within a night, which has its own."""
+    return Path(os.environ.get(SHARED_TEMPORARY) or tempfile.gettempdir())
 
 
 def temporary_folder(name: str) -> Path:

@@ -125,7 +125,7 @@ def complain(error: BaseException, unexpected: int) -> int:
         _print_failure("Error", str(error))
         return error.exit_code
     if isinstance(error, (click.exceptions.Abort, KeyboardInterrupt)):
-        how = "by SIGTERM" if isinstance(error.__cause__ or error, _Terminated) else "at the keyboard"
+        how = _interrupted_how(error)
         log.error("interrupted %s", how)
         _print_failure("Interrupted", f"{how}; nothing that was published before is lost")
         return unexpected
@@ -138,6 +138,21 @@ def complain(error: BaseException, unexpected: int) -> int:
     first_line = (str(error).strip().splitlines() or ["no message"])[0][:300]
     _print_failure("Unexpected error", f"{type(error).__name__}: {first_line}{where_the_trace_is()}")
     return unexpected
+
+
+def sentence_of(error: BaseException, at: str = "") -> str:
+    """Return why a command ended, in a sentence.
+
+    Args:
+        at: the step that was at work.
+    """
+    if isinstance(error, (click.exceptions.Abort, KeyboardInterrupt)):
+        return f"interrupted {_interrupted_how(error)}{f' during {at}' if at else ''}"
+    return str(error) or type(error).__name__
+
+
+def _interrupted_how(error: BaseException) -> str:
+    return "by SIGTERM" if isinstance(error.__cause__ or error, _Terminated) else "at the keyboard"
 
 
 class _Terminated(KeyboardInterrupt):

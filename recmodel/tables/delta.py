@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -222,7 +221,7 @@ class DeltaOutput(Output):
 
     def _lock_file(self, purpose: str) -> Path:
         digest = hashlib.sha256(f"{self.location} {purpose}".encode()).hexdigest()
-        return Path(tempfile.gettempdir(), f"recmodel-{digest[:16]}.lock")
+        return storage.shared_temporary_folder() / f"recmodel-{digest[:16]}.lock"
 
     def _check_writable(self) -> None:
         """Whether a store can be written shows only when it is."""
