@@ -52,7 +52,7 @@ def forget(named: tuple[str, ...], file: Path | None, output: str | None, models
     else:
         console.out.print(f"nothing was found of {len(whom.ids):,} users in {location}")
     for sentence in views.after_erasing(pipeline.models(chosen.paths.models)):
-        console.out.print(sentence, markup=False)
+        console.out.print(sentence)
 
 
 if __name__ == "__main__":

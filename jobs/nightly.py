@@ -12,6 +12,7 @@ from recmodel.errors import AnotherRun, ScoringFailed
 from recmodel.jobs.score_all import score
 from recmodel.models import presets
 from recmodel.pipeline import nightly as pipeline
+from recmodel.pipeline import processes
 from recmodel.tables.output import open_output
 
 
@@ -56,13 +57,14 @@ def nightly(
     try:
         console.start_log(chosen.paths.logs, "nightly", as_json=chosen.monitoring.json_logs)
         pipeline.check(night)
-        with open_output(chosen.paths.output).locked("nightly"):
+        with open_output(chosen.paths.output).locked("nightly"), processes.temporary_folder():
             pipeline.run(night, ending)
     except AnotherRun:
         raise  # which tells how its night ended
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - whatever it is, somebody has to hear of it
         code = console.complain(error, ScoringFailed.exit_code)
-        ending.failure = pipeline.Failure("nightly", code, str(error) or "interrupted")
+        sentence = console.sentence_of(error, ending.at_work)
+        ending.failure = pipeline.Failure(ending.at_work or "nightly", code, sentence)
     pipeline.tell(chosen, ending)
     sys.exit(ending.exit_code)
 

@@ -69,7 +69,7 @@ def score(
         return
     run = pipeline.run(chosen, day, **what, stages=stages)
     console.conclude(views.run_summary(run, output.location))
-    for user_id in output.first_users(day, 1):
+    for user_id in output.first_users(day, 1) if console.out.is_terminal else []:  # not into a mail or the journal
         rows = output.recommendations_of(day, [user_id]).slice(0, _PREVIEW_ROWS).to_pylist()
         preview = views.recommendations(f"\nThe first {len(rows)} for user {user_id}", rows, run.feedback)
         console.conclude(preview, private=True)

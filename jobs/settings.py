@@ -22,9 +22,9 @@ def show_settings() -> None:
     """
     chosen = settings.load()
     presets.load(chosen.training.preset)
-    click.echo(f"# {settings.conf_dir() / 'settings.yaml'}")
+    console.out.print(f"# {settings.conf_dir() / 'settings.yaml'}", soft_wrap=True)
     for line in settings.as_yaml(chosen):
-        click.echo(line)
+        console.out.print(line, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ No-break spaces keep a number and its unit on one line.
 
 from __future__ import annotations
 
+import re
 import signal
 import unicodedata
 from datetime import date
@@ -77,6 +78,15 @@ def ascii_only(text: str) -> str:
         return unicodedata.normalize("NFKD", character)[:1].encode("ascii", "ignore").decode() or "?"
 
     return "".join(character if character.isascii() else like(character) for character in text.translate(_PLAIN))
+
+
+# Control characters except tab and line feed; marks that change the order of what is shown; other ends of lines.
+_OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u2028\u2029]")
+
+
+def inert(text: str) -> str:
+    """Show each character that a terminal would obey as its escape, such as \\x1b; other text stays as it is."""
+    return _OBEYED.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 _HINTS = {

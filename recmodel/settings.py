@@ -34,7 +34,7 @@ _SHIPPED = _PACKAGE / "conf"  # in a checkout a link to the project's
 _PREFIX = "RECMODEL_"
 # What `nightly` tells its hooks, each in a variable with the prefix.
 HOOK_FACTS = ("outcome", "exit_code", "step", "message", "date", "output", "log", "logs", "environment")
-_NO_SETTINGS = {f"{_PREFIX}{name.upper()}" for name in ("conf", "spark_log", "night_log", *HOOK_FACTS)}
+_NO_SETTINGS = {f"{_PREFIX}{name.upper()}" for name in ("conf", "spark_log", "night_log", "shared_tmpdir", *HOOK_FACTS)}
 
 PredictedRatings = Literal["top-n", "all"]
 
@@ -44,6 +44,7 @@ def _anchored(place: str) -> str:
     if is_address(place):
         return place
     storage.refuse_credentials(place)
+    storage.refuse_undecodable(place)
     return place if place in ("", SAMPLE) or storage.is_uri(place) else str(root() / place)
 
 
@@ -295,8 +296,11 @@ def _unreadable_source(error: Exception) -> str:
                 json.loads(value)
             except ValueError:
                 example = '["a", "b"]' if is_list else '{"name": "value"}'
-                return f"the environment variable {variable} is not JSON: {value!r}; write it like {example}"
-    reason = " ".join(str(error).split())[:200]
+                shown = f": {value!r}" if is_list else ""  # a whole section may hold a hook, and so its secrets
+                return f"the environment variable {variable} is not JSON{shown}; write it like {example}"
+    mark = getattr(error, "problem_mark", None)  # of YAML's errors, which would repeat the line with its secrets
+    what = f"{getattr(error, 'problem', '')}, line {mark.line + 1}" if mark else str(error)
+    reason = " ".join(what.split())[:200]
     return f"{conf_dir() / 'settings.yaml'} is not YAML with sections of settings ({reason}); correct it"
 
 

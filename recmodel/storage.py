@@ -18,12 +18,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import pyarrow as pa
 from pyarrow import fs
 
 from recmodel.errors import UsageRejected
+from recmodel.redaction import is_secret
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
@@ -33,6 +34,7 @@ Location = str | Path  # of a folder: a path, or a URI
 # How our tables are written. Without Arrow's own schema, every reader finds the same types.
 PARQUET = {"compression": "zstd", "store_schema": False}
 
+SHARED_TEMPORARY = "RECMODEL_SHARED_TMPDIR"  # the variable by which a night tells its steps what TMPDIR was before
 _copies: list[tempfile.TemporaryDirectory[str]] = []  # removed when the process ends
 
 
@@ -44,16 +46,29 @@ def is_uri(location: Location) -> bool:
 def refuse_credentials(location: Location) -> None:
     """Raise UsageRejected if the URI holds credentials, without repeating them."""
     parts = urlsplit(str(location))
-    if is_uri(location) and ("@" in parts.netloc or "key" in parts.query.lower() or "secret" in parts.query.lower()):
+    user, at, _ = parts.netloc.rpartition("@")
+    # A key that holds a slash ends what urlsplit takes for the host: s3://id:ab/cd@bucket.
+    in_host = (at and (":" in user or not parts.scheme.startswith("abfs"))) or re.search(r":(?!\d*$)", parts.netloc)
+    if is_uri(location) and (in_host or any(is_secret(name) or name == "sig" for name in parse_qs(parts.query))):
         raise UsageRejected(
             f"an address of the kind {parts.scheme}:// holds credentials; give them in the environment "
             "(AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY for S3), or let the machine's role have the right"
         )
 
 
+def refuse_undecodable(location: Location) -> None:
+    """Raise UsageRejected if a path is no UTF-8, which neither PyArrow nor Spark could name."""
+    try:
+        str(location).encode()
+    except UnicodeEncodeError:
+        shown = str(location).encode(errors="backslashreplace").decode()
+        raise UsageRejected(f"{shown} is no text in UTF-8; rename the folder, or give another path") from None
+
+
 def absolute(location: Location) -> str:
     """Return a path from the root, or a URI as it is."""
-    return str(location) if is_uri(location) else os.path.abspath(Path(location).expanduser())
+    refuse_undecodable(location)
+    return str(location) if is_uri(location) else os.path.abspath(os.path.expanduser(location))
 
 
 def file_system(location: Location) -> fs.FileSystem:
@@ -111,6 +126,11 @@ def fetch(location: str, names: Iterable[str] | None = None) -> Path:
     return folder
 
 
+def shared_temporary_folder() -> Path:
+    """Return the temporary folder that all commands of this machine know, also within a night, which has its own."""
+    return Path(os.environ.get(SHARED_TEMPORARY) or tempfile.gettempdir())
+
+
 def temporary_folder(name: str) -> Path:
     """Return an empty local folder of that name, which is removed when the process ends."""
     scratch = tempfile.TemporaryDirectory(prefix="recmodel-")
@@ -134,6 +154,11 @@ def read(location: Location) -> bytes | None:
             return bytes(stream.read())
     except FileNotFoundError:
         return None
+
+
+def private(path: str, flags: int) -> int:
+    """Open a file as `open` does, which calls this as its opener; one that is made is not for all to read."""
+    return os.open(path, flags, 0o640)
 
 
 @contextmanager

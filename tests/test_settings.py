@@ -56,7 +56,7 @@ def test_a_bad_value_is_named(flags, sentence):
     ("name", "value", "sentence"),
     [
         ("RULES__ALLOW__GENRES", "[Comedy]", "RECMODEL_RULES__ALLOW__GENRES is not JSON: '.Comedy.'; write it like"),
-        ("scoring", "top_n", "variable recmodel_scoring is not JSON: 'top_n'; write it like {\"name\""),
+        ("scoring", "top_n", 'variable recmodel_scoring is not JSON; write it like {"name"'),
         ("SCORING__TOP_N", "x", "unable to parse .* correct the environment variable RECMODEL_SCORING__TOP_N"),
         ("RULES__ALLOW", '{"years": ["x"]}', "correct the environment variable RECMODEL_RULES__ALLOW"),
     ],

@@ -11,6 +11,7 @@ folder. Where Trino uses a metastore that already has the tables, it needs no st
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 
@@ -35,12 +36,12 @@ def hive(output: str, prefix: str = "") -> Iterator[str]:
     yield "-- Hive metastore, for Spark SQL with Hive support or Hive 4 (older versions of Hive cannot read scored_at)."
     for table, schema in _schemas(output):
         yield f"CREATE EXTERNAL TABLE IF NOT EXISTS {prefix}{table} ({_columns(schema, 'hive')})"
-        yield f"PARTITIONED BY ({c.RUN_DATE} DATE) STORED AS PARQUET LOCATION '{output}/{table}';"
+        yield f"PARTITIONED BY ({c.RUN_DATE} DATE) STORED AS PARQUET LOCATION {_text(f'{output}/{table}', 'hive')};"
     yield "\n-- The newest run alone, without run_date; nothing has to be repeated for these. (A Spark session that has"
     yield "-- read one of them before needs REFRESH TABLE to see a newer run.)"
     for table, schema in _schemas(output):
         yield f"CREATE EXTERNAL TABLE IF NOT EXISTS latest_{prefix}{table} ({_columns(schema, 'hive')})"
-        yield f"STORED AS PARQUET LOCATION '{output}/latest/{table}';"
+        yield f"STORED AS PARQUET LOCATION {_text(f'{output}/latest/{table}', 'hive')};"
     yield "\n-- Add new dates and drop removed ones: repeat these lines after each night."
     for table in c.TABLES:
         yield f"MSCK REPAIR TABLE {prefix}{table} SYNC PARTITIONS;"
@@ -52,12 +53,15 @@ def trino(output: str, prefix: str = "") -> Iterator[str]:
     yield "CREATE SCHEMA IF NOT EXISTS hive.recmodel;\nUSE hive.recmodel;\n"
     for table, schema in _schemas(output):
         yield f"CREATE TABLE IF NOT EXISTS {prefix}{table} ({_columns(schema, 'trino')}, {c.RUN_DATE} DATE)"
-        place = f"external_location = 'file://{output}/{table}', partitioned_by = ARRAY['{c.RUN_DATE}']"
+        place = (
+            f"external_location = {_text(f'file://{output}/{table}', 'trino')}, partitioned_by = ARRAY['{c.RUN_DATE}']"
+        )
         yield f"WITH (format = 'PARQUET', {place});"
     yield "\n-- The newest run alone, without run_date; nothing has to be repeated for these."
     for table, schema in _schemas(output):
         yield f"CREATE TABLE IF NOT EXISTS latest_{prefix}{table} ({_columns(schema, 'trino')})"
-        yield f"WITH (format = 'PARQUET', external_location = 'file://{output}/latest/{table}');"
+        place = _text(f"file://{output}/latest/{table}", "trino")
+        yield f"WITH (format = 'PARQUET', external_location = {place});"
     yield "\n-- Add new dates and drop removed ones: repeat these lines after each night."
     for table in c.TABLES:
         yield f"CALL hive.system.sync_partition_metadata('recmodel', '{prefix}{table}', 'FULL');"
@@ -69,6 +73,11 @@ def _schemas(output: str) -> Iterator[tuple[str, pa.Schema]]:
     ids = [published.read_run(day).ids for day in published.run_dates()[-1:]] or [Ids()]
     for table, schema in c.TABLES.items():
         yield table, c.with_ids(schema, ids[0])
+
+
+def _text(text: str, engine: str) -> str:
+    """Return a text as SQL has it; Hive and Spark take backslashes for escapes, Trino doubles quotes."""
+    return "'" + (re.sub(r"([\\'])", r"\\\1", text) if engine == "hive" else text.replace("'", "''")) + "'"
 
 
 def _columns(schema: pa.Schema, engine: str) -> str:

@@ -17,22 +17,50 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
+from typing import IO, Any
 
 import click
 from pythonjsonlogger.json import JsonFormatter
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from recmodel import formatting, progress, storage
 from recmodel.errors import EXIT_CODES, RecmodelError, ScoringFailed, UsageRejected
 from recmodel.progress import FAILURE_SUFFIX, HEADING, NIGHT_LOG, NOTICE, log, where_the_trace_is
+from recmodel.redaction import redacted
 from recmodel.version import __version__
 
-out = Console(highlight=False)
+
+class _Console(Console):
+    """A console to which text is text: titles and ids hold no markup, nothing that a terminal obeys and no secrets."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """See `Console`; all text that is printed comes through here, that of tables too."""
+        return super().render_str(formatting.inert(redacted(text)), **options)
+
+    def on_broken_pipe(self) -> None:
+        """Go on in silence, as for `recmodel … | head`: what a command does does not depend on who reads it."""
+        self.quiet = True
+        _silence(self.file)
+
+
+def _silence(stream: IO[str]) -> None:
+    """Let what is still written to a stream that nobody reads go nowhere, at the end of the process too."""
+    with suppress(OSError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+
+
+def _console(**options: Any) -> Console:
+    return _Console(highlight=False, markup=False, emoji=False, **options)
+
+
+out = _console()
 if not out.is_terminal:
     out.width = 120  # of a log or a mail; a terminal has its own
-err = Console(stderr=True, highlight=False)
+err = _console(stderr=True)
 
 
 def run(command: click.Command, *, name: str | None = None, unexpected: int = ScoringFailed.exit_code) -> None:
@@ -54,11 +82,26 @@ def run(command: click.Command, *, name: str | None = None, unexpected: int = Sc
             stream.reconfigure(errors="recmodel")
     try:
         command(prog_name=name, standalone_mode=False)
-    except SystemExit as end:  # by nightly; and by click and rich with 1 if nobody reads what is printed
-        code = end.code or 0
+        _flush(sys.stdout, sys.stderr)
+    except SystemExit as end:  # by nightly; and by click where nobody reads the help any more
+        _flush(sys.stdout, sys.stderr)
+        nobody_reads = type(sys.stdout).__module__.startswith("click.")  # which has put something in its place
+        code = 0 if nobody_reads else end.code or 0
         sys.exit(code if code in EXIT_CODES else unexpected)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the last resort: it is reported in a line
-        sys.exit(complain(error, unexpected))
+        code = complain(error, unexpected)
+        _flush(sys.stdout, sys.stderr)
+        sys.exit(code)
+
+
+def _flush(stream: IO[str], *others: IO[str]) -> None:
+    """Write out what was printed; nobody may be reading it any more."""
+    try:
+        stream.flush()
+    except BrokenPipeError:
+        _silence(stream)
+    if others:
+        _flush(*others)
 
 
 def _plain(error: UnicodeError) -> tuple[str, int]:
@@ -74,6 +117,7 @@ def complain(error: BaseException, unexpected: int) -> int:
         unexpected: the exit code if nobody foresaw this.
     """
     if isinstance(error, click.ClickException):
+        error.message = formatting.inert(redacted(error.message))  # type: ignore[misc]
         error.show()
         return error.exit_code if error.exit_code in EXIT_CODES else UsageRejected.exit_code
     if isinstance(error, RecmodelError):
@@ -81,7 +125,7 @@ def complain(error: BaseException, unexpected: int) -> int:
         _print_failure("Error", str(error))
         return error.exit_code
     if isinstance(error, (click.exceptions.Abort, KeyboardInterrupt)):
-        how = "by SIGTERM" if isinstance(error.__cause__ or error, _Terminated) else "at the keyboard"
+        how = _interrupted_how(error)
         log.error("interrupted %s", how)
         _print_failure("Interrupted", f"{how}; nothing that was published before is lost")
         return unexpected
@@ -94,6 +138,21 @@ def complain(error: BaseException, unexpected: int) -> int:
     first_line = (str(error).strip().splitlines() or ["no message"])[0][:300]
     _print_failure("Unexpected error", f"{type(error).__name__}: {first_line}{where_the_trace_is()}")
     return unexpected
+
+
+def sentence_of(error: BaseException, at: str = "") -> str:
+    """Return why a command ended, in a sentence.
+
+    Args:
+        at: the step that was at work.
+    """
+    if isinstance(error, (click.exceptions.Abort, KeyboardInterrupt)):
+        return f"interrupted {_interrupted_how(error)}{f' during {at}' if at else ''}"
+    return str(error) or type(error).__name__
+
+
+def _interrupted_how(error: BaseException) -> str:
+    return "by SIGTERM" if isinstance(error.__cause__ or error, _Terminated) else "at the keyboard"
 
 
 class _Terminated(KeyboardInterrupt):
@@ -114,11 +173,11 @@ class _ShowNotices(logging.Handler):
         if record.levelno == NOTICE:
             _print_line(out, message)
         elif record.levelno == HEADING and out.is_terminal:
-            out.rule(f"[bold]{escape(message)}", align="left")
+            out.rule(Text(message, "bold"), align="left")
         elif record.levelno == HEADING:
             _print_line(out, message)
         elif record.levelno == logging.WARNING:
-            _print_line(err, message, "[bold yellow]Warning:[/] ")
+            _print_line(err, message, Text("Warning: ", "bold yellow"))
 
 
 def _print_failure(kind: str, sentence: str) -> None:
@@ -126,20 +185,22 @@ def _print_failure(kind: str, sentence: str) -> None:
     log_of_night = os.environ.get(NIGHT_LOG)
     if log_of_night:
         with suppress(OSError):
-            Path(log_of_night + FAILURE_SUFFIX).write_text(sentence, encoding="utf-8")
-    _print_line(err, sentence, f"[bold red]{kind}:[/] ")
+            file = Path(log_of_night + FAILURE_SUFFIX)
+            with open(file, "w", encoding="utf-8", opener=storage.private) as opened:
+                opened.write(redacted(sentence))
+    _print_line(err, sentence, Text(f"{kind}: ", "bold red"))
 
 
-def _print_line(to: Console, text: str, start: str = "") -> None:
+def _print_line(to: Console, text: str, start: Text | str = "") -> None:
     """Print text, which may have several lines, after its time where there is no terminal; see the module.
 
     Args:
-        start: goes before the text; may have markup, which the text has not.
+        start: goes before each line of the text.
     """
     time_of_line = f"{datetime.now():%Y-%m-%d %H:%M:%S} " if not to.is_terminal and progress.log_file() else ""
     for line in text.split("\n") if time_of_line else [text]:
-        to.print(f"{time_of_line}{start}", end="", soft_wrap=True)
-        to.print(line, markup=False, soft_wrap=not to.is_terminal or to is err)
+        to.print(time_of_line, start, sep="", end="", soft_wrap=True)
+        to.print(line, soft_wrap=not to.is_terminal or to is err)
 
 
 def conclude(*views: Table | str, private: bool = False) -> None:
@@ -148,7 +209,7 @@ def conclude(*views: Table | str, private: bool = False) -> None:
     Args:
         private: whether the views show what a user likes, which is not logged.
     """
-    with_file = Console(file=io.StringIO(), width=_LOG_WIDTH, highlight=False)
+    with_file = _console(file=io.StringIO(), width=_LOG_WIDTH)
     for view in views:
         with with_file.capture() as captured:
             with_file.print(view)
@@ -176,7 +237,7 @@ def show_stage(name: str) -> Iterator[progress.Progress]:
         yield update
     seconds = f"{time.monotonic() - started:.1f} s"
     if out.is_terminal:
-        out.print(f"[green]✓[/] {name} [dim]{seconds}[/]")
+        out.print(Text.assemble(("✓", "green"), f" {name} ", (seconds, "dim")))
     else:
         _print_line(out, f"{name}: {seconds}")
 
@@ -193,17 +254,37 @@ def start_log(folder: str, job: str, *, as_json: bool = False) -> Path:
     path = Path(of_night or Path(folder) / f"{job}-{datetime.now():%Y%m%d-%H%M%S}.log")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        os.close(storage.private(str(path), os.O_WRONLY | os.O_CREAT))
         handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         reason = error.strerror or error
         raise UsageRejected(f"cannot log to {folder} ({reason}); set paths.logs, or RECMODEL_PATHS__LOGS") from None
     fields = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-    handler.setFormatter(JsonFormatter(fields) if as_json else logging.Formatter(fields))
+    handler.setFormatter(_JsonLines(fields) if as_json else _Lines(fields))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.captureWarnings(True)  # type: ignore[no-untyped-call, unused-ignore]
     logging.getLogger("py4j").setLevel(logging.WARNING)
     log.info("started: %s; recmodel %s, Python %s", " ".join(sys.argv), __version__, sys.version.split()[0])
     return path
+
+
+class _Lines(logging.Formatter):
+    """Lines of a log, without secrets; what a record holds beyond its first line is indented, so it looks like none."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """See `logging.Formatter`."""
+        return formatting.inert(redacted(super().format(record))).replace("\n", "\n  ")
+
+
+class _JsonLines(JsonFormatter):
+    """The same as JSON, an object a line."""
+
+    def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
+        """See `JsonFormatter`."""
+        return {
+            name: redacted(value) if isinstance(value, str) else value
+            for name, value in super().process_log_record(log_data).items()
+        }
 
 
 def table(title: str | None, left: Sequence[str], right: Sequence[str] = ()) -> Table:
@@ -221,7 +302,7 @@ def facts(rows: Mapping[str, object]) -> Table:
     pairs = table(None, ["", ""])
     pairs.show_header = False
     for name, value in rows.items():
-        pairs.add_row(f"[dim]{name}[/]", escape(str(value)))
+        pairs.add_row(Text(name, "dim"), str(value))
     return pairs
 
 

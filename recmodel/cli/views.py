@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any
 
-from rich.markup import escape
 from rich.table import Table
 
 from recmodel import schemas as c
@@ -120,8 +119,8 @@ def recommendations(title: str, rows: Sequence[dict[str, Any]], feedback: Feedba
         score = row[c.RETRIEVAL_SCORE]
         view.add_row(
             str(row[c.RANK]),
-            escape(row[c.TITLE]),
-            *(escape(row[c.BECAUSE_TITLE] or "–") for _ in reasons),
+            row[c.TITLE],
+            *(row[c.BECAUSE_TITLE] or "–" for _ in reasons),
             *(stars(row[c.PREDICTED_RATING]) for _ in ratings),
             "popular" if row[c.SOURCE] == c.SOURCE_POPULARITY else _number(score),
             str(row[c.MOVIE_ID]),
@@ -139,7 +138,7 @@ def predictions(title: str, rows: Iterable[predict.Prediction], feedback: Feedba
     if feedback != EXPLICIT:
         view.caption, view.caption_justify = NO_RATINGS, "left"
     for row in rows:
-        view.add_row(escape(row.title), stars(row.predicted_rating), _number(row.retrieval_score), str(row.movie_id))
+        view.add_row(row.title, stars(row.predicted_rating), _number(row.retrieval_score), str(row.movie_id))
     return view
 
 
@@ -193,7 +192,7 @@ def erased(places: Sequence[tuple[forget.Erased, list[str]]], named: int) -> Tab
                 where, "ratings kept for the report", _days([*histories]), f"{sum(histories.values()):,} users"
             )
         if pages:
-            view.add_row(where, "report pages", escape(", ".join(pages)), f"{len(pages):,} changed")
+            view.add_row(where, "report pages", ", ".join(pages), f"{len(pages):,} changed")
         if place.staged:
             dates_of_runs = ", ".join(name[:10] for name in place.staged)
             view.add_row(where, "interrupted runs", dates_of_runs, f"{len(place.staged):,} discarded")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from recmodel.data.layouts import TABLES
 from recmodel.data.limits import Input
 from recmodel.errors import UsageRejected
+from recmodel.redaction import redacted
 
 _KINDS = ("table", "sql", "iceberg")
 
@@ -25,7 +26,7 @@ class Address:
     may_be_missing: bool = False
 
     def __str__(self) -> str:
-        return f"{self.kind}:{self.name}"
+        return redacted(f"{self.kind}:{self.name}")  # ends up in run.json
 
 
 def is_address(text: str) -> bool:

@@ -78,10 +78,13 @@ def typed(text: str, kind: IdKind) -> Id:
     """Return the id of a user that somebody has typed.
 
     Raises:
-        UsageRejected: it is no integer, and the ids are integers.
+        UsageRejected: it is no integer, and the ids are integers; or it is nothing.
     """
     if kind == TEXT:
-        return text
+        found: str | None = values.text_ids(pa.array([text]))[0].as_py()  # as the same text in a file
+        if found is None:
+            raise UsageRejected(f"{text!r} is not the id of a user")
+        return found
     try:
         return int(text)
     except ValueError:

@@ -111,9 +111,9 @@ class Conversion:
             self._assume(f"{name}: doubles, all of them whole numbers")
             column = _exact_integers(column, f"{self._file}, column {name}")
         if _is_text_id(field):
-            return _text_ids(column)
+            return text_ids(column)
         if field.name == c.MOVIE_ID and self._movies is not None:
-            return self._movies.places(_text_ids(column))
+            return self._movies.places(text_ids(column))
         if pa.types.is_integer(field.type):
             if field.name in _IDS and _any_padded(column):
                 self._assume(f"{name}: leading zeros and plus signs left out (input.ids: text keeps them)")
@@ -201,11 +201,11 @@ def _is_text_id(field: pa.Field) -> bool:
     return field.name in _IDS and pa.types.is_string(field.type)
 
 
-def _text_ids(column: pa.Array) -> pa.Array:
+def text_ids(column: pa.Array) -> pa.Array:
     """Return ids without blanks and quotes around them; null where nothing is left."""
     text = _cast(column, pa.string())
     if any(pc.any(at_end(text, blank)).as_py() for at_end in (pc.starts_with, pc.ends_with) for blank in " \t"):
-        text = pc.utf8_trim_whitespace(text)
+        text = pc.utf8_trim(text, " \t")  # these alone, so that an id does not depend on others around it
     text = _unquoted(text)
     is_empty = pc.equal(pc.binary_length(text), 0)
     return pc.if_else(is_empty, None, text) if pc.any(is_empty).as_py() else text

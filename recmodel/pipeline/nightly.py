@@ -26,8 +26,9 @@ from recmodel.data.catalogue import combine
 from recmodel.data.validation import Validation
 from recmodel.errors import EXIT_CODES, InputRejected, ModelRejected, ScoringFailed, UsageRejected
 from recmodel.models import versions
-from recmodel.pipeline import monitoring, preflight, sources
+from recmodel.pipeline import monitoring, preflight, processes, sources
 from recmodel.progress import FAILURE_SUFFIX, HEADING, NIGHT_LOG, NOTICE, log, log_file
+from recmodel.redaction import redacted_values
 from recmodel.settings import HOOK_FACTS, Settings
 from recmodel.tables.output import open_output
 
@@ -67,6 +68,7 @@ class Ending:
     published: list[date] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)  # what somebody should look at, though the night did not fail
     seconds: dict[str, float] = field(default_factory=dict)  # by step, over all dates
+    at_work: str = ""  # the step that runs; empty between steps, and stays if the night itself is interrupted in it
 
     @property
     def exit_code(self) -> int:
@@ -85,9 +87,9 @@ class Ending:
     @property
     def sentence(self) -> str:
         """How it ended, in a sentence."""
-        failure = self.failure or self.training_failure
-        if failure:
-            return failure.sentence
+        failures = [failure.sentence for failure in (self.failure, self.training_failure) if failure]
+        if failures:
+            return "; before that, ".join(failures)
         others = f" (and {len(self.warnings) - 1} more)" if len(self.warnings) > 1 else ""
         if self.warnings:
             return f"{self.warnings[0]}{others}"
@@ -162,9 +164,11 @@ def _score_and_report(night: Night, day: date, ending: Ending) -> None:
 
 
 def _timed_step(ending: Ending, settings: Settings, command: str, *arguments: str) -> Failure | None:
-    started = time.monotonic()
+    started, ending.at_work = time.monotonic(), command
     try:
-        return _step(settings, command, *arguments)
+        failure = _step(settings, command, *arguments)
+        ending.at_work = ""
+        return failure
     finally:
         ending.seconds[command] = round(ending.seconds.get(command, 0) + time.monotonic() - started, 3)
 
@@ -245,7 +249,7 @@ def _write_metrics(settings: Settings, ending: Ending) -> None:
 def hook_facts(settings: Settings, ending: Ending) -> dict[str, Any]:
     """Return what a hook hears of a night: as JSON all of it, as variables what is text or a number."""
     failure = ending.failure or ending.training_failure
-    return {
+    facts = {
         "outcome": ending.outcome,
         "exit_code": ending.exit_code,
         "step": failure.step if failure else "",
@@ -260,6 +264,7 @@ def hook_facts(settings: Settings, ending: Ending) -> dict[str, Any]:
         "findings": ending.warnings,
         "seconds": ending.seconds,
     }
+    return {name: redacted_values(value) for name, value in facts.items()}
 
 
 def _call_hook(hook: str, facts: dict[str, Any]) -> None:
@@ -429,9 +434,9 @@ def _step(settings: Settings, command: str, *arguments: str) -> Failure | None:
     words = [sys.executable, "-m", "recmodel", command, *arguments]
     try:
         environment = preflight.without_working_directory() | ({NIGHT_LOG: night_log} if night_log else {})
-        code = subprocess.run(words, check=False, timeout=3600 * hours or None, env=environment).returncode
+        code = processes.run(words, environment, 3600 * hours or None)
         failure = failure_of(command, code, logs, _reason(night_log) if code else "")
-    except subprocess.TimeoutExpired:  # it has been killed
+    except subprocess.TimeoutExpired:  # it has been ended
         code, what = -signal.SIGKILL, f"took longer than {hours:g} h (monitoring.max_step_hours) and was ended"
         failure = Failure(command, _own_code(command), f"{command} {what}; see its log in {logs}")
     if failure and code not in EXIT_CODES:

@@ -5,16 +5,18 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+from filelock import FileLock, Timeout
 
 from recmodel import dates, storage
 from recmodel.data.validation import Validation
@@ -24,6 +26,7 @@ from recmodel.pipeline import partial, preflight, sources, staging
 from recmodel.pipeline.resolve import ResolvedRun, resolve_run, run_key
 from recmodel.progress import NOTICE, Stages, log, where_the_trace_is
 from recmodel.records import EarlierRun, RunRecord
+from recmodel.redaction import redacted_values
 from recmodel.settings import Checks, Settings
 from recmodel.spark import resources
 from recmodel.tables.base import Output, StagedRun
@@ -33,6 +36,9 @@ from recmodel.tables.output import open_output
 if TYPE_CHECKING:
     from recmodel.pipeline.counting import Plan, Workload
     from recmodel.pipeline.writing import Outcome
+
+
+_DRY_RUN = ".dry-run-"  # how the folders of dry runs begin
 
 
 @dataclass(frozen=True)
@@ -136,7 +142,7 @@ def dry_run(
     output.check_ready()
     # Next to a local output, so that the executors see the staged files too.
     parent = None if storage.is_uri(output.location) else storage.nearest_folder(Path(output.location))
-    with tempfile.TemporaryDirectory(prefix=".dry-run-", dir=parent) as scratch:
+    with _scratch_of_dry_run(parent) as scratch:
         folder, validation = sources.input_dir(settings.paths.data, scratch, settings.input), Validation(settings.input)
         resolved = resolve_run(settings, output, run_date, model_version, users_file, folder, validation, stages)
         with stages("read and check the input"):
@@ -163,6 +169,20 @@ def dry_run(
         replaces=run_date in output.run_dates(),
         resumes=output.resumable(run_date, key),
     )
+
+
+@contextmanager
+def _scratch_of_dry_run(parent: Path | None) -> Iterator[str]:
+    """Make a folder that is gone afterwards, and remove those of dry runs that were killed.
+
+    The lock on a folder's file ends with its process, so a folder whose lock is free is nobody's.
+    """
+    for left in parent.glob(f"{_DRY_RUN}*") if parent else ():
+        with suppress(Timeout, OSError), FileLock(left / "lock", blocking=False):
+            shutil.rmtree(left)
+            log.info("removed %s, which a dry run had left", left)
+    with tempfile.TemporaryDirectory(prefix=_DRY_RUN, dir=parent) as scratch, FileLock(Path(scratch, "lock")):
+        yield scratch
 
 
 def _needs(resolved: ResolvedRun, model_bytes: int) -> resources.Needs:
@@ -224,7 +244,7 @@ def _record(
         run_date=run_date,
         model_version=resolved.version.name,
         finished_at=datetime.now(timezone.utc),
-        settings=resolved.settings.model_dump(),
+        settings=redacted_values(resolved.settings.model_dump(exclude={"monitoring": {"hook", "on_failure"}})),
         rank_by=resolved.rank_by,
         feedback=resolved.feedback.kind,
         all_users=resolved.users_file is None,

@@ -47,7 +47,7 @@ def render(facts: Facts, limits: Settings) -> str:
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("recmodel.report"), autoescape=True, trim_blocks=True, lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
+        undefined=jinja2.StrictUndefined, finalize=_inert,
     )  # fmt: skip
     environment.filters |= {
         name: getattr(formatting, name)
@@ -81,7 +81,9 @@ def without_users(page: str, users: Users) -> tuple[str, int]:
         The page, and how many users and values were taken out.
     """
     taken = 0
-    shown = {str(user) for user in users.ids}
+    shown = {formatting.inert(str(user)) for user in users.ids}
+
+    on_page = Users(tuple(shown), users.column)
 
     def sample_user(match: re.Match[str]) -> str:
         nonlocal taken
@@ -93,13 +95,18 @@ def without_users(page: str, users: Users) -> tuple[str, int]:
     def reject(match: re.Match[str]) -> str:
         nonlocal taken
         column, value = (html.unescape(match[name]) for name in ("column", "value"))
-        if not users.named_by(pa.table({"column": [column], "value": [value]}))[0].as_py():
+        if not on_page.named_by(pa.table({"column": [column], "value": [value]}))[0].as_py():
             return match[0]
         taken += 1
         return match[0].replace(f"<bdi>{match['value']}</bdi>", "<bdi>(erased)</bdi>")
 
     page = _SAMPLE_USER.sub(sample_user, page)
     return _REJECT.sub(reject, page), taken
+
+
+def _inert(value: object) -> object:
+    """Show what a text would do to the order of the page as escapes; scripts and styles of our own stay as they are."""
+    return formatting.inert(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 @cache

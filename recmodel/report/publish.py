@@ -33,11 +33,15 @@ def write(
         to: another file; then no other page, and no JSON, is touched.
 
     Raises:
-        UsageRejected: the file cannot be written.
+        UsageRejected: the file cannot be written, or the run is not published any more.
     """
     stages = stages or Stages()
     with stages("gather the facts"):
-        collected = facts.collect(output, run_date, settings, models, data)
+        try:
+            collected = facts.collect(output, run_date, settings, models, data)
+        except Exception:
+            output.published(run_date)  # says so if the run was withdrawn meanwhile
+            raise
     with stages("write the page"):
         content = page.render(collected, settings).encode()
         found = findings.findings(collected, settings)

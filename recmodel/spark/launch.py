@@ -14,8 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recmodel import settings
+from recmodel import settings, storage
 from recmodel.errors import UsageRejected
+from recmodel.progress import log as logger
+from recmodel.redaction import is_secret
 
 if TYPE_CHECKING:
     from py4j.java_gateway import JavaGateway
@@ -39,6 +41,13 @@ def prepare(flags: Sequence[str] = ()) -> None:
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     if master(flags).startswith("local"):  # otherwise other machines must reach the driver
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+    for flag in flags:
+        name, _, value = flag.partition("=")
+        if value and is_secret(name):
+            logger.warning(
+                "%s is on the command line, which all on this machine can see; set it in spark-defaults.conf",
+                name,
+            )
     if flags:
         os.environ["PYSPARK_SUBMIT_ARGS"] = shlex.join([*flags, "pyspark-shell"])
     _share_temporary_folder()
@@ -65,7 +74,7 @@ def gateway() -> JavaGateway:
     log = Path(os.environ["RECMODEL_SPARK_LOG"])
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
-        opened = log.open("a+b")
+        opened = open(log, "a+b", opener=storage.private)  # noqa: SIM115 - it is closed below
     except OSError as error:
         raise UsageRejected(f"cannot write Spark's log ({error}); set RECMODEL_SPARK_LOG to another file") from None
     with opened as file:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pyspark import SparkConf, SparkContext, SparkFiles
+from pyspark.logger import PySparkLogger
 from pyspark.sql import DataFrameReader, SparkSession
 
 from recmodel import formatting, storage
@@ -65,6 +66,8 @@ def start(name: str, *, ship_package: bool = False, needs: resources.Needs | Non
     except Exception as error:
         raise ScoringFailed(f"Spark does not start: {cause(error)}{where_the_trace_is()}") from error
     spark.sparkContext.setLogLevel("WARN")
+    for logger in ("SQLQueryContextLogger", "DataFrameQueryContextLogger"):
+        PySparkLogger.getLogger(logger).handlers.clear()  # which print whole queries; what they say is in our errors
     if ship_package and master.split("[")[0] != "local":
         _ship_package(spark)
     return spark
@@ -147,7 +150,7 @@ def telling_line(text: str) -> str:
                 return line[:300]
     causes = [line.removeprefix("Caused by: ") for line in lines if line.startswith("Caused by: ")]
     exceptions = [line.removeprefix(": ") for line in lines if line.startswith(": ")]  # as py4j has it
-    return (causes[-1:] or exceptions or lines or [""])[0][:300]
+    return (causes[-1:] or exceptions or lines or [""])[0][:300].rstrip(";")
 
 
 def stop(spark: SparkSession) -> None:

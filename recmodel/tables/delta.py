@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -134,7 +133,7 @@ class DeltaOutput(Output):
     def files(self, table: str, run_date: date) -> list[str]:
         """See `Output`."""
         rows = deltalake.DeltaTable(storage.below(self.location, table))
-        return rows.file_uris([(c.RUN_DATE, "=", f"{run_date:%Y-%m-%d}")])
+        return rows.file_uris(file_pruning_predicate=[(c.RUN_DATE, "=", f"{run_date:%Y-%m-%d}")])
 
     def withdraw(self, run_date: date) -> None:
         """See `Output`: first run.json, from when on it is not published, then the rows of each table."""
@@ -159,7 +158,7 @@ class DeltaOutput(Output):
                 self._write_without(users, run)
             for name in c.TABLES:
                 location = storage.below(self.location, name)
-                if deltalake.DeltaTable.is_deltatable(location):
+                if storage.names(storage.below(location, "_delta_log")):  # deltalake would stop all threads to ask
                     hours = None if wait else 0
                     table = deltalake.DeltaTable(location)
                     table.vacuum(hours, dry_run=False, enforce_retention_duration=bool(wait), full=True)
@@ -219,7 +218,7 @@ class DeltaOutput(Output):
 
     def _lock_file(self, purpose: str) -> Path:
         digest = hashlib.sha256(f"{self.location} {purpose}".encode()).hexdigest()
-        return Path(tempfile.gettempdir(), f"recmodel-{digest[:16]}.lock")
+        return storage.shared_temporary_folder() / f"recmodel-{digest[:16]}.lock"
 
     def _check_writable(self) -> None:
         """Whether a store can be written shows only when it is."""

@@ -67,6 +67,8 @@ class Users:
     def named_by(self, rejects: pa.Table) -> pa.Array:
         """Return which rejected rows (`schemas.REJECTS`) name one of them, as bool."""
         wanted = {str(user) for user in self.ids}
+        # A whole row cannot be divided where an id holds what is between its fields.
+        inside = [user for user in wanted if _BETWEEN_FIELDS.search(user) or '"' in user]
         is_of_users: dict[str, bool] = {}
         names = []
         for column, value in zip(rejects["column"].to_pylist(), rejects["value"].to_pylist(), strict=True):
@@ -75,9 +77,9 @@ class Users:
             if value is None:
                 names.append(False)
             elif column == _WHOLE_ROW:
-                names.append(not wanted.isdisjoint(_fields(value)))
+                names.append(not wanted.isdisjoint(_fields(value)) or any(user in value for user in inside))
             else:
-                names.append(is_of_users[column] and _bare(value) in wanted)
+                names.append(is_of_users[column] and (_bare(value) in wanted or _is_cut(value, wanted)))
         return pa.array(names, pa.bool_())
 
 
@@ -86,6 +88,11 @@ def _fields(row: str) -> Iterable[str]:
     if of_duplicate:
         return {of_duplicate[1]}
     return map(_bare, _BETWEEN_FIELDS.split(row))
+
+
+def _is_cut(value: str, wanted: Collection[str]) -> bool:
+    """Return whether a value is the beginning of a long id, as rejects have it; see `lines.printable`."""
+    return value.endswith("…") and any(user.startswith(value[:-1]) for user in wanted)
 
 
 def _bare(value: str) -> str:

@@ -76,7 +76,12 @@ def show(rows: list[Row], title: str, as_json: Path | None) -> None:
         table.add_row(row.part, row.compared, theirs, f"{row.ours:,.3g}", row.unit, ratio, row.goal, row.verdict)
     Console(width=None if sys.stdout.isatty() else 180).print(table)
     if as_json:
-        as_json.write_text(json.dumps([{**asdict(row), "verdict": row.verdict} for row in rows], indent=2) + "\n")
+        write_json(as_json, [{**asdict(row), "verdict": row.verdict} for row in rows])
+
+
+def write_json(file: Path, rows: list[dict[str, Any]]) -> None:
+    """Write what was measured as JSON."""
+    file.write_text(json.dumps(rows, indent=2) + "\n")
 
 
 def _machine() -> str:

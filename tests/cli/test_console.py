@@ -1,10 +1,15 @@
 """What a command prints where there is a terminal and where there is none, and what its log keeps of it."""
 
+import os
 import re
+import subprocess
+import sys
 
 import pytest
 from support.processes import TIME, here
 from support.terminal import terminal_here, without_colours
+
+from recmodel.cli import console
 
 
 @pytest.fixture
@@ -48,3 +53,38 @@ def test_the_log_keeps_what_was_printed_and_a_step_adds_to_the_log_of_its_night(
     assert re.search(r"INFO recmodel: ratings +\d+, 20% of them held out", story)
     assert "none is not a directory" in night.with_name("nightly.log.failure").read_text()
     assert not logs.exists()
+
+
+def test_text_of_others_is_printed_as_text(capsys):
+    shown = console.table("[red]User[/] \x1b[2J", ["title"])
+    shown.add_row("[/] :smile: \u202e \x1b]0;x\x07")
+    for to in (console.out, console.err):
+        with to.capture() as captured:
+            to.print(shown)
+            to.print("[/red] s3://id:key@bucket")
+        printed = captured.get()
+        for words in (r"[red]User[/] \x1b[2J", r"[/] :smile: \u202e \x1b]0;x\x07", "[/red] s3://(hidden)@bucket"):
+            assert words in printed
+        assert "\x1b[2J" not in printed
+
+
+def test_a_log_is_private_hides_secrets_and_no_text_looks_like_a_line_of_it(toy, tmp_path, logs):
+    here("train", "--data", toy, "--models", "s3://id:ke/y@bucket")  # is refused before there is a log
+    here("train", "--data", tmp_path / "no\n2026-01-01 00:00:00 ERROR forged password=abc", "--models", tmp_path / "m")
+    (log,) = logs.iterdir()
+    assert log.stat().st_mode & 0o007 == 0
+    text = log.read_text()
+    assert "\n  2026-01-01 00:00:00 ERROR forged password=(hidden)" in text
+    assert "\n2026-01-01 00:00:00" not in text
+
+
+@pytest.mark.parametrize("command", [["settings"], ["score", "--help"], ["models", "list"]])
+def test_a_command_whose_output_nobody_reads_ends_quietly(command, toy_models):
+    end, closed = os.pipe()
+    os.close(end)
+    place = [f"--models={toy_models}"] if "models" in command else []
+    ended = subprocess.run(
+        [sys.executable, "-m", "recmodel", *command, *place], stdout=closed, stderr=subprocess.PIPE, check=False
+    )
+    os.close(closed)
+    assert (ended.returncode, ended.stderr) == (0, b"")

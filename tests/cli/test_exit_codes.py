@@ -123,8 +123,11 @@ def test_a_dry_run_fails_as_the_run_would(spark, toy, toy_models, tmp_path, s3):
 
     broken = write_movielens(tmp_path / "broken", [(1, 1, 77, 1)])
     output = tmp_path / "output"
+    left = tmp_path / ".dry-run-left"  # by one that was killed
+    left.mkdir()
     assert dry("--data", broken, "--output", output)[0] == 3
     assert not output.exists()
+    assert not left.exists()
     with open_output(output).locked():
         assert dry("--data", toy, "--output", output)[0] == 75
     code, sentence = dry("--data", toy, "--output", output, "--users", tmp_path / "nobody.csv")

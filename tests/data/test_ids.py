@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from support.inputs import STRICT, csv_text, with_files
 
 from recmodel import schemas as c
-from recmodel.data import ids, movielens
+from recmodel.data import ids, movielens, values
 from recmodel.data.validation import Validation
 from recmodel.errors import InputRejected, UsageRejected
 from recmodel.schemas import INTEGER, INTEGER_IDS, TEXT, Ids
@@ -171,3 +171,13 @@ def test_numbers_of_one_catalogue_become_those_of_another(tmp_path):
     catalogue, ratings, _ = movielens.read(folder, STRICT, known)
     assert catalogue.column(c.MOVIE_ID).to_pylist() == ["b", "d", "e", "f"]
     assert ratings.column(c.MOVIE_ID).to_pylist() == [2, 0, 3]
+
+
+@pytest.mark.parametrize("text", ["x' OR '1'='1", "[/]", '" a "', "a\n", "-x", "%s", " a "])
+def test_an_id_that_is_typed_is_the_one_that_a_file_holds(text):
+    assert ids.typed(text, TEXT) == values.text_ids(pa.array([text, " b"]))[0].as_py()
+
+
+def test_nothing_is_no_id():
+    with pytest.raises(UsageRejected, match="is not the id of a user"):
+        ids.typed(" ", TEXT)

@@ -76,7 +76,7 @@ def test_a_step_that_says_why_it_failed_is_quoted():
         ({}, "success", "there was nothing to publish"),
         ({"published": [DAY], "warnings": ["a", "b", "c"]}, "findings", "a (and 2 more)"),
         ({"training_failure": FAILED, "warnings": ["a"]}, "training-failed", "why"),
-        ({"failure": FAILED, "training_failure": FAILED}, "failure", "why"),
+        ({"failure": FAILED, "training_failure": FAILED}, "failure", "why; before that, why"),
     ],
 )
 def test_a_night_ends_in_a_word_and_a_sentence(ending, outcome, sentence):
@@ -203,7 +203,7 @@ def test_a_night_that_is_terminated_ends_its_step_and_tells_the_hook(night, tmp_
     result, heard, metrics = night(tmp_path / "none", STEP="train stops the night")
     assert result.returncode == 5
     assert "Interrupted: by SIGTERM" in said(result)
-    assert heard == "5 nightly interrupted\n"
+    assert heard == "5 train interrupted by SIGTERM during train\n"
     assert "recmodel_last_exit_code 5.0" in metrics
 
 

@@ -2,11 +2,14 @@
 
 from datetime import timedelta
 
+import pytest
 from support.processes import here
 from support.report import DAY, publish, recommendations
 
 from recmodel import settings
+from recmodel.errors import UsageRejected
 from recmodel.pipeline import monitoring
+from recmodel.report import publish as pages
 from recmodel.tables.output import open_output
 
 
@@ -43,3 +46,8 @@ def test_the_job_uses_what_the_run_was_made_with(site, tmp_path):
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert "Rated highest" in page
     assert "11.1\u00a0% lower than with mean and biases" in page
+
+
+def test_a_run_that_was_withdrawn_meanwhile_is_a_sentence(site):
+    with pytest.raises(UsageRejected, match="there is no run of"):
+        pages.write(open_output(site.output), DAY + timedelta(99), settings.load())

@@ -48,6 +48,8 @@ def here(*arguments: object, encoding: str = "utf-8") -> subprocess.CompletedPro
 
 def commands_here(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.CompletedProcess]:
     """Lets code that starts `recmodel …` in processes of their own run the same command lines `here`; their results."""
+    from recmodel.pipeline import processes
+
     run, results = subprocess.run, []
 
     def run_here(command: list[object], **keywords: Any) -> subprocess.CompletedProcess:
@@ -57,6 +59,7 @@ def commands_here(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.CompletedP
         return results[-1]
 
     monkeypatch.setattr(subprocess, "run", run_here)
+    monkeypatch.setattr(processes, "run", lambda words, *_: run_here(words).returncode)
     return results
 
 

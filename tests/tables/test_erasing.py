@@ -71,6 +71,7 @@ def erase(output, *users: int) -> list:
     return found
 
 
+@pytest.mark.parametrize("output", ["path", "URI", "S3"], indirect=True)
 def test_users_are_gone_from_every_table_and_date_and_all_others_stay(output):
     found = erase(output, 7, 99)
     assert [run.run_date for run in found] == [DAY, NEXT]
@@ -189,3 +190,10 @@ def test_ids_that_are_text_are_erased_as_they_are(tmp_path, scheme):
     output.erase(whom, [found], 0)
     assert users_of(output, DAY) == ["7", "x, y"]
     assert (output.rejects(DAY).count_rows(), output.find(whom)) == (0, [])
+
+
+def test_ids_with_separators_and_long_ones_are_found_in_rejects():
+    rejects = pa.table({
+        "column": ["(all)", "(all)", "userId"], "value": ['"a,b",1193,5', "a,1193,5", "long" * 19 + "lon…"],
+    })  # fmt: skip
+    assert Users(("a,b", "long" * 40)).named_by(rejects).to_pylist() == [True, False, True]
