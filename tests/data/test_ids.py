@@ -122,7 +122,9 @@ def test_an_id_of_blanks_is_none(tmp_path):
     validation = Validation(STRICT.model_copy(update={"max_rejected_share": 1.0}), Ids(TEXT, TEXT))
     catalogue = movielens.read_catalogue(folder, validation)
     assert movielens.read_ratings(folder, catalogue, validation).column(c.USER_ID).to_pylist() == ["u1", "u3"]
-    assert validation.rejected().column("reason").to_pylist() == ["is empty or not UTF-8 text"]
+    assert validation.rejected().column("reason").to_pylist() == [
+        "is empty, stands for a missing value, or is not UTF-8 text"
+    ]
 
 
 def test_a_model_keeps_its_kind(tmp_path):
