@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.feather
 import pyarrow.orc
 import pytest
+from deltalake import write_deltalake
 from support.inputs import LENIENT, STRICT, with_files
 
 from recmodel import schemas as c
@@ -78,7 +79,10 @@ with zipfile.ZipFile(WORKBOOK, "w") as workbook:
         ({"ratings.csv": users("-1", "2")}, [(-1, *ROWS[0][1:]), ROWS[1]]),
         ({"ratings.csv": users("NULL", "u1", r"\N", "nan")}, "'NULL' is empty, stands for a missing value"),
         ({"ratings.csv": users("1.23457E+12", "1.23457E+12")}, "ids such as 1.23457E.12 were rounded"),
-        ({"ratings.parquet": with_column("userId", pa.array([2**63, 2**64 - 1], pa.uint64()))}, "set input.ids to text"),
+        (
+            {"ratings.parquet": with_column("userId", pa.array([2**63, 2**64 - 1], pa.uint64()))},
+            "set input.ids to text",
+        ),
         # times
         ({"ratings.csv": times("20010909", "20010910")}, [(1, 1, 4.0, 999_993_600), (2, 2, 3.5, 1_000_080_000)]),
         ({"ratings.parquet": with_column("timestamp", pa.array(MOMENTS, pa.timestamp("ns", "Europe/Berlin")))}, ROWS),
@@ -150,3 +154,12 @@ def test_folders_in_a_zip_file(tmp_path, names, found):
     else:
         with pytest.raises(InputRejected, match="holds ratings in a and b"):
             movielens.data_dir(str(tmp_path / "data.zip"), "")
+
+
+def test_a_delta_table_with_deletion_vectors_is_refused(tmp_path):
+    """Its files hold deleted rows too, and only the vectors tell which they are."""
+    folder = with_files(tmp_path, {"ratings.csv": ""})
+    (folder / "ratings.csv").unlink()
+    write_deltalake(folder / "ratings", TABLE, configuration={"delta.enableDeletionVectors": "true"})
+    with pytest.raises(InputRejected, match=r"ratings is a Delta table .*deletionVectors.*; export it as Parquet"):
+        movielens.read(folder, STRICT)
