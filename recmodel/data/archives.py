@@ -30,11 +30,17 @@ def unpack(archive: Path) -> Path:
 
 
 def _unpack(archive: zipfile.ZipFile, folder: Path) -> Path:
-    paths = {PurePosixPath(info.filename): info for info in archive.infolist() if not info.is_dir()}
+    # Some programs of Windows write backslashes.
+    names = {info.filename.replace("\\", "/"): info for info in archive.infolist()}
+    paths = {PurePosixPath(name): info for name, info in names.items() if not name.endswith("/")}
     tops = [path.parts[:i] for path in paths for i, name in enumerate(path.parts) if layouts.is_ratings(name)]
     if not tops:
         raise InputRejected(f"{archive.filename} holds no ratings; a MovieLens archive has ratings.csv or ratings.dat")
     top = min(tops, key=lambda parts: (len(parts), parts))
+    beside = sorted({parts for parts in tops if len(parts) == len(top)} - {top})
+    if beside:
+        both = " and ".join("/".join(parts) for parts in (top, beside[0]))
+        raise InputRejected(f"{archive.filename} holds ratings in {both}; unpack it and give the directory you mean")
     for path, info in paths.items():
         inside = path.parts[len(top) :]
         if path.parts[: len(top)] != top or not layouts.is_part_of_input(inside[0]) or ".." in inside:

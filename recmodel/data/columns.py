@@ -80,6 +80,8 @@ def _find(file: str, name: str, wanted: list[str], present: list[str], settings:
                 f"{file} has no column {configured} (it has {', '.join(present)}); correct {_setting(name)}"
             )
     for exact in (movielens_name(name), name):
+        if present.count(exact) > 1:
+            raise InputRejected(f"{file} has {present.count(exact)} columns {exact}; give each a name of its own")
         if exact in present:
             return present.index(exact)
     is_key_of_movies = name == c.MOVIE_ID and c.TITLE in wanted
@@ -102,6 +104,8 @@ def _position(file: str, name: str, column: str, present: list[str]) -> int | No
 def _missing(file: str, name: str, configured: str, present: list[str]) -> str:
     wanted = configured or movielens_name(name)
     sentence = f"{file} has no column {wanted} (it has {', '.join(map(str.strip, present))}); "
+    if len(present) == 1 and re.search(r"\w\W+\w", present[0]):
+        return sentence + "its first line must name the columns, divided by commas, semicolons or tabs"
     if present and all(re.fullmatch(r"\s*[-+\d.,:TZ ]*\s*", other) for other in present):
         return sentence + "its first line must name the columns"
     if name == c.RATING:

@@ -120,10 +120,17 @@ def _first(source: Source, names: list[str], limits: Input) -> list[_Sample]:
 
 def _kind(samples: list[_Sample]) -> IdKind | None:
     """Return what the ids of some columns are together; None if they hold nothing."""
-    filled = [sample.values for sample in samples if sample.values.null_count < len(sample.values)]
+    filled = [sample for sample in samples if sample.values.null_count < len(sample.values)]
     if not filled:
         return None
-    return TEXT if any(map(values.are_text_ids, filled)) else INTEGER
+    text = [sample for sample in filled if values.are_text_ids(sample.values)]
+    for sample in text:
+        if rounded := values.rounded_id(sample.values):
+            raise InputRejected(
+                f"{sample.file}, column {sample.column}: ids such as {rounded} were rounded, as spreadsheets do, so "
+                "they cannot be told apart; export them as whole numbers or text (input.ids: text takes them so)"
+            )
+    return TEXT if text else INTEGER
 
 
 def _example(samples: list[_Sample], kind: IdKind) -> tuple[Path, str, str]:

@@ -19,8 +19,8 @@ from recmodel.errors import InputRejected
 TABLES = ("ratings", "movies", "links")
 _INTERACTIONS = "interactions"  # what the table of ratings may be called, if there is none of that name
 
-_COMPRESSED = r"(\.(gz|gzip|zst|zstd))?"
-_ENDING = rf"(\.(csv|tsv|dat){_COMPRESSED}|\.(parquet|parq|pq))"
+COMPRESSED = r"(\.(gz|gzip|zst|zstd|bz2|xz))?"
+_ENDING = rf"(\.(csv|tsv|dat){COMPRESSED}|\.(parquet|parq|pq))"
 _OLDEST_NAMES = {"u.data": "ratings", "u.item": "movies"}  # MovieLens 100K
 _BELONGS_TO_MOVIES = "u.genre"  # the names of the genres of u.item
 
@@ -118,7 +118,7 @@ def table_of(path: Path) -> str | None:
 
 def _table_of(name: str, *, is_folder: bool) -> str | None:
     """Return the table that a file or folder of that name holds, if any."""
-    uncompressed = re.sub(_COMPRESSED + "$", "", name.lower())
+    uncompressed = re.sub(COMPRESSED + "$", "", name.lower())
     if uncompressed in _OLDEST_NAMES:
         return _OLDEST_NAMES[uncompressed]
     ending = rf"{_ENDING}?" if is_folder else _ENDING
@@ -126,7 +126,13 @@ def _table_of(name: str, *, is_folder: bool) -> str | None:
 
 
 def _hint(folder: Path, table: str) -> str:
-    """Return where the table may be instead: one folder deeper, as archives are unpacked."""
+    """Return what is there instead: a file that cannot be read, or one folder deeper, as archives are unpacked."""
+    of_its_name = [path.name for path in sorted(folder.iterdir()) if path.stem.split(".")[0].lower() == table]
+    if of_its_name:
+        return (
+            f"{of_its_name[0]} has an ending that is not read: export it as CSV or Parquet, or correct its name if "
+            "it is one of them"
+        )
     deeper = [path for path in sorted(folder.glob("*/*")) if _table_of(path.name, is_folder=path.is_dir()) == table]
     return f"give the directory {deeper[0].parent}, which has one" if deeper else ""
 
@@ -163,7 +169,7 @@ def _twice(parts: Iterable[Part]) -> str:
     """Name two parts that differ in their compression alone; empty if there are none."""
     names: dict[str, str] = {}
     for part in parts:
-        first = names.setdefault(re.sub(_COMPRESSED + "$", "", part.name), part.name)
+        first = names.setdefault(re.sub(COMPRESSED + "$", "", part.name), part.name)
         if first != part.name:
             return f"{first} and {part.name}"
     return ""

@@ -24,6 +24,7 @@ from recmodel.errors import InputRejected
 
 _BLOCK_BYTES = 4 << 20
 _BATCH_ROWS = 1 << 14
+_NOT_CLOSED = "has a quote that is not closed; a row is one line, so line breaks inside quotes are not read"
 
 
 class Rows(NamedTuple):
@@ -48,7 +49,7 @@ def reject(file: str, row: int, column: str, value: str, reason: str) -> dict:
 def of_text(file: BinaryIO, part: Part, layout: Layout, positions: list[int]) -> Iterator[Rows]:
     """Parse line by line, so that a quote that is not closed cannot swallow the lines after it."""
     csv.field_size_limit(1 << 30)
-    first = 1 + layout.has_header
+    first = 1 + layout.lines_before_rows
     numbered = ((number, line.rstrip(b"\r\n")) for number, line in enumerate(file, start=first))
     while lines := list(itertools.islice(numbered, _BATCH_ROWS)):
         rows, numbers, malformed = _split(lines, part, layout, positions)
@@ -65,7 +66,15 @@ def _split(
         try:
             fields = layout.fields(line.decode("latin-1"))  # every byte becomes one character, and can be restored
         except csv.Error as error:
-            malformed.append(reject(part.name, number, "(all)", printable(line), f"is not CSV ({error})"))
+            malformed.append(
+                reject(
+                    part.name,
+                    number,
+                    "(all)",
+                    printable(line),
+                    _NOT_CLOSED if "end of data" in str(error) else f"is not CSV ({error})",
+                )
+            )
             continue
         if len(fields) == len(layout.columns):
             rows.append([fields[i].encode("latin-1") for i in positions])
@@ -77,7 +86,7 @@ def _split(
 
 def of_numbers(file: BinaryIO, part: Part, layout: Layout, positions: list[int]) -> Iterator[Rows]:
     """Parse some MiB at a time with PyArrow."""
-    first = 1 + layout.has_header
+    first = 1 + layout.lines_before_rows
     for lines in _whole_lines(file, part.path):
         plain_lines, quoted = _set_aside_quoted(lines, layout)
         parsed, malformed_lines = _parse_lines(plain_lines, layout, positions)
@@ -122,7 +131,8 @@ def _whole_lines(file: BinaryIO, path: Path) -> Iterator[bytes]:
 
 
 def _set_aside_quoted(lines: bytes, layout: Layout) -> tuple[bytes, list[tuple[int, bytes]]]:
-    """Return the lines, blank where a quote is or may be open at a delimiter, and these with their places (from 0).
+    """Return the lines, blank where a quote is or may be open at a delimiter or at the end, and these with their
+    places (from 0).
 
     On all other lines, quotes divide nothing, so that they can be taken for ordinary characters.
     """
@@ -137,9 +147,12 @@ def _set_aside_quoted(lines: bytes, layout: Layout) -> tuple[bytes, list[tuple[i
     line_of = np.searchsorted(starts, delimiters, "right") - 1
     is_open = (quotes[delimiters] - quotes[starts[line_of]]) % 2 == 1
     escaped = np.flatnonzero((characters[:-1] == ord("\\")) & (characters[1:] == ord('"')))  # not counted right above
-    unclear = np.union1d(line_of[is_open], np.searchsorted(starts, escaped, "right") - 1)
-    quoted, rest, done = [], [], 0
     ends = np.append(starts[1:], len(lines))
+    is_odd = (quotes[ends] - quotes[starts]) % 2 == 1
+    unclear = np.unique(
+        np.concatenate([line_of[is_open], np.searchsorted(starts, escaped, "right") - 1, np.flatnonzero(is_odd)])
+    )
+    quoted, rest, done = [], [], 0
     for i in unclear.tolist():
         line = lines[starts[i] : ends[i]]
         content = line.rstrip(b"\r\n")

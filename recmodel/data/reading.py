@@ -102,8 +102,10 @@ def column_names(source: Source) -> list[str]:
             return iceberg.column_names(iceberg.open_folder(source.path))
         part = source.parts[0]
         if source.format == "parquet":
-            return [*pyarrow.dataset.dataset(part.path, format="parquet").schema.names, *part.partition]
-        return [*text.detect(part, has_text=False).layout.columns, *part.partition]
+            names = pyarrow.dataset.dataset(part.path, format="parquet").schema.names
+        else:
+            names = text.detect(part, has_text=False).layout.columns
+        return [*names, *(name for name in part.partition if name not in names)]
 
 
 def first_values(source: Source, names: list[str], settings: Columns) -> pa.RecordBatch:
@@ -142,7 +144,7 @@ def text_rows(source: Source) -> int:
             dialect = text.detect(part, has_text=False)
             with text.open_text(part.path, dialect) as file:
                 rows += sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 22), b""))
-            rows -= dialect.layout.has_header
+            rows -= dialect.layout.lines_before_rows
     return rows
 
 
@@ -300,7 +302,7 @@ class _Reader:
         self.findings.encodings[dialect.encoding_name] = None
         place = self._place(str(part.path), dialect.layout.columns, part.partition)
         with text.open_text(part.path, dialect) as file:
-            if dialect.layout.has_header:
+            for _ in range(dialect.layout.lines_before_rows):
                 file.readline()
             has_prose = any(field.type == pa.string() and field.name not in c.PAIRS.names for field in self.schema)
             read = lines.of_text if has_prose else lines.of_numbers

@@ -6,12 +6,15 @@ or at least in an encoding in which the bytes of ASCII characters are those char
 
 from __future__ import annotations
 
+import bz2
 import codecs
+import contextlib
 import csv
 import functools
 import gzip
 import io
 import itertools
+import lzma
 import re
 import zlib
 from collections.abc import Callable, Iterable
@@ -22,11 +25,11 @@ from typing import Any, BinaryIO, cast
 import pyarrow as pa
 
 from recmodel.data.catalogue import NO_GENRE
-from recmodel.data.layouts import Part
+from recmodel.data.layouts import COMPRESSED, Part
 from recmodel.errors import InputRejected
 
 MAX_LINE_BYTES = 4 << 20
-UNREADABLE = (EOFError, zlib.error, UnicodeError)  # what reading a damaged file raises, besides OSError
+UNREADABLE = (EOFError, zlib.error, lzma.LZMAError, UnicodeError)  # what reading a damaged file raises, besides OSError
 
 _DELIMITERS = (",", ";", "\t")
 _RATINGS = ["userId", "movieId", "rating", "timestamp"]  # the columns of older MovieLens files, which have no header
@@ -47,6 +50,7 @@ class Layout:
     delimiter: str
     columns: list[str]  # all of them, in order
     has_header: bool = False  # otherwise the columns are always these
+    lines_before_rows: int = 0  # the header, and what stands above it
     joined: Callable[[list[str]], list[str]] | None = None  # turns the fields of a line into those of `columns`
 
     @property
@@ -87,7 +91,7 @@ class Dialect:
 
     layout: Layout
     encoding: str  # a Python codec
-    compression: str  # gzip, zstd, or empty
+    compression: str  # gzip, zstd, bzip2, xz, or empty
     carriage_returns: bool  # lines end with CR alone
 
     @property
@@ -109,7 +113,7 @@ def detect(part: Part, *, has_text: bool) -> Dialect:
             and Windows-1252, which are the same for numbers.
 
     Raises:
-        InputRejected: the file is empty.
+        InputRejected: the file is empty, or no text.
     """
     compression = _compression(part.path)
     with _decompressed(part.path, compression) as file:
@@ -118,14 +122,28 @@ def detect(part: Part, *, has_text: bool) -> Dialect:
         if encoding is None:
             chunks = itertools.chain([start], iter(functools.partial(file.read, 1 << 20), b""))
             encoding = _narrow_encoding(chunks) if has_text else _UTF_8
-    first_line, end = _first_line(start, encoding)
-    if not first_line.strip():
+    for magic, kind in _NO_TEXT.items():
+        if start.startswith(magic):
+            raise InputRejected(f"{part.path} is {kind}; give it as CSV or Parquet, under a name that says so")
+    first_line, end, above = _first_line(start, encoding)
+    if not first_line:
         raise InputRejected(f"{part.path} is empty; its first line must name the columns")
-    return Dialect(_layout(part.path, first_line), encoding, compression, carriage_returns=end == "\r")
+    return Dialect(_layout(part.path, first_line, above), encoding, compression, carriage_returns=end == "\r")
 
 
-def _layout(path: Path, first_line: str) -> Layout:
-    name = re.sub(r"\.(gz|gzip|zst|zstd)$", "", path.name.lower())
+_NO_TEXT = {
+    b"PK\x03\x04": "a zip file or an Excel workbook", b"\xd0\xcf\x11\xe0": "an Excel workbook", b"ORC": "an ORC file",
+    b"PAR1": "a Parquet file", b"Obj\x01": "an Avro file", b"ARROW1": "an Arrow or Feather file",
+    b"{": "JSON", b"[{": "JSON",
+    b"\x04\x22\x4d\x18": "compressed with LZ4", b"\xff\x06\x00\x00sNaPpY": "compressed with Snappy",
+    b"SQLite format 3": "an SQLite database", b"<!DOCTYPE": "a web page", b"<html": "a web page",
+    b"version https://git-lfs": "the pointer of Git LFS, and not the file itself",
+    codecs.BOM_UTF32_LE: "in UTF-32", codecs.BOM_UTF32_BE: "in UTF-32",
+}  # fmt: skip
+
+
+def _layout(path: Path, first_line: str, above: int) -> Layout:
+    name = re.sub(COMPRESSED + "$", "", path.name.lower())
     if name == "u.data":
         return Layout("MovieLens 100K", "\t", _RATINGS)
     if name == "u.item":
@@ -135,7 +153,7 @@ def _layout(path: Path, first_line: str) -> Layout:
     if name == "movies.dat" and "::" in first_line:
         return Layout("MovieLens 1M", "::", _MOVIES, joined=_whole_title)
     columns, delimiter = _header(first_line)
-    return Layout(_DELIMITER_NAMES[delimiter], delimiter, columns, has_header=True)
+    return Layout(_DELIMITER_NAMES[delimiter], delimiter, columns, has_header=True, lines_before_rows=1 + above)
 
 
 def open_text(path: Path, dialect: Dialect) -> BinaryIO:
@@ -179,13 +197,25 @@ class _Recoded(io.RawIOBase):
 
 def _compression(path: Path) -> str:
     with path.open("rb") as file:
-        magic = file.read(4)
-    return "gzip" if magic[:2] == b"\x1f\x8b" else "zstd" if magic == b"\x28\xb5\x2f\xfd" else ""
+        start = file.read(10)
+    return next((name for name, magic in _MAGIC.items() if re.match(magic, start)), "")
+
+
+_MAGIC = {
+    "gzip": rb"\x1f\x8b",
+    "zstd": rb"\x28\xb5\x2f\xfd",
+    "bzip2": rb"BZh[1-9](1AY&SY|\x17rE8P\x90)",
+    "xz": rb"\xfd7zXZ\0",
+}
 
 
 def _decompressed(path: Path, compression: str) -> BinaryIO:
     if compression == "gzip":
         return cast(BinaryIO, gzip.open(path))
+    if compression == "bzip2":
+        return io.BufferedReader(bz2.open(path), 1 << 20)
+    if compression == "xz":
+        return io.BufferedReader(lzma.open(path), 1 << 20)
     if compression == "zstd":
         return io.BufferedReader(pa.input_stream(str(path), compression="zstd"), 1 << 20)  # type: ignore[type-var]
     return path.open("rb")
@@ -220,18 +250,24 @@ def _narrow_encoding(chunks: Iterable[bytes]) -> str:
     return _WINDOWS if is_windows else _LATIN_1
 
 
-def _first_line(start: bytes, encoding: str) -> tuple[str, str]:
-    """Return the first line of a file, and what ends it: LF, CR LF, CR, or nothing."""
+def _first_line(start: bytes, encoding: str) -> tuple[str, str, int]:
+    """Return the first line that says something, what ends it (LF, CR LF, CR, or nothing), and how many are above.
+
+    Those are blank, or tell a spreadsheet the delimiter, such as sep=;.
+    """
     is_wide = encoding.startswith("utf-16")
     codec = encoding if is_wide else _LATIN_1  # until the line is alone: other lines may be damaged
     text = codecs.getincrementaldecoder(codec)("replace").decode(start.removeprefix(codecs.BOM_UTF8))
-    line, end, _ = (*re.split(r"(\r\n|\r|\n)", text, maxsplit=1), "", "")[:3]
-    if is_wide:
-        return line.removeprefix("\ufeff"), end
-    try:
-        return line.encode(_LATIN_1).decode(_UTF_8), end
-    except UnicodeDecodeError:
-        return line, end
+    text = text.removeprefix("\ufeff")
+    above = _ABOVE_THE_HEADER.match(text)[0]  # type: ignore[index]  # it matches nothing, too
+    line, end, _ = (*re.split(r"(\r\n|\r|\n)", text[len(above) :], maxsplit=1), "", "")[:3]
+    if not is_wide:
+        with contextlib.suppress(UnicodeDecodeError):
+            line = line.encode(_LATIN_1).decode(_UTF_8)
+    return line if line.strip() else "", end, len(re.findall(r"\r\n|\r|\n", above))
+
+
+_ABOVE_THE_HEADER = re.compile(r'(?:(?:[ \t]*|"?sep=.?"?[,; \t]*)(?:\r\n|\r|\n))*', re.IGNORECASE)
 
 
 def _header(line: str) -> tuple[list[str], str]:

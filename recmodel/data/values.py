@@ -20,6 +20,10 @@ import pyarrow.compute as pc
 from recmodel import schemas as c
 from recmodel.errors import InputRejected
 
+# As programs write that there is no value.
+_MISSING = pa.array(["\\N", "NULL", "null", "NaN", "nan", "None", "<NA>", "NA", "N/A", "#N/A"])
+_BLANKS = " \t\n\v\f\r\u00a0\u2007\u202f\u3000\u200b\ufeff"  # around ids that are text
+
 SAMPLE_ROWS = 2000  # by which it is decided how a column is written
 _UUID_BYTES = 16
 _DAY = 86_400  # seconds
@@ -31,9 +35,11 @@ _DECIMAL_COMMA = r'^\s*"?([+-]?\d+),(\d+)"?\s*$'
 _WHOLE_AS_DECIMAL = r'^\s*"?([+-]?\d+)\.0+"?\s*$'
 _DECIMAL = r'^\s*"?([+-]?\d+)\.\d*"?\s*$'
 _ISO = r'^\s*"?\d{4}-\d{2}-\d{2}'
+_DAY_AS_NUMBER = r"^(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])$"  # 20010909
 _WITH_ZONE = r":\d{2}\s*(?:Z|UTC|[+-]\d{2}(?::?\d{2})?)$"
 
 _INTEGER_ID = r"^(?:0|-?[1-9]\d{0,18})$"  # as programs write it: no leading zeros, which text may have
+_ROUNDED = r'^\s*"?[+-]?\d(?:[.,]\d+)?E\+\d+"?\s*$'
 _PADDED = r'^\s*"?[+-]?0+\d'
 _MAX_SHARE_OF_TEXT = 0.05  # of ids that are integers: more than this share of others is no mistake of single rows
 
@@ -77,7 +83,10 @@ class Conversion:
         self._converts: dict[str, Convert] = {}  # by column, once the first rows were seen
         self._has_decimal_comma: bool | None = None  # of text; None: not decided yet
         self._reasons = {
-            field.name: "is empty or not UTF-8 text" if _is_text_id(field) else _REASONS[field.type] for field in schema
+            field.name: "is empty, stands for a missing value, or is not UTF-8 text"
+            if _is_text_id(field)
+            else _REASONS[field.type]
+            for field in schema
         }
         if movies is not None:
             self._reasons[c.MOVIE_ID] = NOT_LISTED
@@ -106,7 +115,7 @@ class Conversion:
         if field.name == c.TIMESTAMP:
             return self._decided(column, field, self._how_times_are_written)(column)
         if field.name == c.GENRES:
-            return _genres(column)
+            return self._decided(column, field, self._how_genres_are_divided)(column)
         if field.name in _IDS and pa.types.is_floating(column.type):
             self._assume(f"{name}: doubles, all of them whole numbers")
             column = _exact_integers(column, f"{self._file}, column {name}")
@@ -143,8 +152,18 @@ class Conversion:
         self._assume("ids written with a decimal point, as 1.0")
         return lambda column: _parse(pc.replace_substring_regex(column, _WHOLE_AS_DECIMAL, r"\1"), pa.int64())
 
+    def _how_genres_are_divided(self, sample: pa.Array) -> Convert:
+        if pa.types.is_string(sample.type) and not pc.any(pc.match_substring_regex(sample, r"\||^\s*\[")).as_py():
+            for delimiter, name in ((",", "commas"), (";", "semicolons")):
+                if 5 * pc.match_substring(sample, delimiter).true_count > len(sample):
+                    self._assume(f"genres divided by {name}")
+                    return lambda column: _genres(pc.replace_substring(_parse(column, pa.string()), delimiter, " | "))
+        return _genres
+
     def _numbers(self, column: pa.Array) -> pa.Array:
         """Convert numbers. The first row with a comma or a point decides, which may come late."""
+        if pa.types.is_boolean(column.type):
+            return pa.nulls(len(column), pa.float32())
         if not pa.types.is_string(column.type):
             return _cast(column, pa.float32())
         if self._has_decimal_comma is None:
@@ -160,6 +179,8 @@ class Conversion:
         return _parse(column, pa.float32())
 
     def _how_times_are_written(self, sample: pa.Array) -> Convert:
+        if pa.types.is_time(sample.type) or pa.types.is_duration(sample.type) or pa.types.is_boolean(sample.type):
+            return lambda column: pa.nulls(len(column), pa.int64())
         if pa.types.is_temporal(sample.type):
             self._assume(f"times of the type {sample.type}")
             return lambda column: _cast(column.cast(pa.timestamp("s"), safe=False), pa.int64())
@@ -175,7 +196,13 @@ class Conversion:
             return _whole_numbers(column)
 
         numbers = whole_numbers(sample)
+        if _are_mostly(numbers.cast(pa.string()), _DAY_AS_NUMBER):
+            self._assume("times written as days, such as 20010909")
+            self._reasons[c.TIMESTAMP] = "is not a day, such as 20010909"
+            return lambda column: _days(whole_numbers(column))
         values = numbers.drop_null().to_numpy()
+        if ((values > 0) & (values < _DAY)).sum() * 2 > len(sample):
+            self._assume("times taken as seconds since 1970, though most are of its first day")
         newest = time.time() + _DAY
         for unit, name in _UNITS.items():
             plausible = (values >= _FIRST_SECOND * unit) & (values <= newest * unit)
@@ -192,9 +219,17 @@ def are_text_ids(ids: pa.Array) -> bool:
     if not pa.types.is_string(column.type):
         return False
     text = _unquoted(pc.utf8_trim_whitespace(column)).drop_null()
-    text = pc.replace_substring_regex(text.filter(pc.not_equal(text, "")), _WHOLE_AS_DECIMAL, r"\1")
+    text = text.filter(pc.invert(pc.or_(pc.equal(text, ""), _stands_for_nothing(text))))
+    text = pc.replace_substring_regex(text, _WHOLE_AS_DECIMAL, r"\1")
     is_integer = pc.and_(pc.match_substring_regex(text, _INTEGER_ID), _parse(text, pa.int64()).is_valid())
     return len(text) - is_integer.true_count > _MAX_SHARE_OF_TEXT * len(text)
+
+
+def rounded_id(ids: pa.Array) -> str | None:
+    """Return an id such as 1.23457E+12, if most of those that are no integers are written like that."""
+    text = _plain(ids)
+    odd = text.filter(pc.invert(pc.match_substring_regex(text, _INTEGER_ID))).drop_null()
+    return odd[0].as_py() if len(odd) and _are_mostly(odd, _ROUNDED) else None
 
 
 def _is_text_id(field: pa.Field) -> bool:
@@ -204,11 +239,15 @@ def _is_text_id(field: pa.Field) -> bool:
 def text_ids(column: pa.Array) -> pa.Array:
     """Return ids without blanks and quotes around them; null where nothing is left."""
     text = _cast(column, pa.string())
-    if any(pc.any(at_end(text, blank)).as_py() for at_end in (pc.starts_with, pc.ends_with) for blank in " \t"):
-        text = pc.utf8_trim(text, " \t")  # these alone, so that an id does not depend on others around it
+    if any(pc.any(at_end(text, blank)).as_py() for at_end in (pc.starts_with, pc.ends_with) for blank in _BLANKS):
+        text = pc.utf8_trim(text, _BLANKS)
     text = _unquoted(text)
-    is_empty = pc.equal(pc.binary_length(text), 0)
-    return pc.if_else(is_empty, None, text) if pc.any(is_empty).as_py() else text
+    is_missing = pc.or_(pc.equal(pc.binary_length(text), 0), _stands_for_nothing(text))
+    return pc.if_else(is_missing, None, text) if pc.any(is_missing).as_py() else text
+
+
+def _stands_for_nothing(text: pa.Array) -> pa.BooleanArray:
+    return pc.is_in(text, value_set=_MISSING)
 
 
 def _unquoted(text: pa.Array) -> pa.Array:
@@ -236,6 +275,8 @@ def _plain(column: pa.Array) -> pa.Array:
         return pa.array([None if value is None else str(uuid.UUID(bytes=value)) for value in column.to_pylist()])
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
+    if pa.types.is_fixed_size_binary(column.type) and not pa.types.is_decimal(column.type):
+        column = column.cast(pa.binary())
     if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
         return _cast(column, pa.string())
     if pa.types.is_large_string(column.type) or pa.types.is_string_view(column.type):
@@ -280,6 +321,12 @@ def _seconds(column: pa.Array, unit: int) -> pa.Array:
     return pc.if_else(plausible, pc.divide(column, unit), None)
 
 
+def _days(column: pa.Array) -> pa.Array:
+    """Return the seconds of days such as 20010909; null for what is none."""
+    text = pc.replace_substring_regex(column.cast(pa.string()), r"^(\d{4})(\d{2})(\d{2})$", r"\1-\2-\3")
+    return _cast(_cast(text, pa.date32()).cast(pa.timestamp("s")), pa.int64())
+
+
 def _iso_times(column: pa.Array) -> pa.Array:
     text = pc.utf8_upper(pc.utf8_trim(pc.utf8_trim_whitespace(column), '"'))
     text = pc.replace_substring_regex(text, r"(:\d{2})[.,]\d+", r"\1")
@@ -299,7 +346,8 @@ def _genres(column: pa.Array) -> pa.Array:
     if isinstance(column, pa.ListArray | pa.LargeListArray | pa.FixedSizeListArray | pa.ListViewArray):
         return pa.array([None if genres is None else _joined(genres) for genres in column.to_pylist()], pa.string())
     text = _parse(column, pa.string())
-    if pc.any(pc.match_substring_regex(text, r"^\s|\s$|\s\||\|\s|^\[.*\]$")).as_py():
+    text = pc.if_else(_stands_for_nothing(text), None, text)
+    if pc.any(pc.match_substring_regex(text, r"^\s|\s$|\s\||\|\s|\|\||^\||\|$|^\[.*\]$")).as_py():
         return pa.array(
             [None if genres is None else _joined(_listed(genres)) for genres in text.to_pylist()], pa.string()
         )

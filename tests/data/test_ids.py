@@ -102,10 +102,15 @@ def test_ids_are_read_in_the_encoding_of_the_file(tmp_path, encoding):
     assert read_back(tmp_path)[0] == ["müller", "žižek", "plain"]
 
 
-# Anything but what ends a line, and blanks around it, which are not part of an id.
+# Anything but what ends a line, blanks and marks without a width around it, which are not part of an id, and what
+# stands for a missing value.
+NONE = {"\\N", "NULL", "null", "NaN", "nan", "None", "<NA>", "NA", "N/A", "#N/A"}
+AROUND = "".join(character for character in map(chr, range(0x3001)) if character.isspace()) + "\u200b\ufeff"
 TEXTS = st.text(
     st.characters(codec="utf-8", exclude_characters="\n\r\x00", exclude_categories=["Cs"]), min_size=1, max_size=8
-).map(str.strip).filter(lambda text: text and not (text[0] == '"' == text[-1]))  # fmt: skip
+).map(lambda text: text.strip(AROUND)).filter(
+    lambda text: text and text not in NONE and not (text[0] == '"' == text[-1])
+)  # fmt: skip
 
 
 @given(users=st.lists(TEXTS, min_size=1, max_size=6), movies=st.lists(TEXTS, min_size=1, max_size=4, unique=True))
@@ -122,7 +127,9 @@ def test_an_id_of_blanks_is_none(tmp_path):
     validation = Validation(STRICT.model_copy(update={"max_rejected_share": 1.0}), Ids(TEXT, TEXT))
     catalogue = movielens.read_catalogue(folder, validation)
     assert movielens.read_ratings(folder, catalogue, validation).column(c.USER_ID).to_pylist() == ["u1", "u3"]
-    assert validation.rejected().column("reason").to_pylist() == ["is empty or not UTF-8 text"]
+    assert validation.rejected().column("reason").to_pylist() == [
+        "is empty, stands for a missing value, or is not UTF-8 text"
+    ]
 
 
 def test_a_model_keeps_its_kind(tmp_path):

@@ -147,7 +147,7 @@ def test_parts_may_differ_in_types_order_and_columns(tmp_path, toy):
         ({"ratings.csv/a.csv": b"x", "ratings.csv/b.parquet": RATED}, "holds both text and Parquet"),
         ({"ratings.csv/a.csv": b"x", "ratings.csv/a.csv.gz": b"x"}, "a.csv and ratings.csv/a.csv.gz, which may"),
         ({"ratings.csv/_SUCCESS": b""}, "ratings.csv holds no CSV and no Parquet files"),
-        ({"ratings.csv/part-0.csv.bz2": b"BZh9"}, "part-0.csv.bz2 is in a format that cannot be read"),
+        ({"ratings.csv/part-0.csv.lz4": b"BZh9"}, "part-0.csv.lz4 is in a format that cannot be read"),
         ({"ratings.csv/a.csv": b"1,1,4.0,1\n"}, "a.csv has no column userId (it has 1, 1, 4.0, 1); its first line"),
         ({"ratings/metadata/v1.metadata.json": b"{}", "ratings/data/0.parquet": RATED}, "Iceberg table that cannot"),
         ({"ratings/.hoodie/x": b"", "ratings/0.parquet": RATED}, "is a Hudi table"),
