@@ -19,8 +19,9 @@ from recmodel.pipeline.staging import InputCounts
 from recmodel.progress import Stages, log
 from recmodel.records import Record
 from recmodel.scoring import parts
-from recmodel.scoring.parts import Counted, Run
+from recmodel.scoring.parts import Counted
 from recmodel.scoring.popularity import popularity
+from recmodel.scoring.run import Run
 from recmodel.spark import resources, session, tasks
 from recmodel.tables.base import StagedRun
 

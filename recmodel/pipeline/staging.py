@@ -28,7 +28,7 @@ from recmodel.errors import InputRejected
 from recmodel.pipeline.resolve import ResolvedRun
 from recmodel.records import InputFile, Record, RunRecord
 from recmodel.schemas import INTEGER_IDS, Ids
-from recmodel.scoring.parts import Run
+from recmodel.scoring.run import Run
 from recmodel.tables.base import StagedRun
 from recmodel.tables.candidates import candidate_users
 from recmodel.tables.output import open_output

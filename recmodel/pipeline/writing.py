@@ -20,8 +20,8 @@ from recmodel.pipeline.resolve import ResolvedRun
 from recmodel.progress import Stages
 from recmodel.records import Figures, PredictedRatings
 from recmodel.scoring import parts, worker
-from recmodel.scoring.parts import Run
 from recmodel.scoring.request import Payload, TopNRequest
+from recmodel.scoring.run import Run
 from recmodel.spark import resources, session, tasks
 from recmodel.tables.base import StagedRun
 

@@ -6,7 +6,6 @@ and one that is tried again repeats itself.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -21,31 +20,14 @@ from recmodel import storage
 from recmodel.arrays import hashes
 from recmodel.data import duplicates, histories, staged
 from recmodel.data.staged import Part, StagedInput
-from recmodel.schemas import Ids
 from recmodel.scoring import carried, faults, worker
 from recmodel.scoring.request import Payload, TopNRequest
+from recmodel.scoring.run import Run
 
 _TO_SCORE = "to_score"  # users, where others keep the lists of an earlier run
 _POINTS = 4096  # of a part, by which users are divided; with fewer users than that, the division is exact
 # Scoring a user against tens of thousands of movies takes about 200 µs, and each rating of the user adds 1 µs.
 _WORK_PER_RATING = 0.005
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run under way, as its workers find it."""
-
-    input: StagedInput
-    ids: Ids
-    ratings_file: str  # its name in the input
-    tables: Mapping[str, str]  # where each table is written, by name
-    finished: str  # where a file for each finished part is written
-    # The files of an earlier run, by table, whose lists stand but for the users to score; None: everybody is scored.
-    before: Mapping[str, list[str]] | None
-
-    def write(self, table: str, file: str, rows: pa.Table) -> None:
-        """Write a file of a table."""
-        storage.write_rows(storage.below(self.tables[table], file), rows)
 
 
 # -- counting ----------------------------------------------------------------------------------------------------------

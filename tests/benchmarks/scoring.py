@@ -37,6 +37,7 @@ from recmodel.models.history.served import open_model
 from recmodel.schemas import INTEGER_IDS
 from recmodel.scoring import parts, recommender, topn, worker
 from recmodel.scoring.request import Payload, TopNRequest
+from recmodel.scoring.run import Run
 from recmodel.spark import tasks
 
 if TYPE_CHECKING:
@@ -260,7 +261,7 @@ class _Scorer:
     def write(self, folder: Path, **changes: Any) -> None:
         """Write the recommendations and the predicted ratings below a folder."""
         tables = {name: str(folder / name) for name in (c.RECOMMENDATIONS_TABLE, c.PREDICTED_RATINGS_TABLE)}
-        run = parts.Run(self._input, INTEGER_IDS, "", tables, str(folder / "finished"), None)
+        run = Run(self._input, INTEGER_IDS, "", tables, str(folder / "finished"), None)
         job = replace(self._job, request=replace(self._job.request, **changes))
         tasks.each(self._spark, partial(parts.score, run=run, job=job), self._parts)
 

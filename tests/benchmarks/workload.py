@@ -121,7 +121,9 @@ class Workload:
         folder.mkdir()
         user_id, lengths = users[c.USER_ID].to_numpy(), users[SEEN].map(len).to_numpy()
         columns = np.repeat(user_id, lengths), np.concatenate(users[SEEN]), np.concatenate(users[STARS])
-        rows = pa.RecordBatch.from_arrays([*columns, np.zeros(len(columns[0]), np.int64)], names=c.RATINGS.names)
+        is_other = np.append(True, (np.diff(columns[0]) != 0) | (np.diff(columns[1]) != 0))  # see `_histories`
+        columns = [*(values[is_other] for values in columns), np.zeros(is_other.sum(), np.int64)]
+        rows = pa.RecordBatch.from_arrays(columns, names=c.RATINGS.names)
         ratings = staged.write([rows], folder / staged.RATINGS, np.arange(self.model.catalogue_size))
         counted = [user_id, lengths, lengths, pa.nulls(len(users), pa.int64())]
         storage.write_rows(folder / "users" / "part-00000.parquet", pa.table(counted, c.USER.names))
