@@ -15,6 +15,6 @@ trap 'rm -rf "$work"' EXIT
 
 "${2:-python3}" -m venv "$work/environment"
 "$work/environment/bin/python" -m pip --quiet --disable-pip-version-check install -c "$conf/requirements.lock" \
-    tensorflow numpy pandas pyarrow
+    tensorflow numpy scipy pandas pyarrow
 tar -C "$work/environment" -czf "$archive" .
 echo "$archive: $(du -h "$archive" | cut -f1); pass it as --archives $archive#environment"

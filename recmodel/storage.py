@@ -96,11 +96,6 @@ def below(location: Location, *names: str) -> str:
     return posixpath.join(str(location).rstrip("/"), *names)
 
 
-def spark_path(location: str) -> str:
-    """Return the location as Spark names it: Hadoop's file system for S3 is s3a, and a bare path may be HDFS's."""
-    return re.sub("^s3://", "s3a://", location) if is_uri(location) else f"file:{location}"
-
-
 def fetch(location: str, names: Iterable[str] | None = None) -> Path:
     """Copy a folder, or those of `names` that exist in it, to a local folder of the same name.
 

@@ -157,7 +157,6 @@ def dry_run(
                 "recmodel score --dry-run", needs=_needs(resolved, resolved.version.saved_model_bytes)
             )
         try:
-            session.check_reach(spark, output.location)
             workload = counting.divide(spark, resolved, staged, stages)
             _check_space(resolved, workload, output)
         finally:

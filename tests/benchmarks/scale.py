@@ -60,7 +60,6 @@ READ_TO_CHECKED = (
     "count the ratings",
     "divide the users",
     SCORE_AND_WRITE,
-    "write predicted ratings",
     "check what was written",
 )
 

@@ -87,7 +87,7 @@ class InNumPy:
 
     def rate_lists(self, *, rating_vector: np.ndarray, row: np.ndarray) -> Arrays:
         """See `ServingModel`."""
-        # Not by BLAS, which rounds a row of a product by the number of rows: a rating is the same in a list of any length.
+        # BLAS rounds by the number of rows: without it, a rating is the same in a list of any length.
         product = np.einsum("bnk,bk->bn", self._traits[row], rating_vector)
         return {c.PREDICTED_RATING: self._on_the_scale(product + self._movie_bias[row])}
 
