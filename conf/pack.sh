@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Packs a Python environment for Spark's executors into one archive, for spark-submit's --archives: TensorFlow, NumPy,
-# pandas and PyArrow in their locked versions. The package recmodel is not included; the job ships it.
+# SciPy, pandas and PyArrow in their locked versions. The package recmodel is not included; the job ships it.
 #
 #   conf/pack.sh environment.tar.gz [PYTHON]
 #
