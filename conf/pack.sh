@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Packs a Python environment for Spark's executors into one archive, for spark-submit's --archives: TensorFlow, NumPy,
-# pandas and PyArrow in their locked versions. The package recmodel is not included; the job ships it.
+# SciPy, pandas and PyArrow in their locked versions. The package recmodel is not included; the job ships it.
 #
 #   conf/pack.sh environment.tar.gz [PYTHON]
 #
@@ -15,6 +15,6 @@ trap 'rm -rf "$work"' EXIT
 
 "${2:-python3}" -m venv "$work/environment"
 "$work/environment/bin/python" -m pip --quiet --disable-pip-version-check install -c "$conf/requirements.lock" \
-    tensorflow numpy pandas pyarrow
+    tensorflow numpy scipy pandas pyarrow
 tar -C "$work/environment" -czf "$archive" .
 echo "$archive: $(du -h "$archive" | cut -f1); pass it as --archives $archive#environment"

@@ -23,3 +23,12 @@ def locate(sorted_ids: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.n
 def take(arrays: Arrays, rows: np.ndarray) -> Arrays:
     """Select the same rows of all columns, by their numbers or by a mask."""
     return {name: values[rows] for name, values in arrays.items()}
+
+
+def hashes(ids: np.ndarray) -> np.ndarray:
+    """Return uint64 that depend on the ids alone: integers as they are, texts hashed."""
+    if ids.dtype != object:
+        return ids.astype(np.uint64)
+    import pandas as pd  # takes half a second, which integers need not wait for
+
+    return pd.util.hash_array(ids, categorize=False)

@@ -42,9 +42,7 @@ RANK = "rank"
 RETRIEVAL_SCORE = "retrieval_score"
 PREDICTED_RATING = "predicted_rating"
 SOURCE = "source"
-NUMBER = "number"  # that stands for a movie id inside a run; see `data.ids`
-PLACED = "placed"  # whether a movie is new to the model, which places it by genres and year; also published as SOURCE
-BY_MODEL = "by_model"  # in the workers; published as SOURCE
+MOVIE = "movie"  # the row of a movie in the run's catalogue, inside a run
 MODEL_VERSION = "model_version"
 SCORED_AT = "scored_at"
 BECAUSE_MOVIE_ID = "because_movie_id"  # the liked movie that speaks most for a recommendation; null where there is none
@@ -53,15 +51,6 @@ RUN_DATE = "run_date"
 RATINGS_COUNT = "ratings"
 MOVIES_COUNT = "movies"
 FINGERPRINT = "fingerprint"  # of a user's ratings: another when any of them is another
-
-# A history, as Spark hands it to the workers, is one row (USER_ID, MOVIE_ID, RATING) for each rating, one without a
-# rating for each movie that is denied to the user, and one of NO_MOVIE for a user who was asked for.
-NO_MOVIE = -(2**63)
-
-# The same in the workers, as it is handed to the model: one row a user, of arrays, ascending movie_id.
-SEEN_MOVIE_IDS = "seen_movie_ids"
-SEEN_RATINGS = "seen_ratings"
-DENIED_MOVIE_IDS = "denied_movie_ids"
 
 SOURCE_MODEL = "model"
 SOURCE_CONTENT = "content"  # by the model too, which knows the movie by its genres and year only
@@ -84,6 +73,9 @@ MOVIES = pa.schema([(MOVIE_ID, pa.int64()), (TITLE, pa.string()), (GENRES, pa.st
 LINKS = pa.schema([(MOVIE_ID, pa.int64()), (IMDB_ID, pa.string()), (TMDB_ID, pa.int64())])
 USERS = pa.schema([(USER_ID, pa.int64())])
 PAIRS = pa.schema([(USER_ID, pa.int64()), (MOVIE_ID, pa.int64())])
+# Inside a run: ratings, and pairs of a user and a movie, with the row of the movie in the place of its id.
+STAGED = pa.schema([(USER_ID, pa.int64()), (MOVIE, pa.int32()), (RATING, pa.float32()), (TIMESTAMP, pa.int64())])
+STAGED_PAIRS = pa.schema([STAGED.field(USER_ID), STAGED.field(MOVIE)])
 CATALOGUE = pa.schema([*MOVIES, LINKS.field(IMDB_ID), LINKS.field(TMDB_ID)])
 
 
@@ -121,15 +113,10 @@ RECOMMENDATION = pa.schema(
         (BECAUSE_TITLE, pa.string()),
     ]
 )
-# The columns of it that the driver adds to what a worker computes, as they are the same for all rows or joined by id.
-ADDED_BY_DRIVER = (TITLE, SOURCE, MODEL_VERSION, SCORED_AT, BECAUSE_TITLE)
-
-# What a scoring worker yields for a recommendation, and for a predicted rating, movie ids that are text as numbers.
-SCORED = pa.schema([*(field for field in RECOMMENDATION if field.name not in ADDED_BY_DRIVER), (BY_MODEL, pa.bool_())])
-PREDICTED = pa.schema([(USER_ID, pa.int64()), (MOVIE_ID, pa.int64()), (PREDICTED_RATING, pa.float32())])
-
 # A published predicted rating.
-PREDICTED_RATING_ROW = pa.schema([*PREDICTED, (MODEL_VERSION, pa.string())])
+PREDICTED_RATING_ROW = pa.schema([
+    (USER_ID, pa.int64()), (MOVIE_ID, pa.int64()), (PREDICTED_RATING, pa.float32()), (MODEL_VERSION, pa.string())
+])  # fmt: skip
 
 # The published columns of a user who has rated; the fingerprint is null but for incremental runs.
 USER = pa.schema([(name, pa.int64()) for name in (USER_ID, RATINGS_COUNT, MOVIES_COUNT, FINGERPRINT)])

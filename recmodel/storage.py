@@ -13,7 +13,9 @@ import os
 import posixpath
 import re
 import tempfile
-from collections.abc import Iterable
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
     import pyarrow.dataset as ds
 
 Location = str | Path  # of a folder: a path, or a URI
+
+# How our tables are written. Without Arrow's own schema, every reader finds the same types.
+PARQUET = {"compression": "zstd", "store_schema": False}
 
 SHARED_TEMPORARY = "RECMODEL_SHARED_TMPDIR"  # the variable by which a night tells its steps what TMPDIR was before
 _copies: list[tempfile.TemporaryDirectory[str]] = []  # removed when the process ends
@@ -91,11 +96,6 @@ def below(location: Location, *names: str) -> str:
     return posixpath.join(str(location).rstrip("/"), *names)
 
 
-def spark_path(location: str) -> str:
-    """Return the location as Spark names it: Hadoop's file system for S3 is s3a, and a bare path may be HDFS's."""
-    return re.sub("^s3://", "s3a://", location) if is_uri(location) else f"file:{location}"
-
-
 def fetch(location: str, names: Iterable[str] | None = None) -> Path:
     """Copy a folder, or those of `names` that exist in it, to a local folder of the same name.
 
@@ -136,16 +136,9 @@ def temporary_folder(name: str) -> Path:
 
 
 def write(location: Location, content: bytes) -> None:
-    """Write one small file in one step: an object store shows complete objects only, and a disk renames."""
-    if is_uri(location):
-        with create(location) as stream:
-            stream.write(content)
-    else:
-        path = Path(location)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(f".{path.name}-{os.getpid()}")
-        unfinished.write_bytes(content)
-        unfinished.replace(path)
+    """Write one small file in one step."""
+    with create(location) as stream:
+        stream.write(content)
 
 
 def read(location: Location) -> bytes | None:
@@ -163,19 +156,48 @@ def private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o640)
 
 
-def create(location: Location) -> pa.NativeFile:
-    """Open a file for writing and create the folders above it. The file exists once it is closed."""
+@contextmanager
+def create(location: Location) -> Iterator[pa.NativeFile]:
+    """Open a file for writing and create the folders above it. The file exists, whole, once the block has ended."""
     whole, path = _open(location)
-    whole.create_dir(posixpath.dirname(path))
-    return whole.open_output_stream(path, compression=None)  # otherwise .gz files are compressed again
+    folder, name = posixpath.split(path)
+    whole.create_dir(folder)
+    if is_uri(location):  # an object store shows complete objects only
+        with whole.open_output_stream(path, compression=None) as stream:  # otherwise .gz files are compressed again
+            yield stream
+        return
+    unfinished = Path(folder, f".{name}-{uuid.uuid4().hex}")  # of this attempt alone: another may write the same
+    try:
+        with whole.open_output_stream(str(unfinished), compression=None) as stream:
+            yield stream
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
-def dataset(location: Location) -> ds.Dataset:
-    """Open a Parquet file, or the Parquet files of a folder."""
+def write_rows(location: Location, rows: pa.Table) -> None:
+    """Write one Parquet file of our tables, in row groups of which a query for a user reads one."""
+    import pyarrow.parquet as pq  # which quick commands need not wait for
+
+    with create(location) as sink:
+        pq.write_table(rows, sink, row_group_size=1 << 16, **PARQUET)
+
+
+def open_file(location: Location) -> pa.NativeFile:
+    """Open a file for reading at any place."""
+    whole, path = _open(location)
+    return whole.open_input_file(path)
+
+
+def dataset(location: Location | list[str]) -> ds.Dataset:
+    """Open a Parquet file, the Parquet files of a folder, or a list of Parquet files."""
     import pyarrow.dataset as ds  # imports pandas, which quick commands need not wait for
 
-    store, path = _open(location)
-    return ds.dataset(path, filesystem=store, format="parquet")
+    if not isinstance(location, list):
+        store, path = _open(location)
+        return ds.dataset(path, filesystem=store, format="parquet")
+    opened = [_open(file) for file in location]
+    return ds.dataset([path for _, path in opened], filesystem=opened[0][0], format="parquet")
 
 
 def names(location: Location) -> list[str]:

@@ -85,7 +85,7 @@ def score_dry_run(plan: score.DryRun, run_date: date, output: str) -> Table:
             "run date": f"{run_date}, published already: {again}" if plan.replaces else run_date,
             "model version": run.version.name,
             "ranked by": run.rank_by,
-            "users to score": f"{plan.users_scored:,} of {users:,}",
+            "users to score": f"{plan.plan.users_scored:,} of {users:,}",
             "movies in the catalogue": _movies(
                 run.catalogues.tonight.num_rows,
                 plan.counts.movies_allowed,

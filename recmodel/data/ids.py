@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from recmodel import schemas as c
+from recmodel.arrays import hashes
 from recmodel.data import layouts, reading, values
 from recmodel.data.layouts import Source
 from recmodel.data.limits import Input
@@ -231,11 +231,6 @@ def with_movie_numbers(rows: pa.Table, catalogue: pa.Table) -> pa.Table:
     ids = catalogue.column(c.MOVIE_ID).combine_chunks()
     rows = _with(rows, c.MOVIE_ID, pa.array(numbers(ids, rows.column(c.MOVIE_ID))))
     return rows.filter(pc.not_equal(rows.column(c.MOVIE_ID), ABSENT))
-
-
-def hashes(ids: np.ndarray) -> np.ndarray:
-    """Return uint64 that depend on the ids alone: integers as they are, texts hashed."""
-    return pd.util.hash_array(ids, categorize=False) if ids.dtype == object else ids.astype(np.uint64)
 
 
 def numbers(labels: pa.Array, ids: pa.Array | pa.ChunkedArray) -> np.ndarray:

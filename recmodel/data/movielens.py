@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +19,6 @@ import pyarrow.parquet
 
 from recmodel import schemas as c
 from recmodel import storage
-from recmodel.arrays import locate
 from recmodel.data import archives, duplicates, layouts, reading
 from recmodel.data import feedback as feedbacks
 from recmodel.data import ids as identifiers
@@ -33,7 +30,7 @@ from recmodel.data.sample import SAMPLE, sample_dir
 from recmodel.data.validation import Validation
 from recmodel.data.values import NOT_LISTED, Vocabulary
 from recmodel.errors import InputRejected
-from recmodel.schemas import INTEGER_IDS, Id, Ids
+from recmodel.schemas import Id, Ids
 
 _DAY = 86_400  # seconds
 
@@ -300,79 +297,6 @@ def identity(path: Path) -> list[tuple[str, int, int]]:
     files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
     stats = [(file.relative_to(path.parent).as_posix(), file.stat()) for file in files]
     return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
-
-
-@dataclass
-class StagedRatings:
-    """Counts of ratings that have been staged. M movies: those of the directory's own catalogue."""
-
-    movie_ids: np.ndarray  # [M] int64, ascending; the numbers of ids that are text, see `ids`
-    counts: np.ndarray  # [M] int64: number of ratings of each movie
-    sums: np.ndarray  # [M] float64: their sum; NaN if they are weights
-    half_stars: Counter[int]  # number of ratings by twice their value, rounded: 7 stands for 3.5 stars
-    may_repeat: bool = False  # False if they ascend strictly by user and movie, so that there are no duplicates
-
-    def of_movies(self, movie_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return counts and sums, both [N] float64, of other movies, such as a model's; 0 for those without ratings."""
-        row, present = locate(self.movie_ids, movie_ids)
-        return np.where(present, self.counts[row], 0.0), np.where(present, self.sums[row], 0.0)
-
-
-def stage_ratings(
-    batches: Iterable[pa.RecordBatch],
-    sink: Path | pa.NativeFile,
-    movie_ids: np.ndarray,
-    ids: Ids = INTEGER_IDS,
-    *,
-    rated: bool = True,
-) -> StagedRatings:
-    """Write ratings to one Parquet file for Spark to read, and count them in the same pass.
-
-    Memory depends on the number of movies, not on that of ratings.
-
-    Args:
-        batches: see `stream_ratings`.
-        movie_ids: [M] int64, ascending: every movie that can be rated, or the numbers of all of them.
-        ids: what the ids of the batches are.
-        rated: False: the values are weights, so the sums are NaN and there are no stars to count.
-
-    Raises:
-        InputRejected: there is not one rating.
-    """
-    counts, sums = np.zeros(len(movie_ids), np.int64), np.full(len(movie_ids), 0.0 if rated else np.nan)
-    staged = StagedRatings(movie_ids, counts, sums, Counter())
-    are_places = np.array_equal(movie_ids, np.arange(len(movie_ids)))  # as numbers are
-    last_pair: pa.RecordBatch | None = None  # user and movie of the last row so far
-    with pyarrow.parquet.ParquetWriter(sink, c.with_ids(c.RATINGS, ids)) as writer:
-        for batch in batches:
-            writer.write_batch(batch)
-            pairs = batch.select(c.PAIRS.names)
-            if pairs.num_rows:
-                follows = last_pair is None or _ascend(last_pair, pairs[:1])
-                staged.may_repeat |= not (follows and _ascend(pairs[:-1], pairs[1:]))
-                last_pair = pairs[-1:]
-            movie_id, rating = (batch.column(name).to_numpy() for name in (c.MOVIE_ID, c.RATING))
-            row = movie_id if are_places else np.searchsorted(movie_ids, movie_id)
-            counts += np.bincount(row, minlength=len(movie_ids))
-            if rated:
-                sums += np.bincount(row, rating, len(movie_ids))
-                staged.half_stars.update(half_stars(rating))
-    if not counts.any():
-        raise InputRejected("the file of ratings holds none that can be used; export it again")
-    return staged
-
-
-def _ascend(pairs: pa.RecordBatch, then: pa.RecordBatch) -> bool:
-    """Return whether each pair of user and movie is below the one in its place in `then`."""
-    (user, movie), (next_user, next_movie) = pairs.columns, then.columns
-    is_same = pc.and_(pc.equal(next_user, user), pc.greater(next_movie, movie))
-    return pc.all(pc.or_(pc.greater(next_user, user), is_same)).as_py() is not False
-
-
-def half_stars(rating: np.ndarray) -> dict[int, int]:
-    """Count ratings by twice their value, rounded."""
-    pairs = pc.value_counts(pa.array(np.rint(rating * 2).astype(np.int64)))
-    return dict(zip(pairs.field("values").to_pylist(), pairs.field("counts").to_pylist(), strict=True))
 
 
 def read_ids(path: Path, schema: pa.Schema, validation: Validation, given_by: str = "") -> pa.Table:

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset
 
 from recmodel import schemas as c
-from recmodel.data import duplicates, movielens
+from recmodel.data import duplicates, movielens, staged
 from recmodel.data import feedback as feedbacks
 from recmodel.data import ids as identifiers
 from recmodel.data.catalogue import with_delisted
@@ -97,7 +97,7 @@ def read(
     batches: list[pa.RecordBatch] = []
     for batch in movielens.stream_ratings(folder, catalogue, validation, feedback):
         if not feedback.is_implicit:
-            half_stars.update(movielens.half_stars(batch.column(c.RATING).to_numpy()))
+            half_stars.update(staged.half_stars(batch.column(c.RATING).to_numpy()))
         row = np.searchsorted(numbers, batch.column(c.MOVIE_ID).to_numpy())
         counts += np.bincount(row, minlength=len(counts))
         batches.append(batch.filter(pc.is_in(batch.column(c.USER_ID), value_set=user_ids)))
@@ -109,10 +109,10 @@ def read(
 
 
 def of_staged(
-    staged: movielens.StagedRatings,
+    counted: staged.StagedRatings,
     rows_in: dict[str, int],
     users: list[Id],
-    ratings: pyarrow.dataset.Dataset,
+    ratings: str,
     catalogue: pa.Table,
     ids: Ids,
     *,
@@ -122,15 +122,16 @@ def of_staged(
 
     Args:
         rows_in: rows read, by file.
-        ratings: `schemas.RATINGS` as they are staged, with numbers for movie ids that are text. Only the ratings of the
-            users are held in memory.
+        ratings: the file of them (`schemas.STAGED`), of which the row groups with these users are read.
         catalogue: `schemas.CATALOGUE` of all movies that can be rated.
         add_up: see `duplicates.combined`.
     """
-    rated = ratings.to_table(filter=pc.field(c.USER_ID).isin(users))
+    rated = staged.of_some_users(ratings, users)
+    movie_id = pa.array(identifiers.movie_numbers(catalogue)).take(rated.column(c.MOVIE).combine_chunks())
+    rated = rated.set_column(1, c.MOVIE_ID, movie_id)
     histories = _histories(rated, catalogue, ids, add_up=add_up)
-    stars = _stars(staged.half_stars)
-    return InteractionStatistics(rows_in, stars, _movie_ids(catalogue), staged.counts, histories, ids)
+    stars = _stars(counted.half_stars)
+    return InteractionStatistics(rows_in, stars, _movie_ids(catalogue), counted.counts, histories, ids)
 
 
 def _stars(half_stars: Mapping[int, int]) -> dict[float, int]:

@@ -4,6 +4,7 @@
     fit.py      prepare(…) -> Fittable: the model to fit, and its arrays afterwards
     towers.py   class Towers(weights): the graphs that `saved_model` exports
     extend.py   add_movies(trained, movies, directory, ids), if its towers can place movies
+    served.py   open_model(saved_model) -> Signatures: those that scoring needs, if they are faster without TensorFlow
 
 To add an architecture, add such a package and a preset that names it. This module needs no TensorFlow, and neither may
 `preset.py`: quick commands read presets.
@@ -11,15 +12,17 @@ To add an architecture, add such a package and a preset that names it. This modu
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import pkgutil
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from recmodel import models
+from recmodel.scoring.signatures import InTensorFlow, Signatures
 
 if TYPE_CHECKING:
     from recmodel.models.tensors import SortedIds
@@ -109,6 +112,13 @@ class Towers(Protocol):
 def names() -> list[str]:
     """Return the architectures there are, in alphabetical order."""
     return sorted(module.name for module in pkgutil.iter_modules(models.__path__) if module.ispkg)
+
+
+def open_for_scoring(architecture: str) -> Callable[[Path], Signatures]:
+    """Return what opens a SavedModel of an architecture in a worker, which has neither settings nor presets."""
+    if importlib.util.find_spec(f"{models.__name__}.{architecture}.served") is None:
+        return InTensorFlow
+    return part(architecture, "served").open_model
 
 
 def part(architecture: str, module: str) -> ModuleType:

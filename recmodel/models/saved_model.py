@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from recmodel import schemas as c
 from recmodel.data.ids import NO_LABELS, Labels
+from recmodel.models import variables
 from recmodel.models.architectures import Towers, Users
 from recmodel.models.tensors import TextIds, user_of_each, where
 from recmodel.schemas import INTEGER, INTEGER_IDS, TEXT, IdKind, Ids
@@ -54,6 +55,7 @@ def save(towers: Towers, directory: Path, ids: Ids = INTEGER_IDS, labels: Labels
     module = ServingModel(towers, ids, labels)
     signatures = {"serving_default": module.graphs["predict"], **module.graphs}
     tf.saved_model.save(module, str(directory), signatures=signatures)
+    variables.note(directory, tf.train.load_checkpoint(str(directory / "variables" / "variables")))
     return sorted(signatures)
 
 

@@ -33,6 +33,7 @@ import pyarrow.parquet as pq
 
 from recmodel import formatting
 from recmodel import schemas as c
+from recmodel.arrays import hashes
 from recmodel.data import feedback as feedbacks
 from recmodel.data import ids as identifiers
 from recmodel.data import movielens
@@ -206,7 +207,7 @@ def some_users(batches: Iterable[pa.RecordBatch], rows: int, most: int) -> pa.Ta
     taken = []
     for batch in batches:
         user_id = batch.column(c.USER_ID).to_numpy(zero_copy_only=False)
-        mixed = (identifiers.hashes(user_id) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)
+        mixed = (hashes(user_id) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)
         taken.append(batch.filter(pa.array(mixed % np.uint64(share) == 0)))
     return pa.Table.from_batches(taken)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from recmodel import schemas as c
 from recmodel import storage
@@ -17,13 +16,9 @@ from recmodel.data.catalogue import Catalogues
 from recmodel.data.feedback import Feedback
 from recmodel.models.versions import ModelVersion
 from recmodel.records import RunRecord
-from recmodel.schemas import TEXT
 from recmodel.settings import Settings
 from recmodel.tables.base import Output
 from recmodel.version import __version__
-
-if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
 
 
 def conditions(
@@ -45,8 +40,6 @@ def conditions(
                 catalogues.listed.tolist(),
                 catalogues.of_model.select([c.MOVIE_ID, c.TITLE, c.GENRES]).to_pydict(),
             ],
-            # Fingerprints of ratings are of these, which for ids that are text depend on all movies.
-            **({"numbers": catalogues.movie_numbers.tolist()} if version.manifest.ids.movie == TEXT else {}),
             "scoring": settings.scoring.model_dump(exclude={"incremental"}) | {"rank_by": rank_by},
             "liked_from": feedback.liked_from,
             "rules": settings.rules.model_dump(exclude={"opt_out"}),  # who opts out, or in again, is scored again
@@ -63,29 +56,3 @@ def earlier_run(output: Output, run_date: date, same_conditions: str) -> RunReco
             if run.incremental and run.all_users and run.conditions == same_conditions:
                 return run
     return None
-
-
-def users_to_score(by_user: DataFrame, by_user_before: DataFrame, rows_before: DataFrame) -> DataFrame:
-    """Return the `user_id` of new users, of those with changed ratings, and of all whom the model did not serve.
-
-    What is popular changes every night, so lists that come from it are always made again.
-
-    Args:
-        by_user: the table `users` of this run.
-        by_user_before: the table `users` of the earlier run.
-        rows_before: the earlier run's `schemas.RECOMMENDATION`.
-    """
-    by_model = rows_before.where(rows_before[c.SOURCE] != c.SOURCE_POPULARITY).select(c.USER_ID)
-    same = by_user_before.select(c.USER_ID, c.FINGERPRINT).join(by_model, c.USER_ID, "left_semi")
-    return by_user.join(same, [c.USER_ID, c.FINGERPRINT], "left_anti").select(c.USER_ID)
-
-
-def carried_rows(rows_before: DataFrame, by_user: DataFrame, to_score: DataFrame) -> DataFrame:
-    """Return the earlier run's rows (`schemas.RECOMMENDATION`) that still stand.
-
-    Args:
-        by_user: the table `users` of this run; users who have left are not in it.
-        to_score: see `users_to_score`.
-    """
-    staying = by_user.join(to_score, c.USER_ID, "left_anti")
-    return rows_before.select(*c.RECOMMENDATION.names).join(staying, c.USER_ID, "left_semi")

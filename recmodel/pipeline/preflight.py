@@ -27,7 +27,7 @@ from recmodel.spark import launch
 from recmodel.version import __version__
 
 _LEAST_JAVA = 17
-_LIBRARIES = ("tensorflow", "numpy", "pandas", "pyarrow")  # of Spark's Python workers
+_LIBRARIES = ("tensorflow", "numpy", "scipy", "pandas", "pyarrow")  # of Spark's Python workers
 _SECONDS = 20  # that another program may take to say what it is
 
 

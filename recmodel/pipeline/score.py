@@ -34,6 +34,7 @@ from recmodel.tables.linked import LinkedOutput
 from recmodel.tables.output import open_output
 
 if TYPE_CHECKING:
+    from recmodel.pipeline.counting import Plan, Workload
     from recmodel.pipeline.writing import Outcome
 
 
@@ -46,8 +47,7 @@ class DryRun:
 
     run: ResolvedRun
     counts: staging.InputCounts
-    plan: staging.Plan
-    users_scored: int
+    plan: Plan
     replaces: bool  # an earlier run of its date
     resumes: bool  # an interrupted run
 
@@ -82,21 +82,20 @@ def run(
         version = resolved.version
         log.info("model %s, trained at %s, ranked by %s", version.name, version.manifest.created_at, resolved.rank_by)
 
-        with stages("read and check the input"):
-            staged = output.stage(run_date, run_key(resolved, folder))
-            with _room_freed(staged):
-                staging.stage_input(resolved, folder, validation, staged)
-
         model = _packed_model(resolved, stages)
-        with stages("start Spark"):
-            from recmodel.pipeline import writing
-            from recmodel.spark import session
+        from recmodel.pipeline import counting, writing
+        from recmodel.spark import session
 
-            spark = session.start("recmodel score", ship_package=True, needs=_needs(resolved, len(model)))
-
+        with session.starting("recmodel score", ship_package=True, needs=_needs(resolved, len(model))) as starting:
+            with stages("read and check the input"):
+                staged = output.stage(run_date, run_key(resolved, folder))
+                with _room_freed(staged):
+                    staging.stage_input(resolved, folder, validation, staged)
+            with stages("start Spark"):
+                spark = starting()
         try:
             with _room_freed(staged):
-                workload = staging.divide(spark, resolved, staged, stages)
+                workload = counting.divide(spark, resolved, staged, stages)
                 _check_space(resolved, workload, output)
                 outcome = writing.write_and_check(spark, resolved, workload, staged, model, stages)
         except RecmodelError:
@@ -151,14 +150,14 @@ def dry_run(
             staged = LinkedOutput(Path(scratch, "output")).stage(run_date, key)
             staging.stage_input(resolved, folder, validation, staged)
         with stages("start Spark"):
+            from recmodel.pipeline import counting
             from recmodel.spark import session
 
             spark = session.start(
                 "recmodel score --dry-run", needs=_needs(resolved, resolved.version.saved_model_bytes)
             )
         try:
-            session.check_reach(spark, output.location)
-            workload = staging.divide(spark, resolved, staged, stages)
+            workload = counting.divide(spark, resolved, staged, stages)
             _check_space(resolved, workload, output)
         finally:
             session.stop(spark)
@@ -166,7 +165,6 @@ def dry_run(
         run=resolved,
         counts=workload.counts,
         plan=workload.plan,
-        users_scored=workload.users_scored,
         replaces=run_date in output.run_dates(),
         resumes=output.resumable(run_date, key),
     )
@@ -191,7 +189,7 @@ def _needs(resolved: ResolvedRun, model_bytes: int) -> resources.Needs:
     return resources.needs(model_bytes, movies, block_mib << 20)
 
 
-def _check_space(resolved: ResolvedRun, workload: staging.Workload, output: Output) -> None:
+def _check_space(resolved: ResolvedRun, workload: Workload, output: Output) -> None:
     """Raise UsageRejected if the disks have no room for what the run will write."""
     counts, scoring = workload.counts, resolved.settings.scoring
     pairs_of_all = scoring.predicted_ratings == "all"
@@ -237,7 +235,7 @@ def _packed_model(resolved: ResolvedRun, stages: Stages) -> bytes:
 
 
 def _record(
-    resolved: ResolvedRun, run_date: date, workload: staging.Workload, outcome: Outcome, seconds: dict[str, float]
+    resolved: ResolvedRun, run_date: date, workload: Workload, outcome: Outcome, seconds: dict[str, float]
 ) -> RunRecord:
     carried_run = resolved.carried_run
     return RunRecord(
@@ -257,7 +255,7 @@ def _record(
         movies_placed=int(resolved.catalogues.placed.sum()),
         movies_delisted=resolved.catalogues.delisted,
         users=workload.plan.users,
-        users_scored=workload.users_scored,
+        users_scored=workload.plan.users_scored,
         carried_from=EarlierRun(run_id=carried_run.run_id, run_date=carried_run.run_date) if carried_run else None,
         partitions=workload.plan.partitions,
         seconds=seconds,

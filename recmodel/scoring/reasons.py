@@ -52,13 +52,14 @@ def strongest(
     """
     order = np.argsort(liked.user * len(candidate_vectors) + liked.row, kind="stable")  # fast: they are mostly sorted
     ends = np.searchsorted(liked.user[order], np.arange(len(row) + 1))
-    liked_row, weight = liked.row[order], weight[order, np.newaxis]
+    liked_row, weight = liked.row[order], weight[order]
     reason, strength = np.full(row.shape, -1), np.zeros(row.shape, np.float32)
     places = np.arange(row.shape[1])
     for b in np.flatnonzero(np.diff(ends)):
         of_user = slice(ends[b], ends[b + 1])
-        seen = seen_vectors.take(liked_row[of_user], axis=0) * weight[of_user]
+        seen = seen_vectors.take(liked_row[of_user], axis=0)
         contribution = candidate_vectors.take(row[b], axis=0) @ seen.T  # [n, liked movies]
+        contribution *= weight[of_user]
         if not_itself:
             contribution[row[b][:, np.newaxis] == liked_row[of_user]] = 0
         largest = contribution.argmax(axis=1)

@@ -6,9 +6,8 @@ Needs TensorFlow and nothing of training: this is what runs in Spark's workers a
 from __future__ import annotations
 
 import io
-import tempfile
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +20,7 @@ import pyarrow.compute as pc
 from recmodel import schemas as c
 from recmodel.arrays import locate
 from recmodel.scoring import policies, reasons, rules, topn
+from recmodel.scoring.signatures import InTensorFlow, Signatures
 
 
 @dataclass(frozen=True)
@@ -58,19 +58,14 @@ class Recommender:
     Args:
         directory: of the SavedModel.
         allowed: [M] bool, the movies of the catalogue that may be recommended; None: all.
+        signatures: those of the SavedModel; None: as TensorFlow computes them.
     """
 
-    def __init__(self, directory: str | Path, allowed: np.ndarray | None = None) -> None:
-        from recmodel.tf import tf  # takes seconds, so not before a model is needed
-
-        self._tf = tf
+    def __init__(
+        self, directory: str | Path, allowed: np.ndarray | None = None, signatures: Signatures | None = None
+    ) -> None:
+        self._call = signatures or InTensorFlow(Path(directory))
         self._allowed = allowed
-        self._loaded = tf.saved_model.load(str(directory))
-        signatures = self._loaded.signatures
-        self._takes = {name: signatures[name].structured_input_signature[1] for name in signatures}
-
-        takes = self._takes["predict"]
-        self._ids_are_text = {name: takes[name].dtype == tf.string for name in (c.USER_ID, c.MOVIE_ID)}
 
     @property
     def catalogue_ids(self) -> np.ndarray:
@@ -80,7 +75,7 @@ class Recommender:
     def movie_rows(self, movie_ids: object) -> np.ndarray:
         """Return [N] int64, the rows of movies in the catalogue; -1 for movies that it lacks."""
         ids = self._ids(c.MOVIE_ID, movie_ids, "movie_ids")
-        if self._ids_are_text[c.MOVIE_ID]:
+        if self._call.ids_are_text[c.MOVIE_ID]:
             rows = pc.index_in(pa.array(ids, pa.string()), self._catalogue_texts)
             return rows.fill_null(-1).to_numpy().astype(np.int64)
         row, present = locate(self.catalogue_ids, ids)
@@ -89,7 +84,7 @@ class Recommender:
     @property
     def needs_history(self) -> bool:
         """Whether the model knows users by what they have seen, and not by id."""
-        return "seen_movie_id" in self._takes["predict"]
+        return self._call.needs_history
 
     def predict(
         self,
@@ -177,10 +172,7 @@ class Recommender:
             nothing = np.empty((0, n), np.float32)
             no_ids = nothing.astype(np.int64)
             return TopN(no_ids, no_ids, nothing, nothing, no_ids, np.empty(0, np.int32), np.empty(0, bool))
-        splits = np.searchsorted(seen.user, np.arange(len(user_ids) + 1))
-        history = {"seen_row": seen.row, "seen_rating": ratings, "seen_row_splits": splits}
-        if not self._ids_are_text[c.MOVIE_ID]:
-            history["seen_movie_id"] = self.catalogue_ids[seen.row]
+        history = self._history_of_rows(len(user_ids), seen, ratings)
         users = self._call("user_vectors", {c.USER_ID: user_ids, **history})
         vectors = policies.Users(user_ids, users["retrieval"], users["rating"])
         hidden = topn.NO_PAIRS if include_seen else seen
@@ -201,7 +193,9 @@ class Recommender:
         none = row < 0
         return TopN(
             row=row,
-            movie_id=np.where(none, np.array(None if self._ids_are_text[c.MOVIE_ID] else -1), self.catalogue_ids[row]),
+            movie_id=np.where(
+                none, np.array(None if self._call.ids_are_text[c.MOVIE_ID] else -1), self.catalogue_ids[row]
+            ),
             retrieval_score=np.where(none, np.float32(np.nan), score),
             predicted_rating=np.where(none, np.float32(np.nan), rating),
             because=because,
@@ -212,7 +206,7 @@ class Recommender:
     def memory(self, n: int, rank_by: str, candidates: int) -> tuple[int, int]:
         """Return the peak memory of `recommend` in addition to the model's: bytes per user, bytes per rating seen."""
         policy = policies.named(rank_by)
-        d, k = (self._movies["retrieval"].shape[1], self._takes["rate_lists"]["rating_vector"].shape[1])
+        d, k = (self._movies["retrieval"].shape[1], self._call.rating_width)
         lists = min(policy.list_length(n, candidates), self.catalogue_size) * (16 * 8 + 4 * (d + k))
         return lists + policy.score_bytes(self), 64 + (4 * (2 * d + 2 * k) if self.needs_history else 0)
 
@@ -223,6 +217,16 @@ class Recommender:
         users = self._ids(c.USER_ID, user_ids, "user_ids")
         history = self._history(len(users), seen_movie_ids, seen_ratings)
         result = self._call("rate_catalogue", {c.USER_ID: users, **history})
+        return result[c.PREDICTED_RATING], result["known_user"]
+
+    def rate_catalogue_rows(
+        self, user_ids: np.ndarray, seen: topn.Pairs, ratings: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return what `rate_catalogue` does for users whose histories are given as in `recommend_rows`."""
+        history = self._history_of_rows(len(user_ids), seen, ratings)
+        if self._call.ids_are_text[c.MOVIE_ID]:
+            history["seen_movie_id"] = self.catalogue_ids[seen.row]
+        result = self._call("rate_catalogue", {c.USER_ID: user_ids, **history})
         return result[c.PREDICTED_RATING], result["known_user"]
 
     def movie_embedding(self, movie_ids: object) -> np.ndarray:
@@ -273,7 +277,7 @@ class Recommender:
     @cached_property
     def _movies(self) -> dict[str, np.ndarray]:
         movies = self._call("movie_vectors", {})
-        if self._ids_are_text[c.MOVIE_ID]:
+        if self._call.ids_are_text[c.MOVIE_ID]:
             movies[c.MOVIE_ID] = np.array([text.decode() for text in movies[c.MOVIE_ID]], object)
         return movies
 
@@ -295,13 +299,15 @@ class Recommender:
         ids = self._ids(c.MOVIE_ID, movies, "seen_movie_ids")
         return {"seen_movie_id": ids, "seen_rating": ratings, "seen_row_splits": splits}
 
-    def _ids(self, name: str, ids: object, argument: str) -> np.ndarray:
-        return (_texts if self._ids_are_text[name] else _int64)(ids, argument)
+    def _history_of_rows(self, users: int, seen: topn.Pairs, ratings: np.ndarray) -> dict[str, np.ndarray]:
+        splits = np.searchsorted(seen.user, np.arange(users + 1))
+        history = {"seen_row": seen.row, "seen_rating": ratings, "seen_row_splits": splits}
+        if not self._call.ids_are_text[c.MOVIE_ID]:
+            history["seen_movie_id"] = self.catalogue_ids[seen.row]
+        return history
 
-    def _call(self, signature: str, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """Call a signature with those of the inputs that it takes."""
-        taken = {name: self._tf.constant(inputs[name]) for name in self._takes[signature]}
-        return {name: value.numpy() for name, value in self._loaded.signatures[signature](**taken).items()}
+    def _ids(self, name: str, ids: object, argument: str) -> np.ndarray:
+        return (_texts if self._call.ids_are_text[name] else _int64)(ids, argument)
 
 
 def pack(directory: Path) -> bytes:
@@ -314,12 +320,10 @@ def pack(directory: Path) -> bytes:
     return buffer.getvalue()
 
 
-def unpack(packed: bytes, allowed: np.ndarray | None = None) -> Recommender:
-    """Load the model that `pack` packed; see `Recommender`. Its files are deleted before this returns."""
-    with tempfile.TemporaryDirectory(prefix="recmodel-") as scratch:
-        with zipfile.ZipFile(io.BytesIO(packed)) as archive:
-            archive.extractall(scratch)  # never outside: zipfile drops absolute paths and ".."
-        return Recommender(scratch, allowed)
+def unpack(packed: bytes, folder: Path) -> None:
+    """Write the files of the SavedModel that `pack` packed to a folder."""
+    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+        archive.extractall(folder)  # never outside: zipfile drops absolute paths and ".."
 
 
 def _int64(ids: object, name: str) -> np.ndarray:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from recmodel.scoring import rules, topn
+from recmodel.scoring.signatures import Signatures
 
 
 @dataclass(frozen=True)
@@ -16,13 +21,16 @@ class Payload:
 
     model_version: str
     saved_model: bytes  # see `recommender.pack`
+    open_model: Callable[[Path], Signatures]  # opens the SavedModel
     tasks: tuple[str, ...]  # that the model was trained for
-    movie_id: np.ndarray  # [M] int64, ascending; of ids that are text, their numbers in the run
-    popular: np.ndarray  # [M] rows of the catalogue, most rated first
+    movies: pa.Table  # [M] movie_id and title
+    row: np.ndarray  # int32: for each movie of the run's catalogue its row here; -1 where the model lacks it
+    popular: np.ndarray  # [M] rows, most rated first
     popular_rating: np.ndarray  # [M] float32: the damped mean rating of each movie, in stars
+    scored_at: datetime
+    placed: np.ndarray | None = None  # [M] bool: what the model knows by genres and year only; None: nothing
     allowed: np.ndarray | None = None  # [M] bool: what may be recommended, by the model or as popular; None: everything
-    opted_out: np.ndarray | None = None  # int64, or texts (object), ascending: users to whom nothing is recommended
-    # by the model; None: nobody
+    opted_out: pa.Array | None = None  # users to whom nothing is recommended by the model; None: nobody
     cap: rules.Cap | None = None  # on the movies of each genre in a list, and on new ones
 
     @cached_property

@@ -1,96 +1,38 @@
-"""Scoring in Spark: users with their histories, and a broadcast model, become rows of recommendations.
+"""Scoring in Spark's Python workers: histories, and a broadcast model, become rows of recommendations.
 
-Takes a DataFrame of histories (see `spark.histories`) and a `Payload`, and returns DataFrames of `schemas.SCORED` and
-`schemas.PREDICTED`. All movies are scored for a user in one place, so nothing is shuffled after scoring, and rows leave
-in the order in which users came in.
-
-The functions that run in Spark's Python workers need TensorFlow, NumPy and pandas, but no settings and no files.
+Takes `Histories` and a `Payload`, and returns tables of `schemas.RECOMMENDATION` and `schemas.PREDICTED_RATING_ROW`, as
+they are published. All movies are scored for a user in one place, and rows leave in the order of the users.
 """
 
 from __future__ import annotations
 
 import gc
+import hashlib
 import os
 import resource
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
-from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark import SparkFiles
 from pyspark.accumulators import Accumulator, AccumulatorParam
 
 from recmodel import schemas as c
+from recmodel.data.histories import Histories, Lists
 from recmodel.scoring import recommender, rules, topn
 from recmodel.scoring.request import Payload, TopNRequest
 
 if TYPE_CHECKING:
-    from pyspark import Broadcast
-    from pyspark.sql import DataFrame
-    from pyspark.sql.types import StructType
-
     from recmodel.progress import Progress
 
-
-# Scores a block of users: (model, users, payload, request) -> rows.
-ScoreBlock = Callable[[recommender.Recommender, pd.DataFrame, Payload, TopNRequest], pd.DataFrame]
-
-
-_REASON = "because_number"
-_MIN_ROWS = 1 << 15  # of a frame that leaves a worker: Spark takes 5 ms for each, whatever its size
-
-
-def recommend(users: DataFrame, payload: Broadcast[Payload], request: TopNRequest, stats: Accumulator) -> DataFrame:
-    """Return `schemas.SCORED`: the top n of every user of `users`, in their order within each partition."""
-    function = partial(_score_partition, score_block=recommend_block, broadcast=payload, request=request, stats=stats)
-    return users.mapInPandas(function, _spark_schema(c.SCORED, users))
-
-
-def predict_all(users: DataFrame, payload: Broadcast[Payload], request: TopNRequest, stats: Accumulator) -> DataFrame:
-    """Return `schemas.PREDICTED`: the ratings of all movies by each user the model knows, ascending movie_id."""
-    function = partial(_score_partition, score_block=predict_block, broadcast=payload, request=request, stats=stats)
-    return users.mapInPandas(function, _spark_schema(c.PREDICTED, users))
-
-
-def _spark_schema(schema: pa.Schema, users: DataFrame) -> StructType:
-    """Return the schema with user ids as `users` has them. Movie ids that are text are numbers in the workers."""
-    from pyspark.sql.pandas.types import from_arrow_schema
-    from pyspark.sql.types import StructType
-
-    fields = from_arrow_schema(schema).fields
-    return StructType([users.schema[c.USER_ID] if field.name == c.USER_ID else field for field in fields])
-
-
-def publishable(scored: DataFrame, titles: DataFrame, model_version: str, scored_at: datetime) -> DataFrame:
-    """Turn `schemas.SCORED` into `schemas.RECOMMENDATION`, in the same order.
-
-    Args:
-        titles: columns number (see `Catalogues.movie_numbers`), movie_id, title and placed (bool, see `Catalogues`),
-            small enough to be broadcast.
-    """
-    from pyspark.sql import functions as f
-
-    reasons = titles.select(
-        f.col(c.NUMBER).alias(_REASON),
-        f.col(c.MOVIE_ID).alias(c.BECAUSE_MOVIE_ID),
-        f.col(c.TITLE).alias(c.BECAUSE_TITLE),
-    )
-    numbered = scored.withColumnsRenamed({c.MOVIE_ID: c.NUMBER, c.BECAUSE_MOVIE_ID: _REASON})
-    by_model = f.when(f.col(c.PLACED), c.SOURCE_CONTENT).otherwise(c.SOURCE_MODEL)
-    source = f.when(f.col(c.BY_MODEL), by_model).otherwise(c.SOURCE_POPULARITY)
-    constant = {
-        c.SOURCE: source,
-        c.MODEL_VERSION: f.lit(model_version),
-        c.SCORED_AT: f.lit(scored_at).cast("timestamp"),
-    }
-    titled = numbered.join(f.broadcast(titles), c.NUMBER).join(f.broadcast(reasons), _REASON, "left")
-    return titled.withColumns(constant).select(*c.RECOMMENDATION.names)
+_SOURCES = pa.array([c.SOURCE_POPULARITY, c.SOURCE_MODEL, c.SOURCE_CONTENT])
 
 
 @dataclass(frozen=True)
@@ -144,128 +86,68 @@ def watched(stats: Accumulator[WorkerStats], users: int, progress: Progress, sec
 _loaded: dict[tuple[str, bytes | None], recommender.Recommender] = {}
 
 
-def _model(payload: Payload, request: TopNRequest, stats: Accumulator[WorkerStats]) -> recommender.Recommender:
+def loaded(payload: Payload, request: TopNRequest, stats: Accumulator[WorkerStats]) -> recommender.Recommender:
     """Return the broadcast model, which is loaded once per worker, however many partitions the worker processes."""
     key = payload.model_version, None if payload.allowed is None else payload.allowed.tobytes()
     if key not in _loaded:
         started = time.perf_counter()
-        gc.disable()  # half a million objects are created here, hardly any of them garbage: a sixth faster
+        gc.disable()  # half a million objects are created by TensorFlow, hardly any of them garbage: a sixth faster
         # oneDNN caches a kernel per shape, and each block has another shape: 3 KiB per user that are never freed.
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-        from recmodel.tf import tf
-
-        tf.config.threading.set_intra_op_parallelism_threads(request.threads)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
+        os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(request.threads))
+        os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
         _loaded.clear()
-        _loaded[key] = recommender.unpack(payload.saved_model, payload.allowed)
+        saved_model = _unpacked(payload)
+        _loaded[key] = recommender.Recommender(saved_model, payload.allowed, payload.open_model(saved_model))
         gc.enable()
         gc.freeze()  # Spark collects garbage after every task, and scanning all of TensorFlow's objects takes 0.25 s
         stats.add(WorkerStats(model_loads=1, load_seconds=time.perf_counter() - started))
     return _loaded[key]
 
 
-def _score_partition(
-    frames: Iterator[pd.DataFrame],
-    score_block: ScoreBlock,
-    broadcast: Broadcast[Payload],
-    request: TopNRequest,
-    stats: Accumulator[WorkerStats],
-) -> Iterator[pd.DataFrame]:
-    return gathered(_score_blocks(frames, score_block, broadcast.value, request, stats), _MIN_ROWS)
+def _unpacked(payload: Payload) -> Path:
+    """Return the folder of the SavedModel, which all workers of an executor share; Spark removes it."""
+    folder = Path(SparkFiles.getRootDirectory(), f"model-{hashlib.sha256(payload.saved_model).hexdigest()[:16]}")
+    if not folder.exists():
+        unfinished = folder.with_name(f"{folder.name}-{os.getpid()}")
+        recommender.unpack(payload.saved_model, unfinished)
+        with suppress(OSError):  # another worker was faster
+            unfinished.rename(folder)
+    return folder
 
 
-def _score_blocks(
-    frames: Iterator[pd.DataFrame],
-    score_block: ScoreBlock,
-    payload: Payload,
-    request: TopNRequest,
-    stats: Accumulator[WorkerStats],
-) -> Iterator[pd.DataFrame]:
-    for users in map(by_user, whole_users(frames)):
-        if len(users):
-            model = _model(payload, request, stats)
-            memory = _memory(score_block, model, payload, request)
-            for block in blocks(users, *memory, request.block_bytes):
-                yield score_block(model, block, payload, request)
-        stats.add(WorkerStats(users=len(users), peak_bytes=_peak_bytes()))
+def recommend(
+    users: Histories, payload: Payload, request: TopNRequest, stats: Accumulator[WorkerStats]
+) -> Iterator[pa.Table]:
+    """Yield `schemas.RECOMMENDATION`, by blocks of users: the top n of each, in their order."""
+    if len(users):
+        model = loaded(payload, request, stats)
+        per_user, per_rating = model.memory(request.n, request.rank_by, request.candidates)
+        for block in blocks(users, per_user, per_rating, request.block_bytes):
+            yield recommend_block(model, block, payload, request)
+    stats.add(WorkerStats(users=len(users), peak_bytes=_peak_bytes()))
 
 
-def whole_users(frames: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
-    """Cut rows, which ascend by user, into frames such that no user is in two of them."""
-    waiting: pd.DataFrame | None = None
-    for frame in frames:
-        if not len(frame):
-            continue
-        if waiting is not None:
-            user = waiting[c.USER_ID].to_numpy()
-            of_last = int(np.searchsorted(user, user[-1]))  # the rows of the last user may continue in this frame
-            if of_last:
-                yield waiting.iloc[:of_last]
-            frame = pd.concat([waiting.iloc[of_last:], frame])
-        waiting = frame
-    if waiting is not None:
-        yield waiting
+def predict_all(
+    users: Histories, payload: Payload, request: TopNRequest, stats: Accumulator[WorkerStats]
+) -> Iterator[pa.Table]:
+    """Yield `schemas.PREDICTED_RATING_ROW`, by blocks: of each user the model knows all movies, ascending."""
+    if len(users):
+        model = loaded(payload, request, stats)
+        for block in blocks(users, 40 * payload.movies.num_rows, 0, request.block_bytes):
+            yield predict_block(model, block, payload)
+    stats.add(WorkerStats(peak_bytes=_peak_bytes()))
 
 
-def by_user(rows: pd.DataFrame) -> pd.DataFrame:
-    """Turn rows of a history (see `schemas.NO_MOVIE`), which ascend by user, into one row of arrays per user."""
-    user_id, movie, rating = (rows[name].to_numpy() for name in (c.USER_ID, c.MOVIE_ID, c.RATING))
-    within = user_id[1:] == user_id[:-1]
-    user = np.concatenate([[0], np.cumsum(~within)])[: len(user_id)]  # numbers, as ids may be text, which is slow
-    if (within & (movie[1:] < movie[:-1])).any():
-        order = np.lexsort((movie, user))
-        user, movie, rating = user[order], movie[order], rating[order]
-    rated = ~np.isnan(rating)
-    users = np.unique(user[rated | (movie == c.NO_MOVIE)])
-    denied = ~rated & (movie != c.NO_MOVIE) & np.isin(user, users)
-
-    def lists(values: np.ndarray, which: np.ndarray) -> list[np.ndarray]:
-        selected, ends = values[which], np.searchsorted(user[which], users, "right").tolist()
-        return [selected[start:end] for start, end in zip([0, *ends], ends, strict=False)]  # np.split is far slower
-
-    first = np.searchsorted(user, users)  # rows may have been sorted, but only within users
-    columns = {c.USER_ID: user_id[first], c.SEEN_MOVIE_IDS: lists(movie, rated), c.SEEN_RATINGS: lists(rating, rated)}
-    if denied.any():
-        columns[c.DENIED_MOVIE_IDS] = lists(movie, denied)
-    return pd.DataFrame(columns)
-
-
-def gathered(frames: Iterable[pd.DataFrame], rows: int) -> Iterator[pd.DataFrame]:
-    """Join frames so that each has at least `rows` rows, except the last."""
-    waiting, count = [], 0
-    for frame in frames:
-        waiting.append(frame)
-        count += len(frame)
-        if count >= rows:
-            yield _joined(waiting)
-            waiting, count = [], 0
-    if waiting:
-        yield _joined(waiting)
-
-
-def _joined(frames: list[pd.DataFrame]) -> pd.DataFrame:
-    """Join frames into one; a single one is not copied, since it may hold the ratings of a whole catalogue."""
-    return frames[0] if len(frames) == 1 else pd.concat(frames)
-
-
-def _memory(
-    score_block: ScoreBlock, model: recommender.Recommender, payload: Payload, request: TopNRequest
-) -> tuple[int, int]:
-    """Return the bytes that a block needs per user, and per rating of their histories."""
-    if score_block is predict_block:
-        return 40 * len(payload.movie_id), 0
-    return model.memory(request.n, request.rank_by, request.candidates)
-
-
-def blocks(users: pd.DataFrame, per_user: int, per_rating: int, budget: int) -> Iterator[pd.DataFrame]:
+def blocks(users: Histories, per_user: int, per_rating: int, budget: int) -> Iterator[Histories]:
     """Cut users into blocks of at most `topn.USERS` that need at most `budget` bytes each, or are a single user."""
-    total = np.cumsum(per_user + per_rating * users[c.SEEN_MOVIE_IDS].map(len).to_numpy())
+    total = per_user * np.arange(1, len(users) + 1) + per_rating * users.seen.splits[1:]
     start = 0
     while start < len(users):
         spent = total[start - 1] if start else 0
         end = int(np.searchsorted(total, spent + budget, "right"))
-        end = min(max(end, start + 1), start + topn.USERS)
-        yield users.iloc[start:end]
+        end = min(max(end, start + 1), start + topn.USERS, len(users))
+        yield users[start:end]
         start = end
 
 
@@ -277,19 +159,19 @@ def _peak_bytes() -> int:
 
 
 def recommend_block(
-    model: recommender.Recommender, users: pd.DataFrame, payload: Payload, request: TopNRequest
-) -> pd.DataFrame:
-    """Return the rows (`schemas.SCORED`) of a block of users, in their order, rank ascending.
+    model: recommender.Recommender, users: Histories, payload: Payload, request: TopNRequest
+) -> pa.Table:
+    """Return the rows (`schemas.RECOMMENDATION`) of a block of users, in their order, rank ascending.
 
     A user unknown to the model, with fewer than `min_history` ratings, or who has opted out gets the most rated movies
     instead. The column of a task that the model was not trained for is null.
     """
-    seen, ratings = _seen(users, payload)
-    denied = topn.pairs(payload.movie_id, list(users[c.DENIED_MOVIE_IDS]))[0] if c.DENIED_MOVIE_IDS in users else None
+    seen, in_catalogue = _pairs(users.seen, payload)
+    denied, _ = _pairs(users.denied, payload)
     top = model.recommend_rows(
-        users[c.USER_ID].to_numpy(),
+        users.user_id.to_numpy(zero_copy_only=False),
         seen,
-        ratings,
+        users.rating[in_catalogue],
         n=request.n,
         rank_by=request.rank_by,
         candidates=request.candidates,
@@ -299,66 +181,77 @@ def recommend_block(
         liked_from=request.liked_from,
         rated="rating" in payload.tasks,
     )
-    cold = ~top.known_user | (users[c.SEEN_MOVIE_IDS].map(len).to_numpy() < request.min_history)
-    cold |= _opted_out(users, payload)
+    cold = ~top.known_user | (np.diff(users.seen.splits) < request.min_history) | _opted_out(users, payload)
     row, because = top.row.copy(), np.where(cold[:, np.newaxis], -1, top.because)
     score = top.retrieval_score.copy() if "retrieval" in payload.tasks else np.full_like(top.retrieval_score, np.nan)
     rating = top.predicted_rating.copy()
     if cold.any():
-        hidden = topn.NO_PAIRS if request.include_seen else seen
-        popular = _popular(payload, hidden if denied is None else hidden.and_also(denied), cold, request.n)
+        hidden = denied if request.include_seen else seen.and_also(denied)
+        popular = _popular(payload, hidden, cold, request.n)
         row[cold] = -1
         row[cold, : popular.shape[1]] = popular
         score[cold], rating[cold] = np.nan, payload.popular_rating[row[cold]]
     filled = row >= 0
     user, position = np.nonzero(filled)
-    without_reason = because[filled] < 0
-    return pd.DataFrame(
-        {
-            c.USER_ID: users[c.USER_ID].to_numpy()[user],
-            c.RANK: (position + 1).astype(np.int32),
-            c.MOVIE_ID: payload.movie_id[row[filled]],
-            c.RETRIEVAL_SCORE: score[filled],  # Spark turns NaN into null
-            c.PREDICTED_RATING: rating[filled],
-            c.BECAUSE_MOVIE_ID: pd.arrays.IntegerArray(payload.movie_id[because[filled]], without_reason),
-            c.BY_MODEL: ~cold[user],
-        }
+    row, because = row[filled], because[filled]
+    source = np.where(cold[user], 0, 1 if payload.placed is None else 1 + payload.placed[row])
+    reason = pa.array(because, mask=because < 0)
+    movie_id, title = (payload.movies.column(name) for name in (c.MOVIE_ID, c.TITLE))
+    columns = {
+        c.USER_ID: users.user_id.take(pa.array(user)),
+        c.RANK: (position + 1).astype(np.int32),
+        c.MOVIE_ID: movie_id.take(pa.array(row)),
+        c.TITLE: title.take(pa.array(row)),
+        c.RETRIEVAL_SCORE: pa.array(score[filled], from_pandas=True),  # NaN is null
+        c.PREDICTED_RATING: pa.array(rating[filled], from_pandas=True),
+        c.SOURCE: _SOURCES.take(pa.array(source)),
+        c.MODEL_VERSION: pa.repeat(payload.model_version, len(row)),
+        c.SCORED_AT: pa.repeat(pa.scalar(payload.scored_at, c.RECOMMENDATION.field(c.SCORED_AT).type), len(row)),
+        c.BECAUSE_MOVIE_ID: movie_id.take(reason),
+        c.BECAUSE_TITLE: title.take(reason),
+    }
+    return pa.table([columns[name] for name in c.RECOMMENDATION.names], c.RECOMMENDATION.names)
+
+
+def predicted_of(rows: pa.Table) -> pa.Table:
+    """Return the predicted ratings (`schemas.PREDICTED_RATING_ROW`) among recommendations: those by the model."""
+    by_model = pc.and_(
+        pc.not_equal(rows.column(c.SOURCE), c.SOURCE_POPULARITY), rows.column(c.PREDICTED_RATING).is_valid()
     )
+    return rows.filter(by_model).select(c.PREDICTED_RATING_ROW.names)
 
 
-def predict_block(
-    model: recommender.Recommender, users: pd.DataFrame, payload: Payload, request: TopNRequest
-) -> pd.DataFrame:
-    """Return the rows (`schemas.PREDICTED`) of a block of users, in their order: all movies.
+def predict_block(model: recommender.Recommender, users: Histories, payload: Payload) -> pa.Table:
+    """Return the rows (`schemas.PREDICTED_RATING_ROW`) of a block of users, in their order: all movies.
 
     Users who are unknown or have opted out have none.
     """
-    user_id = users[c.USER_ID].to_numpy()
-    seen, stars = _seen(users, payload)
-    ends = np.searchsorted(seen.user, np.arange(1, len(users)))
-    lists = np.split(model.catalogue_ids[seen.row], ends), np.split(stars, ends)
-    ratings, known = model.rate_catalogue(user_id, *lists)
-    known = known & ~_opted_out(users, payload)
-    return pd.DataFrame(
-        {
-            c.USER_ID: np.repeat(user_id[known], len(payload.movie_id)),
-            c.MOVIE_ID: np.tile(payload.movie_id, known.sum()),
-            c.PREDICTED_RATING: ratings[known].ravel(),
-        }
-    )
+    seen, in_catalogue = _pairs(users.seen, payload)
+    user_id = users.user_id.to_numpy(zero_copy_only=False)
+    ratings, known = model.rate_catalogue_rows(user_id, seen, users.rating[in_catalogue])
+    known = np.flatnonzero(known & ~_opted_out(users, payload))
+    rows, movies = len(known) * payload.movies.num_rows, np.tile(np.arange(payload.movies.num_rows), len(known))
+    columns = {
+        c.USER_ID: users.user_id.take(pa.array(np.repeat(known, payload.movies.num_rows))),
+        c.MOVIE_ID: payload.movies.column(c.MOVIE_ID).take(pa.array(movies)),
+        c.PREDICTED_RATING: ratings[known].ravel(),
+        c.MODEL_VERSION: pa.repeat(payload.model_version, rows),
+    }
+    return pa.table([columns[name] for name in c.PREDICTED_RATING_ROW.names], c.PREDICTED_RATING_ROW.names)
 
 
-def _opted_out(users: pd.DataFrame, payload: Payload) -> np.ndarray:
+def _opted_out(users: Histories, payload: Payload) -> np.ndarray:
     """Return [B] bool: who has opted out."""
     if payload.opted_out is None:
         return np.zeros(len(users), bool)
-    return users[c.USER_ID].isin(payload.opted_out).to_numpy()
+    return pc.is_in(users.user_id, value_set=payload.opted_out).to_numpy(zero_copy_only=False)
 
 
-def _seen(users: pd.DataFrame, payload: Payload) -> tuple[topn.Pairs, np.ndarray]:
-    """Return what the users have seen of the model's movies, ascending by user, and the ratings of it ([S] float32)."""
-    seen, in_catalogue = topn.pairs(payload.movie_id, list(users[c.SEEN_MOVIE_IDS]))
-    return seen, np.concatenate([np.empty(0, np.float32), *users[c.SEEN_RATINGS]])[in_catalogue]
+def _pairs(lists: Lists, payload: Payload) -> tuple[topn.Pairs, np.ndarray]:
+    """Return pairs of users and of the model's movies, ascending by user, and [S] bool: which movies the model has."""
+    row = payload.row[lists.movie]
+    in_catalogue = row >= 0
+    return topn.Pairs(lists.user[in_catalogue], row[in_catalogue]), in_catalogue
 
 
 def _popular(payload: Payload, hidden: topn.Pairs, users: np.ndarray, n: int) -> np.ndarray:

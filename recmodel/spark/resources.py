@@ -26,7 +26,6 @@ WORKER_BASE = 850 * MIB  # Python, TensorFlow, NumPy, pandas, PyArrow and batche
 WORKER_MODELS = 3.2  # packed models that a worker holds, in one form or another
 DRIVER_BASE = 900 * MIB
 TITLE = 300  # bytes per movie
-_ROWS_OF_A_TASK = 1_000_000
 _LEAST_USERS, _MANY_PARTITIONS = 1024, 10_000  # scheduling a task takes some 10 ms of the driver
 _UNITS = {"b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
@@ -73,11 +72,6 @@ def slots(conf: Mapping[str, str], registered: int) -> int:
 def partitions(users: int, users_per_task: int, slots: int) -> int:
     """Return how many partitions to divide users into: as few as fill whole rounds of all slots."""
     return -(-users // (users_per_task * slots)) * slots or slots
-
-
-def shuffle_partitions(rows: int, slots: int) -> int:
-    """Return how many partitions to shuffle rows into: whole rounds of all slots, of about 20 MiB per task."""
-    return -(-rows // (_ROWS_OF_A_TASK * slots)) * slots or slots
 
 
 def memory_overhead(conf: Mapping[str, str], needs: Needs) -> int:

@@ -8,15 +8,18 @@ import socket
 import subprocess
 import sys
 import zipfile
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from pyspark import SparkConf, SparkContext, SparkFiles
 from pyspark.logger import PySparkLogger
-from pyspark.sql import DataFrameReader, SparkSession
+from pyspark.sql import SparkSession
 
-from recmodel import formatting, storage
-from recmodel.errors import ScoringFailed
+from recmodel import formatting
+from recmodel.errors import RecmodelError, ScoringFailed
 from recmodel.progress import log, where_the_trace_is
 from recmodel.spark import launch, resources
 
@@ -52,10 +55,6 @@ def start(name: str, *, ship_package: bool = False, needs: resources.Needs | Non
         conf.set("spark.ui.enabled", "false")
         log.warning("the ports %d to %d are taken; the run goes on without Spark's page", first, first + more)
     conf.set("spark.sql.session.timeZone", "UTC")
-    conf.set("spark.sql.parquet.outputTimestampType", "TIMESTAMP_MICROS")  # INT96 has no statistics
-    conf.set("spark.sql.parquet.compression.codec", "zstd")
-    conf.setIfMissing("spark.hadoop.parquet.block.size", str(4 << 20))  # a query for a user reads one such row group
-    conf.setIfMissing("spark.sql.execution.arrow.maxRecordsPerBatch", str(1 << 18))  # ratings: of some 1,700 users
     if needs is not None:
         _make_room(conf, needs)
     try:
@@ -70,6 +69,25 @@ def start(name: str, *, ship_package: bool = False, needs: resources.Needs | Non
     return spark
 
 
+@contextmanager
+def starting(name: str, **options: Any) -> Iterator[Callable[[], SparkSession]]:
+    """Start a session in the background, while other work is done in the block.
+
+    Gives a function that waits for the session. If the block fails, the session is stopped.
+
+    Args:
+        options: see `start`.
+    """
+    with ThreadPoolExecutor(1) as thread:
+        session = thread.submit(start, name, **options)
+        try:
+            yield session.result
+        except BaseException:
+            with suppress(RecmodelError):  # what has failed in the block is the reason
+                stop(session.result())
+            raise
+
+
 def may_listen(first: int, more: int) -> bool:
     """Return whether one of 1 + `more` ports of loopback, from `first` on, is free; 0 is any that is."""
 
@@ -81,28 +99,6 @@ def may_listen(first: int, more: int) -> bool:
         return False
 
     return any(map(is_free, range(first, first + more + 1)))
-
-
-def check_reach(spark: SparkSession, location: str) -> None:
-    """Check that Spark has a file system for a path or URI.
-
-    Raises:
-        ScoringFailed: it lacks the connector.
-    """
-    jvm = spark.sparkContext._jvm
-    assert jvm is not None
-    try:
-        path = jvm.org.apache.hadoop.fs.Path(storage.spark_path(location))
-        path.getFileSystem(spark.sparkContext._jsc.hadoopConfiguration())
-    except Exception as error:
-        raise ScoringFailed(
-            f"Spark cannot write to {location}: {cause(error)}; give it a connector with --packages"
-        ) from error
-
-
-def reader(spark: SparkSession) -> DataFrameReader:
-    """Return a reader to which a path is a path, and no pattern if it holds brackets and the like."""
-    return spark.read.option("__globPaths__", "false")
 
 
 def cause(error: Exception) -> str:
@@ -143,12 +139,6 @@ def slots(spark: SparkSession) -> int:
     """Return how many tasks run at a time."""
     context = spark.sparkContext
     return resources.slots(dict(context.getConf().getAll()), context.defaultParallelism)
-
-
-def expect(spark: SparkSession, rows: int) -> None:
-    """Divide the shuffles that follow for that many rows, unless a setting has a number of partitions."""
-    if not spark.sparkContext.getConf().contains("spark.sql.shuffle.partitions"):
-        spark.conf.set("spark.sql.shuffle.partitions", resources.shuffle_partitions(rows, slots(spark)))
 
 
 def _make_room(conf: SparkConf, needs: resources.Needs) -> None:

@@ -34,7 +34,6 @@ LATEST = "latest"
 PARTIAL = "partial"  # the folder of the partial runs of an output; see `output.open_output`
 RUN_FILE = "run.json"
 _STAGED = re.compile(r"(\d{4}-\d\d-\d\d)-")
-_PART = re.compile(r"part-(\d+)-.*\.parquet")
 
 
 def partition(run_date: date) -> str:
@@ -87,10 +86,14 @@ class StagedRun(ABC):
         content = storage.read(self.scratch(name))
         return json.loads(content) if content else None
 
-    def finished_parts(self, name: str) -> set[int]:
-        """Return the numbers of the partitions whose files of that table are complete: Spark puts them in the names."""
-        matches = (_PART.fullmatch(file) for file in storage.names(self.table(name)))
-        return {int(match[1]) for match in matches if match}
+    @property
+    def finished(self) -> str:
+        """Where a file for each finished part is written, named by its number, once the part's own files are."""
+        return self.scratch("finished")
+
+    def finished_parts(self) -> set[int]:
+        """Return the numbers of the parts whose files are complete."""
+        return {int(name) for name in storage.names(self.finished) if name.isdigit()}
 
     def discard(self) -> None:
         """Remove the run: nothing of it can be resumed."""
@@ -127,7 +130,7 @@ class Output(ABC):
 
     @abstractmethod
     def files(self, table: str, run_date: date) -> list[str]:
-        """Return the Parquet files of a published run in a table, as Spark reads them."""
+        """Return the paths or URIs of the Parquet files of a published run in a table."""
 
     @abstractmethod
     def withdraw(self, run_date: date) -> None:

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from recmodel import schemas as c
-from recmodel.data import ids as identifiers
+from recmodel.arrays import hashes
 from recmodel.schemas import Id
 
 _MIX = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: its multiples are spread evenly (Fibonacci hashing)
@@ -36,8 +36,8 @@ def candidate_users(rows: ds.Dataset, by_model: int = 400, by_popularity: int = 
             is_popular = pc.equal(batch.column(c.SOURCE), c.SOURCE_POPULARITY)
             of_source = is_popular if source == c.SOURCE_POPULARITY else pc.invert(is_popular)  # new movies too
             ids = batch.filter(of_source).column(c.USER_ID).to_numpy(zero_copy_only=False)
-            hashes = identifiers.hashes(ids) * _MIX
-            first = np.argsort(hashes, kind="stable")[:limit]
-            both = [*smallest[source], *zip(hashes[first].tolist(), ids[first].tolist(), strict=True)]
+            hashed = hashes(ids) * _MIX
+            first = np.argsort(hashed, kind="stable")[:limit]
+            both = [*smallest[source], *zip(hashed[first].tolist(), ids[first].tolist(), strict=True)]
             smallest[source] = heapq.nsmallest(limit, both)
     return {user_id: source for source, users in smallest.items() for _, user_id in users}

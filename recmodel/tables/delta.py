@@ -133,10 +133,7 @@ class DeltaOutput(Output):
     def files(self, table: str, run_date: date) -> list[str]:
         """See `Output`."""
         rows = deltalake.DeltaTable(storage.below(self.location, table))
-        return [
-            storage.spark_path(uri)
-            for uri in rows.file_uris(file_pruning_predicate=[(c.RUN_DATE, "=", f"{run_date:%Y-%m-%d}")])
-        ]
+        return rows.file_uris(file_pruning_predicate=[(c.RUN_DATE, "=", f"{run_date:%Y-%m-%d}")])
 
     def withdraw(self, run_date: date) -> None:
         """See `Output`: first run.json, from when on it is not published, then the rows of each table."""

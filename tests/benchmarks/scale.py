@@ -41,7 +41,7 @@ from workload import ML25M, Store, fit
 from recmodel import schemas as c
 from recmodel import settings
 from recmodel.cli import console
-from recmodel.data import movielens
+from recmodel.data import movielens, staged
 from recmodel.data.sample import SAMPLE
 from recmodel.data.validation import Validation
 from recmodel.models import versions
@@ -60,7 +60,6 @@ READ_TO_CHECKED = (
     "count the ratings",
     "divide the users",
     SCORE_AND_WRITE,
-    "write predicted ratings",
     "check what was written",
 )
 
@@ -298,8 +297,8 @@ def _intake_seconds(folder: Path, sink: Path) -> tuple[float, int]:
     started = time.perf_counter()
     catalogue = movielens.read_catalogue(folder, validation)
     ratings = movielens.stream_ratings(folder, catalogue, validation)
-    staged = movielens.stage_ratings(ratings, sink, catalogue.column(c.MOVIE_ID).to_numpy())
-    return time.perf_counter() - started, int(staged.counts.sum())
+    counted = staged.write(ratings, sink, catalogue.column(c.MOVIE_ID).to_numpy())
+    return time.perf_counter() - started, int(counted.counts.sum())
 
 
 # -- the table --------------------------------------------------------------------------------------------------------

@@ -24,15 +24,21 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 from harness import Row, in_own_process, medians, show
-from workload import Workload, fit, title, towers_by_id
+from workload import SEEN, STARS, Workload, fit, title, towers_by_id
 
 from recmodel import schemas as c
+from recmodel.data import staged
 from recmodel.data.sample import SAMPLE
 from recmodel.models import saved_model
-from recmodel.scoring import recommender, topn, worker
+from recmodel.models.history.served import open_model
+from recmodel.schemas import INTEGER_IDS
+from recmodel.scoring import parts, recommender, topn, worker
 from recmodel.scoring.request import Payload, TopNRequest
+from recmodel.scoring.run import Run
+from recmodel.spark import tasks
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -64,7 +70,7 @@ class Size:
 def kernel(size: Size) -> Iterator[Row]:
     """Search the top N of vectors in memory. Only ours leaves seen movies out."""
     work = fit(size.data, DIMS).write(size.folder / "kernel", min(KERNEL_USERS, size.users), size.movies)
-    users, movies, seen = work.user_vectors(), work.movie_vectors(), work.histories[c.SEEN_MOVIE_IDS]
+    users, movies, seen = work.user_vectors(), work.movie_vectors(), work.histories[SEEN]
     yield from _kernel_rows("trained vectors", users, movies, seen, size)
     random = np.random.default_rng(0)
     users, movies = (random.standard_normal(vectors.shape, np.float32) for vectors in (users, movies))
@@ -129,7 +135,7 @@ def policies(size: Size) -> Iterator[Row]:
     def recommend(rank_by: str) -> None:
         for start in range(0, users, topn.USERS):
             block = work.histories.iloc[start : start + topn.USERS]
-            seen, ratings = list(block[c.SEEN_MOVIE_IDS]), list(block[c.SEEN_RATINGS])
+            seen, ratings = list(block[SEEN]), list(block[STARS])
             work.model.recommend(block[c.USER_ID], seen, ratings, n=size.top, rank_by=rank_by)
 
     seconds = medians({rank_by: partial(recommend, rank_by) for rank_by in ("retrieval", "rating")}, size.repeat)
@@ -168,22 +174,22 @@ def spark_jobs(size: Size) -> Iterator[Row]:
     user_vectors, movie_vectors = work.user_vectors(), work.movie_vectors()
     spark = start_spark()
     cores = spark.sparkContext.defaultParallelism
-    users, score = _histories(spark, work, cores), _Scorer(spark, work, size)
+    score = _Scorer(spark, work, size, cores)
     als = als_recommender(spark, user_vectors, movie_vectors, size.top)
 
     started = time.perf_counter()
-    write_parquet(score(users), folder / "out-cold")
+    score.write(folder / "out-cold")
     cold = time.perf_counter() - started
-    _assert_same_as_als(folder / "out-cold", als(ALS_BLOCKS[0]), work.histories, size.top)
+    _assert_same_as_als(folder / "out-cold" / c.RECOMMENDATIONS_TABLE, als(ALS_BLOCKS[0]), work.histories, size.top)
     by_als = {str(n): lambda n=n: write_parquet(als(n), folder / "out-als") for n in ALS_BLOCKS}
-    seconds = medians({"ours": lambda: write_parquet(score(users), folder / "out-ours"), **by_als}, size.repeat)
+    seconds = medians({"ours": lambda: score.write(folder / "out-ours"), **by_als}, size.repeat)
     best, ours = min(by_als, key=lambda n: seconds[n]), seconds["ours"]
     theirs = seconds[best]
     part = f"Spark job, {size.users:,} users, {cores} cores"
     yield Row(part, ours, "s", ">= 20", f"ALSModel.recommendForAllUsers, blockSize {best}", theirs, theirs / ours)
     yield Row(part, cold, "s", "", "the same, our workers cold", theirs, theirs / cold)
     load = score.stats.value.load_seconds
-    yield Row(part, load, "s", "<= 6", "limit: TensorFlow and model in a worker, once", 6)
+    yield Row(part, load, "s", "<= 6", "limit: the model in a worker, once", 6)
 
     rate = size.users * size.movies / ours / 1e6
     loop_users, join_users = min(256, size.users), min(16, size.users)
@@ -221,50 +227,43 @@ def _read_histories(spark: SparkSession, work: Workload) -> DataFrame:
     return spark.read.parquet(str(work.histories_file))
 
 
-def _histories(spark: SparkSession, work: Workload, partitions: int) -> DataFrame:
-    """Return the histories as the job has them, in memory, in ranges of equally many users."""
-    from pyspark.sql import functions as f
-
-    users = _read_histories(spark, work)
-    rated = f.explode(f.arrays_zip(f.col(c.SEEN_MOVIE_IDS).alias("movie"), f.col(c.SEEN_RATINGS).alias("stars")))
-    rows = users.select(c.USER_ID, rated.alias("rated"))
-    rows = rows.select(c.USER_ID, f.col("rated.movie").alias(c.MOVIE_ID), f.col("rated.stars").alias(c.RATING))
-    part = f.floor((f.col(c.USER_ID) - 1) * partitions / users.count()).cast("int")
-    rows = rows.repartitionById(partitions, part).sortWithinPartitions(c.USER_ID).cache()
-    rows.count()
-    return rows
-
-
 def write_parquet(frame: DataFrame, path: Path) -> None:
     """Compute the rows, and write them over what is there."""
     frame.write.mode("overwrite").parquet(str(path))
 
 
 class _Scorer:
-    """The job's own scoring stage, from histories to rows; keeps its counters."""
+    """The job's own scoring stage, from staged ratings to tables; keeps its counters."""
 
-    def __init__(self, spark: SparkSession, work: Workload, size: Size) -> None:
+    def __init__(self, spark: SparkSession, work: Workload, size: Size, count: int) -> None:
         ids = np.arange(size.movies)
+        self._spark, self._input = spark, work.stage()
+        starts = [1 + size.users * part // count for part in range(1, count)]
+        self._parts = staged.parts(sorted({*starts} - {1}))
         payload = Payload(
             model_version=str(work.folder),
             saved_model=recommender.pack(work.saved_model),
+            open_model=open_model,
             tasks=("retrieval", "rating"),
-            movie_id=ids,
+            movies=pa.table({c.MOVIE_ID: ids, c.TITLE: list(map(title, ids))}),
+            row=ids,
             popular=ids,
             popular_rating=np.full(size.movies, 3.5, np.float32),
+            scored_at=datetime.now(timezone.utc),
         )
-        self._request = TopNRequest(
+        request = TopNRequest(
             n=size.top, rank_by="retrieval", candidates=200, include_seen=False, min_history=1, liked_from=2.75,
             block_bytes=64 << 20, threads=1,
         )  # fmt: skip
-        self._broadcast = spark.sparkContext.broadcast(payload)
         self.stats = spark.sparkContext.accumulator(worker.WorkerStats(), worker.MergeWorkerStats())
-        titles = pd.DataFrame({c.NUMBER: ids, c.MOVIE_ID: ids, c.TITLE: list(map(title, ids)), c.PLACED: False})
-        self._titles = spark.createDataFrame(titles).cache()
+        self._job = parts.Job(False, spark.sparkContext.broadcast(payload), request, self.stats)
 
-    def __call__(self, users: DataFrame, **changes: Any) -> DataFrame:
-        scored = worker.recommend(users, self._broadcast, replace(self._request, **changes), self.stats)
-        return worker.publishable(scored, self._titles, "benchmark", datetime.now(timezone.utc))
+    def write(self, folder: Path, **changes: Any) -> None:
+        """Write the recommendations and the predicted ratings below a folder."""
+        tables = {name: str(folder / name) for name in (c.RECOMMENDATIONS_TABLE, c.PREDICTED_RATINGS_TABLE)}
+        run = Run(self._input, INTEGER_IDS, "", tables, str(folder / "finished"), None)
+        job = replace(self._job, request=replace(self._job.request, **changes))
+        tasks.each(self._spark, partial(parts.score, run=run, job=job), self._parts)
 
 
 def als_recommender(spark: SparkSession, users: np.ndarray, movies: np.ndarray, top: int) -> Callable[[int], DataFrame]:
@@ -296,7 +295,7 @@ def _assert_same_as_als(written: Path, theirs: DataFrame, users: pd.DataFrame, t
     few = users[c.USER_ID].head(50).tolist()
     rows = pq.read_table(written, filters=[(c.USER_ID, "in", few)]).to_pandas().sort_values([c.USER_ID, c.RANK])
     lists = rows.groupby(c.USER_ID)[c.MOVIE_ID].apply(list)
-    seen = users.set_index(c.USER_ID)[c.SEEN_MOVIE_IDS]
+    seen = users.set_index(c.USER_ID)[SEEN]
     for user_id, recommendations in theirs.where(theirs[c.USER_ID].isin(few)).collect():
         unseen = [movie for movie, _ in recommendations if movie not in set(seen[user_id])]
         ours = lists[user_id][: len(unseen)]
@@ -358,12 +357,12 @@ def reasons(size: Size) -> Iterator[Row]:
     for name, dims in (("32 dimensions", DIMS), ("default", None)):
         work = fit(size.data, dims).write(size.folder / "reasons" / name.split()[0], size.users, size.movies)
         spark = start_spark()
-        users, score = _histories(spark, work, spark.sparkContext.defaultParallelism), _Scorer(spark, work, size)
+        score = _Scorer(spark, work, size, spark.sparkContext.defaultParallelism)
         path = work.folder / "out"
         seconds = medians(
             {
-                "without": lambda: write_parquet(score(users, liked_from=None), path),  # noqa: B023
-                "with": lambda: write_parquet(score(users), path),  # noqa: B023
+                "without": lambda: score.write(path, liked_from=None),  # noqa: B023
+                "with": lambda: score.write(path),  # noqa: B023
             },
             size.repeat,
         )
@@ -404,9 +403,8 @@ def _growth_at(size: Size) -> tuple[float, float]:
     """Return the seconds of a job, and the memory of its largest worker in GiB."""
     work = fit(size.data, DIMS).write(size.folder, size.users, size.movies)
     spark = start_spark()
-    users = _histories(spark, work, max(spark.sparkContext.defaultParallelism, size.users // 8192))
-    score = _Scorer(spark, work, size)
-    seconds = medians({"ours": lambda: write_parquet(score(users), size.folder / "out")}, min(size.repeat, 3))["ours"]
+    score = _Scorer(spark, work, size, max(spark.sparkContext.defaultParallelism, size.users // 8192))
+    seconds = medians({"ours": lambda: score.write(size.folder / "out")}, min(size.repeat, 3))["ours"]
     spark.stop()
     shutil.rmtree(size.folder)
     return seconds, score.stats.value.peak_bytes / 2**30

@@ -19,9 +19,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recmodel import schemas as c
-from recmodel import settings
+from recmodel import settings, storage
 from recmodel.arrays import Arrays, take
+from recmodel.data import staged
 from recmodel.data.ids import NO_LABELS, Labels
+from recmodel.data.staged import StagedInput
 from recmodel.models import presets, saved_model, training, versions
 from recmodel.models.architectures import Towers
 from recmodel.models.embedding import towers as embedding
@@ -33,6 +35,7 @@ from recmodel.records import Metrics
 from recmodel.schemas import INTEGER_IDS, TEXT, Ids
 from recmodel.scoring.recommender import Recommender
 
+SEEN, STARS = "seen_movie_ids", "seen_ratings"  # columns of lists
 ML25M = {"users": 162_541, "movies": 62_423, "ratings": 25_000_095}
 
 
@@ -81,8 +84,8 @@ class Source:
         seen, rating = pa.array(movie[order], pa.int64()), pa.array(self.ratings[c.RATING][at][order], pa.float32())
         return pa.table({
             c.USER_ID: np.arange(1, users + 1),
-            c.SEEN_MOVIE_IDS: pa.ListArray.from_arrays(splits, seen),
-            c.SEEN_RATINGS: pa.ListArray.from_arrays(splits, rating),
+            SEEN: pa.ListArray.from_arrays(splits, seen),
+            STARS: pa.ListArray.from_arrays(splits, rating),
         })  # fmt: skip
 
 
@@ -112,9 +115,23 @@ class Workload:
         """`user_id, seen_movie_ids, seen_ratings`, one row per user."""
         return pd.read_parquet(self.histories_file)
 
+    def stage(self) -> StagedInput:
+        """Write the histories as a run has its input staged."""
+        folder, users = self.folder / "staged", self.histories
+        folder.mkdir()
+        user_id, lengths = users[c.USER_ID].to_numpy(), users[SEEN].map(len).to_numpy()
+        columns = np.repeat(user_id, lengths), np.concatenate(users[SEEN]), np.concatenate(users[STARS])
+        is_other = np.append(True, (np.diff(columns[0]) != 0) | (np.diff(columns[1]) != 0))  # see `_histories`
+        columns = [*(values[is_other] for values in columns), np.zeros(is_other.sum(), np.int64)]
+        rows = pa.RecordBatch.from_arrays(columns, names=c.RATINGS.names)
+        ratings = staged.write([rows], folder / staged.RATINGS, np.arange(self.model.catalogue_size))
+        counted = [user_id, lengths, lengths, pa.nulls(len(users), pa.int64())]
+        storage.write_rows(folder / "users" / "part-00000.parquet", pa.table(counted, c.USER.names))
+        return StagedInput(str(folder), str(folder / "users"), ratings.in_order, False, False, False)
+
     def user_vectors(self) -> np.ndarray:
         """Return the retrieval vectors [U, d] of the users."""
-        users, seen, ratings = (self.histories[name] for name in (c.USER_ID, c.SEEN_MOVIE_IDS, c.SEEN_RATINGS))
+        users, seen, ratings = (self.histories[name] for name in (c.USER_ID, SEEN, STARS))
         return self.model.user_embedding(users, list(seen), list(ratings))
 
     def movie_vectors(self) -> np.ndarray:

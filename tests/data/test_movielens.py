@@ -1,15 +1,11 @@
 """A MovieLens directory: which files count, what its movies must be like, and ratings as they are staged."""
 
-import io
 import os
 import shutil
 
-import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from deltalake import write_deltalake
-from hypothesis import given
-from hypothesis import strategies as st
 from pyarrow import fs
 from support.inputs import (
     HEADER,
@@ -127,30 +123,6 @@ def test_folders_and_zip_files_on_s3(s3, tmp_path, toy, kind):
     copies = [data.data_dir(f"{source}/data.zip" if kind == "zip" else source, "") for _ in range(2)]
     assert read(copies[0])[0] == read(toy)[0]
     assert data.identity(copies[0]) == data.identity(copies[1])
-
-
-def test_staged_ratings_are_counted_by_movie(tmp_path):
-    batch = data.pa.RecordBatch.from_arrays([[1, 1, 2], [20, 99, 20], [4.0, 1.0, 2.7], [0, 0, 0]], schema=c.RATINGS)
-    staged = data.stage_ratings([batch, batch], tmp_path / "r.parquet", np.array([10, 20, 99]))
-    assert (staged.counts.tolist(), staged.sums.tolist()) == ([0, 4, 2], pytest.approx([0, 13.4, 2]))
-    assert staged.half_stars == {8: 2, 2: 2, 5: 2}
-    counts, sums = staged.of_movies(np.array([7, 20, 100]))
-    assert (counts.tolist(), sums.tolist()) == ([0, 4, 0], pytest.approx([0, 13.4, 0]))
-    assert pq.read_table(tmp_path / "r.parquet").num_rows == 6
-
-
-@given(
-    pairs=st.lists(st.tuples(st.integers(1, 4), st.integers(1, 4)), min_size=1, max_size=12),
-    ascending=st.booleans(),
-    cut=st.integers(0, 12),
-)
-def test_only_ratings_that_ascend_cannot_repeat(pairs, ascending, cut):
-    if ascending:
-        pairs = sorted(set(pairs))
-    user, movie = zip(*pairs, strict=True)
-    whole = data.pa.RecordBatch.from_arrays([user, movie, [1.0] * len(user), [0] * len(user)], schema=c.RATINGS)
-    rated = data.stage_ratings([whole[:cut], whole[cut:]], io.BytesIO(), np.arange(1, 5))
-    assert rated.may_repeat == (pairs != sorted(set(pairs)))
 
 
 def test_a_history_has_the_ratings_that_count():

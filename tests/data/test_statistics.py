@@ -1,12 +1,11 @@
 """Statistics of the interactions, by hand."""
 
 import numpy as np
-import pyarrow.dataset as ds
 from support.inputs import make_ratings, write_movielens
 
 from recmodel import schemas as c
 from recmodel import settings
-from recmodel.data import movielens, statistics
+from recmodel.data import movielens, staged, statistics
 from recmodel.data.validation import Validation
 
 
@@ -31,9 +30,9 @@ def test_what_a_run_publishes_is_what_reading_again_would_give(tmp_path):
     validation = Validation(limits)
     catalogue = movielens.read_catalogue(folder, validation)
     batches = movielens.stream_ratings(folder, catalogue, validation)
-    staged = movielens.stage_ratings(batches, tmp_path / "r.parquet", catalogue.column(c.MOVIE_ID).to_numpy())
-    ratings, ids = ds.dataset(tmp_path / "r.parquet"), validation.ids
-    of_staged = statistics.of_staged(staged, validation.rows, [1, 3, 99], ratings, catalogue, ids)
+    counted = staged.write(batches, tmp_path / "r.parquet", catalogue.column(c.MOVIE_ID).to_numpy())
+    ratings, ids = str(tmp_path / "r.parquet"), validation.ids
+    of_staged = statistics.of_staged(counted, validation.rows, [1, 3, 99], ratings, catalogue, ids)
     published = of_staged.to_bytes()
     expected = statistics.read(folder, [1, 3, 99], limits)
     assert {*expected.histories} == {1, 3}

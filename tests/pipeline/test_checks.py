@@ -1,8 +1,8 @@
 """What a run must be like before it is published, on a small one with one fault at a time."""
 
 from collections import Counter
-from dataclasses import replace
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -11,40 +11,55 @@ from recmodel.data.catalogue import combine
 from recmodel.errors import ScoringFailed
 from recmodel.pipeline import checks
 from recmodel.records import Figures
+from recmodel.scoring import faults
 from recmodel.settings import Checks
 
-SCHEMA = (
-    f"{c.USER_ID} BIGINT, {c.RANK} INT, {c.MOVIE_ID} BIGINT, {c.RETRIEVAL_SCORE} FLOAT, {c.PREDICTED_RATING} FLOAT, "
-    f"{c.SOURCE} STRING"
-)
-EXPECTED = checks.Expectations(
-    top_n=2, movies=3, include_seen=False, tasks=("retrieval", "rating"), rating_range=(0.5, 5.0)
-)
 GOOD = [(1, 1, 10, 0.9, 4.0, "model"), (1, 2, 20, 0.8, 3.0, "model"), (2, 1, 30, None, 2.0, "popularity")]
-RATED = [(1, 30), (2, 10), (2, 20), (3, 10), (3, 20), (3, 30)]  # user 3 has seen everything
+RATED = [(1, 30), (2, 10), (2, 20), (3, 10), (3, 20), (3, 30), (3, 40)]  # user 3 has seen everything
+COLUMNS = (c.USER_ID, c.RANK, c.MOVIE_ID, c.RETRIEVAL_SCORE, c.PREDICTED_RATING, c.SOURCE)
+MOVIES = [10, 20, 30, 40]
 
 
-PAIRS = f"{c.USER_ID} BIGINT, {c.MOVIE_ID} BIGINT"
-
-
-def catalogue_of(*movies: int) -> pa.Table:
-    nothing = pa.nulls(len(movies))
-    columns = [pa.array(movies), [f"M{movie}" for movie in movies], nothing, nothing, nothing]
+def catalogue_of(*movies: int, genres: dict[int, str | None] | None = None) -> pa.Table:
+    nothing, of_movies = pa.nulls(len(movies)), [(genres or {}).get(movie) for movie in movies]
+    columns = [pa.array(movies), [f"M{movie}" for movie in movies], pa.array(of_movies, pa.string()), nothing, nothing]
     return pa.table(columns, c.CATALOGUE.names).cast(c.CATALOGUE)
 
 
-TONIGHT = catalogue_of(10, 20, 30, 40)
+def expected(tonight=MOVIES, allowed=MOVIES, genres=None, **changes) -> faults.Expectations:
+    catalogues = combine(catalogue_of(*tonight, genres=genres), catalogue_of(*MOVIES, genres=genres), place_new=False)
+    usual = {"top_n": 2, "include_seen": False, "tasks": ("retrieval", "rating"), "rating_range": (0.5, 5.0)}
+    return checks.expectations(
+        catalogues, np.isin(MOVIES, allowed), **{"max_per_genre": 0, "max_new": None, **usual, **changes}
+    )
 
 
-def check(spark, rows, expected=EXPECTED, tonight=TONIGHT, **rules):
-    by_user = spark.createDataFrame([(1, 1), (2, 2), (3, 3)], f"{c.USER_ID} BIGINT, movies BIGINT")
-    rated = spark.createDataFrame(RATED, PAIRS)
-    catalogues = combine(tonight, TONIGHT, place_new=False)
-    return checks.check(spark.createDataFrame(rows, SCHEMA), rated, by_user, expected, catalogues, **rules)
+def found(rows, expectations: faults.Expectations, denied=None, opted_out=None) -> faults.Found:
+    columns = dict(zip(COLUMNS, zip(*rows, strict=True), strict=True))
+    users = {user: sum(of == user for of, _ in RATED) for user in (1, 2, 3)}
+
+    def pairs(some) -> pa.Table:
+        return pa.table({
+            c.USER_ID: pa.array([user for user, _ in some], pa.int64()),
+            c.MOVIE: pa.array([MOVIES.index(movie) for _, movie in some], pa.int32()),
+        })  # fmt: skip
+
+    return faults.found(
+        pa.table({name: pa.array(columns[name], c.RECOMMENDATION.field(name).type) for name in COLUMNS}),
+        pa.table({c.USER_ID: [*users], c.MOVIES_COUNT: [*users.values()]}),
+        None if expectations.include_seen else pairs(RATED),
+        None if denied is None else pairs(denied),
+        opted_out,
+        expectations,
+    )
 
 
-def test_a_good_run_gives_its_figures(spark):
-    assert check(spark, GOOD) == Figures(
+def check(rows, expectations=None, **rules) -> Figures:
+    return checks.figures([found(rows, expectations or expected(), **rules)])
+
+
+def test_a_good_run_gives_its_figures():
+    assert check(GOOD) == Figures(
         rows=3, users=2, distinct_movies=3, mean_predicted_rating=3.0, popular_rows=1, popular_users=1
     )
 
@@ -66,37 +81,34 @@ FAULTY = [
     ([*GOOD, (2, 2, 10, None, 2.0, "popularity")], [SEEN]),
     ([GOOD[0], (1, 2, 20, None, 3.0, "model"), GOOD[2]], [NO_SCORE]),
     ([GOOD[0], (1, 2, 20, float("nan"), 3.0, "model"), GOOD[2]], [NO_SCORE]),
-    ([GOOD[0], (1, 2, 20, 0.8, float("nan"), "model"), GOOD[2]], [NO_RATING, OFF_SCALE]),
+    ([GOOD[0], (1, 2, 20, 0.8, float("nan"), "model"), GOOD[2]], [NO_RATING]),
     ([GOOD[0], (1, 2, 20, 0.8, 5.5, "model"), GOOD[2]], [OFF_SCALE]),
 ]
 
 
-def test_every_fault_is_counted(spark):
-    """All faulty runs at once, each of users of its own."""
+@pytest.mark.parametrize(("rows", "wrong"), FAULTY)
+def test_every_fault_is_counted(rows, wrong):
+    assert +found(rows, expected()).faults == Counter(wrong)
 
-    def of_all(runs: list[list[tuple]]) -> list[tuple]:
-        return [(100 * number + user, *rest) for number, rows in enumerate(runs) for user, *rest in rows]
 
-    rows = spark.createDataFrame(of_all([rows for rows, _ in FAULTY]), SCHEMA)
-    by_user = spark.createDataFrame(
-        of_all([[(1, 1), (2, 2), (3, 3)]] * len(FAULTY)), f"{c.USER_ID} BIGINT, movies BIGINT"
+@pytest.mark.parametrize(("rows", "wrong"), [FAULTY[0], FAULTY[7]])
+def test_a_run_with_a_fault_is_not_published(rows, wrong):
+    with pytest.raises(ScoringFailed, match=f"the run is not published: 1 {wrong[0]}; the last one still stands"):
+        check(rows)
+
+
+def test_parts_are_added_up():
+    parts = [found(GOOD, expected()), found(GOOD[:2], expected(), denied=[(2, 30), (2, 40)])]
+    assert checks.figures(parts) == Figures(
+        rows=5, users=3, distinct_movies=3, mean_predicted_rating=3.2, popular_rows=1, popular_users=1
     )
-    rated = spark.createDataFrame(of_all([RATED] * len(FAULTY)), PAIRS)
-    _, faults = checks._check_by_user(rows, by_user, EXPECTED, None)
-    faults |= checks._check_pairs(rows, rated, rows.select(c.MOVIE_ID).distinct())
-    assert faults == Counter(fault for _, names in FAULTY for fault in names)
+    with pytest.raises(ScoringFailed, match="1 users are missing"):
+        checks.figures([*parts, found(GOOD[:2], expected())])
 
 
-@pytest.mark.parametrize(("rows", "faults"), [FAULTY[0], FAULTY[7]])
-def test_a_run_with_a_fault_is_not_published(spark, rows, faults):
-    with pytest.raises(ScoringFailed, match=f"the run is not published: 1 {faults[0]}; the last one still stands"):
-        check(spark, rows)
-
-
-def test_a_task_without_training_may_leave_its_column_empty(spark):
+def test_a_task_without_training_may_leave_its_column_empty():
     rows = [(user, rank, movie, None, *rest) for user, rank, movie, _, *rest in GOOD]
-    expected = checks.Expectations(2, 3, False, ("rating",), (0.5, 5.0))
-    assert check(spark, rows, expected).rows == 3
+    assert check(rows, expected(tasks=("rating",))).rows == 3
 
 
 def test_a_run_far_from_the_last_is_not_published():
@@ -116,35 +128,44 @@ def test_a_run_far_from_the_last_is_not_published():
 @pytest.mark.parametrize(
     ("most", "allowed", "denied", "sentence"),
     [
-        (2, [(10, "Action|Crime"), (20, "Action"), (30, "(no genres listed)")], [(2, 10), (3, 10), (4, 20)], None),
-        (1, [(10, "(no genres listed)"), (20, "(no genres listed)"), (30, None)], [], None),
-        (0, [(10, "Action"), (30, "Drama")], [], "1 recommended movies are against the rules"),
-        (1, [(10, "Action|Crime"), (20, "Action"), (30, "Crime")], [], "1 times a list has more than 1 movies of a"),
-        (2, [(10, None), (20, None), (30, None)], [(1, 20), (2, 20)], "1 recommended movies are denied to their user"),
+        (2, {10: "Action|Crime", 20: "Action", 30: "(no genres listed)"}, [(2, 10), (3, 10), (1, 40)], None),
+        (1, {10: "(no genres listed)", 20: "(no genres listed)", 30: None}, [], None),
+        (0, {10: "Action", 30: "Drama"}, [], "1 recommended movies are against the rules"),
+        (1, {10: "Action|Crime", 20: "Action", 30: "Crime"}, [], "1 times a list has more than 1 movies of a"),
+        (2, {10: None, 20: None, 30: None}, [(1, 20), (2, 20)], "1 recommended movies are denied to their user"),
     ],
 )
-def test_a_run_against_a_rule_is_not_published(spark, most, allowed, denied, sentence):
-    rules = {
-        "allowed": spark.createDataFrame(allowed, f"{c.MOVIE_ID} BIGINT, {c.GENRES} STRING"),
-        "denied": spark.createDataFrame(denied, PAIRS),
-    }
-    expected = replace(EXPECTED, max_per_genre=most)
+def test_a_run_against_a_rule_is_not_published(most, allowed, denied, sentence):
+    expectations = expected(allowed=[*allowed], genres=allowed, max_per_genre=most)
     if sentence is None:
-        assert check(spark, GOOD, expected, **rules).rows == len(GOOD)
+        assert check(GOOD, expectations, denied=denied).rows == len(GOOD)
     else:
         with pytest.raises(ScoringFailed, match=f"the run is not published: {sentence}"):
-            check(spark, GOOD, expected, **rules)
+            check(GOOD, expectations, denied=denied)
 
 
-def test_a_user_to_whom_the_rest_is_denied_may_be_missing(spark):
-    """User 2 has rated two of the three movies."""
+def test_a_user_to_whom_the_rest_is_denied_may_be_missing():
+    """User 2 has rated two of the four movies."""
     others = GOOD[:2]
     with pytest.raises(ScoringFailed, match="1 users are missing"):
-        check(spark, others)
-    check(spark, others, denied=spark.createDataFrame([(2, 30)], PAIRS))
+        check(others)
+    check(others, denied=[(2, 30), (2, 40)])
 
 
-def test_a_run_with_a_movie_that_is_gone_is_not_published(spark):
+def test_a_run_with_a_movie_that_is_gone_is_not_published():
     """Whatever the scoring thinks may be recommended."""
     with pytest.raises(ScoringFailed, match="1 recommended movies are not in tonight's catalogue"):
-        check(spark, GOOD, tonight=catalogue_of(10, 30, 40))
+        check(GOOD, expected(tonight=[10, 30, 40]))
+
+
+def test_a_run_with_more_new_movies_than_allowed_is_not_published():
+    rows = [(*row[:5], "content") for row in GOOD[:2]] + GOOD[2:]
+    assert check(rows, expected(max_new=2)).new_rows == 2
+    with pytest.raises(ScoringFailed, match="1 lists have more than 1 new movies"):
+        check(rows, expected(max_new=1))
+
+
+def test_a_run_for_somebody_who_opted_out_is_not_published():
+    assert check(GOOD, opted_out=pa.array([2])).rows == 3  # what is popular may be recommended
+    with pytest.raises(ScoringFailed, match="2 recommendations by the model are of users who opted out"):
+        check(GOOD, opted_out=pa.array([1]))

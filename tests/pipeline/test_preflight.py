@@ -88,7 +88,7 @@ def test_a_python_is_asked_what_it_has(tmp_path, monkeypatch):
     venv.create(tmp_path / "bare", symlinks=True, with_pip=False)
     preflight.check_worker_python(sys.executable)
     for python, reason in {
-        str(tmp_path / "bare/bin/python"): "which lacks recmodel, tensorflow, numpy, pandas, pyarrow; unset it",
+        str(tmp_path / "bare/bin/python"): "which lacks recmodel, tensorflow, numpy, scipy, pandas, pyarrow; unset it",
         "/bin/false": "which is no working Python",
         "/nowhere/python": "which is no program",
     }.items():

@@ -140,17 +140,15 @@ def test_wrong_arguments_get_a_sentence(exported):
         model.recommend([3, 6], [np.empty(0, int)], [np.empty(0)])
 
 
-def test_unpacking_a_model_cannot_leave_its_directory(exported, tmp_path, monkeypatch):
+def test_unpacking_a_model_cannot_leave_its_directory(exported, tmp_path):
     case = exported[60]
     packed = io.BytesIO(recommender.pack(case.folder))
     with zipfile.ZipFile(packed, "a") as archive:
         archive.writestr("../../escaped", "")
         archive.writestr("/tmp/recmodel-escaped", "")
     inner = tmp_path / "outer/inner"
-    inner.mkdir(parents=True)
-    monkeypatch.setattr("tempfile.tempdir", str(inner))
-    assert recommender.unpack(packed.getvalue()).predict([3], [int(case.weights.movie_ids[0])]).known_user.tolist() == [
-        True
-    ]
-    assert [path.name for path in tmp_path.rglob("*")] == ["outer", "inner"]
+    recommender.unpack(packed.getvalue(), inner)
+    assert recommender.Recommender(inner).predict([3], [int(case.weights.movie_ids[0])]).known_user.tolist() == [True]
+    assert [path.name for path in tmp_path.iterdir()] == ["outer"]
+    assert [path.name for path in (tmp_path / "outer").iterdir()] == ["inner"]
     assert not Path("/tmp/recmodel-escaped").exists()

@@ -1,16 +1,21 @@
 """Lists that keep all business rules, against Python going movie by movie."""
 
+from datetime import datetime, timezone
+
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.exact import oracle_scores
+from support.inputs import histories_of
 
 from recmodel import schemas as c
 from recmodel.scoring import recommender, rules, topn
 from recmodel.scoring import worker as scoring
 from recmodel.scoring.request import Payload, TopNRequest
+from recmodel.scoring.signatures import InTensorFlow
 
 
 def greedy(order, genres, most, taken, n) -> None:
@@ -67,32 +72,30 @@ def test_lists_keep_all_rules(exported, restricted, data):
     )  # fmt: skip
     counts = random.randint(0, 9, size=60)
     payload = Payload(
-        model_version="v", saved_model=b"", tasks=("retrieval", "rating"), movie_id=ids,
+        model_version="v", saved_model=b"", open_model=InTensorFlow, tasks=("retrieval", "rating"),
+        movies=pa.table({c.MOVIE_ID: ids, c.TITLE: [""] * 60}), row=np.arange(60), scored_at=datetime.now(timezone.utc),
         popular=np.lexsort((ids, -counts)), popular_rating=np.full(60, 3, np.float32), allowed=mask, cap=cap,
     )  # fmt: skip
-    users = data.draw(st.lists(st.integers(-3, 19), min_size=1, max_size=5, unique=True), "users")
+    users = sorted(data.draw(st.lists(st.integers(-3, 19), min_size=1, max_size=5, unique=True), "users"))
 
     def some() -> np.ndarray:
         return np.sort(random.choice(ids, random.choice([0, 3, 40, 60]), replace=False))
 
     seen, denied = [some() for _ in users], [some() if random.randint(2) else ids[:0] for _ in users]
-    frame = pd.DataFrame({
-        c.USER_ID: [case.weights.user_ids[user] if user >= 0 else user for user in users],
-        c.SEEN_MOVIE_IDS: seen, c.SEEN_RATINGS: [np.full(len(mine), 3.0) for mine in seen],
-        c.DENIED_MOVIE_IDS: denied,
-    })  # fmt: skip
-    rows = scoring.recommend_block(model, frame, payload, request)
+    user_ids = [int(case.weights.user_ids[user]) if user >= 0 else user for user in users]
+    of_users = histories_of(ids, user_ids, seen, denied)
+    rows = scoring.recommend_block(model, of_users, payload, request).to_pandas()
     by_user = {user: mine[c.MOVIE_ID].tolist() for user, mine in rows.groupby(c.USER_ID)}
     for b, user in enumerate(users):
         known = user if user >= 0 and len(seen[b]) else None
         hidden = np.concatenate([[] if request.include_seen else seen[b], denied[b]])
         allowed = np.flatnonzero(mask & ~np.isin(ids, hidden))
         expected = expected_list(case, known, allowed, counts, request, cap)
-        assert by_user.get(frame[c.USER_ID][b], []) == ids[expected].tolist()
+        assert by_user.get(user_ids[b], []) == ids[expected].tolist()
     for size in (1, 2):
-        parts = [frame.iloc[start : start + size] for start in range(0, len(frame), size)]
-        alone = pd.concat([scoring.recommend_block(model, part, payload, request) for part in parts])
-        pd.testing.assert_frame_equal(alone.reset_index(drop=True), rows)
+        parts = [of_users[start : start + size] for start in range(0, len(users), size)]
+        alone = pa.concat_tables([scoring.recommend_block(model, part, payload, request) for part in parts])
+        pd.testing.assert_frame_equal(alone.to_pandas(), rows)
 
 
 def test_a_list_takes_no_more_rounds_than_there_are_genres_and_one():

@@ -50,13 +50,6 @@ def test_partitions_fill_whole_rounds_of_all_slots_and_are_no_more_than_needed(u
 
 
 @pytest.mark.parametrize(
-    ("rows", "slots", "partitions"), [(0, 2, 2), (26_600_000, 2, 28), (5_000_000, 4, 8), (16 * 10**9, 512, 16_384)]
-)
-def test_shuffles_are_of_whole_rounds_of_a_million_rows_a_task_at_most(rows, slots, partitions):
-    assert resources.shuffle_partitions(rows, slots) == partitions
-
-
-@pytest.mark.parametrize(
     ("conf", "registered", "slots"),
     [
         ({}, 8, 8),

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from recmodel import storage
 from recmodel.spark import session
 
 
@@ -40,20 +39,6 @@ def test_workers_leave_the_working_directory_out(spark):
 
     (of_worker,) = spark.sparkContext.range(1, numSlices=1).map(path).collect()
     assert not {"", os.getcwd()} & {*of_worker}
-
-
-@pytest.mark.parametrize("name", ["plain", "[1]{a,b}*?", "a\\b c:d%20#é"])
-def test_a_local_path_is_written_and_read_whatever_its_name_and_the_default_file_system(spark, tmp_path, name):
-    location = str(tmp_path / name)
-    hadoop = spark.sparkContext._jsc.hadoopConfiguration()
-    before = hadoop.get("fs.defaultFS")
-    hadoop.set("fs.defaultFS", "hdfs://nowhere.invalid:8020")
-    try:
-        spark.range(7).write.parquet(storage.spark_path(location))
-        assert session.reader(spark).schema("id long").parquet(storage.spark_path(location)).count() == 7
-    finally:
-        hadoop.set("fs.defaultFS", before)
-    assert list(Path(location).glob("*.parquet"))
 
 
 @pytest.mark.parametrize(

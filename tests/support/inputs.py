@@ -9,7 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recmodel import schemas as c
+from recmodel.data import histories
 from recmodel.data import movielens as data
+from recmodel.data.histories import Histories
 from recmodel.data.limits import Input
 from recmodel.data.validation import Validation
 
@@ -123,3 +125,17 @@ def with_files(folder: Path, files: dict[str, bytes | str | pa.Table]) -> Path:
         else:
             path.write_bytes(content.encode() if isinstance(content, str) else content)
     return folder
+
+
+def histories_of(movie_ids: np.ndarray, user_ids, seen, denied=None) -> Histories:
+    """Histories of users, ascending, from the ids of the movies that each has seen, with three stars, and is denied."""
+
+    def rows(lists) -> pa.Table:
+        pairs = [(user, movie) for user, movies in zip(user_ids, lists, strict=True) for movie in movies]
+        user, movie = zip(*pairs, strict=True) if pairs else ((), ())
+        place = pa.array(np.searchsorted(movie_ids, movie), pa.int32())
+        return pa.table({c.USER_ID: pa.array(user, pa.int64()), c.MOVIE: place})
+
+    rated = rows(seen)
+    rated = rated.append_column(c.RATING, pa.array([3.0] * rated.num_rows, pa.float32()))
+    return histories.of_users(pa.array(user_ids, pa.int64()), rated, None if denied is None else rows(denied))

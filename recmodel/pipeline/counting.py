@@ -1,0 +1,177 @@
+"""Counting: how many ratings each user and movie has, what may be recommended, and how the users are divided."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow.compute as pc
+
+from recmodel import schemas as c
+from recmodel.data import staged as staged_ratings
+from recmodel.data.staged import Part
+from recmodel.pipeline import business_rules, staging
+from recmodel.pipeline.resolve import ResolvedRun
+from recmodel.pipeline.staging import InputCounts
+from recmodel.progress import Stages, log
+from recmodel.records import Record
+from recmodel.scoring import parts
+from recmodel.scoring.parts import Counted
+from recmodel.scoring.popularity import popularity
+from recmodel.scoring.run import Run
+from recmodel.spark import resources, session, tasks
+from recmodel.tables.base import StagedRun
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+_RATINGS_OF_A_TASK = 2_000_000
+_PLAN = "plan.json"  # written last
+
+
+class Plan(Record):
+    """How the users are divided among Spark's tasks; the same when a run is resumed."""
+
+    scored_at: str  # ISO 8601, UTC
+    users: int
+    users_scored: int  # the others keep the lists of an earlier run
+    starts: list[int] | list[str]  # the first user_id of each partition except the first
+
+    @property
+    def partitions(self) -> int:
+        """The number of partitions, and of output files."""
+        return len(self.starts) + 1
+
+    @property
+    def parts(self) -> list[Part]:
+        """The ranges of users."""
+        return staged_ratings.parts(self.starts)
+
+
+class _Counted(Record):
+    """What is remembered of a run whose users are divided."""
+
+    counts: InputCounts
+    plan: Plan
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Who is in a run, and how the users are divided."""
+
+    counts: InputCounts
+    plan: Plan
+
+
+def divide(spark: SparkSession, resolved: ResolvedRun, staged: StagedRun, stages: Stages) -> Workload:
+    """Count what was staged and divide the users: all that comes before they are scored.
+
+    Raises:
+        UsageRejected: see `business_rules.allowed`.
+    """
+    remembered = staged.remembered(_PLAN)
+    if remembered is not None:
+        return Workload(**dict(_Counted.model_validate(remembered)))
+    run = staging.run_of(staged, resolved.carried_run)
+    with stages("count the ratings"):
+        counts, counted = _count(spark, resolved, staged, run)
+    with stages("divide the users"):
+        plan = _plan(spark, resolved, staged, run, counts, counted)
+        counts = counts.model_copy(update={"users_opted_out": _count_opted_out(run)})
+    staged.remember(_PLAN, _Counted(counts=counts, plan=plan).to_json())
+    return Workload(counts, plan)
+
+
+def _count(
+    spark: SparkSession, resolved: ResolvedRun, staged: StagedRun, run: Run
+) -> tuple[InputCounts, list[Counted]]:
+    """Count the staged ratings by user, set duplicates aside, and find what is popular and may be recommended.
+
+    Writes the tables `users` and `rejects`.
+    """
+    counts, ratings = staging.counts(staged), staging.ratings(staged)
+    rows, slots = int(ratings.counts.sum()), session.slots(spark)
+    starts = staged_ratings.starts_by_rows(
+        run.input.at(staged_ratings.RATINGS), resources.partitions(rows, _RATINGS_OF_A_TASK, slots)
+    )
+    is_implicit = resolved.feedback.is_implicit
+    work = partial(parts.count, run=run, fingerprint=resolved.settings.scoring.incremental, add_up=is_implicit)
+    counted = tasks.each(spark, work, staged_ratings.parts(starts))
+    number, total = ratings.counts.astype(np.float64), ratings.sums.copy()
+    for part in counted:
+        if part.of_movies is not None:
+            number -= part.of_movies[0]
+            total -= part.of_movies[1]
+    of_model, catalogues = _rows_of_model(resolved), resolved.catalogues
+    popular, rating = popularity(of_model, number[of_model], total[of_model])
+    may_recommend = business_rules.allowed(catalogues, number[of_model], resolved.settings.rules)
+    staging.write_movies(staged, popular=popular, popular_rating=rating, allowed=may_recommend)
+    repeats = sum(part.duplicates for part in counted)
+    superseded = 0 if is_implicit else repeats
+    used = counts.rows_used[counts.ratings_file] - superseded
+    counts = counts.model_copy(
+        update={
+            "rows_used": counts.rows_used | {counts.ratings_file: used},
+            "rows_rejected": counts.rows_rejected + superseded,
+            "ratings_superseded": superseded,
+            "interactions_repeated": repeats - superseded,
+            "users_rated": sum(part.users for part in counted),
+            "movies_allowed": int(may_recommend.sum()),
+        }
+    )
+    return counts, counted
+
+
+def _rows_of_model(resolved: ResolvedRun) -> np.ndarray:
+    """Return [M] int64, ascending: the rows of the model's movies in the run's catalogue."""
+    everything, of_model = resolved.catalogues.all, resolved.catalogues.of_model
+    return pc.index_in(of_model.column(c.MOVIE_ID), value_set=everything.column(c.MOVIE_ID).combine_chunks()).to_numpy()
+
+
+def _plan(
+    spark: SparkSession, resolved: ResolvedRun, staged: StagedRun, run: Run, counts: InputCounts, counted: list[Counted]
+) -> Plan:
+    """Divide the users into partitions of about equal work."""
+    scoring = resolved.settings.scoring
+    if counts.users_asked is not None:
+        users = counts.users_asked
+        user_id = staging.asked_users(staged).column(c.USER_ID).to_pylist()
+        work = np.arange(1.0, users + 1)
+    else:
+        users = counts.users_rated
+        user_id = [user for part in counted for user in part.user_id]
+        before = np.append(0, np.cumsum([part.work[-1] for part in counted]))
+        work = np.concatenate([part.work + start for part, start in zip(counted, before, strict=False)])
+    warning = resources.too_many_partitions(users, scoring.users_per_task)
+    if warning:
+        log.warning("%s", warning)
+    shares = resources.partitions(users, scoring.users_per_task, session.slots(spark))
+    starts = equal_shares(user_id, work, shares)
+    users_scored = users
+    if run.before is not None:
+        users_scored = sum(tasks.each(spark, partial(parts.divide, run=run), staged_ratings.parts(starts)))
+    scored_at = datetime.now(timezone.utc).isoformat()
+    return Plan(scored_at=scored_at, users=users, users_scored=users_scored, starts=starts)
+
+
+def equal_shares(user_id: list[int] | list[str], work: np.ndarray, shares: int) -> list[int] | list[str]:
+    """Return the ids at which the second and each later share of the work begins; fewer if there are few users.
+
+    Args:
+        user_id: [U], ascending.
+        work: [U], cumulative.
+    """
+    if not user_id:
+        return []
+    ends = work[-1] * np.arange(1, shares) / shares
+    first = np.searchsorted(work, ends, side="right")
+    return [user_id[place] for place in np.unique(first[(first > 0) & (first < len(user_id))])]
+
+
+def _count_opted_out(run: Run) -> int:
+    """Count those of the run's users who have opted out."""
+    users = run.input.opted_out()
+    return 0 if users is None else int(run.input.all_users().count_rows(filter=pc.field(c.USER_ID).isin(users)))
