@@ -76,6 +76,7 @@ def divide(spark: SparkSession, resolved: ResolvedRun, staged: StagedRun, stages
     if remembered is not None:
         return Workload(**dict(_Counted.model_validate(remembered)))
     run = staging.run_of(staged, resolved.carried_run)
+    run.clear()
     with stages("count the ratings"):
         counts, counted = _count(spark, resolved, staged, run)
     with stages("divide the users"):

@@ -22,9 +22,8 @@ from recmodel.data import duplicates, histories, staged
 from recmodel.data.staged import Part, StagedInput
 from recmodel.scoring import carried, faults, worker
 from recmodel.scoring.request import Payload, TopNRequest
-from recmodel.scoring.run import Run
+from recmodel.scoring.run import SUPERSEDED, TO_SCORE, Run
 
-_TO_SCORE = "to_score"  # users, where others keep the lists of an earlier run
 _POINTS = 4096  # of a part, by which users are divided; with fewer users than that, the division is exact
 # Scoring a user against tens of thousands of movies takes about 200 µs, and each rating of the user adds 1 µs.
 _WORK_PER_RATING = 0.005
@@ -118,7 +117,7 @@ def _hashes(of: StagedInput) -> np.ndarray:
 def _reject(part: Part, run: Run, ratings: pa.Table) -> None:
     movie_id = run.input.catalogue().column(c.MOVIE_ID).take(ratings.column(c.MOVIE))
     rejects = duplicates.as_rejects(ratings.set_column(1, c.MOVIE_ID, movie_id), run.ratings_file)
-    run.write(c.REJECTS_TABLE, f"superseded-{part.file}", rejects)
+    run.write(c.REJECTS_TABLE, f"{SUPERSEDED}{part.file}", rejects)
 
 
 def divide(part: Part, run: Run) -> int:
@@ -130,7 +129,7 @@ def divide(part: Part, run: Run) -> int:
         part.read(run.before[c.RECOMMENDATIONS_TABLE], [c.USER_ID, c.SOURCE]),
         run.input.opted_out(),
     )
-    storage.write_rows(storage.below(run.input.at(_TO_SCORE), part.file), pa.table({c.USER_ID: to_score}))
+    storage.write_rows(storage.below(run.input.at(TO_SCORE), part.file), pa.table({c.USER_ID: to_score}))
     return len(to_score)
 
 
@@ -168,7 +167,7 @@ def _scored(part: Part, run: Run, job: Job, users: pa.Array) -> pa.Table:
 
 def _scored_or_carried(part: Part, run: Run, job: Job, users: pa.Array) -> pa.Table:
     assert run.before is not None
-    to_score = part.read(run.input.at(_TO_SCORE)).column(c.USER_ID).combine_chunks()
+    to_score = part.read(run.input.at(TO_SCORE)).column(c.USER_ID).combine_chunks()
     before = part.read(run.before[c.RECOMMENDATIONS_TABLE], c.RECOMMENDATION.names)
     scored = _scored(part, run, job, to_score)
     both = pa.concat_tables([scored, carried.rows(before, users, to_score).cast(scored.schema)])

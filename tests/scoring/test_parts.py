@@ -90,6 +90,16 @@ def test_ratings_that_do_not_count_are_rejected(tmp_path):
     ]
 
 
+def test_what_an_interrupted_run_counted_by_other_parts_is_cleared(tmp_path):
+    run = stage(tmp_path, [(1, 20, 4.0, 9), (2, 30, 1.0, 1), (1, 20, 2.5, 5), (3, 10, 3.0, 1)])
+    for starts in ([2, 3], []):
+        run.clear()
+        for part in staged_ratings.parts(starts):
+            parts.count(part, run, fingerprint=False, add_up=False)
+        assert sorted(row[0] for row in rows_of(run.tables[c.USERS_TABLE])) == [1, 2, 3]
+        assert len(rows_of(run.tables[c.REJECTS_TABLE])) == 1
+
+
 def test_a_fingerprint_is_another_when_any_rating_is_another(tmp_path):
     rated = [(1, 10, 3.0, 5), (1, 20, 4.0, 6), (1, 20, 4.0, 6)]
     others = [
