@@ -226,6 +226,14 @@ def is_writable(folder: Path) -> bool:
     return nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
 
 
+def check_bucket(location: Location) -> None:
+    """Raise OSError if the bucket or container that a URI names is not there, or may not be looked at."""
+    whole, path = _open(location)
+    bucket = path.split("/")[0]
+    if bucket and whole.get_file_info(bucket).type == fs.FileType.NotFound:
+        raise FileNotFoundError(f"there is no bucket {bucket}")
+
+
 def nearest_folder(folder: Path) -> Path:
     """Return `folder` if it exists, otherwise the nearest folder above it that does."""
     return next(path for path in (folder, *folder.parents) if path.exists())

@@ -221,7 +221,8 @@ class DeltaOutput(Output):
         return storage.shared_temporary_folder() / f"recmodel-{digest[:16]}.lock"
 
     def _check_writable(self) -> None:
-        """Whether a store can be written shows only when it is."""
+        """Whether a store can be written shows only when it is; whether it is there shows before."""
+        storage.check_bucket(self.location)
 
 
 def _statistics(footer: pq.FileMetaData) -> dict[str, Any]:

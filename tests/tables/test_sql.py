@@ -16,6 +16,7 @@ from statistics import fmean
 
 import deltalake
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -25,6 +26,7 @@ from support.processes import ROOT
 from support.runs import record, write_part
 
 from recmodel import schemas as c
+from recmodel import storage
 from recmodel.tables.output import open_output
 
 SQL = ROOT / "conf/sql"
@@ -412,10 +414,11 @@ def test_a_query_for_a_user_of_a_real_run_reads_one_file(nightly):
     assert (read["row_groups"], read["row_groups_read"]) == (34, 1)
 
 
-def test_a_query_for_a_user_reads_little_of_a_large_file(spark, tmp_path):
+def test_a_query_for_a_user_reads_little_of_a_large_file(tmp_path):
     """Of 300 users with all of 5,000 movies, about 15 MB."""
-    rows = spark.range(300 * 5000).selectExpr("id div 5000 user_id", "id % 5000 movie_id", "rand(1) rating")
-    rows.coalesce(1).write.parquet(str(tmp_path / "rows"))
+    user, random = np.arange(300 * 5000) // 5000, np.random.default_rng(1)
+    rows = pa.table({c.USER_ID: user, c.MOVIE_ID: np.arange(300 * 5000) % 5000, c.RATING: random.random(300 * 5000)})
+    storage.write_rows(tmp_path / "rows" / "part-00000.parquet", rows)
     found = ranges(tmp_path / "rows")
     assert len(found) > 2
     assert all(sum(first <= user <= last for first, last in found) <= 2 for user in range(300))
