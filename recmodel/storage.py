@@ -24,7 +24,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from recmodel.errors import UsageRejected
-from recmodel.redaction import is_secret
+from recmodel.formatting import is_secret
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds

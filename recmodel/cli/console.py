@@ -27,8 +27,8 @@ from rich.text import Text
 
 from recmodel import formatting, progress, storage
 from recmodel.errors import EXIT_CODES, RecmodelError, ScoringFailed, UsageRejected
+from recmodel.formatting import redacted
 from recmodel.progress import FAILURE_SUFFIX, HEADING, NIGHT_LOG, NOTICE, log, where_the_trace_is
-from recmodel.redaction import redacted
 from recmodel.version import __version__
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from recmodel.data.layouts import TABLES
 from recmodel.data.limits import Input
 from recmodel.errors import UsageRejected
-from recmodel.redaction import redacted
+from recmodel.formatting import redacted
 
 _KINDS = ("table", "sql", "iceberg")
 

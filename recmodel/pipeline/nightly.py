@@ -25,10 +25,10 @@ from recmodel.data import movielens
 from recmodel.data.catalogue import combine
 from recmodel.data.validation import Validation
 from recmodel.errors import EXIT_CODES, InputRejected, ModelRejected, ScoringFailed, UsageRejected
+from recmodel.formatting import redacted_values
 from recmodel.models import versions
 from recmodel.pipeline import monitoring, preflight, processes, sources
 from recmodel.progress import FAILURE_SUFFIX, HEADING, NIGHT_LOG, NOTICE, log, log_file
-from recmodel.redaction import redacted_values
 from recmodel.settings import HOOK_FACTS, Settings
 from recmodel.tables.output import open_output
 

@@ -21,12 +21,12 @@ from filelock import FileLock, Timeout
 from recmodel import dates, storage
 from recmodel.data.validation import Validation
 from recmodel.errors import RecmodelError, ScoringFailed
+from recmodel.formatting import redacted_values
 from recmodel.models import architectures
 from recmodel.pipeline import partial, preflight, sources, staging
 from recmodel.pipeline.resolve import ResolvedRun, resolve_run, run_key
 from recmodel.progress import NOTICE, Stages, log, where_the_trace_is
 from recmodel.records import EarlierRun, RunRecord
-from recmodel.redaction import redacted_values
 from recmodel.settings import Checks, Settings
 from recmodel.spark import resources
 from recmodel.tables.base import Output, StagedRun

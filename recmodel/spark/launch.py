@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 from recmodel import settings, storage
 from recmodel.errors import UsageRejected
+from recmodel.formatting import is_secret
 from recmodel.progress import log as logger
-from recmodel.redaction import is_secret
 
 if TYPE_CHECKING:
     from py4j.java_gateway import JavaGateway
