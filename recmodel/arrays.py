@@ -1,9 +1,12 @@
-"""NumPy helpers for columns and sorted ids."""
+"""Helpers for columns and ids, in NumPy and Arrow."""
 
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
+ABSENT = -1  # the place of what is not there
 Arrays = dict[str, np.ndarray]  # the columns of a table, by name, all of one length
 
 
@@ -32,3 +35,19 @@ def hashes(ids: np.ndarray) -> np.ndarray:
     import pandas as pd  # takes half a second, which integers need not wait for
 
     return pd.util.hash_array(ids, categorize=False)
+
+
+def mixed(values: np.ndarray) -> np.ndarray:
+    """Return uint64, every bit of which depends on every bit of the value: the finaliser of SplitMix64.
+
+    Source: Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", 2014, as in Vigna's splitmix64.c
+    (variant 13 of Stafford's).
+    """
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
+
+
+def places(among: pa.Array, ids: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """Return int64, the place of each id among others; `ABSENT` where it is not one of them."""
+    return pc.index_in(ids, value_set=among).fill_null(ABSENT).to_numpy(zero_copy_only=False).astype(np.int64)

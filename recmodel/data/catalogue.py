@@ -34,14 +34,6 @@ class Catalogues:
         """`schemas.CATALOGUE` of tonight's movies and the delisted ones, ascending by movie_id."""
         return with_delisted(self.tonight, self.of_model)
 
-    @cached_property
-    def movie_numbers(self) -> np.ndarray:
-        """[M] int64, ascending: the ids of the model's movies; of ids that are text, their places in `all`."""
-        ids = self.of_model.column(c.MOVIE_ID)
-        if not pa.types.is_string(ids.type):
-            return ids.to_numpy()
-        return pc.index_in(ids, self.all.column(c.MOVIE_ID).combine_chunks()).to_numpy().astype(np.int64)
-
     @property
     def delisted(self) -> int:
         """How many movies the model knows and tonight's catalogue lacks."""

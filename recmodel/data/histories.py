@@ -64,12 +64,12 @@ def of_users(users: pa.Array, ratings: pa.Table, denied: pa.Table | None = None)
     """
     seen, rows = _lists(users, ratings)
     rating = ratings.column(c.RATING).to_numpy()
+    rating = rating if rows is None else rating[rows]
     if denied is None:
-        nothing = Lists(np.zeros(len(users) + 1, np.int64), np.empty(0, np.int32))
-        return Histories(users, seen, rating if rows is None else rating[rows], nothing)
+        return Histories(users, seen, rating, Lists(np.zeros(len(users) + 1, np.int64), np.empty(0, np.int32)))
     order = in_order(denied.column(c.USER_ID), denied.column(c.MOVIE).to_numpy())
     denied = denied if order is None else denied.take(pa.array(order))
-    return Histories(users, seen, rating if rows is None else rating[rows], _lists(users, denied)[0])
+    return Histories(users, seen, rating, _lists(users, denied)[0])
 
 
 def _lists(users: pa.Array, rows: pa.Table) -> tuple[Lists, np.ndarray | None]:
@@ -90,7 +90,7 @@ def _lists(users: pa.Array, rows: pa.Table) -> tuple[Lists, np.ndarray | None]:
 
 def starts_of_users(user_id: pa.Array | pa.ChunkedArray) -> tuple[pa.Array, np.ndarray]:
     """Return the distinct users of an ascending column, and [U] int64, the row with which each begins."""
-    first = np.flatnonzero(np.append(np.ones(min(1, len(user_id)), bool), _differ(user_id)))
+    first = np.flatnonzero(_begins(len(user_id), _differ(user_id)))
     return _array(user_id).take(pa.array(first)), first
 
 
@@ -130,9 +130,7 @@ def that_count(ratings: pa.Table, *, add_up: bool) -> tuple[pa.Table, np.ndarray
         add_up: see `duplicates.combined`.
     """
     movie = ratings.column(c.MOVIE).to_numpy()
-    starts = np.append(
-        np.ones(min(1, len(movie)), bool), _differ(ratings.column(c.USER_ID)) | (movie[1:] != movie[:-1])
-    )
+    starts = _begins(len(movie), _differ(ratings.column(c.USER_ID)) | (movie[1:] != movie[:-1]))
     time = ratings.column(c.TIMESTAMP).fill_null(0).to_numpy()
     counts, rating = duplicates.that_count(starts, time, ratings.column(c.RATING).to_numpy(), add_up=add_up)
     if counts.all():
@@ -140,6 +138,11 @@ def that_count(ratings: pa.Table, *, add_up: bool) -> tuple[pa.Table, np.ndarray
     if add_up:
         ratings = ratings.set_column(ratings.schema.get_field_index(c.RATING), c.RATING, pa.array(rating))
     return ratings.filter(pa.array(counts)), counts
+
+
+def _begins(rows: int, differ: np.ndarray) -> np.ndarray:
+    """Return [S] bool: whether each row is the first, or differs ([S - 1]) from the one before."""
+    return np.append(np.ones(min(1, rows), bool), differ)
 
 
 def _differ(user_id: pa.Array | pa.ChunkedArray) -> np.ndarray:

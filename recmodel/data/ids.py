@@ -17,15 +17,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recmodel import schemas as c
-from recmodel.arrays import hashes
+from recmodel.arrays import ABSENT, hashes, places
 from recmodel.data import layouts, reading, values
 from recmodel.data.layouts import Source
 from recmodel.data.limits import Input
 from recmodel.data.lines import printable
 from recmodel.errors import InputRejected, UsageRejected
 from recmodel.schemas import INTEGER, TEXT, Id, IdKind, Ids
-
-ABSENT = -1  # the number of an id that there is none of
 
 _NAMES = {INTEGER: "integers", TEXT: "text"}
 
@@ -164,7 +162,7 @@ class Labels:
         """Return the numbers of movies, in the same shape; `ABSENT` for a text without one."""
         if self.movies is None:
             return movie_ids
-        return numbers(self.movies, pa.array(movie_ids.ravel(), pa.string())).reshape(movie_ids.shape)
+        return places(self.movies, pa.array(movie_ids.ravel(), pa.string())).reshape(movie_ids.shape)
 
     def hashes(self, name: str, numbers: np.ndarray) -> np.ndarray:
         """Return uint64 that depend on the ids alone, whatever other ids there are, of the column of that name."""
@@ -202,7 +200,7 @@ def number(ratings: pa.Table, catalogue: pa.Table) -> tuple[pa.Table, pa.Table, 
     if pa.types.is_string(ratings.schema.field(c.USER_ID).type):
         users = pc.unique(ratings.column(c.USER_ID))
         users = users.take(pc.sort_indices(users))
-        ratings = _with(ratings, c.USER_ID, pa.array(numbers(users, ratings.column(c.USER_ID))))
+        ratings = _with(ratings, c.USER_ID, pa.array(places(users, ratings.column(c.USER_ID))))
     return ratings, catalogue, Labels(users, movies)
 
 
@@ -210,8 +208,8 @@ def renumbered(ratings: pa.Table, before: pa.Table, now: pa.Table) -> pa.Table:
     """Replace the numbers of movies in one catalogue by those in another, which has all of the movies."""
     if not has_text(now):
         return ratings
-    places = pa.array(numbers(now.column(c.MOVIE_ID).combine_chunks(), before.column(c.MOVIE_ID)))
-    return _with(ratings, c.MOVIE_ID, places.take(ratings.column(c.MOVIE_ID)))
+    numbers = pa.array(places(now.column(c.MOVIE_ID).combine_chunks(), before.column(c.MOVIE_ID)))
+    return _with(ratings, c.MOVIE_ID, numbers.take(ratings.column(c.MOVIE_ID)))
 
 
 def movie_ids(numbers: pa.Array, catalogue: pa.Table) -> pa.Array:
@@ -229,13 +227,8 @@ def with_movie_numbers(rows: pa.Table, catalogue: pa.Table) -> pa.Table:
     if not has_text(catalogue):
         return rows
     ids = catalogue.column(c.MOVIE_ID).combine_chunks()
-    rows = _with(rows, c.MOVIE_ID, pa.array(numbers(ids, rows.column(c.MOVIE_ID))))
+    rows = _with(rows, c.MOVIE_ID, pa.array(places(ids, rows.column(c.MOVIE_ID))))
     return rows.filter(pc.not_equal(rows.column(c.MOVIE_ID), ABSENT))
-
-
-def numbers(labels: pa.Array, ids: pa.Array | pa.ChunkedArray) -> np.ndarray:
-    """Return int64, the place of each id among the labels; `ABSENT` where it is not one of them."""
-    return pc.index_in(ids, value_set=labels).fill_null(ABSENT).to_numpy().astype(np.int64)
 
 
 def _with(rows: pa.Table, name: str, column: pa.Array) -> pa.Table:

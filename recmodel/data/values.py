@@ -238,10 +238,7 @@ def _is_text_id(field: pa.Field) -> bool:
 
 def text_ids(column: pa.Array) -> pa.Array:
     """Return ids without blanks and quotes around them; null where nothing is left."""
-    text = _cast(column, pa.string())
-    if any(pc.any(at_end(text, blank)).as_py() for at_end in (pc.starts_with, pc.ends_with) for blank in _BLANKS):
-        text = pc.utf8_trim(text, _BLANKS)
-    text = _unquoted(text)
+    text = _unquoted(pc.utf8_trim(_cast(column, pa.string()), _BLANKS))
     is_missing = pc.or_(pc.equal(pc.binary_length(text), 0), _stands_for_nothing(text))
     return pc.if_else(is_missing, None, text) if pc.any(is_missing).as_py() else text
 

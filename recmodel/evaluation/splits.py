@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from recmodel import schemas as c
-from recmodel.arrays import Arrays, take
+from recmodel.arrays import Arrays, mixed, take
 from recmodel.data.ids import NO_LABELS, Labels
 
 
@@ -166,12 +166,5 @@ def cold_users(
 
 
 def _mix(state: np.ndarray) -> np.ndarray:
-    """Return the output of SplitMix64 for each state (uint64): every bit depends on every bit of the state.
-
-    Source: Steele, Lea and Flood, "Fast Splittable Pseudorandom Number Generators", 2014, with the finaliser of
-    Vigna's splitmix64.c (variant 13 of Stafford's).
-    """
-    mixed = state + np.uint64(0x9E3779B97F4A7C15)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return mixed ^ (mixed >> np.uint64(31))
+    """Return the output of SplitMix64 for each state (uint64); see `mixed`."""
+    return mixed(state + np.uint64(0x9E3779B97F4A7C15))

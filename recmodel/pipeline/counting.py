@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from recmodel import schemas as c
+from recmodel.arrays import places
 from recmodel.data import staged as staged_ratings
 from recmodel.data.staged import Part
 from recmodel.pipeline import business_rules, staging
@@ -51,15 +51,7 @@ class Plan(Record):
         return staged_ratings.parts(self.starts)
 
 
-class _Counted(Record):
-    """What is remembered of a run whose users are divided."""
-
-    counts: InputCounts
-    plan: Plan
-
-
-@dataclass(frozen=True)
-class Workload:
+class Workload(Record):
     """Who is in a run, and how the users are divided."""
 
     counts: InputCounts
@@ -74,7 +66,7 @@ def divide(spark: SparkSession, resolved: ResolvedRun, staged: StagedRun, stages
     """
     remembered = staged.remembered(_PLAN)
     if remembered is not None:
-        return Workload(**dict(_Counted.model_validate(remembered)))
+        return Workload.model_validate(remembered)
     run = staging.run_of(staged, resolved.carried_run)
     run.clear()
     with stages("count the ratings"):
@@ -82,8 +74,9 @@ def divide(spark: SparkSession, resolved: ResolvedRun, staged: StagedRun, stages
     with stages("divide the users"):
         plan = _plan(spark, resolved, staged, run, counts, counted)
         counts = counts.model_copy(update={"users_opted_out": _count_opted_out(run)})
-    staged.remember(_PLAN, _Counted(counts=counts, plan=plan).to_json())
-    return Workload(counts, plan)
+    workload = Workload(counts=counts, plan=plan)
+    staged.remember(_PLAN, workload.to_json())
+    return workload
 
 
 def _count(
@@ -128,8 +121,8 @@ def _count(
 
 def _rows_of_model(resolved: ResolvedRun) -> np.ndarray:
     """Return [M] int64, ascending: the rows of the model's movies in the run's catalogue."""
-    everything, of_model = resolved.catalogues.all, resolved.catalogues.of_model
-    return pc.index_in(of_model.column(c.MOVIE_ID), value_set=everything.column(c.MOVIE_ID).combine_chunks()).to_numpy()
+    catalogues = resolved.catalogues
+    return places(catalogues.all.column(c.MOVIE_ID).combine_chunks(), catalogues.of_model.column(c.MOVIE_ID))
 
 
 def _plan(

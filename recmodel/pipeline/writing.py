@@ -8,10 +8,9 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import pyarrow.compute as pc
-
 from recmodel import schemas as c
 from recmodel import storage
+from recmodel.arrays import places
 from recmodel.data.statistics import FILE as STATISTICS_FILE
 from recmodel.models import architectures
 from recmodel.pipeline import business_rules, checks, staging
@@ -90,7 +89,7 @@ def _payload(resolved: ResolvedRun, workload: Workload, staged: StagedRun, run: 
         open_model=architectures.open_for_scoring(resolved.version.architecture),
         tasks=resolved.version.tasks,
         movies=catalogues.of_model.select([c.MOVIE_ID, c.TITLE]).combine_chunks(),
-        row=pc.index_in(catalogues.all.column(c.MOVIE_ID), value_set=of_model).fill_null(-1).to_numpy(),
+        row=places(of_model, catalogues.all.column(c.MOVIE_ID)),
         popular=movies["popular"],
         popular_rating=movies["popular_rating"],
         scored_at=datetime.fromisoformat(workload.plan.scored_at),

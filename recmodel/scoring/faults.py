@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recmodel import schemas as c
+from recmodel.arrays import places
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,8 @@ def found(
         opted_out: users to whom the model may recommend nothing; None: nobody.
     """
     user_id = users.column(c.USER_ID).combine_chunks()
-    movie = _places(rows.column(c.MOVIE_ID), expected.movie_ids)
-    user = _places(rows.column(c.USER_ID), user_id)
+    movie = places(expected.movie_ids, rows.column(c.MOVIE_ID))
+    user = places(user_id, rows.column(c.USER_ID))
     known, was_asked = movie >= 0, user >= 0
     by_model = pc.not_equal(rows.column(c.SOURCE), c.SOURCE_POPULARITY).to_numpy()
     is_new = pc.equal(rows.column(c.SOURCE), c.SOURCE_CONTENT).to_numpy()
@@ -120,11 +121,6 @@ def found(
     )
 
 
-def _places(ids: pa.ChunkedArray, among: pa.Array) -> np.ndarray:
-    """Return [R] int64, the place of each id among others; -1 where it is not one of them."""
-    return pc.index_in(ids, value_set=among).fill_null(-1).to_numpy().astype(np.int64)
-
-
 def _are_in(pair: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Return [R] bool: whether each pair is one of the others. Few pairs are searched among many."""
     if not len(others):
@@ -136,6 +132,6 @@ def _are_in(pair: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 def _pairs(rows: pa.Table, users: pa.Array, expected: Expectations) -> np.ndarray:
     """Return one number for each pair (`schemas.STAGED_PAIRS`) of one of the users and a movie."""
-    user = _places(rows.column(c.USER_ID), users)
+    user = places(users, rows.column(c.USER_ID))
     pair = user * np.int64(len(expected.movie_ids) + 1) + rows.column(c.MOVIE).to_numpy()
     return pair[user >= 0]

@@ -17,7 +17,7 @@ from pyspark.accumulators import Accumulator
 
 from recmodel import schemas as c
 from recmodel import storage
-from recmodel.arrays import hashes
+from recmodel.arrays import hashes, mixed
 from recmodel.data import duplicates, histories, staged
 from recmodel.data.staged import Part, StagedInput
 from recmodel.scoring import carried, faults, worker
@@ -98,15 +98,8 @@ def _fingerprints(rows: pa.Table, first: np.ndarray, movies: np.ndarray) -> np.n
     """Return int64, one for each user: another when any of their ratings is another."""
     rating = rows.column(c.RATING).to_numpy().view(np.uint32)
     time = rows.column(c.TIMESTAMP).fill_null(0).to_numpy().view(np.uint64)
-    row = _mixed(_mixed(_mixed(movies[rows.column(c.MOVIE).to_numpy()]) ^ rating) ^ time)
-    return _mixed(np.add.reduceat(row, first)).view(np.int64)  # a sum does not depend on the order of rows
-
-
-def _mixed(values: np.ndarray) -> np.ndarray:
-    """Return hashes of uint64: the finalizer of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014)."""
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
+    row = mixed(mixed(mixed(movies[rows.column(c.MOVIE).to_numpy()]) ^ rating) ^ time)
+    return mixed(np.add.reduceat(row, first)).view(np.int64)  # a sum does not depend on the order of rows
 
 
 def _hashes(of: StagedInput) -> np.ndarray:

@@ -25,8 +25,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from recmodel.arrays import locate
-
 USERS = 512  # per block: each call of TensorFlow takes a millisecond, and more users do not fit the cache
 TILE = 2048  # movies: 512 x 2048 scores are 4 MiB
 
@@ -69,20 +67,6 @@ class Top(NamedTuple):
 # Finds the best movies of some users of a block, in the order of the ranking: (which users [b], how many at least,
 # hidden pairs of a place in `which` and a row, the groups excluded for each of them) -> Top.
 Search = Callable[[np.ndarray, int, Pairs, "ExcludedGroups | None"], Top]
-
-
-def pairs(movie_id: np.ndarray, lists: Sequence[np.ndarray]) -> tuple[Pairs, np.ndarray]:
-    """Pair each user of the block with the movies in their list.
-
-    Args:
-        movie_id: [M] int64, ascending: the ids of the catalogue.
-        lists: the movie ids of each user.
-
-    Returns:
-        The pairs, and for each id in turn whether the catalogue has it: ids that it lacks make no pair.
-    """
-    row, in_catalogue = locate(movie_id, np.concatenate([np.empty(0, np.int64), *lists]))
-    return paired(row, in_catalogue, lists), in_catalogue
 
 
 def paired(row: np.ndarray, in_catalogue: np.ndarray, lists: Sequence[np.ndarray]) -> Pairs:

@@ -55,6 +55,7 @@ def start(name: str, *, ship_package: bool = False, needs: resources.Needs | Non
         conf.set("spark.ui.enabled", "false")
         log.warning("the ports %d to %d are taken; the run goes on without Spark's page", first, first + more)
     conf.set("spark.sql.session.timeZone", "UTC")
+    conf.setIfMissing("spark.sql.execution.arrow.maxRecordsPerBatch", str(1 << 18))  # of tables that are fetched
     if needs is not None:
         _make_room(conf, needs)
     try:
