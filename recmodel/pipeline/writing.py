@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,7 +20,7 @@ from recmodel.pipeline.resolve import ResolvedRun
 from recmodel.progress import Stages
 from recmodel.records import Figures, PredictedRatings
 from recmodel.scoring import parts, worker
-from recmodel.scoring.request import Payload, TopNRequest
+from recmodel.scoring.request import Job, Payload, TopNRequest
 from recmodel.scoring.run import Run
 from recmodel.spark import resources, session, tasks
 from recmodel.tables.base import StagedRun
@@ -51,9 +52,10 @@ def write_and_check(
     run = staging.run_of(staged, resolved.carried_run)
     payload, request = _payload(resolved, workload, staged, run, model), _request(resolved, spark)
     stats = context.accumulator(worker.WorkerStats(), worker.MergeWorkerStats())
-    job = parts.Job(
+    job = Job(
         all_pairs=resolved.settings.scoring.predicted_ratings == "all",
-        payload=context.broadcast(payload),  # the model, once
+        model=context.broadcast(model),
+        payload=context.broadcast(payload),
         request=request,
         stats=stats,
     )
@@ -85,7 +87,7 @@ def _payload(resolved: ResolvedRun, workload: Workload, staged: StagedRun, run: 
     of_model = catalogues.of_model.column(c.MOVIE_ID).combine_chunks()
     return Payload(
         model_version=resolved.version.name,
-        saved_model=model,
+        model_digest=hashlib.sha256(model).hexdigest(),
         open_model=architectures.open_for_scoring(resolved.version.architecture),
         tasks=resolved.version.tasks,
         movies=catalogues.of_model.select([c.MOVIE_ID, c.TITLE]).combine_chunks(),

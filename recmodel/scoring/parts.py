@@ -6,14 +6,12 @@ and one that is tried again repeats itself.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyspark import Broadcast
-from pyspark.accumulators import Accumulator
 
 from recmodel import schemas as c
 from recmodel import storage
@@ -21,7 +19,7 @@ from recmodel.arrays import hashes, mixed
 from recmodel.data import duplicates, histories, staged
 from recmodel.data.staged import Part, StagedInput
 from recmodel.scoring import carried, faults, worker
-from recmodel.scoring.request import Payload, TopNRequest
+from recmodel.scoring.request import Job
 from recmodel.scoring.run import SUPERSEDED, TO_SCORE, Run
 
 _POINTS = 4096  # of a part, by which users are divided; with fewer users than that, the division is exact
@@ -129,16 +127,6 @@ def divide(part: Part, run: Run) -> int:
 # -- scoring -----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Job:
-    """What is made of all parts of a run."""
-
-    all_pairs: bool  # whether the ratings of all pairs are predicted, or those of the recommendations
-    payload: Broadcast[Payload]
-    request: TopNRequest
-    stats: Accumulator[worker.WorkerStats]
-
-
 def score(part: Part, run: Run, job: Job) -> None:
     """Write the recommendations and the predicted ratings of a part."""
     users = run.input.users(part).column(c.USER_ID).combine_chunks()
@@ -154,7 +142,7 @@ def score(part: Part, run: Run, job: Job) -> None:
 def _scored(part: Part, run: Run, job: Job, users: pa.Array) -> pa.Table:
     """Return `schemas.RECOMMENDATION`, of each of the users in turn."""
     schema = c.with_ids(c.RECOMMENDATION, run.ids)
-    blocks = worker.recommend(run.input.histories(part, users), job.payload.value, job.request, job.stats)
+    blocks = worker.recommend(run.input.histories(part, users), job)
     return pa.concat_tables([schema.empty_table(), *(block.cast(schema) for block in blocks)])
 
 
@@ -170,7 +158,7 @@ def _scored_or_carried(part: Part, run: Run, job: Job, users: pa.Array) -> pa.Ta
 def _predict_all(part: Part, run: Run, job: Job, users: pa.Array) -> None:
     schema = c.with_ids(c.PREDICTED_RATING_ROW, run.ids)
     location = storage.below(run.tables[c.PREDICTED_RATINGS_TABLE], part.file)
-    blocks = worker.predict_all(run.input.histories(part, users), job.payload.value, job.request, job.stats)
+    blocks = worker.predict_all(run.input.histories(part, users), job)
     with storage.create(location) as sink, pq.ParquetWriter(sink, schema, **storage.PARQUET) as writer:
         for block in blocks:
             writer.write_table(block.cast(schema))

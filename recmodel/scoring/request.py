@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -14,13 +15,19 @@ import pyarrow as pa
 from recmodel.scoring import rules, topn
 from recmodel.scoring.signatures import Signatures
 
+if TYPE_CHECKING:
+    from pyspark import Broadcast
+    from pyspark.accumulators import Accumulator
+
+    from recmodel.scoring.worker import WorkerStats
+
 
 @dataclass(frozen=True)
 class Payload:
-    """Everything a worker needs, broadcast once. Row i of the M movies is movie i of the SavedModel."""
+    """What a worker needs next to the model, broadcast once. Row i of the M movies is movie i of the SavedModel."""
 
     model_version: str
-    saved_model: bytes  # see `recommender.pack`
+    model_digest: str  # of the packed SavedModel, which may know more movies than the version
     open_model: Callable[[Path], Signatures]  # opens the SavedModel
     tasks: tuple[str, ...]  # that the model was trained for
     movies: pa.Table  # [M] movie_id and title
@@ -53,3 +60,14 @@ class TopNRequest:
     liked_from: float | None  # in stars, see `reasons.liked`; None: no reasons
     block_bytes: int  # memory of a worker for the users it scores at a time
     threads: int  # of TensorFlow in a worker
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is made of all parts of a run, and of what."""
+
+    all_pairs: bool  # whether the ratings of all pairs are predicted, or those of the recommendations
+    model: Broadcast[bytes]  # the SavedModel; see `recommender.pack`
+    payload: Broadcast[Payload]
+    request: TopNRequest
+    stats: Accumulator[WorkerStats]

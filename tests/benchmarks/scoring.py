@@ -10,6 +10,7 @@ Each part runs in a process of its own, so that threads and memory are its own t
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import tempfile
@@ -36,7 +37,7 @@ from recmodel.models import saved_model
 from recmodel.models.history.served import open_model
 from recmodel.schemas import INTEGER_IDS
 from recmodel.scoring import parts, recommender, topn, worker
-from recmodel.scoring.request import Payload, TopNRequest
+from recmodel.scoring.request import Job, Payload, TopNRequest
 from recmodel.scoring.run import Run
 from recmodel.spark import tasks
 
@@ -238,11 +239,12 @@ class _Scorer:
     def __init__(self, spark: SparkSession, work: Workload, size: Size, count: int) -> None:
         ids = np.arange(size.movies)
         self._spark, self._input = spark, work.stage()
+        packed = recommender.pack(work.saved_model)
         starts = [1 + size.users * part // count for part in range(1, count)]
         self._parts = staged.parts(sorted({*starts} - {1}))
         payload = Payload(
             model_version=str(work.folder),
-            saved_model=recommender.pack(work.saved_model),
+            model_digest=hashlib.sha256(packed).hexdigest(),
             open_model=open_model,
             tasks=("retrieval", "rating"),
             movies=pa.table({c.MOVIE_ID: ids, c.TITLE: list(map(title, ids))}),
@@ -256,7 +258,9 @@ class _Scorer:
             block_bytes=64 << 20, threads=1,
         )  # fmt: skip
         self.stats = spark.sparkContext.accumulator(worker.WorkerStats(), worker.MergeWorkerStats())
-        self._job = parts.Job(False, spark.sparkContext.broadcast(payload), request, self.stats)
+        context = spark.sparkContext
+        model = context.broadcast(packed)
+        self._job = Job(False, model, context.broadcast(payload), request, self.stats)
 
     def write(self, folder: Path, **changes: Any) -> None:
         """Write the recommendations and the predicted ratings below a folder."""
