@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 # Names of files and folders of what is staged.
 RATINGS = "ratings.parquet"  # `schemas.STAGED`, duplicates included
-HISTORIES = "histories"  # the same in order and without duplicates, where RATINGS is not
 CATALOGUE = "catalogue.parquet"  # `schemas.CATALOGUE` of tonight's movies and the delisted ones
 ASKED = "asked.parquet"  # the users of --users
 OPTED_OUT = "opted-out.parquet"
@@ -49,6 +48,7 @@ class StagedRatings:
     sums: np.ndarray  # [M] float64: their sum; NaN if they are weights
     half_stars: Counter[int]  # number of ratings by twice their value, rounded: 7 stands for 3.5 stars
     in_order: bool = True  # whether they ascend strictly by user and movie, so that there are no duplicates
+    rated: bool = True  # whether they are ratings, and not the weights of implicit feedback
 
 
 def write(
@@ -73,7 +73,7 @@ def write(
         InputRejected: there is not one rating.
     """
     counts, sums = np.zeros(len(movie_ids), np.int64), np.full(len(movie_ids), 0.0 if rated else np.nan)
-    staged = StagedRatings(counts, sums, Counter())
+    staged = StagedRatings(counts, sums, Counter(), rated=rated)
     are_rows = np.array_equal(movie_ids, np.arange(len(movie_ids)))  # as numbers are
     schema = c.with_ids(c.STAGED, ids)
     last: pa.RecordBatch | None = None  # the last row so far
@@ -186,6 +186,7 @@ class StagedInput:
     folder: str
     users_table: str  # where the table `users` is written
     in_order: bool  # see `StagedRatings`
+    add_up: bool  # see `duplicates.combined`
     has_asked: bool  # whether only the users of --users are scored
     has_denied: bool
     has_opted_out: bool
@@ -214,8 +215,12 @@ class StagedInput:
 
     def histories(self, part: Part, users: pa.Array) -> Histories:
         """Return the histories of some users of a part, with what is denied to them."""
-        location = self.at(RATINGS if self.in_order else HISTORIES)
-        rows = part.read(location, [c.USER_ID, c.MOVIE, c.RATING])
+        if self.in_order:
+            rows = part.read(self.at(RATINGS), [c.USER_ID, c.MOVIE, c.RATING])
+        else:
+            rows = part.read(self.at(RATINGS))
+            rows = rows.filter(pc.is_in(rows.column(c.USER_ID), value_set=users))  # few of them are cheaper to sort
+            rows, _ = histories.that_count(histories.sorted_rows(rows), add_up=self.add_up)
         return histories.of_users(users, rows, self.denied(part))
 
     def denied(self, part: Part) -> pa.Table | None:

@@ -67,8 +67,7 @@ def write_and_check(
             tasks.each(spark, partial(parts.score, run=run, job=job), left)
     with stages("check what was written"):
         figures = _check(spark, resolved, workload, staged, run, request)
-        is_implicit = resolved.feedback.is_implicit
-        statistics = staging.interaction_statistics(staged, workload.counts.rows_in, add_up=is_implicit)
+        statistics = staging.interaction_statistics(staged, workload.counts.rows_in)
         predicted = storage.dataset(staged.table(c.PREDICTED_RATINGS_TABLE)).count_rows()
         peak_mib = session.driver_peak_mib(spark) | {"largest_worker": stats.value.peak_bytes >> 20}
     fields = {

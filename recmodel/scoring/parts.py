@@ -38,29 +38,26 @@ class Counted(NamedTuple):
     work: np.ndarray  # the work of scoring all users of the part up to each of these
     duplicates: int  # ratings that do not count
     of_movies: tuple[np.ndarray, np.ndarray] | None  # [M] number and sum of these; None: there are none
+    to_score: int  # users whose lists in an earlier run do not stand
 
 
-def count(part: Part, run: Run, *, fingerprint: bool, add_up: bool) -> Counted:
-    """Count the ratings of each user, and set those aside that do not count.
+def count(part: Part, run: Run, *, fingerprint: bool) -> Counted:
+    """Count the ratings of each user, set those aside that do not count, and find out who is scored.
 
-    Writes a file of the table `users`; where the staged ratings are not in order also one of the histories, and of the
-    rejects if ratings are superseded.
+    Writes a file of the table `users`, of the rejects if ratings are superseded, and of those who are scored again if
+    lists of an earlier run are carried on.
 
     Args:
         fingerprint: whether to write fingerprints of the users' ratings, by which a later run sees which have changed.
-        add_up: see `duplicates.combined`.
     """
-    in_order = run.input.in_order
+    in_order, of_movies = run.input.in_order, None
     rows = counting = part.read(run.input.at(staged.RATINGS), None if fingerprint or not in_order else [c.USER_ID])
-    of_movies = None
     if not in_order:
-        order = histories.in_order(rows.column(c.USER_ID), rows.column(c.MOVIE).to_numpy())
-        rows = rows if order is None else rows.take(pa.array(order))
-        counting, counts = histories.that_count(rows, add_up=add_up)
-        storage.write_rows(storage.below(run.input.at(staged.HISTORIES), part.file), counting)
+        rows = histories.sorted_rows(rows)
+        counting, counts = histories.that_count(rows, add_up=run.input.add_up)
         if not counts.all():
             others = rows.filter(pa.array(~counts))
-            if not add_up:
+            if not run.input.add_up:
                 _reject(part, run, others)
             movie, rating = (others.column(name).to_numpy() for name in (c.MOVIE, c.RATING))
             movies = run.input.catalogue().num_rows
@@ -70,7 +67,27 @@ def count(part: Part, run: Run, *, fingerprint: bool, add_up: bool) -> Counted:
     work = (1 + _WORK_PER_RATING * users.column(c.RATINGS_COUNT).to_numpy()).cumsum()
     points = np.unique(np.linspace(0, len(work) - 1, min(len(work), _POINTS)).astype(int))
     user_id = users.column(c.USER_ID).take(pa.array(points)).to_pylist()
-    return Counted(users.num_rows, user_id, work[points], rows.num_rows - counting.num_rows, of_movies)
+    return Counted(
+        users=users.num_rows,
+        user_id=user_id,
+        work=work[points],
+        duplicates=rows.num_rows - counting.num_rows,
+        of_movies=of_movies,
+        to_score=users.num_rows if run.before is None else _find_users_to_score(part, run),
+    )
+
+
+def _find_users_to_score(part: Part, run: Run) -> int:
+    """Write the users of a part who are scored again, as their lists in an earlier run do not stand; count them."""
+    assert run.before is not None
+    to_score = carried.users_to_score(
+        run.input.users(part),
+        part.read(run.before[c.USERS_TABLE]),
+        part.read(run.before[c.RECOMMENDATIONS_TABLE], [c.USER_ID, c.SOURCE]),
+        run.input.opted_out(),
+    )
+    storage.write_rows(storage.below(run.input.at(TO_SCORE), part.file), pa.table({c.USER_ID: to_score}))
+    return len(to_score)
 
 
 def _users(rows: pa.Table, counting: pa.Table, movies: np.ndarray | None) -> pa.Table:
@@ -109,19 +126,6 @@ def _reject(part: Part, run: Run, ratings: pa.Table) -> None:
     movie_id = run.input.catalogue().column(c.MOVIE_ID).take(ratings.column(c.MOVIE))
     rejects = duplicates.as_rejects(ratings.set_column(1, c.MOVIE_ID, movie_id), run.ratings_file)
     run.write(c.REJECTS_TABLE, f"{SUPERSEDED}{part.file}", rejects)
-
-
-def divide(part: Part, run: Run) -> int:
-    """Write the users of a part who are scored again, as their lists in an earlier run do not stand; count them."""
-    assert run.before is not None
-    to_score = carried.users_to_score(
-        run.input.users(part),
-        part.read(run.before[c.USERS_TABLE]),
-        part.read(run.before[c.RECOMMENDATIONS_TABLE], [c.USER_ID, c.SOURCE]),
-        run.input.opted_out(),
-    )
-    storage.write_rows(storage.below(run.input.at(TO_SCORE), part.file), pa.table({c.USER_ID: to_score}))
-    return len(to_score)
 
 
 # -- scoring -----------------------------------------------------------------------------------------------------------

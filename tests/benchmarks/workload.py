@@ -127,7 +127,7 @@ class Workload:
         ratings = staged.write([rows], folder / staged.RATINGS, np.arange(self.model.catalogue_size))
         counted = [user_id, lengths, lengths, pa.nulls(len(users), pa.int64())]
         storage.write_rows(folder / "users" / "part-00000.parquet", pa.table(counted, c.USER.names))
-        return StagedInput(str(folder), str(folder / "users"), ratings.in_order, False, False, False)
+        return StagedInput(str(folder), str(folder / "users"), ratings.in_order, False, False, False, False)
 
     def user_vectors(self) -> np.ndarray:
         """Return the retrieval vectors [U, d] of the users."""
