@@ -20,7 +20,7 @@ from recmodel.pipeline.resolve import ResolvedRun
 from recmodel.progress import Stages
 from recmodel.records import Figures, PredictedRatings
 from recmodel.scoring import parts, worker
-from recmodel.scoring.request import Job, Payload, TopNRequest
+from recmodel.scoring.request import Payload, TopNRequest
 from recmodel.scoring.run import Run
 from recmodel.spark import resources, session, tasks
 from recmodel.tables.base import StagedRun
@@ -52,7 +52,7 @@ def write_and_check(
     run = staging.run_of(staged, resolved.carried_run)
     payload, request = _payload(resolved, workload, staged, run, model), _request(resolved, spark)
     stats = context.accumulator(worker.WorkerStats(), worker.MergeWorkerStats())
-    job = Job(
+    job = worker.Job(
         all_pairs=resolved.settings.scoring.predicted_ratings == "all",
         model=context.broadcast(model),
         payload=context.broadcast(payload),

@@ -19,8 +19,8 @@ from recmodel.arrays import hashes, mixed
 from recmodel.data import duplicates, histories, staged
 from recmodel.data.staged import Part, StagedInput
 from recmodel.scoring import carried, faults, worker
-from recmodel.scoring.request import Job
 from recmodel.scoring.run import SUPERSEDED, TO_SCORE, Run
+from recmodel.scoring.worker import Job
 
 _POINTS = 4096  # of a part, by which users are divided; with fewer users than that, the division is exact
 # Scoring a user against tens of thousands of movies takes about 200 µs, and each rating of the user adds 1 µs.

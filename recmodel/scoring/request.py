@@ -7,19 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 
 from recmodel.scoring import rules, topn
 from recmodel.scoring.signatures import Signatures
-
-if TYPE_CHECKING:
-    from pyspark import Broadcast
-    from pyspark.accumulators import Accumulator
-
-    from recmodel.scoring.worker import WorkerStats
 
 
 @dataclass(frozen=True)
@@ -60,14 +53,3 @@ class TopNRequest:
     liked_from: float | None  # in stars, see `reasons.liked`; None: no reasons
     block_bytes: int  # memory of a worker for the users it scores at a time
     threads: int  # of TensorFlow in a worker
-
-
-@dataclass(frozen=True)
-class Job:
-    """What is made of all parts of a run, and of what."""
-
-    all_pairs: bool  # whether the ratings of all pairs are predicted, or those of the recommendations
-    model: Broadcast[bytes]  # the SavedModel; see `recommender.pack`
-    payload: Broadcast[Payload]
-    request: TopNRequest
-    stats: Accumulator[WorkerStats]

@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyspark import SparkFiles
+from pyspark import Broadcast, SparkFiles
 from pyspark.accumulators import Accumulator, AccumulatorParam
 
 from recmodel import schemas as c
 from recmodel.data.histories import Histories, Lists
 from recmodel.scoring import recommender, rules, topn
-from recmodel.scoring.request import Job, Payload, TopNRequest
+from recmodel.scoring.request import Payload, TopNRequest
 
 if TYPE_CHECKING:
     from recmodel.progress import Progress
@@ -58,6 +58,17 @@ class MergeWorkerStats(AccumulatorParam[WorkerStats]):
             max(left.load_seconds, right.load_seconds),
             max(left.peak_bytes, right.peak_bytes),
         )
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is made of all parts of a run, and of what."""
+
+    all_pairs: bool  # whether the ratings of all pairs are predicted, or those of the recommendations
+    model: Broadcast[bytes]  # the SavedModel; see `recommender.pack`
+    payload: Broadcast[Payload]
+    request: TopNRequest
+    stats: Accumulator[WorkerStats]
 
 
 @contextmanager

@@ -37,7 +37,7 @@ from recmodel.models import saved_model
 from recmodel.models.history.served import open_model
 from recmodel.schemas import INTEGER_IDS
 from recmodel.scoring import parts, recommender, topn, worker
-from recmodel.scoring.request import Job, Payload, TopNRequest
+from recmodel.scoring.request import Payload, TopNRequest
 from recmodel.scoring.run import Run
 from recmodel.spark import tasks
 
@@ -260,7 +260,7 @@ class _Scorer:
         self.stats = spark.sparkContext.accumulator(worker.WorkerStats(), worker.MergeWorkerStats())
         context = spark.sparkContext
         model = context.broadcast(packed)
-        self._job = Job(False, model, context.broadcast(payload), request, self.stats)
+        self._job = worker.Job(False, model, context.broadcast(payload), request, self.stats)
 
     def write(self, folder: Path, **changes: Any) -> None:
         """Write the recommendations and the predicted ratings below a folder."""

@@ -18,7 +18,7 @@ from recmodel.data.histories import Histories, Lists
 from recmodel.scoring import recommender
 from recmodel.scoring import worker as scoring
 from recmodel.scoring.popularity import popularity
-from recmodel.scoring.request import Job, Payload, TopNRequest
+from recmodel.scoring.request import Payload, TopNRequest
 from recmodel.scoring.signatures import InTensorFlow
 from recmodel.spark import tasks
 
@@ -158,7 +158,7 @@ def test_spark_gives_the_same_rows_and_loads_the_model_once_a_worker(spark, case
     """8 tasks, the last without users: no more loads than Spark has slots."""
     stats = spark.sparkContext.accumulator(scoring.WorkerStats(), scoring.MergeWorkerStats())
     broadcast = spark.sparkContext.broadcast
-    job = Job(False, broadcast(recommender.pack(case.folder)), broadcast(payload), REQUEST, stats)
+    job = scoring.Job(False, broadcast(recommender.pack(case.folder)), broadcast(payload), REQUEST, stats)
     tasks_of = [everybody[start : start + 3] for start in range(0, 22, 3)]
 
     def score(users: Histories) -> list[pa.Table]:

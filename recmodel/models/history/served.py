@@ -24,8 +24,7 @@ from recmodel.scoring.signatures import InTensorFlow, Signatures
 
 def open_model(saved_model: Path) -> Signatures:
     """Open a SavedModel for scoring: in NumPy, or in TensorFlow where its variables are not noted."""
-    arrays = variables.read(saved_model)
-    return InTensorFlow(saved_model) if arrays is None else InNumPy(arrays)
+    return InNumPy(variables.read(saved_model)) if variables.are_noted(saved_model) else InTensorFlow(saved_model)
 
 
 class InNumPy:
