@@ -191,12 +191,13 @@ def measure_with(settings: Settings, ratings: pa.Table, version: versions.ModelV
         written = (folder / f"output-{MORE}-users").glob(f"[a-z]*/run_date={_DAY}/*.parquet")
         size = sum(path.stat().st_size for path in written)
         model = versions.open_version(str(folder / "models"))
+        model_bytes = model.saved_model_bytes
         in_numpy = architectures.is_scored_in_numpy(model.architecture, model.saved_model)
     fixed, per_user = lines(few, more)
     peak = more.peak_mib
     return Rates(
         fixed=fixed, per_user=per_user, cores=cores, movies=movies, ratings_per_user=copied / MORE,
-        top_n=settings.scoring.top_n, rank_by=more.rank_by, model_bytes=model.saved_model_bytes,
+        top_n=settings.scoring.top_n, rank_by=more.rank_by, model_bytes=model_bytes,
         parquet_bytes_per_user=size / MORE, in_numpy=in_numpy,
         driver_python_mib=peak["driver_python"], driver_jvm_mib=peak["driver_jvm"], worker_mib=peak["largest_worker"],
     )  # fmt: skip
