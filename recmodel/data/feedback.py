@@ -82,7 +82,7 @@ def for_model(folder: Path, limits: Input, model: str, trained_on: FeedbackKind)
 
 def _has_ratings(folder: Path, limits: Input) -> bool:
     source = layouts.find(folder, "ratings")
-    return columns.has(str(source.path), c.RATING, reading.column_names(source), limits.columns)
+    return columns.has(str(source.path), c.RATING, reading.column_names(source), limits.column_names)
 
 
 def _implicit(limits: Input, why: str) -> Feedback:

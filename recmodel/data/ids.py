@@ -112,7 +112,7 @@ def _samples(folder: Path, limits: Input) -> dict[str, list[_Sample]]:
 
 
 def _first(source: Source, names: list[str], limits: Input) -> list[_Sample]:
-    rows = reading.first_values(source, names, limits.all_columns)
+    rows = reading.first_values(source, names, limits.column_names)
     return [_Sample(source.path, name, column) for name, column in zip(rows.schema.names, rows.columns, strict=True)]
 
 

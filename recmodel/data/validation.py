@@ -70,7 +70,7 @@ class Validation:
         rejects: list[pa.RecordBatch] = []
         reasons: Counter[tuple[str, str]] = Counter()  # with the column
         total, left_out, as_of = 0, 0, self.limits.last_second if c.TIMESTAMP in schema.names else None
-        for block in ahead(reading.check(source, schema, rules, self.limits.all_columns, findings, movies, as_of)):
+        for block in ahead(reading.check(source, schema, rules, self.limits.column_names, findings, movies, as_of)):
             has_times = c.TIMESTAMP in findings.columns.values()
             if as_of is not None and not has_times:
                 raise InputRejected(

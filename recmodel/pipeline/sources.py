@@ -101,7 +101,7 @@ def _refuse_missing(address: Address, why: str) -> None:
 
 def _columns(address: Address, table: str, present: list[str], settings: Input) -> tuple[list[str], str]:
     """Return the columns of a table that are read, and what to say of the others."""
-    found = columns.locate(str(address), _wanted(address, table, present, settings), present, settings.all_columns)
+    found = columns.locate(str(address), _wanted(address, table, present, settings), present, settings.column_names)
     chosen = [present[position] for position in found if position is not None]
     unused = [name for name in present if name not in chosen]
     return chosen, f", columns that are not used: {', '.join(unused)}" if unused else ""
@@ -111,7 +111,7 @@ def _wanted(address: Address, table: str, present: list[str], settings: Input) -
     """Return the names of our columns that a table is read for. Interactions may have weights in place of ratings."""
     wanted = _SCHEMAS[table].names
     if table == "ratings":
-        if not columns.has(str(address), c.RATING, present, settings.columns):
+        if not columns.has(str(address), c.RATING, present, settings.column_names):
             wanted.remove(c.RATING)
         if settings.weight:
             wanted.append(c.WEIGHT)
