@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import json
 import os
 import posixpath
@@ -16,8 +17,8 @@ import tempfile
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import parse_qs, urlsplit
 
 import pyarrow as pa
@@ -198,6 +199,35 @@ def dataset(location: Location | list[str]) -> ds.Dataset:
         return ds.dataset(path, filesystem=store, format="parquet")
     opened = [_open(file) for file in location]
     return ds.dataset([path for _, path in opened], filesystem=opened[0][0], format="parquet")
+
+
+def open_binary(location: Location) -> BinaryIO:
+    """Open a file for reading at any place, as Python's own files are read."""
+    if not is_uri(location):
+        return Path(location).open("rb")
+    return io.BufferedReader(open_file(location), 1 << 20)  # type: ignore[type-var]
+
+
+def name(location: Location) -> str:
+    """Return the last name in a path or a URI."""
+    return posixpath.basename(str(location).rstrip("/"))
+
+
+def above(location: Location) -> str:
+    """Return the folder that a file or folder is in."""
+    return posixpath.dirname(str(location).rstrip("/"))
+
+
+def entry(location: Location) -> fs.FileInfo:
+    """Return what is at a place: whether it is a file, its size and the time of its last change."""
+    whole, path = _open(location)
+    return whole.get_file_info(path)
+
+
+def entries(location: Location, *, recursive: bool = False) -> list[fs.FileInfo]:
+    """Return the files and folders in a folder as `entry` does, with ascending paths relative to it."""
+    found = file_system(location).get_file_info(fs.FileSelector("", recursive=recursive))
+    return sorted(found, key=lambda info: PurePosixPath(info.path))
 
 
 def names(location: Location) -> list[str]:

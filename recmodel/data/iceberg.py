@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 _METADATA = r"v?(\d+).*\.metadata\.json"  # Hadoop's v3.metadata.json, and 00003-<uuid>.metadata.json of catalogues
 
 
-def is_table(folder: Path) -> bool:
+def is_table(folder: Location) -> bool:
     """Return whether a folder is that of an Iceberg table."""
-    return any((folder / "metadata").glob("*.metadata.json"))
+    return any(name.endswith(".metadata.json") for name in storage.names(storage.below(folder, "metadata")))
 
 
-def open_folder(folder: Path) -> Table:
+def open_folder(folder: Location) -> Table:
     """Open the newest version of the table in a folder, without a catalogue.
 
     Raises:
