@@ -78,11 +78,16 @@ def file_system(location: Location) -> fs.FileSystem:
     Raises:
         UsageRejected: no file system is known for such a URI, or its library is missing.
     """
-    whole, path = _open(location)
+    whole, path = at(location)
     return fs.SubTreeFileSystem(path, whole)
 
 
-def _open(location: Location) -> tuple[fs.FileSystem, str]:
+def at(location: Location) -> tuple[fs.FileSystem, str]:
+    """Return the file system of a file or folder, and its path there.
+
+    Raises:
+        UsageRejected: see `file_system`.
+    """
     if not is_uri(location):
         return fs.LocalFileSystem(), str(location)
     try:
@@ -144,7 +149,7 @@ def write(location: Location, content: bytes) -> None:
 
 def read(location: Location) -> bytes | None:
     """Return the content of one small file; None if it does not exist."""
-    whole, path = _open(location)
+    whole, path = at(location)
     try:
         with whole.open_input_stream(path, compression=None) as stream:  # otherwise .gz files are decompressed
             return bytes(stream.read())
@@ -160,7 +165,7 @@ def private(path: str, flags: int) -> int:
 @contextmanager
 def create(location: Location) -> Iterator[pa.NativeFile]:
     """Open a file for writing and create the folders above it. The file exists, whole, once the block has ended."""
-    whole, path = _open(location)
+    whole, path = at(location)
     folder, name = posixpath.split(path)
     whole.create_dir(folder)
     if is_uri(location):  # an object store shows complete objects only
@@ -186,7 +191,7 @@ def write_rows(location: Location, rows: pa.Table) -> None:
 
 def open_file(location: Location) -> pa.NativeFile:
     """Open a file for reading at any place."""
-    whole, path = _open(location)
+    whole, path = at(location)
     return whole.open_input_file(path)
 
 
@@ -195,9 +200,9 @@ def dataset(location: Location | list[str]) -> ds.Dataset:
     import pyarrow.dataset as ds  # imports pandas, which quick commands need not wait for
 
     if not isinstance(location, list):
-        store, path = _open(location)
+        store, path = at(location)
         return ds.dataset(path, filesystem=store, format="parquet")
-    opened = [_open(file) for file in location]
+    opened = [at(file) for file in location]
     return ds.dataset([path for _, path in opened], filesystem=opened[0][0], format="parquet")
 
 
@@ -220,7 +225,7 @@ def above(location: Location) -> str:
 
 def entry(location: Location) -> fs.FileInfo:
     """Return what is at a place: whether it is a file, its size and the time of its last change."""
-    whole, path = _open(location)
+    whole, path = at(location)
     return whole.get_file_info(path)
 
 
@@ -232,7 +237,7 @@ def entries(location: Location, *, recursive: bool = False) -> list[fs.FileInfo]
 
 def names(location: Location) -> list[str]:
     """Return the names in a folder in ascending order; none if it does not exist."""
-    whole, path = _open(location)
+    whole, path = at(location)
     return sorted(info.base_name for info in whole.get_file_info(fs.FileSelector(path, allow_not_found=True)))
 
 
@@ -245,7 +250,7 @@ def folders_with(location: Location, file: str) -> list[str]:
 
 def remove(location: Location) -> None:
     """Remove a folder and all that is in it, if it exists."""
-    whole, path = _open(location)
+    whole, path = at(location)
     if whole.get_file_info(path).type != fs.FileType.NotFound:
         whole.delete_dir(path)
 
@@ -258,7 +263,7 @@ def is_writable(folder: Path) -> bool:
 
 def check_bucket(location: Location) -> None:
     """Raise OSError if the bucket or container that a URI names is not there, or may not be looked at."""
-    whole, path = _open(location)
+    whole, path = at(location)
     bucket = path.split("/")[0]
     if bucket and whole.get_file_info(bucket).type == fs.FileType.NotFound:
         raise FileNotFoundError(f"there is no bucket {bucket}")

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from recmodel import storage
 from recmodel.errors import InputRejected, RecmodelError, UsageRejected
+from recmodel.storage import Location
 
 if TYPE_CHECKING:
     from pyiceberg.table import Table
@@ -36,7 +38,7 @@ def open_folder(folder: Location) -> Table:
     with _readable(str(folder)):
         from pyiceberg.table import StaticTable
 
-        return StaticTable.from_metadata(str(_newest_metadata(folder / "metadata").resolve()))
+        return StaticTable.from_metadata(str(_newest_metadata(Path(folder, "metadata")).resolve()))
 
 
 def open_named(name: str) -> Table | None:

@@ -136,8 +136,10 @@ def _miscounted(fields: int, layout: Layout) -> str:
 def skip_line(file: BinaryIO, start: int, end: int) -> None:
     """Move to the first line that begins at byte `start` of a file or after it; not beyond the one at `end`."""
     file.seek(start - 1)
-    while file.tell() < end and not file.readline(_BLOCK_BYTES).endswith(b"\n"):
-        pass
+    while file.tell() < end:
+        line = file.readline(_BLOCK_BYTES)
+        if not line or line.endswith(b"\n"):
+            break
 
 
 def _whole_lines(file: BinaryIO, location: str, end: int | None) -> Iterator[bytes]:

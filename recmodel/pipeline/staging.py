@@ -92,7 +92,7 @@ def stage_input(resolved: ResolvedRun, folder: Path, validation: Validation, sta
     storage.write_rows(storage.below(staged.table(c.REJECTS_TABLE), _REJECTS), validation.rejected())
     counts = InputCounts(
         started_at=datetime.now(timezone.utc),
-        ratings_file=movielens.find(folder, "ratings").name,
+        ratings_file=storage.name(movielens.find(folder, "ratings")),
         input=validation.files,
         rows_in=validation.rows,
         rows_used=validation.used,
