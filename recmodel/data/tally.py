@@ -6,18 +6,22 @@ reading of the whole table, whoever has read what.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from copy import copy
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from recmodel import schemas as c
-from recmodel.data import pieces
-from recmodel.data.pieces import Share
-from recmodel.data.reading import Checked, Findings, Rule
+from recmodel.data import pieces, reading
+from recmodel.data.ahead import ahead
+from recmodel.data.pieces import Piece, Share
+from recmodel.data.reading import Checked, Contract, Findings
 from recmodel.data.rules import OnScale, widened
 from recmodel.data.values import Decisions
+from recmodel.errors import InputRejected
 
 MAX_REJECTS = 1_000_000  # of a table; one with more is refused whatever its size
 _WHY = ("column", "reason")  # of a reject
@@ -66,12 +70,6 @@ class Tally:
         """Whether the table is refused, whatever else is in it."""
         return self.rejected > MAX_REJECTS
 
-    def observe(self, rules: list[Rule]) -> None:
-        """Note what the rules have seen."""
-        for rule in rules:
-            if isinstance(rule, OnScale):
-                self.observed = rule.observed
-
     @property
     def most_frequent(self) -> Reason:
         """The reason for which most rows are refused; of several, the one that was met first."""
@@ -109,3 +107,41 @@ def merged(shares: Sequence[Share], tallies: Sequence[Tally]) -> Tally:
             whole.failure = "" if whole.has_too_many_rejects else tally.failure
             break
     return whole
+
+
+def overruled(tallies: Sequence[Tally]) -> dict[int, Decisions]:
+    """Return the shares that have decided what earlier rows had decided otherwise, with the decisions of these.
+
+    Shares are read before all rows before them are; such a share has to be read again.
+    """
+    found, known = {}, Decisions()
+    for number, tally in enumerate(tallies):
+        if not known.agrees(tally.decisions):
+            found[number] = known.copy()
+        known = known.then(tally.decisions)
+    return found
+
+
+def accepted(
+    of_table: Iterable[Piece], contract: Contract, tally: Tally, keep: Callable[[pa.RecordBatch], None]
+) -> Iterator[pa.RecordBatch]:
+    """Yield the accepted rows of pieces of a table; see `reading.check`.
+
+    Args:
+        tally: gets what becomes of the rows, also if they cannot be read; has the decisions of earlier rows.
+        keep: takes the rejected rows (`schemas.REJECTS`).
+    """
+    contract = replace(contract, rules=[copy(rule) for rule in contract.rules])  # which remember what they have seen
+    try:
+        for block in ahead(reading.check(of_table, contract, tally.findings, tally.decisions)):
+            tally.add(block)
+            if block.rejected.num_rows:
+                keep(block.rejected)
+            if tally.has_too_many_rejects:
+                break
+            yield block.accepted
+    except InputRejected as error:
+        tally.failure = str(error)
+    for rule in contract.rules:
+        if isinstance(rule, OnScale):
+            tally.observed = rule.observed

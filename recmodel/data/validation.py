@@ -11,12 +11,11 @@ import pyarrow as pa
 from recmodel import schemas as c
 from recmodel import storage
 from recmodel.data import reading
-from recmodel.data.ahead import ahead
 from recmodel.data.ids import numbered
 from recmodel.data.layouts import Source
 from recmodel.data.limits import Input
 from recmodel.data.reading import Contract, Rule
-from recmodel.data.tally import MAX_REJECTS, Tally
+from recmodel.data.tally import MAX_REJECTS, Tally, accepted
 from recmodel.data.values import NO_INTEGER, Vocabulary
 from recmodel.errors import InputRejected
 from recmodel.progress import NOTICE, log
@@ -87,17 +86,9 @@ class Validation:
         Raises:
             InputRejected: see `conclude`; or a file cannot be read.
         """
-        tally, contract = Tally(), request.contract
-        rejects: list[pa.RecordBatch] = []
-        pieces = (piece for share in reading.shares(request.source, contract.schema) for piece in share)
-        for block in ahead(reading.check(pieces, contract, tally.findings, tally.decisions)):
-            tally.add(block)
-            if block.rejected.num_rows:
-                rejects.append(block.rejected)
-            if tally.has_too_many_rejects:
-                break
-            yield block.accepted
-        tally.observe(contract.rules)
+        tally, rejects = Tally(), list[pa.RecordBatch]()
+        pieces = (piece for share in reading.shares(request.source, request.contract.schema) for piece in share)
+        yield from accepted(pieces, request.contract, tally, rejects.append)
         self.rejects += rejects
         self.conclude(request, tally)
 
