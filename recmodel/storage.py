@@ -21,6 +21,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import parse_qs, urlsplit
 
+import numpy as np
 import pyarrow as pa
 from pyarrow import fs
 
@@ -155,6 +156,19 @@ def read(location: Location) -> bytes | None:
             return bytes(stream.read())
     except FileNotFoundError:
         return None
+
+
+def write_arrays(location: Location, **arrays: np.ndarray | bool) -> None:
+    """Write NumPy arrays to one small file, in one step."""
+    packed = io.BytesIO()
+    np.savez(packed, **arrays)  # type: ignore[arg-type]
+    write(location, packed.getvalue())
+
+
+def read_arrays(location: Location) -> dict[str, np.ndarray]:
+    """Return what `write_arrays` has written."""
+    with np.load(io.BytesIO(read(location) or b"")) as arrays:
+        return dict(arrays)
 
 
 def private(path: str, flags: int) -> int:

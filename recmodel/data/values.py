@@ -237,9 +237,7 @@ def _how_times_are_written(sample: pa.Array) -> How:
     if pa.types.is_temporal(sample.type):
         return How(_seconds_of_times, assumption=f"times of the type {sample.type}")
     if pa.types.is_string(sample.type) and _are_mostly(sample, _ISO):
-        return How(
-            _iso_times, (), "is not a time in ISO 8601", "times in ISO 8601, in UTC where no time zone is given"
-        )
+        return How(_iso_times, (), "is not a time in ISO 8601", "times in ISO 8601, in UTC where no time zone is given")
     has_fractions = _are_mostly(sample, _DECIMAL)
     numbers = _whole_numbers(sample, has_fractions)
     if _are_mostly(numbers.cast(pa.string()), _DAY_AS_NUMBER):
