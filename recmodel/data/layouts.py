@@ -13,6 +13,8 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 from urllib.parse import unquote
 
+from pyarrow import fs
+
 from recmodel import storage
 from recmodel.data import iceberg
 from recmodel.errors import InputRejected
@@ -83,7 +85,7 @@ def find_optional(folder: Location, table: str) -> Source | None:
 
 
 def _named(folder: Location, table: str) -> list[str]:
-    entries = storage.entries(folder)
+    entries = _entries(folder)
     return [entry.path for entry in entries if _table_of(entry.path, is_folder=not entry.is_file) == table]
 
 
@@ -97,8 +99,7 @@ def source(location: Location) -> Source:
     entry = storage.entry(path)
     if entry.is_file:
         return Source(path, _format(path) or "text", [Part(path, storage.name(path), entry.size)])
-    inside = storage.entries(path)
-    names = {found.path for found in inside if not found.is_file}
+    names = _folders_in(path)
     if "_delta_log" in names:
         return Source(path, "delta", [], is_folder=True)
     if "metadata" in names and iceberg.is_table(path):
@@ -108,6 +109,22 @@ def source(location: Location) -> Source:
             f"{path} is a Hudi table, whose files alone do not tell which rows are live; export it as CSV or Parquet"
         )
     return _folder_of_parts(path)
+
+
+def has_log(location: str) -> bool:
+    """Return whether a table's rows are not those of its files alone, but what a log next to them says."""
+    return not storage.entry(location).is_file and bool({"_delta_log", "metadata"} & _folders_in(location))
+
+
+def _folders_in(location: str) -> set[str]:
+    return {entry.path for entry in _entries(location) if not entry.is_file}
+
+
+def _entries(folder: Location, *, recursive: bool = False) -> list[fs.FileInfo]:
+    try:
+        return storage.entries(folder, recursive=recursive)
+    except OSError as error:
+        raise InputRejected(f"{folder} cannot be read ({error}); check the address and the right to it") from None
 
 
 def is_part_of_input(name: str) -> bool:
@@ -136,7 +153,7 @@ def _table_of(name: str, *, is_folder: bool) -> str | None:
 
 def _hint(folder: Location, table: str) -> str:
     """Return what is there instead: a file that cannot be read, or one folder deeper, as archives are unpacked."""
-    entries = storage.entries(folder)
+    entries = _entries(folder)
     names = [entry.path for entry in entries]
     of_its_name = [name for name in names if PurePosixPath(name).stem.split(".")[0].lower() == table]
     if of_its_name:
@@ -145,7 +162,7 @@ def _hint(folder: Location, table: str) -> str:
             "it is one of them"
         )
     for entry in entries:
-        within = [] if entry.is_file else storage.entries(storage.below(folder, entry.path))
+        within = [] if entry.is_file else _entries(storage.below(folder, entry.path))
         if any(_table_of(inner.path, is_folder=not inner.is_file) == table for inner in within):
             return f"give the directory {storage.below(folder, entry.path)}, which has one"
     return ""
@@ -154,7 +171,7 @@ def _hint(folder: Location, table: str) -> str:
 def _folder_of_parts(folder: str) -> Source:
     parts: dict[Format, list[Part]] = {}
     skipped = []
-    for entry in storage.entries(folder, recursive=True):
+    for entry in _entries(folder, recursive=True):
         inside = PurePosixPath(entry.path)
         if not entry.is_file or any(name.startswith(("_", ".")) for name in inside.parts):
             continue

@@ -39,15 +39,20 @@ from recmodel.storage import Location
 _DAY = 86_400  # seconds
 
 
-def data_dir(data: str, sample_cache: str) -> Path:
-    """Return the directory that `--data` means: the sample for its word, local copies for a URI and for a zip file.
+def data_dir(data: str, sample_cache: str, *, local: bool = False) -> Location:
+    """Return the directory that `--data` means: the sample for its word, an unpacked copy for a zip file.
+
+    What lies at a URI is read where it lies, but for zip files and Delta and Iceberg tables, which are copied.
+
+    Args:
+        local: whether all that lies at a URI is copied.
 
     Raises:
         InputRejected: the directory does not exist, or the zip file cannot be used.
         UsageRejected: the sample's package is not installed, or no file system is known for the URI.
     """
     if storage.is_uri(data):
-        return _local_copy(data)
+        return _at_uri(data, local=local)
     folder = sample_dir(sample_cache) if data == SAMPLE else Path(data)
     if folder.is_file() and folder.suffix.lower() == ".zip":
         return archives.unpack(folder)
@@ -58,17 +63,17 @@ def data_dir(data: str, sample_cache: str) -> Path:
     return folder
 
 
-def _local_copy(uri: str) -> Path:
+def _at_uri(uri: str, *, local: bool) -> Location:
     try:
         if uri.lower().endswith(".zip"):
             above, _, name = uri.rpartition("/")
             copy = storage.fetch(above, [name]) / name
             if copy.is_file():
                 return archives.unpack(copy)
-        else:
-            copy = storage.fetch(uri, filter(layouts.is_part_of_input, storage.names(uri)))
-            if any(copy.iterdir()):
-                return copy
+        elif names := [*filter(layouts.is_part_of_input, storage.names(uri))]:
+            if local or any(layouts.has_log(storage.below(uri, name)) for name in names):
+                return storage.fetch(uri, names)
+            return uri
     except OSError as error:
         raise InputRejected(f"{uri} cannot be read ({error}); check the address and the right to it") from None
     raise InputRejected(f"{uri} holds neither ratings nor movies; check the address")

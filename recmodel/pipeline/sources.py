@@ -23,6 +23,7 @@ from recmodel.data.reading import READ_AS
 from recmodel.errors import InputRejected
 from recmodel.pipeline import preflight
 from recmodel.progress import NOTICE, log
+from recmodel.storage import Location
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
 _SCHEMAS = {"ratings": c.RATINGS, "movies": c.MOVIES, "links": c.LINKS}
 
 
-def input_dir(data: str, sample_cache: str, settings: Input) -> Path:
-    """Return a local directory with the tables that `--data` and `input` name.
+def input_dir(data: str, sample_cache: str, settings: Input) -> Location:
+    """Return the directory, a path or a URI, with the tables that `--data` and `input` name.
 
     Spark is started, and ended, only if one of them is in its catalogue.
 
@@ -47,7 +48,7 @@ def input_dir(data: str, sample_cache: str, settings: Input) -> Path:
         preflight.check_spark()
     folder = storage.temporary_folder("tables")
     if not {"ratings", "movies"} <= named.keys():
-        _link_others(movielens.data_dir(data, sample_cache), named, folder)
+        _link_others(Path(movielens.data_dir(data, sample_cache, local=True)), named, folder)
     with ExitStack() as stack:
         if of_spark:
             from recmodel.spark import queries  # starts Spark, which nothing else here needs
