@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 import numpy as np
 import pyarrow as pa
@@ -101,6 +101,11 @@ def at(location: Location) -> tuple[fs.FileSystem, str]:
 def below(location: Location, *names: str) -> str:
     """Join names to the location of a folder."""
     return posixpath.join(str(location).rstrip("/"), *names)
+
+
+def inside(location: Location, path: str) -> str:
+    """Return the location of what `entries` has found in a folder, whatever characters are in its name."""
+    return below(location, quote(path) if is_uri(location) else path)
 
 
 def fetch(location: str, names: Iterable[str] | None = None) -> Path:

@@ -162,9 +162,9 @@ def _hint(folder: Location, table: str) -> str:
             "it is one of them"
         )
     for entry in entries:
-        within = [] if entry.is_file else _entries(storage.below(folder, entry.path))
+        within = [] if entry.is_file else _entries(storage.inside(folder, entry.path))
         if any(_table_of(inner.path, is_folder=not inner.is_file) == table for inner in within):
-            return f"give the directory {storage.below(folder, entry.path)}, which has one"
+            return f"give the directory {storage.inside(folder, entry.path)}, which has one"
     return ""
 
 
@@ -175,7 +175,7 @@ def _folder_of_parts(folder: str) -> Source:
         inside = PurePosixPath(entry.path)
         if not entry.is_file or any(name.startswith(("_", ".")) for name in inside.parts):
             continue
-        location, name = storage.below(folder, entry.path), f"{storage.name(folder)}/{entry.path}"
+        location, name = storage.inside(folder, entry.path), f"{storage.name(folder)}/{entry.path}"
         format_ = _format(location)
         if format_ is None and re.match(r"part-|\d+_\d+", inside.name):
             raise InputRejected(f"{location} is in a format that cannot be read; export it as CSV or Parquet")

@@ -37,7 +37,7 @@ ASKED = "asked.parquet"  # the users of --users
 OPTED_OUT = "opted-out.parquet"
 DENIED = "denied.parquet"  # `schemas.STAGED_PAIRS`
 
-_CHUNK = 1 << 21  # rows that are sorted together, 60 MiB
+_CHUNK = 3 << 20  # rows that are sorted together, 90 MiB; most shares of the input have fewer
 _ROW_GROUP = 1 << 14  # rows: of a range of users, at most two row groups of a chunk hold others too
 
 

@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import Future
 from datetime import datetime, timezone
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,11 +20,10 @@ import pyarrow.compute as pc
 from recmodel import schemas as c
 from recmodel import storage
 from recmodel.data import ids as identifiers
-from recmodel.data import intake, movielens, reading, statistics
+from recmodel.data import intake, movielens, statistics
 from recmodel.data import staged as staged_ratings
 from recmodel.data.staged import StagedInput, StagedRatings
 from recmodel.data.statistics import InteractionStatistics
-from recmodel.data.tally import merged
 from recmodel.data.validation import Validation
 from recmodel.errors import InputRejected
 from recmodel.pipeline import taking
@@ -140,14 +138,9 @@ def _stage_ratings(
         ids=validation.ids,
         rated=not resolved.feedback.is_implicit,
     )
-    intake.clear(job)
-    shares = reading.shares(request.source, request.contract.schema)
-    taken = taking.take_all(shares, job, starting)
-    tally = merged(shares[: len(taken)], [share.tally for share in taken])
-    validation.conclude(request, tally)
-    _write_counts(staged, intake.joined(taken, job), catalogue)
-    taking.each(partial(intake.publish_rejects, job=job), intake.of_shares(shares, taken), starting)
-    return tally.rejected
+    ratings, rejected = taking.stage(request, validation, job, starting)
+    _write_counts(staged, ratings, catalogue)
+    return rejected
 
 
 def write_ratings(

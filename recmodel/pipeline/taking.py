@@ -12,10 +12,12 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from recmodel import storage
-from recmodel.data import intake
+from recmodel.data import intake, reading
 from recmodel.data.intake import Job, Taken, Work
 from recmodel.data.pieces import Share
-from recmodel.data.tally import MAX_REJECTS, overruled
+from recmodel.data.staged import StagedRatings
+from recmodel.data.tally import MAX_REJECTS, merged, overruled
+from recmodel.data.validation import Request, Validation
 from recmodel.data.values import Decisions
 from recmodel.errors import RecmodelError, ScoringFailed
 from recmodel.progress import NOTICE, log, where_the_trace_is
@@ -27,15 +29,32 @@ _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
-def take_all(shares: Sequence[Share], job: Job, starting: Future[SparkSession] | None) -> list[Taken]:
-    """Take the shares of the ratings, in their order; fewer if one of them shows that the input is refused.
+def stage(
+    request: Request, validation: Validation, job: Job, starting: Future[SparkSession] | None
+) -> tuple[StagedRatings, int]:
+    """Stage the usable ratings and the rejects among them; return the counts of the former and the number of these.
 
     Args:
+        request: what is read.
+        validation: of the input.
         starting: see `staging.stage_input`.
 
     Raises:
+        InputRejected: see `Validation.conclude`; or there is not one rating.
         ScoringFailed: Spark does not start, or fails.
     """
+    intake.clear(job)
+    shares = reading.shares(request.source, request.contract.schema)
+    taken = _take_all(shares, job, starting)
+    tally = merged(shares[: len(taken)], [share.tally for share in taken])
+    validation.conclude(request, tally)
+    counted = intake.joined(taken, job)
+    _each(partial(intake.publish_rejects, job=job), intake.of_shares(shares[: len(taken)], taken), starting)
+    return counted, tally.rejected
+
+
+def _take_all(shares: Sequence[Share], job: Job, starting: Future[SparkSession] | None) -> list[Taken]:
+    """Take the shares of the ratings, in their order; fewer if one of them shows that the input is refused."""
     taken = _taken_here(shares, job, starting)
     if starting is None or _is_refused(taken):
         return taken
@@ -48,14 +67,10 @@ def take_all(shares: Sequence[Share], job: Job, starting: Future[SparkSession] |
     return taken
 
 
-def each(
+def _each(
     work: Callable[[_Item], _Result], items: Sequence[_Item], starting: Future[SparkSession] | None
 ) -> list[_Result]:
-    """Call `work` with each of the items, by tasks if Spark is there; return the results in their order.
-
-    Raises:
-        ScoringFailed: Spark does not start, or fails.
-    """
+    """Call `work` with each of the items, by tasks if Spark is there; return the results in their order."""
     if starting is None or not starting.done():
         return [work(item) for item in items]
     spark = starting.result()
@@ -88,7 +103,7 @@ def _by_tasks(works: Sequence[Work], job: Job, starting: Future[SparkSession]) -
     if not works:
         return []
     starting.result()
-    taken = each(partial(intake.take_if_seen, job=job), works, starting)
+    taken = _each(partial(intake.take_if_seen, job=job), works, starting)
     unseen = sum(share is None for share in taken)
     if unseen:
         log.log(

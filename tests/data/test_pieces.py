@@ -121,7 +121,7 @@ def write(folder, files):
 
 
 @settings(
-    max_examples=max(300, settings.default.max_examples),
+    max_examples=max(120, settings.default.max_examples),
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(
@@ -155,7 +155,7 @@ TYPES = st.sampled_from([pa.int64(), pa.string(), pa.float64()])
 
 
 @settings(
-    max_examples=max(200, settings.default.max_examples),
+    max_examples=max(120, settings.default.max_examples),
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(

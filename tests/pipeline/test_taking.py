@@ -13,10 +13,9 @@ from support.inputs import HEADER, LENIENT, make_ratings, table, with_ratings, w
 
 from recmodel import schemas as c
 from recmodel import storage
-from recmodel.data import intake, movielens, pieces, reading
+from recmodel.data import intake, movielens, pieces
 from recmodel.data import staged as staged_ratings
 from recmodel.data.feedback import of_ratings
-from recmodel.data.tally import merged
 from recmodel.data.validation import Validation
 from recmodel.data.values import SAMPLE_ROWS
 from recmodel.errors import InputRejected
@@ -55,18 +54,11 @@ def take(folder, output, starting):
     catalogue = movielens.read_catalogue(folder, validation)
     request = movielens.ratings_request(folder, catalogue, validation, of_ratings(LENIENT))
     job = intake.Job(request.contract, str(output), str(output / "r"), np.arange(1, 12), validation.ids, rated=True)
-    shares = reading.shares(request.source, request.contract.schema)
-    taken = taking.take_all(shares, job, starting)
-    tally = merged(shares, [share.tally for share in taken])
-    validation.conclude(request, tally)
-    counted = intake.joined(taken, job)
-    taking.each(lambda item: intake.publish_rejects(item, job), intake.of_shares(shares, taken), starting)
+    counted, rejected = taking.stage(request, validation, job, starting)
     return SimpleNamespace(
-        shares=len(shares),
-        tally=replace(tally, findings=replace(tally.findings, lines=0)),
-        file=validation.files[-1],
-        counts=counted.counts.tolist(),
-        in_order=counted.in_order,
+        files=len([*(output / staged_ratings.RATINGS).iterdir()]),
+        read=(validation.files, validation.rows, validation.used, validation.newest),
+        counts=(counted.counts.tolist(), counted.half_stars, counted.in_order, rejected),
         rows=ds.dataset(output / staged_ratings.RATINGS).to_table().to_pylist(),
         rejects=ds.dataset(output / "r").to_table().to_pylist() if (output / "r").exists() else [],
     )
@@ -80,9 +72,9 @@ def test_tasks_stage_what_one_process_stages(tmp_path, starting, monkeypatch, wr
     monkeypatch.setattr(pieces, "TEXT_BYTES", 400)
     monkeypatch.setattr(pieces, "PARQUET_BYTES", 1)
     by_tasks = take(location, tmp_path / "tasks", starting)
-    assert (at_once.shares, by_tasks.shares) == (1, 3 if write is written_in_turns else 6)
+    assert (at_once.files, by_tasks.files) == (1, 3 if write is written_in_turns else 6)
     assert at_once.rejects
-    at_once.shares = by_tasks.shares
+    at_once.files = by_tasks.files
     assert by_tasks == at_once
 
 
@@ -91,7 +83,7 @@ def test_a_share_that_is_refused_ends_the_taking(tmp_path, starting, monkeypatch
     folder = with_ratings(tmp_path, HEADER + b"1,1,4.0,7\n" * 9 + b"1,1,4.0," + b"1" * 300 + b"\n1,1,4.0,7\n")
     monkeypatch.setattr("recmodel.data.lines._BLOCK_BYTES", 100)
     monkeypatch.setattr(pieces, "TEXT_BYTES", 120)
-    monkeypatch.setattr(taking, "each", None)
+    monkeypatch.setattr(taking, "_each", None)
     with pytest.raises(InputRejected, match="ratings.csv has a line of more than"):
         take(folder, tmp_path / "o", starting)
 
