@@ -72,7 +72,7 @@ def test_tasks_stage_what_one_process_stages(tmp_path, starting, monkeypatch, wr
     monkeypatch.setattr(pieces, "TEXT_BYTES", 400)
     monkeypatch.setattr(pieces, "PARQUET_BYTES", 1)
     by_tasks = take(location, tmp_path / "tasks", starting)
-    assert (at_once.files, by_tasks.files) == (1, 3 if write is written_in_turns else 6)
+    assert (at_once.files, by_tasks.files) == (1, 3 if write is written_in_turns else 5)
     assert at_once.rejects
     at_once.files = by_tasks.files
     assert by_tasks == at_once
