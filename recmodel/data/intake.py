@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from recmodel import schemas as c
 from recmodel import storage
 from recmodel.data import staged, tally
-from recmodel.data.pieces import IcebergPiece, Share
+from recmodel.data.pieces import IcebergPiece, Piece, Share
 from recmodel.data.reading import Contract
 from recmodel.data.rules import as_ratings
 from recmodel.data.staged import StagedRatings
@@ -76,11 +76,15 @@ def take(work: Work, job: Job) -> Taken:
 
 def take_if_seen(work: Work, job: Job) -> Taken | None:
     """Do the same as `take` on another machine; None if it does not see the files, or sees others."""
-    for piece in work.share:
+    return take(work, job) if all(map(_is_seen, work.share)) else None
+
+
+def _is_seen(piece: Piece) -> bool:
+    try:
         entry = storage.entry(piece.part.location)
-        if isinstance(piece, IcebergPiece) or not entry.is_file or entry.size != piece.part.size:
-            return None
-    return take(work, job)
+    except OSError:  # without the right to it
+        return False
+    return not isinstance(piece, IcebergPiece) and entry.is_file and entry.size == piece.part.size
 
 
 def joined(taken: Sequence[Taken], job: Job) -> StagedRatings:
