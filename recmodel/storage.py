@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import json
 import os
 import posixpath
@@ -16,10 +17,11 @@ import tempfile
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING
-from urllib.parse import parse_qs, urlsplit
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, BinaryIO
+from urllib.parse import parse_qs, quote, urlsplit
 
+import numpy as np
 import pyarrow as pa
 from pyarrow import fs
 
@@ -77,11 +79,16 @@ def file_system(location: Location) -> fs.FileSystem:
     Raises:
         UsageRejected: no file system is known for such a URI, or its library is missing.
     """
-    whole, path = _open(location)
+    whole, path = at(location)
     return fs.SubTreeFileSystem(path, whole)
 
 
-def _open(location: Location) -> tuple[fs.FileSystem, str]:
+def at(location: Location) -> tuple[fs.FileSystem, str]:
+    """Return the file system of a file or folder, and its path there.
+
+    Raises:
+        UsageRejected: see `file_system`.
+    """
     if not is_uri(location):
         return fs.LocalFileSystem(), str(location)
     try:
@@ -94,6 +101,11 @@ def _open(location: Location) -> tuple[fs.FileSystem, str]:
 def below(location: Location, *names: str) -> str:
     """Join names to the location of a folder."""
     return posixpath.join(str(location).rstrip("/"), *names)
+
+
+def inside(location: Location, path: str) -> str:
+    """Return the location of what `entries` has found in a folder, whatever characters are in its name."""
+    return below(location, quote(path) if is_uri(location) else path)
 
 
 def fetch(location: str, names: Iterable[str] | None = None) -> Path:
@@ -143,12 +155,25 @@ def write(location: Location, content: bytes) -> None:
 
 def read(location: Location) -> bytes | None:
     """Return the content of one small file; None if it does not exist."""
-    whole, path = _open(location)
+    whole, path = at(location)
     try:
         with whole.open_input_stream(path, compression=None) as stream:  # otherwise .gz files are decompressed
             return bytes(stream.read())
     except FileNotFoundError:
         return None
+
+
+def write_arrays(location: Location, **arrays: np.ndarray | bool) -> None:
+    """Write NumPy arrays to one small file, in one step."""
+    packed = io.BytesIO()
+    np.savez(packed, **arrays)  # type: ignore[arg-type]
+    write(location, packed.getvalue())
+
+
+def read_arrays(location: Location) -> dict[str, np.ndarray]:
+    """Return what `write_arrays` has written."""
+    with np.load(io.BytesIO(read(location) or b"")) as arrays:
+        return dict(arrays)
 
 
 def private(path: str, flags: int) -> int:
@@ -159,7 +184,7 @@ def private(path: str, flags: int) -> int:
 @contextmanager
 def create(location: Location) -> Iterator[pa.NativeFile]:
     """Open a file for writing and create the folders above it. The file exists, whole, once the block has ended."""
-    whole, path = _open(location)
+    whole, path = at(location)
     folder, name = posixpath.split(path)
     whole.create_dir(folder)
     if is_uri(location):  # an object store shows complete objects only
@@ -185,7 +210,7 @@ def write_rows(location: Location, rows: pa.Table) -> None:
 
 def open_file(location: Location) -> pa.NativeFile:
     """Open a file for reading at any place."""
-    whole, path = _open(location)
+    whole, path = at(location)
     return whole.open_input_file(path)
 
 
@@ -194,15 +219,44 @@ def dataset(location: Location | list[str]) -> ds.Dataset:
     import pyarrow.dataset as ds  # imports pandas, which quick commands need not wait for
 
     if not isinstance(location, list):
-        store, path = _open(location)
+        store, path = at(location)
         return ds.dataset(path, filesystem=store, format="parquet")
-    opened = [_open(file) for file in location]
+    opened = [at(file) for file in location]
     return ds.dataset([path for _, path in opened], filesystem=opened[0][0], format="parquet")
+
+
+def open_binary(location: Location) -> BinaryIO:
+    """Open a file for reading at any place, as Python's own files are read."""
+    if not is_uri(location):
+        return Path(location).open("rb")
+    return io.BufferedReader(open_file(location), 1 << 20)  # type: ignore[type-var]
+
+
+def name(location: Location) -> str:
+    """Return the last name in a path or a URI."""
+    return posixpath.basename(str(location).rstrip("/"))
+
+
+def above(location: Location) -> str:
+    """Return the folder that a file or folder is in."""
+    return posixpath.dirname(str(location).rstrip("/"))
+
+
+def entry(location: Location) -> fs.FileInfo:
+    """Return what is at a place: whether it is a file, its size and the time of its last change."""
+    whole, path = at(location)
+    return whole.get_file_info(path)
+
+
+def entries(location: Location, *, recursive: bool = False) -> list[fs.FileInfo]:
+    """Return the files and folders in a folder as `entry` does, with ascending paths relative to it."""
+    found = file_system(location).get_file_info(fs.FileSelector("", recursive=recursive))
+    return sorted(found, key=lambda info: PurePosixPath(info.path))
 
 
 def names(location: Location) -> list[str]:
     """Return the names in a folder in ascending order; none if it does not exist."""
-    whole, path = _open(location)
+    whole, path = at(location)
     return sorted(info.base_name for info in whole.get_file_info(fs.FileSelector(path, allow_not_found=True)))
 
 
@@ -215,7 +269,7 @@ def folders_with(location: Location, file: str) -> list[str]:
 
 def remove(location: Location) -> None:
     """Remove a folder and all that is in it, if it exists."""
-    whole, path = _open(location)
+    whole, path = at(location)
     if whole.get_file_info(path).type != fs.FileType.NotFound:
         whole.delete_dir(path)
 
@@ -228,7 +282,7 @@ def is_writable(folder: Path) -> bool:
 
 def check_bucket(location: Location) -> None:
     """Raise OSError if the bucket or container that a URI names is not there, or may not be looked at."""
-    whole, path = _open(location)
+    whole, path = at(location)
     bucket = path.split("/")[0]
     if bucket and whole.get_file_info(bucket).type == fs.FileType.NotFound:
         raise FileNotFoundError(f"there is no bucket {bucket}")

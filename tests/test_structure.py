@@ -90,7 +90,7 @@ def test_workers_import_neither_settings_nor_pydantic():
     """They run where only TensorFlow, NumPy, SciPy, pandas and PyArrow are shipped."""
     script = (
         "import sys; sys.modules['pydantic'] = sys.modules['pydantic_settings'] = sys.modules['click'] = None\n"
-        "import recmodel.scoring.parts, recmodel.models.history.served\n"
+        "import recmodel.data.intake, recmodel.scoring.parts, recmodel.models.history.served\n"
         "print(sorted(name for name in sys.modules if name.startswith('recmodel.')))"
     )
     answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)

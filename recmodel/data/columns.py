@@ -7,9 +7,9 @@ elsewhere, the last in any case and with or without blanks, hyphens and undersco
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from recmodel import schemas as c
-from recmodel.data.limits import Columns
 from recmodel.errors import InputRejected
 
 _MOVIELENS = {ours: theirs for theirs, ours in c.MOVIELENS_NAMES.items()}
@@ -25,11 +25,13 @@ _COMMON = {
     c.IMDB_ID: ("imdbid", "imdb"),
     c.TMDB_ID: ("tmdbid", "tmdb"),
 }
+Names = Mapping[str, str]  # what the settings call our columns; empty: a name of the above
+
 _MAY_BE_ABSENT = {c.TIMESTAMP}
 _IN_SEVERAL_FILES = {c.USER_ID, c.MOVIE_ID}  # the name in the settings may be that of another file
 
 
-def locate(file: str, wanted: list[str], present: list[str], settings: Columns) -> list[int | None]:
+def locate(file: str, wanted: list[str], present: list[str], settings: Names) -> list[int | None]:
     """Return the position in the file of each wanted column; None for one that may be absent and is.
 
     Args:
@@ -42,7 +44,7 @@ def locate(file: str, wanted: list[str], present: list[str], settings: Columns) 
     return [_locate(file, name, wanted, present, settings) for name in wanted]
 
 
-def has(file: str, name: str, present: list[str], settings: Columns) -> bool:
+def has(file: str, name: str, present: list[str], settings: Names) -> bool:
     """Return whether a file has one of our columns; see `locate`."""
     return _find(file, name, [name], present, settings) is not None
 
@@ -62,15 +64,15 @@ def movielens_name(name: str) -> str:
     return _MOVIELENS.get(name, name)
 
 
-def _locate(file: str, name: str, wanted: list[str], present: list[str], settings: Columns) -> int | None:
+def _locate(file: str, name: str, wanted: list[str], present: list[str], settings: Names) -> int | None:
     position = _find(file, name, wanted, present, settings)
     if position is None and name not in _MAY_BE_ABSENT:
-        raise InputRejected(_missing(file, name, getattr(settings, name), present))
+        raise InputRejected(_missing(file, name, settings[name], present))
     return position
 
 
-def _find(file: str, name: str, wanted: list[str], present: list[str], settings: Columns) -> int | None:
-    configured = getattr(settings, name)
+def _find(file: str, name: str, wanted: list[str], present: list[str], settings: Names) -> int | None:
+    configured = settings[name]
     if configured:
         position = present.index(configured) if configured in present else _position(file, name, configured, present)
         if position is not None:

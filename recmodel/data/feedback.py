@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import nan
-from pathlib import Path
 
 from recmodel import schemas as c
 from recmodel.data import columns, layouts, reading
 from recmodel.data.limits import Input
 from recmodel.errors import InputRejected
 from recmodel.records import EXPLICIT, IMPLICIT, FeedbackKind
+from recmodel.storage import Location
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def of_ratings(limits: Input) -> Feedback:
     return Feedback(EXPLICIT, (low, high), liked_from=(low + high) / 2)
 
 
-def decide(folder: Path, limits: Input) -> Feedback:
+def decide(folder: Location, limits: Input) -> Feedback:
     """Decide what the interactions of a MovieLens directory are: ratings, if it has a column of them.
 
     Raises:
@@ -53,14 +53,14 @@ def decide(folder: Path, limits: Input) -> Feedback:
         return _implicit(limits, "no column of ratings")
     if limits.weight:
         raise InputRejected(
-            f"{layouts.find(folder, 'ratings').path} has ratings, so the weights that input.weight names "
+            f"{layouts.find(folder, 'ratings').location} has ratings, so the weights that input.weight names "
             f"({limits.weight}) would not be used; set input.rating to none to use them without the ratings, or leave "
             "input.weight empty"
         )
     return of_ratings(limits)
 
 
-def for_model(folder: Path, limits: Input, model: str, trained_on: FeedbackKind) -> Feedback:
+def for_model(folder: Location, limits: Input, model: str, trained_on: FeedbackKind) -> Feedback:
     """Decide how the interactions of a MovieLens directory are read for a model, which wants those it was trained on.
 
     A model of implicit feedback does without the ratings of an input that has some.
@@ -73,16 +73,16 @@ def for_model(folder: Path, limits: Input, model: str, trained_on: FeedbackKind)
     feedback = decide(folder, limits)
     if feedback.kind != trained_on:
         raise InputRejected(
-            f"{layouts.find(folder, 'ratings').path} is implicit feedback ({feedback.note.partition(':')[0]}), and "
+            f"{layouts.find(folder, 'ratings').location} is implicit feedback ({feedback.note.partition(':')[0]}), and "
             f"model {model} was trained on ratings, which tell it what a user likes; train a model on this input, or "
             + ("set input.rating to auto" if limits.rating == "none" else "name the column in input.columns.rating")
         )
     return feedback
 
 
-def _has_ratings(folder: Path, limits: Input) -> bool:
+def _has_ratings(folder: Location, limits: Input) -> bool:
     source = layouts.find(folder, "ratings")
-    return columns.has(str(source.path), c.RATING, reading.column_names(source), limits.columns)
+    return columns.has(source.location, c.RATING, reading.column_names(source), limits.column_names)
 
 
 def _implicit(limits: Input, why: str) -> Feedback:

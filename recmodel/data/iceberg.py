@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from recmodel import storage
 from recmodel.errors import InputRejected, RecmodelError, UsageRejected
+from recmodel.storage import Location
 
 if TYPE_CHECKING:
     from pyiceberg.table import Table
@@ -21,12 +23,12 @@ if TYPE_CHECKING:
 _METADATA = r"v?(\d+).*\.metadata\.json"  # Hadoop's v3.metadata.json, and 00003-<uuid>.metadata.json of catalogues
 
 
-def is_table(folder: Path) -> bool:
+def is_table(folder: Location) -> bool:
     """Return whether a folder is that of an Iceberg table."""
-    return any((folder / "metadata").glob("*.metadata.json"))
+    return any(name.endswith(".metadata.json") for name in storage.names(storage.below(folder, "metadata")))
 
 
-def open_folder(folder: Path) -> Table:
+def open_folder(folder: Location) -> Table:
     """Open the newest version of the table in a folder, without a catalogue.
 
     Raises:
@@ -36,7 +38,7 @@ def open_folder(folder: Path) -> Table:
     with _readable(str(folder)):
         from pyiceberg.table import StaticTable
 
-        return StaticTable.from_metadata(str(_newest_metadata(folder / "metadata").resolve()))
+        return StaticTable.from_metadata(str(_newest_metadata(Path(folder, "metadata")).resolve()))
 
 
 def open_named(name: str) -> Table | None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -24,11 +23,12 @@ from recmodel.data.limits import Input
 from recmodel.data.lines import printable
 from recmodel.errors import InputRejected, UsageRejected
 from recmodel.schemas import INTEGER, TEXT, Id, IdKind, Ids
+from recmodel.storage import Location
 
 _NAMES = {INTEGER: "integers", TEXT: "text"}
 
 
-def decide(folder: Path, limits: Input) -> Ids:
+def decide(folder: Location, limits: Input) -> Ids:
     """Decide what the ids of a MovieLens directory are: integers, if the first rows of its tables hold nothing else.
 
     Raises:
@@ -40,7 +40,7 @@ def decide(folder: Path, limits: Input) -> Ids:
     return Ids(user=_kind(samples[c.USER_ID]) or INTEGER, movie=_kind(samples[c.MOVIE_ID]) or INTEGER)
 
 
-def for_model(folder: Path, limits: Input, model: str, of_model: Ids) -> Ids:
+def for_model(folder: Location, limits: Input, model: str, of_model: Ids) -> Ids:
     """Return the ids of a model, by which the tables of a MovieLens directory are read.
 
     Args:
@@ -99,12 +99,12 @@ def in_words(ids: Ids) -> str:
 class _Sample(NamedTuple):
     """The first values of a column of ids, as they lie in a file."""
 
-    file: Path
+    file: str
     column: str  # as the file calls it
     values: pa.Array
 
 
-def _samples(folder: Path, limits: Input) -> dict[str, list[_Sample]]:
+def _samples(folder: Location, limits: Input) -> dict[str, list[_Sample]]:
     ratings, movies = (layouts.find(folder, table) for table in ("ratings", "movies"))
     user, rated = _first(ratings, c.PAIRS.names, limits)
     movie, _ = _first(movies, [c.MOVIE_ID, c.TITLE], limits)
@@ -112,8 +112,9 @@ def _samples(folder: Path, limits: Input) -> dict[str, list[_Sample]]:
 
 
 def _first(source: Source, names: list[str], limits: Input) -> list[_Sample]:
-    rows = reading.first_values(source, names, limits.all_columns)
-    return [_Sample(source.path, name, column) for name, column in zip(rows.schema.names, rows.columns, strict=True)]
+    rows = reading.first_values(source, names, limits.column_names)
+    columns = zip(rows.schema.names, rows.columns, strict=True)
+    return [_Sample(source.location, name, column) for name, column in columns]
 
 
 def _kind(samples: list[_Sample]) -> IdKind | None:
@@ -131,7 +132,7 @@ def _kind(samples: list[_Sample]) -> IdKind | None:
     return TEXT if text else INTEGER
 
 
-def _example(samples: list[_Sample], kind: IdKind) -> tuple[Path, str, str]:
+def _example(samples: list[_Sample], kind: IdKind) -> tuple[str, str, str]:
     """Return the first value of that kind, and where it is."""
     for sample in samples:
         for value in sample.values.drop_null():

@@ -9,12 +9,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 from urllib.parse import unquote
 
+from pyarrow import fs
+
+from recmodel import storage
 from recmodel.data import iceberg
 from recmodel.errors import InputRejected
+from recmodel.storage import Location
 
 TABLES = ("ratings", "movies", "links")
 _INTERACTIONS = "interactions"  # what the table of ratings may be called, if there is none of that name
@@ -34,8 +38,9 @@ Format = Literal["text", "parquet", "delta", "iceberg"]
 class Part:
     """One file of a table."""
 
-    path: Path
+    location: str  # a path or a URI
     name: str  # relative to the folder that holds the table, as the rejects have it
+    size: int  # bytes
     partition: dict[str, str | None] = field(default_factory=dict)  # columns that are in the path alone
 
 
@@ -43,18 +48,19 @@ class Part:
 class Source:
     """The files that make up a table."""
 
-    path: Path  # of the file, or of the folder of parts
+    location: str  # of the file, or of the folder of parts
     format: Format
     parts: list[Part]  # in ascending order of their names; of a Delta or Iceberg table none, as its log names them
+    is_folder: bool = False
     skipped: list[str] = field(default_factory=list)  # files of the folder that hold no rows
 
     @property
     def name(self) -> str:
         """The name of the file or folder."""
-        return self.path.name
+        return storage.name(self.location)
 
 
-def find(folder: Path, table: str) -> Source:
+def find(folder: Location, table: str) -> Source:
     """Return the files of `folder` that hold `table`.
 
     Raises:
@@ -67,38 +73,58 @@ def find(folder: Path, table: str) -> Source:
     return source
 
 
-def find_optional(folder: Path, table: str) -> Source | None:
+def find_optional(folder: Location, table: str) -> Source | None:
     """Return the same as `find`, but None if the table is missing."""
     candidates = _named(folder, table)
     if table == "ratings" and not candidates:
         candidates = _named(folder, _INTERACTIONS)
     if len(candidates) > 1:
-        names = " and ".join(path.name for path in candidates)
+        names = " and ".join(candidates)
         raise InputRejected(f"{folder} holds {names}, which may differ; leave one of them for the table {table}")
-    return source(candidates[0]) if candidates else None
+    return source(storage.below(folder, candidates[0])) if candidates else None
 
 
-def _named(folder: Path, table: str) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if table_of(path) == table)
+def _named(folder: Location, table: str) -> list[str]:
+    entries = _entries(folder)
+    return [entry.path for entry in entries if _table_of(entry.path, is_folder=not entry.is_file) == table]
 
 
-def source(path: Path) -> Source:
+def source(location: Location) -> Source:
     """Return the files of a table whose file or folder is known.
 
     Raises:
         InputRejected: it is a folder that holds no table, or one of a kind that cannot be read.
     """
-    if not path.is_dir():
-        return Source(path, _format(path) or "text", [Part(path, path.name)])
-    if (path / "_delta_log").is_dir():
-        return Source(path, "delta", [])
-    if iceberg.is_table(path):
-        return Source(path, "iceberg", [])
-    if (path / ".hoodie").is_dir():
+    path = str(location)
+    entry = storage.entry(path)
+    if entry.is_file:
+        return Source(path, _format(path) or "text", [Part(path, storage.name(path), entry.size)])
+    names = _folders_in(path)
+    if "_delta_log" in names:
+        return Source(path, "delta", [], is_folder=True)
+    if "metadata" in names and iceberg.is_table(path):
+        return Source(path, "iceberg", [], is_folder=True)
+    if ".hoodie" in names:
         raise InputRejected(
             f"{path} is a Hudi table, whose files alone do not tell which rows are live; export it as CSV or Parquet"
         )
     return _folder_of_parts(path)
+
+
+def has_log(location: str) -> bool:
+    """Return whether a table's rows are not those of its files alone, but what a log next to them says."""
+    return not storage.entry(location).is_file and bool({"_delta_log", "metadata"} & _folders_in(location))
+
+
+def _folders_in(location: str) -> set[str]:
+    return {entry.path for entry in _entries(location) if not entry.is_file}
+
+
+def _entries(folder: Location, *, recursive: bool = False) -> list[fs.FileInfo]:
+    try:
+        return storage.entries(folder, recursive=recursive)
+    except OSError as error:
+        raise InputRejected(f"{folder} cannot be read ({error}); check the address and the right to it") from None
 
 
 def is_part_of_input(name: str) -> bool:
@@ -125,70 +151,73 @@ def _table_of(name: str, *, is_folder: bool) -> str | None:
     return next((table for table in (*TABLES, _INTERACTIONS) if re.fullmatch(table + ending, name.lower())), None)
 
 
-def _hint(folder: Path, table: str) -> str:
+def _hint(folder: Location, table: str) -> str:
     """Return what is there instead: a file that cannot be read, or one folder deeper, as archives are unpacked."""
-    of_its_name = [path.name for path in sorted(folder.iterdir()) if path.stem.split(".")[0].lower() == table]
+    entries = _entries(folder)
+    names = [entry.path for entry in entries]
+    of_its_name = [name for name in names if PurePosixPath(name).stem.split(".")[0].lower() == table]
     if of_its_name:
         return (
             f"{of_its_name[0]} has an ending that is not read: export it as CSV or Parquet, or correct its name if "
             "it is one of them"
         )
-    deeper = [path for path in sorted(folder.glob("*/*")) if _table_of(path.name, is_folder=path.is_dir()) == table]
-    return f"give the directory {deeper[0].parent}, which has one" if deeper else ""
+    for entry in entries:
+        within = [] if entry.is_file else _entries(storage.inside(folder, entry.path))
+        if any(_table_of(inner.path, is_folder=not inner.is_file) == table for inner in within):
+            return f"give the directory {storage.inside(folder, entry.path)}, which has one"
+    return ""
 
 
-def _folder_of_parts(folder: Path) -> Source:
+def _folder_of_parts(folder: str) -> Source:
     parts: dict[Format, list[Part]] = {}
     skipped = []
-    for path in sorted(folder.rglob("*")):
-        inside = path.relative_to(folder)
-        if path.is_dir() or any(name.startswith(("_", ".")) for name in inside.parts):
+    for entry in _entries(folder, recursive=True):
+        inside = PurePosixPath(entry.path)
+        if not entry.is_file or any(name.startswith(("_", ".")) for name in inside.parts):
             continue
-        name = f"{folder.name}/{inside.as_posix()}"
-        format_ = _format(path)
-        if format_ is None and re.match(r"part-|\d+_\d+", path.name):
-            raise InputRejected(
-                f"{folder.parent / name} is in a format that cannot be read; export it as CSV or Parquet"
-            )
+        location, name = storage.inside(folder, entry.path), f"{storage.name(folder)}/{entry.path}"
+        format_ = _format(location)
+        if format_ is None and re.match(r"part-|\d+_\d+", inside.name):
+            raise InputRejected(f"{location} is in a format that cannot be read; export it as CSV or Parquet")
         if format_ is None:
-            skipped.append(inside.as_posix())
-        elif path.stat().st_size:  # Spark leaves empty files for empty partitions
-            parts.setdefault(format_, []).append(Part(path, name, _partition(inside)))
-    twice = _twice(path for of_format in parts.values() for path in of_format)
+            skipped.append(entry.path)
+        elif entry.size:  # Spark leaves empty files for empty partitions
+            parts.setdefault(format_, []).append(Part(location, name, entry.size, _partition(inside)))
+    twice = _twice(part.name for of_format in parts.values() for part in of_format)
     if twice:
         raise InputRejected(f"{folder} holds {twice}, which may be the same rows; leave one of them")
     if len(parts) > 1:
         some = " and ".join(of_format[0].name for of_format in parts.values())
         raise InputRejected(f"{folder} holds both text and Parquet ({some}); leave the files of one kind")
     for only, of_format in parts.items():
-        return Source(folder, only, of_format, skipped)
+        return Source(folder, only, of_format, is_folder=True, skipped=skipped)
     raise InputRejected(f"{folder} holds no CSV and no Parquet files; export the table again")
 
 
-def _twice(parts: Iterable[Part]) -> str:
+def _twice(files: Iterable[str]) -> str:
     """Name two parts that differ in their compression alone; empty if there are none."""
     names: dict[str, str] = {}
-    for part in parts:
-        first = names.setdefault(re.sub(COMPRESSED + "$", "", part.name), part.name)
-        if first != part.name:
-            return f"{first} and {part.name}"
+    for file in files:
+        first = names.setdefault(re.sub(COMPRESSED + "$", "", file), file)
+        if first != file:
+            return f"{first} and {file}"
     return ""
 
 
-def _partition(inside: Path) -> dict[str, str | None]:
+def _partition(inside: PurePosixPath) -> dict[str, str | None]:
     """Return the columns that the folders of a path name, such as rating=4.0."""
     pairs = [folder.split("=", 1) for folder in inside.parts[:-1] if "=" in folder]
     return {unquote(name): None if value == _NULL_PARTITION else unquote(value) for name, value in pairs}
 
 
-def _format(path: Path) -> Format | None:
+def _format(location: str) -> Format | None:
     """Return the format of a file by its name, or by its first bytes where the name has no ending."""
-    if match := re.search(_ENDING + "$", path.name.lower()):
+    if match := re.search(_ENDING + "$", storage.name(location).lower()):
         return "parquet" if match[0] in (".parquet", ".parq", ".pq") else "text"
     try:
-        with path.open("rb") as file:
+        with storage.open_binary(location) as file:
             if file.read(len(_PARQUET_MAGIC)) == _PARQUET_MAGIC:
                 return "parquet"
     except OSError as error:
-        raise InputRejected(f"{path} cannot be read ({error.strerror}); check the right to it") from None
+        raise InputRejected(f"{location} cannot be read ({error.strerror}); check the right to it") from None
     return None

@@ -32,12 +32,6 @@ class Columns(BaseModel):
     tmdb_id: str = ""
 
 
-class AllColumns(Columns):
-    """The names of all columns: that of the weights is a setting of its own."""
-
-    weight: str = ""
-
-
 class Input(BaseModel):
     """What the input must be like."""
 
@@ -61,6 +55,6 @@ class Input(BaseModel):
         return dates.last_second(self.as_of) if self.as_of else None
 
     @property
-    def all_columns(self) -> AllColumns:
-        """What the columns are called, that of the weights included."""
-        return AllColumns(**self.columns.model_dump(), weight=self.weight)
+    def column_names(self) -> dict[str, str]:
+        """What each of our columns is called, that of the weights included; empty: see `columns`."""
+        return {**self.columns.model_dump(), "weight": self.weight}

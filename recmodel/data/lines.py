@@ -9,8 +9,8 @@ from __future__ import annotations
 import codecs
 import csv
 import itertools
+import math
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
@@ -33,6 +33,7 @@ class Rows(NamedTuple):
     columns: list[pa.Array]  # binary, one for each position that was asked for
     numbers: np.ndarray  # [R] int64: the lines of the file, from 1; a header is row 1
     malformed: list[dict]  # rejects: rows with the wrong number of fields
+    lines: int  # of the file so far, blank ones included
 
 
 def printable(value: object, limit: int = 80) -> str:
@@ -46,15 +47,19 @@ def reject(file: str, row: int, column: str, value: str, reason: str) -> dict:
     return {"file": file, "row": row, "column": column, "value": value, "reason": reason}
 
 
-def of_text(file: BinaryIO, part: Part, layout: Layout, positions: list[int]) -> Iterator[Rows]:
-    """Parse line by line, so that a quote that is not closed cannot swallow the lines after it."""
+def of_text(file: BinaryIO, part: Part, layout: Layout, positions: list[int], before: int) -> Iterator[Rows]:
+    """Parse line by line, so that a quote that is not closed cannot swallow the lines after it.
+
+    Args:
+        before: the number of lines before these, for the row numbers.
+    """
     csv.field_size_limit(1 << 30)
-    first = 1 + layout.lines_before_rows
+    first = 1 + before
     numbered = ((number, line.rstrip(b"\r\n")) for number, line in enumerate(file, start=first))
     while lines := list(itertools.islice(numbered, _BATCH_ROWS)):
         rows, numbers, malformed = _split(lines, part, layout, positions)
         stored = [pa.array([row[i] for row in rows], pa.binary()) for i in range(len(positions))]
-        yield Rows(stored, np.array(numbers, np.int64), malformed)
+        yield Rows(stored, np.array(numbers, np.int64), malformed, lines[-1][0])
 
 
 def _split(
@@ -84,10 +89,17 @@ def _split(
     return rows, numbers, malformed
 
 
-def of_numbers(file: BinaryIO, part: Part, layout: Layout, positions: list[int]) -> Iterator[Rows]:
-    """Parse some MiB at a time with PyArrow."""
-    first = 1 + layout.lines_before_rows
-    for lines in _whole_lines(file, part.path):
+def of_numbers(
+    file: BinaryIO, part: Part, layout: Layout, positions: list[int], before: int, end: int | None = None
+) -> Iterator[Rows]:
+    """Parse some MiB at a time with PyArrow.
+
+    Args:
+        before: the number of lines before these, for the row numbers.
+        end: lines that begin at this byte of the file or after it are left; None: all are read.
+    """
+    first = 1 + before
+    for lines in _whole_lines(file, part.location, end):
         plain_lines, quoted = _set_aside_quoted(lines, layout)
         parsed, malformed_lines = _parse_lines(plain_lines, layout, positions)
         rows = parsed.num_rows + len(malformed_lines)
@@ -112,8 +124,8 @@ def of_numbers(file: BinaryIO, part: Part, layout: Layout, positions: list[int])
                 pa.concat_arrays([column, pa.array([row[i] for row in split], pa.binary())]).take(pa.array(order))
                 for i, column in enumerate(stored)
             ]
-        yield Rows(stored, row_numbers, malformed)
         first += rows
+        yield Rows(stored, row_numbers, malformed, first - 1)
 
 
 def _miscounted(fields: int, layout: Layout) -> str:
@@ -121,13 +133,24 @@ def _miscounted(fields: int, layout: Layout) -> str:
     return f"has {fields} fields where " + (f"the header has {expected}" if layout.has_header else f"{expected} belong")
 
 
-def _whole_lines(file: BinaryIO, path: Path) -> Iterator[bytes]:
-    """Yield the rest of a file in blocks that end where a line ends."""
-    while lines := file.read(_BLOCK_BYTES):
-        end = file.readline(_BLOCK_BYTES)
-        if len(end) == _BLOCK_BYTES:
-            raise InputRejected(f"{path} has a line of more than {_BLOCK_BYTES >> 20} MiB; export it again")
-        yield lines + end
+def skip_line(file: BinaryIO, start: int, end: int) -> None:
+    """Move to the first line that begins at byte `start` of a file or after it; not beyond the one at `end`."""
+    file.seek(start - 1)
+    while file.tell() < end:
+        line = file.readline(_BLOCK_BYTES)
+        if not line or line.endswith(b"\n"):
+            break
+
+
+def _whole_lines(file: BinaryIO, location: str, end: int | None) -> Iterator[bytes]:
+    """Yield the rest of a file, or the lines that begin before `end`, in blocks that end where a line ends."""
+    left = math.inf if end is None else end - file.tell()
+    while left > 0 and (lines := file.read(int(min(_BLOCK_BYTES, left)))):
+        rest = b"" if lines.endswith(b"\n") else file.readline(_BLOCK_BYTES)
+        if len(rest) == _BLOCK_BYTES:
+            raise InputRejected(f"{location} has a line of more than {_BLOCK_BYTES >> 20} MiB; export it again")
+        left -= len(lines) + len(rest)
+        yield lines + rest
 
 
 def _set_aside_quoted(lines: bytes, layout: Layout) -> tuple[bytes, list[tuple[int, bytes]]]:

@@ -26,24 +26,33 @@ from recmodel.data.catalogue import with_delisted
 from recmodel.data.feedback import Feedback
 from recmodel.data.ids import NO_LABELS, Labels
 from recmodel.data.limits import Input
+from recmodel.data.reading import Rule
+from recmodel.data.rules import InCatalogue, InThePast, OnScale, as_ratings, is_weight
 from recmodel.data.sample import SAMPLE, sample_dir
-from recmodel.data.validation import Validation
-from recmodel.data.values import NOT_LISTED, Vocabulary
+from recmodel.data.tally import Tally
+from recmodel.data.validation import Request, Validation
+from recmodel.data.values import Vocabulary
 from recmodel.errors import InputRejected
 from recmodel.schemas import Id, Ids
+from recmodel.storage import Location
 
 _DAY = 86_400  # seconds
 
 
-def data_dir(data: str, sample_cache: str) -> Path:
-    """Return the directory that `--data` means: the sample for its word, local copies for a URI and for a zip file.
+def data_dir(data: str, sample_cache: str, *, local: bool = False) -> Location:
+    """Return the directory that `--data` means: the sample for its word, an unpacked copy for a zip file.
+
+    What lies at a URI is read where it lies, but for zip files and Delta and Iceberg tables, which are copied.
+
+    Args:
+        local: whether all that lies at a URI is copied.
 
     Raises:
         InputRejected: the directory does not exist, or the zip file cannot be used.
         UsageRejected: the sample's package is not installed, or no file system is known for the URI.
     """
     if storage.is_uri(data):
-        return _local_copy(data)
+        return _at_uri(data, local=local)
     folder = sample_dir(sample_cache) if data == SAMPLE else Path(data)
     if folder.is_file() and folder.suffix.lower() == ".zip":
         return archives.unpack(folder)
@@ -54,23 +63,23 @@ def data_dir(data: str, sample_cache: str) -> Path:
     return folder
 
 
-def _local_copy(uri: str) -> Path:
+def _at_uri(uri: str, *, local: bool) -> Location:
     try:
         if uri.lower().endswith(".zip"):
             above, _, name = uri.rpartition("/")
             copy = storage.fetch(above, [name]) / name
             if copy.is_file():
                 return archives.unpack(copy)
-        else:
-            copy = storage.fetch(uri, filter(layouts.is_part_of_input, storage.names(uri)))
-            if any(copy.iterdir()):
-                return copy
+        elif names := [*filter(layouts.is_part_of_input, storage.names(uri))]:
+            if local or any(layouts.has_log(storage.below(uri, name)) for name in names):
+                return storage.fetch(uri, names)
+            return uri
     except OSError as error:
         raise InputRejected(f"{uri} cannot be read ({error}); check the address and the right to it") from None
     raise InputRejected(f"{uri} holds neither ratings nor movies; check the address")
 
 
-def read_catalogue(folder: Path, validation: Validation) -> pa.Table:
+def read_catalogue(folder: Location, validation: Validation) -> pa.Table:
     """Read all movies of `folder` (`schemas.CATALOGUE`), ascending by movie_id, one row per movie.
 
     External ids come from `links`; they are null where that file or the movie's row in it is missing.
@@ -100,15 +109,34 @@ def read_catalogue(folder: Path, validation: Validation) -> pa.Table:
         links = links.group_by(c.MOVIE_ID, use_threads=False).aggregate([(c.IMDB_ID, "first"), (c.TMDB_ID, "first")])
         links = links.rename_columns([c.MOVIE_ID, c.IMDB_ID, c.TMDB_ID])
     if not movies.num_rows:
-        raise InputRejected(f"{source.path} holds no movies; a catalogue needs at least one")
+        raise InputRejected(f"{source.location} holds no movies; a catalogue needs at least one")
     joined = movies.join(links, c.MOVIE_ID).select(c.CATALOGUE.names).sort_by(c.MOVIE_ID)
     imdb_id = pc.utf8_lpad(joined.column(c.IMDB_ID), 7, "0")  # IMDb's own form, which a numeric column loses
     padded = joined.set_column(joined.schema.get_field_index(c.IMDB_ID), c.IMDB_ID, imdb_id)
     return padded.cast(c.with_ids(c.CATALOGUE, validation.ids))
 
 
+def ratings_request(
+    folder: Location, catalogue: pa.Table, validation: Validation, feedback: Feedback | None = None
+) -> Request:
+    """Return how the ratings of `folder` are read; see `stream_ratings`."""
+    feedback = feedback or feedbacks.decide(folder, validation.limits)
+    source, limits = layouts.find(folder, "ratings"), validation.limits
+    movie_ids = catalogue.column(c.MOVIE_ID).combine_chunks()
+    vocabulary = Vocabulary(movie_ids) if identifiers.has_text(catalogue) else None
+    tomorrow = int(time.time()) + _DAY  # clocks and time zones differ
+    of_any: list[Rule] = [*[InCatalogue(movie_ids)] * (vocabulary is None), InThePast(tomorrow)]
+    if feedback.is_implicit:
+        schema = c.INTERACTIONS if feedback.is_weighted else _UNWEIGHTED
+        rules = [*[is_weight] * feedback.is_weighted, *of_any]
+        return validation.request(source, schema, rules, note=feedback.note, movies=vocabulary)
+    on_scale = OnScale(limits.rating_min, limits.rating_max)
+    remedies = {on_scale.reason: _about_the_scale}
+    return validation.request(source, c.RATINGS, [on_scale, *of_any], remedies, movies=vocabulary)
+
+
 def stream_ratings(
-    folder: Path, catalogue: pa.Table, validation: Validation, feedback: Feedback | None = None
+    folder: Location, catalogue: pa.Table, validation: Validation, feedback: Feedback | None = None
 ) -> Iterator[pa.RecordBatch]:
     """Yield the usable ratings of `folder` (`schemas.RATINGS`) block by block, in the order of the file.
 
@@ -123,75 +151,24 @@ def stream_ratings(
     Raises:
         InputRejected: see `Validation.accept`, `layouts.find` and `feedback.decide`.
     """
-    feedback = feedback or feedbacks.decide(folder, validation.limits)
-    tomorrow = int(time.time()) + _DAY  # clocks and time zones differ
-    source, on_the_scale = layouts.find(folder, "ratings"), _Scale(validation.limits)
-    movie_ids = catalogue.column(c.MOVIE_ID).combine_chunks()
-    vocabulary = Vocabulary(movie_ids) if identifiers.has_text(catalogue) else None
-
-    def in_the_catalogue(batch: pa.RecordBatch) -> tuple[str, str, pa.BooleanArray]:
-        in_catalogue = pc.is_in(batch.column(c.MOVIE_ID), value_set=movie_ids)
-        return c.MOVIE_ID, NOT_LISTED, pc.invert(in_catalogue)
-
-    def in_the_past(batch: pa.RecordBatch) -> tuple[str, str, pa.BooleanArray]:
-        late = pc.greater(batch.column(c.TIMESTAMP), tomorrow)
-        return c.TIMESTAMP, "lies in the future, as seconds since 1970", late
-
-    of_any: list[reading.Rule] = [*[in_the_catalogue] * (vocabulary is None), in_the_past]
-    if feedback.is_implicit:
-        schema = c.INTERACTIONS if feedback.is_weighted else _UNWEIGHTED
-        rules = [*[_is_a_weight] * feedback.is_weighted, *of_any]
-        return map(_as_ratings, validation.accept(source, schema, rules, note=feedback.note, movies=vocabulary))
-    remedies = {on_the_scale.reason: on_the_scale.remedy}
-    return validation.accept(source, c.RATINGS, [on_the_scale, *of_any], remedies, movies=vocabulary)
+    return map(as_ratings, validation.accept(ratings_request(folder, catalogue, validation, feedback)))
 
 
 _UNWEIGHTED = c.INTERACTIONS.remove(c.INTERACTIONS.get_field_index(c.WEIGHT))
 
 
-def _is_a_weight(batch: pa.RecordBatch) -> tuple[str, str, pa.BooleanArray]:
-    weight = batch.column(c.WEIGHT)
-    is_weight = pc.and_(pc.greater(weight, 0), pc.is_finite(weight))  # false for NaN
-    return c.WEIGHT, "is not a weight, which is a finite number above 0", pc.invert(is_weight)
-
-
-def _as_ratings(interactions: pa.RecordBatch) -> pa.RecordBatch:
-    """Put the weights of interactions, or 1, where ratings have their values."""
-    columns = dict(zip(interactions.schema.names, interactions.columns, strict=True))
-    ones = pa.repeat(pa.scalar(1, pa.float32()), interactions.num_rows)
-    columns[c.RATING] = columns.get(c.WEIGHT, ones)
-    return pa.RecordBatch.from_arrays([columns[name] for name in c.RATINGS.names], names=c.RATINGS.names)
-
-
-class _Scale:
-    """The rule that ratings lie on the scale; remembers the range that they have."""
-
-    def __init__(self, limits: Input) -> None:
-        self._low, self._high = limits.rating_min, limits.rating_max
-        self.reason = f"is outside the rating scale {self._low:g} to {self._high:g}"
-        self._lowest, self._highest = np.inf, -np.inf
-
-    def __call__(self, batch: pa.RecordBatch) -> tuple[str, str, pa.BooleanArray]:
-        rating = batch.column(c.RATING)
-        on_scale = pc.and_(pc.greater_equal(rating, self._low), pc.less_equal(rating, self._high))  # false for NaN
-        extremes = pc.min_max(rating if on_scale.true_count == len(rating) else rating.filter(pc.is_finite(rating)))
-        if extremes["min"].is_valid:
-            self._lowest = min(self._lowest, extremes["min"].as_py())
-            self._highest = max(self._highest, extremes["max"].as_py())
-        return c.RATING, self.reason, pc.invert(on_scale)
-
-    def remedy(self) -> str:
-        """Return what to do about ratings that are not on the scale."""
-        if self._lowest > self._highest:
-            return "correct the file"
-        return (
-            f"the ratings lie between {self._lowest:g} and {self._highest:g}; if that is their scale, set "
-            "input.rating_min and input.rating_max to its ends, otherwise correct the file"
-        )
+def _about_the_scale(tally: Tally) -> str:
+    """Return what to do about ratings that are not on the scale."""
+    if not tally.observed:
+        return "correct the file"
+    return (
+        f"the ratings lie between {tally.observed[0]:g} and {tally.observed[1]:g}; if that is their scale, set "
+        "input.rating_min and input.rating_max to its ends, otherwise correct the file"
+    )
 
 
 def read_ratings(
-    folder: Path, catalogue: pa.Table, validation: Validation, feedback: Feedback | None = None
+    folder: Location, catalogue: pa.Table, validation: Validation, feedback: Feedback | None = None
 ) -> pa.Table:
     """Read all usable ratings of `folder` into memory, 28 bytes per row of integers. See `stream_ratings`."""
     batches = stream_ratings(folder, catalogue, validation, feedback)
@@ -199,7 +176,7 @@ def read_ratings(
 
 
 def read(
-    folder: Path,
+    folder: Location,
     limits: Input,
     known: pa.Table | None = None,
     feedback: Feedback | None = None,
@@ -254,7 +231,7 @@ class RatingsSize(NamedTuple):
     rows: int | None  # None for text, which would have to be read
 
 
-def ratings_size(folder: Path) -> RatingsSize:
+def ratings_size(folder: Location) -> RatingsSize:
     """Return the size of the ratings of `folder`, from directory entries and Parquet footers alone.
 
     Raises:
@@ -263,17 +240,17 @@ def ratings_size(folder: Path) -> RatingsSize:
     source = layouts.find(folder, "ratings")
     if source.format in ("delta", "iceberg"):
         return RatingsSize(source.name, reading.live_size(source), reading.parquet_rows(source))
-    size = sum(part.path.stat().st_size for part in source.parts)
+    size = sum(part.size for part in source.parts)
     return RatingsSize(source.name, size, reading.parquet_rows(source) if source.format == "parquet" else None)
 
 
-def count_ratings(folder: Path) -> int:
+def count_ratings(folder: Location) -> int:
     """Count the rows of the ratings of `folder`: the lines of text files are counted, but not parsed."""
     rows = ratings_size(folder).rows
     return reading.text_rows(layouts.find(folder, "ratings")) if rows is None else rows
 
 
-def estimate_ratings(folder: Path, seen_rows: int, seen_file: str | None, seen_bytes: int | None) -> int:
+def estimate_ratings(folder: Location, seen_rows: int, seen_file: str | None, seen_bytes: int | None) -> int:
     """Estimate how many ratings `folder` has, from an earlier look at it and without reading a CSV file again.
 
     The number is exact for Parquet, and `seen_rows` for a CSV file that still has the size it had.
@@ -288,15 +265,17 @@ def estimate_ratings(folder: Path, seen_rows: int, seen_file: str | None, seen_b
     return count_ratings(folder)
 
 
-def identity(path: Path) -> list[tuple[str, int, int]]:
-    """Return (relative name, size, mtime in ns) of a file, or of every file of a folder, in ascending order.
+def identity(location: Location) -> list[tuple[str, int, int]]:
+    """Return (relative name, size, time of the last change in ns) of a file, or of every file of a folder, ascending.
 
     This decides whether an interrupted run may go on, as it decides for make and rsync what is up to date. A checksum
     of the content would cost another pass over all ratings.
     """
-    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-    stats = [(file.relative_to(path.parent).as_posix(), file.stat()) for file in files]
-    return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
+    name, entry = storage.name(location), storage.entry(location)
+    if entry.is_file:
+        return [(name, entry.size, entry.mtime_ns)]
+    files = (file for file in storage.entries(location, recursive=True) if file.is_file)
+    return [(f"{name}/{file.path}", file.size, file.mtime_ns) for file in files]
 
 
 def read_ids(path: Path, schema: pa.Schema, validation: Validation, given_by: str = "") -> pa.Table:
@@ -349,6 +328,6 @@ def fingerprint(ratings: pa.Table, catalogue: pa.Table, labels: Labels = NO_LABE
     return digest.hexdigest()
 
 
-def find(folder: Path, table: str) -> Path:
-    """Return the file or folder that holds `table`; see `layouts.find`."""
-    return layouts.find(folder, table).path
+def find(folder: Location, table: str) -> str:
+    """Return the location of the file or folder that holds `table`; see `layouts.find`."""
+    return layouts.find(folder, table).location

@@ -1,17 +1,16 @@
-"""Reading: the files of one table, checked row by row.
+"""Reading: pieces of one table, checked row by row.
 
-Takes a source (`layouts`), a schema and rules, and yields blocks of accepted rows (typed) and rejected rows (with file,
-row, column, value and reason). `lines` reads text files, and `values` turns columns into their types.
+Takes pieces (`pieces`) and what is asked of their rows, and yields blocks of accepted rows (typed) and rejected rows
+(with file, row, column, value and reason). `lines` reads text files, and `values` turns columns into their types.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -19,12 +18,15 @@ import pyarrow.compute as pc
 import pyarrow.dataset
 
 from recmodel import schemas as c
-from recmodel.data import columns, iceberg, lines, text
+from recmodel import storage
+from recmodel.data import columns, iceberg, lines, pieces, text
 from recmodel.data.ahead import ahead
-from recmodel.data.layouts import Part, Source
-from recmodel.data.limits import Columns
+from recmodel.data.columns import Names
+from recmodel.data.layouts import Source
 from recmodel.data.lines import printable, reject
-from recmodel.data.values import SAMPLE_ROWS, Conversion, Vocabulary
+from recmodel.data.pieces import IcebergPiece, ParquetPiece, Piece, TextPiece
+from recmodel.data.text import Dialect
+from recmodel.data.values import SAMPLE_ROWS, Conversion, Decisions, Vocabulary
 from recmodel.errors import InputRejected
 
 _PARQUET_BATCH_ROWS = 1 << 17
@@ -32,6 +34,19 @@ READ_AS = b"recmodel.read_as"  # in the metadata of a copy: what it is a copy of
 
 # Marks the rows of a batch that a rule refuses: (column, reason, mask).
 Rule = Callable[[pa.RecordBatch], "tuple[str, str, pa.BooleanArray]"]
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What is asked of the rows of a table, wherever they are read."""
+
+    table: str  # its location, for error messages
+    schema: pa.Schema  # what the columns become
+    rules: list[Rule]
+    names: Names  # what the columns are called, where they have uncommon names
+    movies: Vocabulary | None = None  # see `values.Conversion`
+    as_of: str = ""  # rows of later times are left out before anything else is asked of them; empty: none are
+    last_second: int | None = None  # of these times
 
 
 @dataclass(frozen=True)
@@ -49,44 +64,49 @@ class Checked:
 
 @dataclass
 class Findings:
-    """What was found out about a table while it was read."""
+    """What was found out about a table, or about a share of it, while it was read."""
 
     layouts: dict[str, None] = field(default_factory=dict)  # in the order in which they were met
     encodings: dict[str, None] = field(default_factory=dict)  # of text files
     assumptions: dict[str, None] = field(default_factory=dict)
     columns: dict[str, str] = field(default_factory=dict)  # ours, by what a file calls them
     ignored: dict[str, None] = field(default_factory=dict)  # columns that nobody reads
+    lines: int = 0  # of the last text file, from where its reading has begun
+
+    @property
+    def has_times(self) -> bool:
+        """Whether there is a column of times."""
+        return c.TIMESTAMP in self.columns.values()
 
 
 def check(
-    source: Source,
-    schema: pa.Schema,
-    rules: list[Rule],
-    settings: Columns,
-    findings: Findings,
-    movies: Vocabulary | None = None,
-    last_second: int | None = None,
+    of_table: Iterable[Piece], contract: Contract, findings: Findings, decisions: Decisions | None = None
 ) -> Generator[Checked]:
-    """Read a table as `schema` and accept each row, or reject it with the first reason that applies.
+    """Read pieces of a table, one after the other, and accept each row, or reject it with the first reason.
 
     Reasons are a value that cannot be read as its column's type, and a rule that marks the row. Only genres and
     external ids may be empty. Without a column of timestamps all of them are 0.
 
     Args:
-        settings: what the columns are called, where they have uncommon names.
         findings: gets what is found out while reading.
-        movies: see `values.Conversion`.
-        last_second: rows of later times are left out before anything else is asked of them; None: none are.
+        decisions: of the rows before these, to which those of these rows are added.
 
     Raises:
-        InputRejected: a file cannot be read at all, or lacks a column.
+        InputRejected: a file cannot be read at all, or lacks a column; or what was there at a time is asked for, and
+            the table has no times.
     """
-    conversion = Conversion(str(source.path), schema, movies)
-    findings.assumptions = conversion.assumptions
-    reader = _Reader(schema, settings, findings)
-    with _refused_if_unreadable(source.path):
-        for block in ahead(reader.blocks(source)):
-            yield _check_block(block, schema, rules, conversion, last_second)
+    conversion = Conversion(contract.table, contract.schema, contract.movies, decisions)
+    reader = _Reader(contract.schema, contract.names, findings)
+    with _refused_if_unreadable(contract.table):
+        for block in ahead(reader.blocks(of_table)):
+            if contract.last_second is not None and not findings.has_times:
+                raise InputRejected(
+                    f"{contract.table} has no column of times, so what it held as of {contract.as_of} is not known; "
+                    "leave --as-of (input.as_of) out, or add the column"
+                )
+            checked = _check_block(block, contract, conversion)
+            findings.assumptions |= conversion.assumptions
+            yield checked
 
 
 def column_names(source: Source) -> list[str]:
@@ -95,27 +115,30 @@ def column_names(source: Source) -> list[str]:
     Raises:
         InputRejected: the file cannot be read.
     """
-    with _refused_if_unreadable(source.path):
+    with _refused_if_unreadable(source.location):
         if source.format == "delta":
-            return _delta_dataset(source.path)[0].schema.names
+            return pieces.delta_dataset(source.location)[0].schema.names
         if source.format == "iceberg":
-            return iceberg.column_names(iceberg.open_folder(source.path))
+            return iceberg.column_names(iceberg.open_folder(source.location))
         part = source.parts[0]
         if source.format == "parquet":
-            names = pyarrow.dataset.dataset(part.path, format="parquet").schema.names
+            names = storage.dataset(part.location).schema.names
         else:
             names = text.detect(part, has_text=False).layout.columns
         return [*names, *(name for name in part.partition if name not in names)]
 
 
-def first_values(source: Source, names: list[str], settings: Columns) -> pa.RecordBatch:
+def first_values(source: Source, names: list[str], settings: Names) -> pa.RecordBatch:
     """Return the first values of some columns of ours, in that order, not converted and with the names in the file.
 
     Raises:
         InputRejected: the file cannot be read, or lacks a column.
     """
     reader = _Reader(pa.schema([(name, pa.string()) for name in names]), settings, Findings())
-    with _refused_if_unreadable(source.path), contextlib.closing(reader.blocks(source)) as blocks:
+    with (
+        _refused_if_unreadable(source.location),
+        contextlib.closing(reader.blocks(pieces.whole(source))) as blocks,
+    ):
         for block in blocks:
             if len(block.row_numbers):
                 return pa.RecordBatch.from_arrays(block.columns, names=block.names)[:SAMPLE_ROWS]
@@ -128,21 +151,21 @@ def parquet_rows(source: Source) -> int:
     Raises:
         InputRejected: a file cannot be read.
     """
-    with _refused_if_unreadable(source.path):
+    with _refused_if_unreadable(source.location):
         if source.format == "delta":
-            return _delta_dataset(source.path)[0].count_rows()
+            return pieces.delta_dataset(source.location)[0].count_rows()
         if source.format == "iceberg":
-            return iceberg.count(str(source.path), iceberg.open_folder(source.path))
-        return sum(pyarrow.dataset.dataset(part.path, format="parquet").count_rows() for part in source.parts)
+            return iceberg.count(source.location, iceberg.open_folder(source.location))
+        return sum(storage.dataset(part.location).count_rows() for part in source.parts)
 
 
 def text_rows(source: Source) -> int:
     """Count the rows of a table in text files by their lines, which are not parsed."""
     rows = 0
-    with _refused_if_unreadable(source.path):
+    with _refused_if_unreadable(source.location):
         for part in source.parts:
             dialect = text.detect(part, has_text=False)
-            with text.open_text(part.path, dialect) as file:
+            with text.open_text(part.location, dialect) as file:
                 rows += sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 22), b""))
             rows -= dialect.layout.lines_before_rows
     return rows
@@ -151,19 +174,35 @@ def text_rows(source: Source) -> int:
 def live_size(source: Source) -> int:
     """Return the bytes of the live files of a Delta or Iceberg table."""
     if source.format == "iceberg":
-        return iceberg.size(str(source.path), iceberg.open_folder(source.path))
-    with _refused_if_unreadable(source.path):
-        dataset, _ = _delta_dataset(source.path)
-        return sum(dataset.filesystem.get_file_info(file).size for file in dataset.files)
+        return iceberg.size(source.location, iceberg.open_folder(source.location))
+    with _refused_if_unreadable(source.location):
+        return sum(piece.part.size for piece in pieces.whole(source))
+
+
+def shares(source: Source, schema: pa.Schema) -> list[pieces.Share]:
+    """Return what of a table each task reads; see `pieces.shares`.
+
+    Raises:
+        InputRejected: a file cannot be read.
+    """
+    with _refused_if_unreadable(source.location):
+        if _has_prose(schema):
+            return [pieces.whole(source)]
+        return pieces.shares(source, has_text=pa.string() in schema.types)
+
+
+def _has_prose(schema: pa.Schema) -> bool:
+    """Return whether a table has columns of text, other than ids: then every line is parsed by Python."""
+    return any(field.type == pa.string() and field.name not in c.PAIRS.names for field in schema)
 
 
 @contextmanager
-def _refused_if_unreadable(path: Path) -> Iterator[None]:
+def _refused_if_unreadable(location: str) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowInvalid, pa.ArrowKeyError, pa.ArrowNotImplementedError, OSError, *text.UNREADABLE) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputRejected(f"{path} cannot be read ({reason}); export it again") from None
+        raise InputRejected(f"{location} cannot be read ({reason}); export it again") from None
 
 
 # -- one block ---------------------------------------------------------------------------------------------------
@@ -171,13 +210,12 @@ def _refused_if_unreadable(path: Path) -> Iterator[None]:
 _MAY_BE_EMPTY = {c.GENRES, c.IMDB_ID, c.TMDB_ID}
 
 
-def _check_block(
-    block: _Block, schema: pa.Schema, rules: list[Rule], conversion: Conversion, last_second: int | None
-) -> Checked:
+def _check_block(block: _Block, contract: Contract, conversion: Conversion) -> Checked:
+    schema = contract.schema
     typed = conversion(block.columns, block.names)
     in_time = np.ones(typed.num_rows, bool)
-    if last_second is not None and c.TIMESTAMP in schema.names:
-        late = pc.fill_null(pc.greater(typed.column(c.TIMESTAMP), last_second), fill_value=False)
+    if contract.last_second is not None:
+        late = pc.fill_null(pc.greater(typed.column(c.TIMESTAMP), contract.last_second), fill_value=False)
         in_time = ~late.to_numpy(zero_copy_only=False)
     refusals = [
         (f.name, conversion.reason(f.name), pc.is_null(typed.column(f.name)))
@@ -187,7 +225,7 @@ def _check_block(
     readable = in_time.copy()
     for _, _, mask in refusals:
         readable &= ~mask.to_numpy(zero_copy_only=False)
-    refusals += [_on_readable(rule, typed, readable) for rule in rules]
+    refusals += [_on_readable(rule, typed, readable) for rule in contract.rules]
 
     accepted = in_time.copy()
     rejects = list(block.malformed)
@@ -249,72 +287,94 @@ class _Place:
 
 @dataclass(frozen=True)
 class _Reader:
-    """Reads the files of one table into blocks that are not converted yet."""
+    """Reads pieces of one table into blocks that are not converted yet."""
 
     schema: pa.Schema
-    settings: Columns
+    names: Names
     findings: Findings
 
-    def blocks(self, source: Source) -> Generator[_Block]:
-        """Yield blocks of the files of a table, or of the live rows of a Delta or Iceberg table."""
-        if source.format == "delta":
-            yield from self._delta_blocks(source)
-        elif source.format == "iceberg":
-            yield from self._iceberg_blocks(source)
-        for part in source.parts:
-            yield from self._text_blocks(part) if source.format == "text" else self._parquet_blocks(part)
+    def blocks(self, of_table: Iterable[Piece]) -> Generator[_Block]:
+        """Yield blocks of pieces of a table."""
+        for piece in of_table:
+            if isinstance(piece, TextPiece):
+                yield from self._text_blocks(piece)
+            elif isinstance(piece, ParquetPiece):
+                yield from self._parquet_blocks(piece)
+            else:
+                yield from self._iceberg_blocks(piece)
 
-    def _delta_blocks(self, source: Source) -> Iterator[_Block]:
-        """Yield blocks of the live rows of a Delta table. Row numbers are those of its files."""
-        dataset, version = _delta_dataset(source.path)
-        self.findings.layouts[f"Delta table, version {version}"] = None
-        for fragment in dataset.get_fragments():
-            file = f"{source.name}/{fragment.path}"
-            place = self._place(file, dataset.schema.names, {})
-            of_fragment = functools.partial(fragment.to_batches, schema=dataset.schema)
-            yield from _batches(file, dataset.schema.names, place, of_fragment)
-
-    def _iceberg_blocks(self, source: Source) -> Iterator[_Block]:
+    def _iceberg_blocks(self, piece: IcebergPiece) -> Iterator[_Block]:
         """Yield blocks of the live rows of an Iceberg table, which are numbered in the order in which they are read."""
-        table = iceberg.open_folder(source.path)
+        location = piece.part.location
+        table = iceberg.open_folder(location)
         self.findings.layouts[iceberg.described(table)] = None
         present = iceberg.column_names(table)
-        place = self._place(str(source.path), present, {})
+        place = self._place(location, present, {})
         chosen = [present[position] for position in place.positions]
         first = 1
-        for batch in iceberg.batches(str(source.path), table, chosen):
+        for batch in iceberg.batches(location, table, chosen):
             rows = np.arange(first, first + batch.num_rows)
-            yield _Block(source.name, place.complete(batch.columns, batch.num_rows), place.names, rows, [])
+            yield _Block(piece.part.name, place.complete(batch.columns, batch.num_rows), place.names, rows, [])
             first += batch.num_rows
 
-    def _parquet_blocks(self, part: Part) -> Iterator[_Block]:
+    def _parquet_blocks(self, piece: ParquetPiece) -> Iterator[_Block]:
         """Yield blocks as they are stored. Row numbers start at 1."""
-        dataset = pyarrow.dataset.dataset(part.path, format="parquet")
-        self.findings.layouts[(dataset.schema.metadata or {}).get(READ_AS, b"Parquet").decode()] = None
-        place = self._place(str(part.path), dataset.schema.names, part.partition)
-        yield from _batches(part.name, dataset.schema.names, place, dataset.to_batches)
+        store, path = storage.at(piece.part.location)
+        fragment = pyarrow.dataset.ParquetFileFormat().make_fragment(path, store, piece.values, piece.row_groups)
+        schema = piece.schema or fragment.physical_schema
+        layout = piece.layout or (schema.metadata or {}).get(READ_AS, b"Parquet").decode()
+        self.findings.layouts[layout] = None
+        file = piece.part.name if piece.layout else piece.part.location
+        place = self._place(file, schema.names, piece.part.partition)
+        first = 1 + piece.rows_before
+        # Blocks are read faster than they are checked: reading ahead would fill memory with blocks that wait.
+        no_buffer = pyarrow.dataset.ParquetFragmentScanOptions(pre_buffer=False)
+        for batch in fragment.to_batches(
+            schema=schema,
+            columns=[schema.names[i] for i in place.positions],
+            batch_size=_PARQUET_BATCH_ROWS,
+            batch_readahead=1,
+            use_threads=False,
+            fragment_scan_options=no_buffer,
+        ):
+            rows = np.arange(first, first + batch.num_rows)
+            yield _Block(piece.part.name, place.complete(batch.columns, batch.num_rows), place.names, rows, [])
+            first += batch.num_rows
 
-    def _text_blocks(self, part: Part) -> Iterator[_Block]:
-        """Yield blocks of undecoded text. Row numbers are those of the file's lines: a header is row 1."""
-        has_text = pa.string() in self.schema.types
-        dialect = text.detect(part, has_text=has_text)
+    def _text_blocks(self, piece: TextPiece) -> Iterator[_Block]:
+        """Yield blocks of undecoded text.
+
+        Row numbers are those of the file's lines: a header is row 1. Where a piece begins in the middle of a file, they
+        go on from the piece before it, or begin with 1 if this one is the first.
+        """
+        part = piece.part
+        dialect = piece.dialect or text.detect(part, has_text=pa.string() in self.schema.types)
         self.findings.layouts[dialect.layout_name] = None
         self.findings.encodings[dialect.encoding_name] = None
-        place = self._place(str(part.path), dialect.layout.columns, part.partition)
-        with text.open_text(part.path, dialect) as file:
-            for _ in range(dialect.layout.lines_before_rows):
-                file.readline()
-            has_prose = any(field.type == pa.string() and field.name not in c.PAIRS.names for field in self.schema)
-            read = lines.of_text if has_prose else lines.of_numbers
-            for rows in read(file, part, dialect.layout, place.positions or [0]):
+        place = self._place(part.location, dialect.layout.columns, part.partition)
+        with text.open_text(part.location, dialect) as file:
+            if piece.start:
+                lines.skip_line(file, piece.start, part.size if piece.end is None else piece.end)
+            else:
+                self.findings.lines = dialect.layout.lines_before_rows
+                for _ in range(self.findings.lines):
+                    file.readline()
+            for rows in self._rows(file, piece, dialect, place.positions or [0]):
                 stored = rows.columns[: len(place.positions)]
                 arrays = place.complete(stored, len(rows.numbers))
+                self.findings.lines = rows.lines
                 yield _Block(part.name, arrays, place.names, rows.numbers, rows.malformed)
+
+    def _rows(self, file: BinaryIO, piece: TextPiece, dialect: Dialect, positions: list[int]) -> Iterator[lines.Rows]:
+        before = self.findings.lines
+        if _has_prose(self.schema):
+            return lines.of_text(file, piece.part, dialect.layout, positions, before)
+        return lines.of_numbers(file, piece.part, dialect.layout, positions, before, piece.end)
 
     def _place(self, file: str, stored_names: list[str], partition: dict[str, str | None]) -> _Place:
         """Find the columns of the schema in a file or in its path, and note those that nobody reads."""
         present = [*stored_names, *(name for name in partition if name not in stored_names)]
-        found = columns.locate(file, self.schema.names, present, self.settings)
+        found = columns.locate(file, self.schema.names, present, self.names)
         names, positions, stored = list[str](), list[int](), list[int]()
         constants: dict[int, str | None] = {}
         for index, (ours, position) in enumerate(zip(self.schema.names, found, strict=True)):
@@ -336,39 +396,3 @@ class _Reader:
         used = set(names)
         self.findings.ignored |= dict.fromkeys(name or "(without a name)" for name in present if name not in used)
         return _Place(names, positions, stored, constants)
-
-
-def _batches(
-    file: str, stored_names: list[str], place: _Place, to_batches: Callable[..., Iterator[pa.RecordBatch]]
-) -> Iterator[_Block]:
-    """Yield blocks of one Parquet file."""
-    first = 1
-    # Blocks are read faster than they are checked: reading ahead would fill memory with blocks that wait.
-    no_buffer = pyarrow.dataset.ParquetFragmentScanOptions(pre_buffer=False)
-    for batch in to_batches(
-        columns=[stored_names[i] for i in place.positions],
-        batch_size=_PARQUET_BATCH_ROWS,
-        batch_readahead=1,
-        use_threads=False,
-        fragment_scan_options=no_buffer,
-    ):
-        rows = np.arange(first, first + batch.num_rows)
-        yield _Block(file, place.complete(batch.columns, batch.num_rows), place.names, rows, [])
-        first += batch.num_rows
-
-
-def _delta_dataset(path: Path) -> tuple[pyarrow.dataset.FileSystemDataset, int]:
-    """Open the live files of a Delta table; return them and the version of the table.
-
-    Raises:
-        InputRejected: its log cannot be read, or asks for what cannot be done here.
-    """
-    from deltalake import DeltaTable  # slow to import, and few need it
-    from deltalake.exceptions import DeltaError
-
-    try:
-        table = DeltaTable(path)
-        return table.to_pyarrow_dataset(), table.version()
-    except DeltaError as error:
-        reason = str(error).splitlines()[0]
-        raise InputRejected(f"{path} is a Delta table that cannot be read ({reason}); export it as Parquet") from None

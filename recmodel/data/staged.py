@@ -1,8 +1,8 @@
-"""Staged ratings: the usable ratings of a run in one Parquet file, of which each task reads the users that it scores.
+"""Staged ratings: the usable ratings of a run in Parquet files, of which each task reads the users that it scores.
 
-The file is written while the input is read, in chunks that ascend by user and movie. Row groups are small, and their
-footers say which users they hold: a range of users is found again without a shuffle, whatever the order of the input.
-Where the input is sorted as MovieLens' files are, the whole file ascends and nothing has to be sorted.
+The files are written while the input is read, one for each share of it, in chunks that ascend by user and movie. Row
+groups are small, and footers say which users they hold: a range of users is found again without a shuffle, whatever the
+order of the input. Where the input is sorted as MovieLens' files are, all rows ascend and nothing has to be sorted.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
     import pyarrow.dataset as ds
 
 # Names of files and folders of what is staged.
-RATINGS = "ratings.parquet"  # `schemas.STAGED`, duplicates included
+RATINGS = "ratings"  # `schemas.STAGED`, duplicates included
 CATALOGUE = "catalogue.parquet"  # `schemas.CATALOGUE` of tonight's movies and the delisted ones
 ASKED = "asked.parquet"  # the users of --users
 OPTED_OUT = "opted-out.parquet"
 DENIED = "denied.parquet"  # `schemas.STAGED_PAIRS`
 
-_CHUNK = 1 << 21  # rows that are sorted together, 60 MiB
+_CHUNK = 3 << 20  # rows that are sorted together, 90 MiB; most shares of the input have fewer
 _ROW_GROUP = 1 << 14  # rows: of a range of users, at most two row groups of a chunk hold others too
 
 
@@ -49,6 +49,8 @@ class StagedRatings:
     half_stars: Counter[int]  # number of ratings by twice their value, rounded: 7 stands for 3.5 stars
     in_order: bool = True  # whether they ascend strictly by user and movie, so that there are no duplicates
     rated: bool = True  # whether they are ratings, and not the weights of implicit feedback
+    first: pa.RecordBatch | None = None  # `schemas.STAGED`, one row; None: there are no ratings
+    last: pa.RecordBatch | None = None
 
 
 def write(
@@ -69,14 +71,11 @@ def write(
         ids: what the ids of the batches are.
         rated: False: the values are weights, so the sums are NaN and there are no stars to count.
 
-    Raises:
-        InputRejected: there is not one rating.
     """
     counts, sums = np.zeros(len(movie_ids), np.int64), np.full(len(movie_ids), 0.0 if rated else np.nan)
     staged = StagedRatings(counts, sums, Counter(), rated=rated)
     are_rows = np.array_equal(movie_ids, np.arange(len(movie_ids)))  # as numbers are
     schema = c.with_ids(c.STAGED, ids)
-    last: pa.RecordBatch | None = None  # the last row so far
     with pq.ParquetWriter(sink, schema) as writer:
         for batch in _chunks(batches):
             user_id, movie_id, rating, timestamp = (batch.column(name) for name in c.RATINGS.names)
@@ -89,12 +88,32 @@ def write(
             chunk = pa.RecordBatch.from_arrays([user_id, pa.array(movie), rating, timestamp], schema=schema)
             order = histories.in_order(user_id, movie)
             chunk = chunk if order is None else chunk.take(pa.array(order))
-            staged.in_order &= order is None and (last is None or _follows(last, chunk))
-            last = chunk[-1:]
+            staged.in_order &= order is None and (staged.last is None or _follows(staged.last, chunk))
+            staged.first, staged.last = staged.first or chunk[:1], chunk[-1:]
             writer.write_batch(chunk, row_group_size=_ROW_GROUP)
-    if not counts.any():
-        raise InputRejected("the file of ratings holds none that can be used; export it again")
     return staged
+
+
+def joined(files: Iterable[StagedRatings]) -> StagedRatings:
+    """Return the counts of several files, one after the other, each of which is let go of before the next is made.
+
+    Raises:
+        InputRejected: there is not one rating.
+    """
+    whole: StagedRatings | None = None
+    for file in files:
+        if whole is None:
+            whole = file
+            continue
+        whole.counts += file.counts
+        whole.sums += file.sums
+        whole.half_stars += file.half_stars
+        if file.first is not None:
+            whole.in_order &= file.in_order and (whole.last is None or _follows(whole.last, file.first))
+            whole.first, whole.last = whole.first or file.first, file.last
+    if whole is None or whole.last is None:
+        raise InputRejected("the file of ratings holds none that can be used; export it again")
+    return whole
 
 
 def half_stars(rating: np.ndarray) -> dict[int, int]:
@@ -153,27 +172,38 @@ def parts(starts: list[int] | list[str]) -> list[Part]:
     ]
 
 
+def file(number: int) -> str:
+    """Return the name of the file of a share of the input in `RATINGS`."""
+    return f"part-{number:05d}.parquet"
+
+
 def starts_by_rows(location: str, count: int) -> list[int] | list[str]:
-    """Return the users at which `count` ranges of about as many rows begin, by the footer of a file of `write`."""
-    with storage.open_file(location) as file:
-        footer = pq.read_metadata(file)
-    firsts = sorted(footer.row_group(i).column(0).statistics.min for i in range(footer.num_row_groups))
+    """Return the users at which `count` ranges of about as many rows begin, by the footers of a folder of files."""
+    firsts = []
+    for name in storage.names(location):
+        with storage.open_file(storage.below(location, name)) as opened:
+            footer = pq.read_metadata(opened)
+        firsts += [footer.row_group(i).column(0).statistics.min for i in range(footer.num_row_groups)]
+    firsts.sort()
     return sorted({firsts[len(firsts) * i // count] for i in range(1, count)} - {firsts[0]})
 
 
 def of_some_users(location: str, users: list[Id]) -> pa.Table:
-    """Return the ratings of a few users from a file of `write`, by the row groups that may hold them."""
-    wanted = sorted(users)
-    with storage.open_file(location) as opened:
-        file = pq.ParquetFile(opened)
-        groups = []
-        for number in range(file.num_row_groups):
-            held = file.metadata.row_group(number).column(0).statistics
-            nearest = bisect_left(wanted, held.min)
-            if nearest < len(wanted) and wanted[nearest] <= held.max:
-                groups.append(number)
-        rows = file.read_row_groups(groups)
-    return rows.filter(pc.is_in(rows.column(c.USER_ID), value_set=pa.array(users, rows.schema.field(c.USER_ID).type)))
+    """Return the ratings of a few users from a folder of files, by the row groups that may hold them."""
+    wanted, found = sorted(users), []
+    for name in storage.names(location):
+        with storage.open_file(storage.below(location, name)) as opened:
+            file = pq.ParquetFile(opened)
+            groups = []
+            for number in range(file.num_row_groups):
+                held = file.metadata.row_group(number).column(0).statistics
+                nearest = bisect_left(wanted, held.min)
+                if nearest < len(wanted) and wanted[nearest] <= held.max:
+                    groups.append(number)
+            rows = file.read_row_groups(groups)
+        of_users = pa.array(users, rows.schema.field(c.USER_ID).type)
+        found.append(rows.filter(pc.is_in(rows.column(c.USER_ID), value_set=of_users)))
+    return pa.concat_tables(found)
 
 
 # -- all that is staged ------------------------------------------------------------------------------------------------

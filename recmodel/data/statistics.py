@@ -11,7 +11,6 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,6 +27,7 @@ from recmodel.data.feedback import Feedback
 from recmodel.data.limits import Input
 from recmodel.data.validation import Validation
 from recmodel.schemas import INTEGER_IDS, TEXT, Id, Ids
+from recmodel.storage import Location
 
 FILE = "statistics.json.gz"  # next to run.json
 # Title, rating, timestamp and ids of each movie of a user, newest first. Of implicit feedback, rating holds the weight.
@@ -71,7 +71,7 @@ class InteractionStatistics:
 
 
 def read(
-    folder: Path,
+    folder: Location,
     users: list[Id],
     limits: Input,
     known: pa.Table | None = None,

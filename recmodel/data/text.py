@@ -19,11 +19,11 @@ import re
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
 
+from recmodel import storage
 from recmodel.data.catalogue import NO_GENRE
 from recmodel.data.layouts import COMPRESSED, Part
 from recmodel.errors import InputRejected
@@ -95,6 +95,11 @@ class Dialect:
     carriage_returns: bool  # lines end with CR alone
 
     @property
+    def is_plain(self) -> bool:
+        """Whether the file's own bytes are what is read, so that reading may begin in the middle of it."""
+        return self.encoding == _UTF_8 and not self.carriage_returns and not self.compression
+
+    @property
     def layout_name(self) -> str:
         """What people call the layout."""
         return f"{self.layout.name} ({self.compression})" if self.compression else self.layout.name
@@ -115,8 +120,8 @@ def detect(part: Part, *, has_text: bool) -> Dialect:
     Raises:
         InputRejected: the file is empty, or no text.
     """
-    compression = _compression(part.path)
-    with _decompressed(part.path, compression) as file:
+    compression = _compression(part.location)
+    with _decompressed(part.location, compression) as file:
         start = file.read(1 << 16)
         encoding = _wide_encoding(start)
         if encoding is None:
@@ -124,11 +129,11 @@ def detect(part: Part, *, has_text: bool) -> Dialect:
             encoding = _narrow_encoding(chunks) if has_text else _UTF_8
     for magic, kind in _NO_TEXT.items():
         if start.startswith(magic):
-            raise InputRejected(f"{part.path} is {kind}; give it as CSV or Parquet, under a name that says so")
+            raise InputRejected(f"{part.location} is {kind}; give it as CSV or Parquet, under a name that says so")
     first_line, end, above = _first_line(start, encoding)
     if not first_line:
-        raise InputRejected(f"{part.path} is empty; its first line must name the columns")
-    return Dialect(_layout(part.path, first_line, above), encoding, compression, carriage_returns=end == "\r")
+        raise InputRejected(f"{part.location} is empty; its first line must name the columns")
+    return Dialect(_layout(part.location, first_line, above), encoding, compression, carriage_returns=end == "\r")
 
 
 _NO_TEXT = {
@@ -142,12 +147,12 @@ _NO_TEXT = {
 }  # fmt: skip
 
 
-def _layout(path: Path, first_line: str, above: int) -> Layout:
-    name = re.sub(COMPRESSED + "$", "", path.name.lower())
+def _layout(location: str, first_line: str, above: int) -> Layout:
+    name = re.sub(COMPRESSED + "$", "", storage.name(location).lower())
     if name == "u.data":
         return Layout("MovieLens 100K", "\t", _RATINGS)
     if name == "u.item":
-        return Layout("MovieLens 100K", "|", _MOVIES, joined=_genres_of_u_item(path))
+        return Layout("MovieLens 100K", "|", _MOVIES, joined=_genres_of_u_item(location))
     if name == "ratings.dat" and "::" in first_line:
         return Layout("MovieLens 1M", "::", _RATINGS)
     if name == "movies.dat" and "::" in first_line:
@@ -156,9 +161,9 @@ def _layout(path: Path, first_line: str, above: int) -> Layout:
     return Layout(_DELIMITER_NAMES[delimiter], delimiter, columns, has_header=True, lines_before_rows=1 + above)
 
 
-def open_text(path: Path, dialect: Dialect) -> BinaryIO:
+def open_text(location: str, dialect: Dialect) -> BinaryIO:
     """Open a file for reading: UTF-8 without a mark, lines that end in LF; see the head of this module."""
-    file = _decompressed(path, dialect.compression)
+    file = _decompressed(location, dialect.compression)
     if dialect.encoding == _UTF_8 and not dialect.carriage_returns:
         if file.peek(len(codecs.BOM_UTF8)).startswith(codecs.BOM_UTF8):  # type: ignore[attr-defined]
             file.read(len(codecs.BOM_UTF8))
@@ -195,8 +200,8 @@ class _Recoded(io.RawIOBase):
         super().close()
 
 
-def _compression(path: Path) -> str:
-    with path.open("rb") as file:
+def _compression(location: str) -> str:
+    with storage.open_binary(location) as file:
         start = file.read(10)
     return next((name for name, magic in _MAGIC.items() if re.match(magic, start)), "")
 
@@ -209,16 +214,18 @@ _MAGIC = {
 }
 
 
-def _decompressed(path: Path, compression: str) -> BinaryIO:
-    if compression == "gzip":
-        return cast(BinaryIO, gzip.open(path))
-    if compression == "bzip2":
-        return io.BufferedReader(bz2.open(path), 1 << 20)
-    if compression == "xz":
-        return io.BufferedReader(lzma.open(path), 1 << 20)
+def _decompressed(location: str, compression: str) -> BinaryIO:
     if compression == "zstd":
-        return io.BufferedReader(pa.input_stream(str(path), compression="zstd"), 1 << 20)  # type: ignore[type-var]
-    return path.open("rb")
+        stream = pa.CompressedInputStream(storage.open_file(location), "zstd")
+        return io.BufferedReader(stream, 1 << 20)  # type: ignore[type-var]
+    file = storage.open_binary(location)
+    if compression == "gzip":
+        return cast(BinaryIO, gzip.open(file))
+    if compression == "bzip2":
+        return io.BufferedReader(bz2.open(file), 1 << 20)
+    if compression == "xz":
+        return io.BufferedReader(lzma.open(file), 1 << 20)
+    return file
 
 
 def _wide_encoding(start: bytes) -> str | None:
@@ -286,12 +293,12 @@ def _whole_title(fields: list[str]) -> list[str]:
     return fields if len(fields) < 3 else [fields[0], "::".join(fields[1:-1]), fields[-1]]
 
 
-def _genres_of_u_item(path: Path) -> Callable[[list[str]], list[str]]:
+def _genres_of_u_item(location: str) -> Callable[[list[str]], list[str]]:
     """Return what turns the 24 fields of a line of u.item (five, and 0 or 1 for each genre) into id, title, genres."""
     names = _U_GENRE
-    beside = path.with_name("u.genre")
-    if beside.is_file():
-        pairs = [line.rsplit("|", 1) for line in beside.read_text("latin-1").split("\n") if "|" in line]
+    beside = storage.read(storage.below(storage.above(location), "u.genre"))
+    if beside is not None:
+        pairs = [line.rsplit("|", 1) for line in beside.decode("latin-1").split("\n") if "|" in line]
         names = [name for name, _ in sorted(pairs, key=lambda pair: int(pair[1]) if pair[1].strip().isdigit() else 0)]
 
     def joined(fields: list[str]) -> list[str]:

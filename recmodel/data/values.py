@@ -11,7 +11,8 @@ import re
 import time
 import uuid
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -46,9 +47,8 @@ _MAX_SHARE_OF_TEXT = 0.05  # of ids that are integers: more than this share of o
 NOT_LISTED = "is not in the file of movies"
 NO_INTEGER = "is not an integer of 64 bits"
 _REASONS = {pa.int64(): NO_INTEGER, pa.float32(): "is not a number", pa.string(): "is not UTF-8 text"}
+_NO_TEXT_ID = "is empty, stands for a missing value, or is not UTF-8 text"
 _IDS = (c.USER_ID, c.MOVIE_ID)
-
-Convert = Callable[[pa.Array], pa.Array]
 
 
 class Vocabulary:
@@ -68,6 +68,43 @@ class Vocabulary:
         return pa.array(places, pa.int64()).take(encoded.indices)
 
 
+class How(NamedTuple):
+    """How the values of a column are written, and so how they are converted."""
+
+    function: Callable[..., pa.Array]
+    arguments: tuple[Any, ...] = ()  # after the column
+    reason: str = ""  # why a value is refused that cannot be converted; empty: what is said of its type
+    assumption: str = ""  # a sentence; empty for nothing
+
+    def __call__(self, column: pa.Array) -> pa.Array:
+        """Convert a column."""
+        return self.function(column, *self.arguments)
+
+
+@dataclass
+class Decisions:
+    """How the columns of a table are written, as far as its first rows have decided it.
+
+    They are passed on from one piece of a table to the next; see `data.pieces`.
+    """
+
+    columns: dict[str, How] = field(default_factory=dict)  # by column and type, as parts may differ in their types
+    has_decimal_comma: bool | None = None  # of text; None: not decided yet
+
+    def copy(self) -> Decisions:
+        """Return the same decisions, to which others can be added."""
+        return Decisions({**self.columns}, self.has_decimal_comma)
+
+    def then(self, later: Decisions) -> Decisions:
+        """Return these decisions, and those of `later` rows about what was not decided yet."""
+        comma = later.has_decimal_comma if self.has_decimal_comma is None else self.has_decimal_comma
+        return Decisions({**later.columns, **self.columns}, comma)
+
+    def agrees(self, later: Decisions) -> bool:
+        """Return whether later rows, which may not have known these decisions, have taken none that differ."""
+        return self.then(later) == later.then(self)
+
+
 class Conversion:
     """Turns the columns of one table into those of its schema, block by block.
 
@@ -75,21 +112,20 @@ class Conversion:
         file: the name of the table in error messages.
         schema: what the columns become.
         movies: the movie ids that are text, whose places stand for them; then the schema has int64 for them.
+        decisions: of earlier rows; the others are added.
     """
 
-    def __init__(self, file: str, schema: pa.Schema, movies: Vocabulary | None = None) -> None:
+    def __init__(
+        self,
+        file: str,
+        schema: pa.Schema,
+        movies: Vocabulary | None = None,
+        decisions: Decisions | None = None,
+    ) -> None:
         self.assumptions: dict[str, None] = {}  # sentences, in order
+        self.decisions = Decisions() if decisions is None else decisions
         self._file, self._schema, self._movies = file, schema, movies
-        self._converts: dict[str, Convert] = {}  # by column, once the first rows were seen
-        self._has_decimal_comma: bool | None = None  # of text; None: not decided yet
-        self._reasons = {
-            field.name: "is empty, stands for a missing value, or is not UTF-8 text"
-            if _is_text_id(field)
-            else _REASONS[field.type]
-            for field in schema
-        }
-        if movies is not None:
-            self._reasons[c.MOVIE_ID] = NOT_LISTED
+        self._reasons: dict[str, str] = {}  # by column, of the last block
 
     def __call__(self, columns: list[pa.Array], names: list[str]) -> pa.RecordBatch:
         """Convert one block.
@@ -108,109 +144,119 @@ class Conversion:
         return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
 
     def reason(self, column: str) -> str:
-        """Return why a value of a column is refused that could not be converted."""
+        """Return why a value of a column is refused that could not be converted, in the last block."""
         return self._reasons[column]
 
     def _column(self, column: pa.Array, field: pa.Field, name: str) -> pa.Array:
+        self._reasons[field.name] = _NO_TEXT_ID if _is_text_id(field) else _REASONS[field.type]
         if field.name == c.TIMESTAMP:
-            return self._decided(column, field, self._how_times_are_written)(column)
+            return self._decided(column, field, _how_times_are_written)
         if field.name == c.GENRES:
-            return self._decided(column, field, self._how_genres_are_divided)(column)
+            return self._decided(column, field, _how_genres_are_divided)
         if field.name in _IDS and pa.types.is_floating(column.type):
             self._assume(f"{name}: doubles, all of them whole numbers")
             column = _exact_integers(column, f"{self._file}, column {name}")
         if _is_text_id(field):
             return text_ids(column)
         if field.name == c.MOVIE_ID and self._movies is not None:
+            self._reasons[field.name] = NOT_LISTED
             return self._movies.places(text_ids(column))
         if pa.types.is_integer(field.type):
             if field.name in _IDS and _any_padded(column):
                 self._assume(f"{name}: leading zeros and plus signs left out (input.ids: text keeps them)")
-            return self._decided(column, field, self._how_integers_are_written)(column)
+            return self._decided(column, field, _how_integers_are_written)
         if pa.types.is_floating(field.type):
             return self._numbers(column)
         return _parse(column, field.type)
 
-    def _decided(self, column: pa.Array, field: pa.Field, decide: Callable[[pa.Array], Convert]) -> Convert:
-        """Return how a column is converted, decided when its first rows come by; parts may differ in their types."""
+    def _decided(self, column: pa.Array, field: pa.Field, decide: Callable[[pa.Array], How]) -> pa.Array:
+        """Convert a column as its first rows have decided, or decide it; parts may differ in their types."""
         key = f"{field.name} {'text' if pa.types.is_string(column.type) else column.type}"
-        if key not in self._converts:
-            sample = column[:SAMPLE_ROWS].drop_null()
+        how = self.decisions.columns.get(key)
+        if how is None:
+            sample = column.drop_null()[:SAMPLE_ROWS]
             if not len(sample):
-                return lambda rows: _parse(rows, field.type)
-            self._converts[key] = decide(sample)
-        return self._converts[key]
+                return pa.nulls(len(column), field.type)
+            how = self.decisions.columns[key] = decide(sample)
+        self._assume(how.assumption)
+        self._reasons[field.name] = how.reason or self._reasons[field.name]
+        return how(column)
 
     def _assume(self, sentence: str) -> None:
-        self.assumptions.setdefault(sentence)
-
-    def _how_integers_are_written(self, sample: pa.Array) -> Convert:
-        if pa.types.is_boolean(sample.type) or pa.types.is_temporal(sample.type):
-            return lambda column: pa.nulls(len(column), pa.int64())
-        if not _are_mostly(sample, _WHOLE_AS_DECIMAL):
-            return lambda column: _parse(column, pa.int64())
-        self._assume("ids written with a decimal point, as 1.0")
-        return lambda column: _parse(pc.replace_substring_regex(column, _WHOLE_AS_DECIMAL, r"\1"), pa.int64())
-
-    def _how_genres_are_divided(self, sample: pa.Array) -> Convert:
-        if pa.types.is_string(sample.type) and not pc.any(pc.match_substring_regex(sample, r"\||^\s*\[")).as_py():
-            for delimiter, name in ((",", "commas"), (";", "semicolons")):
-                if 5 * pc.match_substring(sample, delimiter).true_count > len(sample):
-                    self._assume(f"genres divided by {name}")
-                    return lambda column: _genres(pc.replace_substring(_parse(column, pa.string()), delimiter, " | "))
-        return _genres
+        if sentence:
+            self.assumptions.setdefault(sentence)
 
     def _numbers(self, column: pa.Array) -> pa.Array:
-        """Convert numbers. The first row with a comma or a point decides, which may come late."""
+        """Convert numbers. The first rows with a comma or a point decide, which may come late."""
         if pa.types.is_boolean(column.type):
             return pa.nulls(len(column), pa.float32())
         if not pa.types.is_string(column.type):
             return _cast(column, pa.float32())
-        if self._has_decimal_comma is None:
-            try:
-                return column.cast(pa.float32())
-            except pa.ArrowInvalid:
-                commas = pc.match_substring_regex(column, _DECIMAL_COMMA).true_count
-                self._has_decimal_comma = commas > pc.match_substring(column, ".").true_count
-                if self._has_decimal_comma:
-                    self._assume("decimal comma")
-        if self._has_decimal_comma:
+        if self.decisions.has_decimal_comma is None:
+            sample = column.filter(pc.or_(*(pc.match_substring(column, mark) for mark in ",.")))[:SAMPLE_ROWS]
+            if len(sample):
+                commas = pc.match_substring_regex(sample, _DECIMAL_COMMA).true_count
+                self.decisions.has_decimal_comma = commas > pc.match_substring(sample, ".").true_count
+        if self.decisions.has_decimal_comma:
+            self._assume("decimal comma")
             column = pc.replace_substring_regex(column, _DECIMAL_COMMA, r"\1.\2")
         return _parse(column, pa.float32())
 
-    def _how_times_are_written(self, sample: pa.Array) -> Convert:
-        if pa.types.is_time(sample.type) or pa.types.is_duration(sample.type) or pa.types.is_boolean(sample.type):
-            return lambda column: pa.nulls(len(column), pa.int64())
-        if pa.types.is_temporal(sample.type):
-            self._assume(f"times of the type {sample.type}")
-            return lambda column: _cast(column.cast(pa.timestamp("s"), safe=False), pa.int64())
-        if pa.types.is_string(sample.type) and _are_mostly(sample, _ISO):
-            self._assume("times in ISO 8601, in UTC where no time zone is given")
-            self._reasons[c.TIMESTAMP] = "is not a time in ISO 8601"
-            return _iso_times
-        has_fractions = _are_mostly(sample, _DECIMAL)
 
-        def whole_numbers(column: pa.Array) -> pa.Array:
-            if has_fractions:
-                column = pc.replace_substring_regex(column, _DECIMAL, r"\1")
-            return _whole_numbers(column)
+def _no_values(column: pa.Array, wanted: pa.DataType) -> pa.Array:
+    return pa.nulls(len(column), wanted)
 
-        numbers = whole_numbers(sample)
-        if _are_mostly(numbers.cast(pa.string()), _DAY_AS_NUMBER):
-            self._assume("times written as days, such as 20010909")
-            self._reasons[c.TIMESTAMP] = "is not a day, such as 20010909"
-            return lambda column: _days(whole_numbers(column))
-        values = numbers.drop_null().to_numpy()
-        if ((values > 0) & (values < _DAY)).sum() * 2 > len(sample):
-            self._assume("times taken as seconds since 1970, though most are of its first day")
-        newest = time.time() + _DAY
-        for unit, name in _UNITS.items():
-            plausible = (values >= _FIRST_SECOND * unit) & (values <= newest * unit)
-            if plausible.sum() * 2 > len(sample):
-                self._assume(f"times in {name}")
-                self._reasons[c.TIMESTAMP] = f"is not a time in {name} since 1970"
-                return lambda column, unit=unit: _seconds(whole_numbers(column), unit)  # type: ignore[misc]
-        return whole_numbers
+
+def _how_integers_are_written(sample: pa.Array) -> How:
+    if pa.types.is_boolean(sample.type) or pa.types.is_temporal(sample.type):
+        return How(_no_values, (pa.int64(),))
+    if not _are_mostly(sample, _WHOLE_AS_DECIMAL):
+        return How(_parse, (pa.int64(),))
+    return How(_integers_with_point, assumption="ids written with a decimal point, as 1.0")
+
+
+def _integers_with_point(column: pa.Array) -> pa.Array:
+    return _parse(pc.replace_substring_regex(column, _WHOLE_AS_DECIMAL, r"\1"), pa.int64())
+
+
+def _how_genres_are_divided(sample: pa.Array) -> How:
+    if pa.types.is_string(sample.type) and not pc.any(pc.match_substring_regex(sample, r"\||^\s*\[")).as_py():
+        for delimiter, name in ((",", "commas"), (";", "semicolons")):
+            if 5 * pc.match_substring(sample, delimiter).true_count > len(sample):
+                return How(_genres_divided_by, (delimiter,), assumption=f"genres divided by {name}")
+    return How(_genres)
+
+
+def _genres_divided_by(column: pa.Array, delimiter: str) -> pa.Array:
+    return _genres(pc.replace_substring(_parse(column, pa.string()), delimiter, " | "))
+
+
+def _how_times_are_written(sample: pa.Array) -> How:
+    if pa.types.is_time(sample.type) or pa.types.is_duration(sample.type) or pa.types.is_boolean(sample.type):
+        return How(_no_values, (pa.int64(),))
+    if pa.types.is_temporal(sample.type):
+        return How(_seconds_of_times, assumption=f"times of the type {sample.type}")
+    if pa.types.is_string(sample.type) and _are_mostly(sample, _ISO):
+        return How(_iso_times, (), "is not a time in ISO 8601", "times in ISO 8601, in UTC where no time zone is given")
+    has_fractions = _are_mostly(sample, _DECIMAL)
+    numbers = _whole_numbers(sample, has_fractions)
+    if _are_mostly(numbers.cast(pa.string()), _DAY_AS_NUMBER):
+        days = "times written as days, such as 20010909"
+        return How(_days, (has_fractions,), "is not a day, such as 20010909", days)
+    values = numbers.drop_null().to_numpy()
+    newest = time.time() + _DAY
+    for unit, name in _UNITS.items():
+        plausible = (values >= _FIRST_SECOND * unit) & (values <= newest * unit)
+        if plausible.sum() * 2 > len(sample):
+            reason = f"is not a time in {name} since 1970"
+            return How(_seconds, (has_fractions, unit), reason, f"times in {name}")
+    is_first_day = ((values > 0) & (values < _DAY)).sum() * 2 > len(sample)
+    odd = "times taken as seconds since 1970, though most are of its first day" if is_first_day else ""
+    return How(_whole_numbers, (has_fractions,), assumption=odd)
+
+
+def _seconds_of_times(column: pa.Array) -> pa.Array:
+    return _cast(column.cast(pa.timestamp("s"), safe=False), pa.int64())
 
 
 def are_text_ids(ids: pa.Array) -> bool:
@@ -305,21 +351,25 @@ def _exact_integers(column: pa.Array, place: str) -> pa.Array:
     return pa.array(np.where(missing, 0, values).astype(np.int64), mask=missing)
 
 
-def _whole_numbers(column: pa.Array) -> pa.Array:
+def _whole_numbers(column: pa.Array, has_fractions: bool) -> pa.Array:
     """Convert times that are numbers; fractions of a second are left out."""
+    if has_fractions:
+        column = pc.replace_substring_regex(column, _DECIMAL, r"\1")
     if pa.types.is_floating(column.type):
         return _cast(pc.floor(column), pa.int64())
     return _parse(column, pa.int64())
 
 
-def _seconds(column: pa.Array, unit: int) -> pa.Array:
+def _seconds(column: pa.Array, has_fractions: bool, unit: int) -> pa.Array:
     """Return times in seconds; null for those that can hardly be in that unit. A time of 0 means that none is known."""
+    column = _whole_numbers(column, has_fractions)
     plausible = pc.or_(pc.equal(column, 0), pc.greater_equal(column, _FIRST_SECOND * unit))
     return pc.if_else(plausible, pc.divide(column, unit), None)
 
 
-def _days(column: pa.Array) -> pa.Array:
+def _days(column: pa.Array, has_fractions: bool) -> pa.Array:
     """Return the seconds of days such as 20010909; null for what is none."""
+    column = _whole_numbers(column, has_fractions)
     text = pc.replace_substring_regex(column.cast(pa.string()), r"^(\d{4})(\d{2})(\d{2})$", r"\1-\2-\3")
     return _cast(_cast(text, pa.date32()).cast(pa.timestamp("s")), pa.int64())
 

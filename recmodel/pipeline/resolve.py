@@ -45,7 +45,7 @@ def resolve_run(
     run_date: date,
     model_version: str | None,
     users_file: Path | None,
-    folder: Path,
+    folder: storage.Location,
     validation: Validation,
     stages: Stages,
 ) -> ResolvedRun:
@@ -96,7 +96,7 @@ def _refuse_other_ids(output: Output, version: versions.ModelVersion) -> None:
             )
 
 
-def run_key(resolved: ResolvedRun, folder: Path) -> str:
+def run_key(resolved: ResolvedRun, folder: storage.Location) -> str:
     """Return a digest of all that decides a run's rows: an interrupted run is continued only under the same one."""
     users, opt_out = resolved.users_file, resolved.settings.rules.opt_out
     decides = {

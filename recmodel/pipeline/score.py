@@ -90,9 +90,9 @@ def run(
             with stages("read and check the input"):
                 staged = output.stage(run_date, run_key(resolved, folder))
                 with _room_freed(staged):
-                    staging.stage_input(resolved, folder, validation, staged)
+                    staging.stage_input(resolved, folder, validation, staged, starting)
             with stages("start Spark"):
-                spark = starting()
+                spark = starting.result()
         try:
             with _room_freed(staged):
                 workload = counting.divide(spark, resolved, staged, stages)

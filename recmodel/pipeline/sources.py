@@ -23,6 +23,7 @@ from recmodel.data.reading import READ_AS
 from recmodel.errors import InputRejected
 from recmodel.pipeline import preflight
 from recmodel.progress import NOTICE, log
+from recmodel.storage import Location
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
 _SCHEMAS = {"ratings": c.RATINGS, "movies": c.MOVIES, "links": c.LINKS}
 
 
-def input_dir(data: str, sample_cache: str, settings: Input) -> Path:
-    """Return a local directory with the tables that `--data` and `input` name.
+def input_dir(data: str, sample_cache: str, settings: Input) -> Location:
+    """Return the directory, a path or a URI, with the tables that `--data` and `input` name.
 
     Spark is started, and ended, only if one of them is in its catalogue.
 
@@ -47,7 +48,7 @@ def input_dir(data: str, sample_cache: str, settings: Input) -> Path:
         preflight.check_spark()
     folder = storage.temporary_folder("tables")
     if not {"ratings", "movies"} <= named.keys():
-        _link_others(movielens.data_dir(data, sample_cache), named, folder)
+        _link_others(Path(movielens.data_dir(data, sample_cache, local=True)), named, folder)
     with ExitStack() as stack:
         if of_spark:
             from recmodel.spark import queries  # starts Spark, which nothing else here needs
@@ -101,7 +102,7 @@ def _refuse_missing(address: Address, why: str) -> None:
 
 def _columns(address: Address, table: str, present: list[str], settings: Input) -> tuple[list[str], str]:
     """Return the columns of a table that are read, and what to say of the others."""
-    found = columns.locate(str(address), _wanted(address, table, present, settings), present, settings.all_columns)
+    found = columns.locate(str(address), _wanted(address, table, present, settings), present, settings.column_names)
     chosen = [present[position] for position in found if position is not None]
     unused = [name for name in present if name not in chosen]
     return chosen, f", columns that are not used: {', '.join(unused)}" if unused else ""
@@ -111,7 +112,7 @@ def _wanted(address: Address, table: str, present: list[str], settings: Input) -
     """Return the names of our columns that a table is read for. Interactions may have weights in place of ratings."""
     wanted = _SCHEMAS[table].names
     if table == "ratings":
-        if not columns.has(str(address), c.RATING, present, settings.columns):
+        if not columns.has(str(address), c.RATING, present, settings.column_names):
             wanted.remove(c.RATING)
         if settings.weight:
             wanted.append(c.WEIGHT)

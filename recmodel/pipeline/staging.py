@@ -6,11 +6,12 @@ rejected rows.
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from collections.abc import Iterable
+from concurrent.futures import Future
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -19,19 +20,24 @@ import pyarrow.compute as pc
 from recmodel import schemas as c
 from recmodel import storage
 from recmodel.data import ids as identifiers
-from recmodel.data import movielens, statistics
+from recmodel.data import intake, movielens, statistics
 from recmodel.data import staged as staged_ratings
 from recmodel.data.staged import StagedInput, StagedRatings
 from recmodel.data.statistics import InteractionStatistics
 from recmodel.data.validation import Validation
 from recmodel.errors import InputRejected
+from recmodel.pipeline import taking
 from recmodel.pipeline.resolve import ResolvedRun
 from recmodel.records import InputFile, Record, RunRecord
 from recmodel.schemas import INTEGER_IDS, Ids
 from recmodel.scoring.run import Run
+from recmodel.storage import Location
 from recmodel.tables.base import StagedRun
 from recmodel.tables.candidates import candidate_users
 from recmodel.tables.output import open_output
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 _COUNTS, _MOVIES, _REJECTS = "counts.npz", "movies.npz", "rejects.parquet"
 _INPUT = "input.json"  # written last
@@ -58,23 +64,31 @@ class InputCounts(Record):
     movies_allowed: int = 0
 
 
-def stage_input(resolved: ResolvedRun, folder: Path, validation: Validation, staged: StagedRun) -> InputCounts:
-    """Read and check the input once, without Spark; stage the usable ratings, the rejects and the users asked for.
+def stage_input(
+    resolved: ResolvedRun,
+    folder: Location,
+    validation: Validation,
+    staged: StagedRun,
+    starting: Future[SparkSession] | None = None,
+) -> InputCounts:
+    """Read and check the input once; stage the usable ratings, the rejects and the users asked for.
 
     Args:
         folder: a MovieLens directory.
         validation: of the input, which has read the catalogue.
+        starting: a session that is being started, for what is left of the ratings when it is there; None: all are read
+            in this process.
 
     Raises:
         InputRejected: see `movielens`; then nothing stays staged.
+        ScoringFailed: Spark does not start, or fails.
     """
     remembered = staged.remembered(_INPUT)
     if remembered is not None:
         return InputCounts.model_validate(remembered)
     catalogue, users, pairs = resolved.catalogues.all, resolved.users_file, resolved.settings.rules.deny_pairs
     try:
-        batches = movielens.stream_ratings(folder, catalogue, validation, resolved.feedback)
-        write_ratings(staged, batches, catalogue, validation.ids, rated=not resolved.feedback.is_implicit)
+        rejected = _stage_ratings(resolved, folder, validation, staged, starting)
         asked = None if users is None else movielens.read_ids(users, c.USERS, validation)
         if asked is not None:
             storage.write_rows(staged.scratch(staged_ratings.ASKED), asked)
@@ -92,11 +106,11 @@ def stage_input(resolved: ResolvedRun, folder: Path, validation: Validation, sta
     storage.write_rows(storage.below(staged.table(c.REJECTS_TABLE), _REJECTS), validation.rejected())
     counts = InputCounts(
         started_at=datetime.now(timezone.utc),
-        ratings_file=movielens.find(folder, "ratings").name,
+        ratings_file=storage.name(movielens.find(folder, "ratings")),
         input=validation.files,
         rows_in=validation.rows,
         rows_used=validation.used,
-        rows_rejected=validation.rejected().num_rows,
+        rows_rejected=validation.rejected().num_rows + rejected,
         ratings_left_out=validation.left_out,
         newest_rating=validation.newest_time,
         users_asked=None if asked is None else asked.num_rows,
@@ -106,14 +120,48 @@ def stage_input(resolved: ResolvedRun, folder: Path, validation: Validation, sta
     return counts
 
 
+def _stage_ratings(
+    resolved: ResolvedRun,
+    folder: Location,
+    validation: Validation,
+    staged: StagedRun,
+    starting: Future[SparkSession] | None,
+) -> int:
+    """Stage the usable ratings and the rejects among them; return the number of these."""
+    catalogue = resolved.catalogues.all
+    request = movielens.ratings_request(folder, catalogue, validation, resolved.feedback)
+    job = intake.Job(
+        contract=request.contract,
+        folder=staged.scratch(""),
+        rejects=staged.table(c.REJECTS_TABLE),
+        movies=identifiers.movie_numbers(catalogue),
+        ids=validation.ids,
+        rated=not resolved.feedback.is_implicit,
+    )
+    ratings, rejected = taking.stage(request, validation, job, starting)
+    _write_counts(staged, ratings, catalogue)
+    return rejected
+
+
 def write_ratings(
     staged: StagedRun, batches: Iterable[pa.RecordBatch], catalogue: pa.Table, ids: Ids, *, rated: bool
 ) -> None:
     """Stage ratings and the catalogue whose rows stand for their movies; see `data.staged.write`."""
-    with storage.create(staged.scratch(staged_ratings.RATINGS)) as sink:
+    with storage.create(storage.below(staged.scratch(staged_ratings.RATINGS), staged_ratings.file(0))) as sink:
         ratings = staged_ratings.write(batches, sink, identifiers.movie_numbers(catalogue), ids, rated=rated)
+    _write_counts(staged, ratings, catalogue)
+
+
+def _write_counts(staged: StagedRun, ratings: StagedRatings, catalogue: pa.Table) -> None:
     stars = np.array(sorted(ratings.half_stars.items()), np.int64)
-    _write_arrays(staged.scratch(_COUNTS), **{**vars(ratings), "half_stars": stars})
+    storage.write_arrays(
+        staged.scratch(_COUNTS),
+        counts=ratings.counts,
+        sums=ratings.sums,
+        half_stars=stars,
+        in_order=ratings.in_order,
+        rated=ratings.rated,
+    )
     storage.write_rows(staged.scratch(staged_ratings.CATALOGUE), catalogue)
 
 
@@ -134,7 +182,7 @@ def counts(staged: StagedRun) -> InputCounts:
 
 def ratings(staged: StagedRun) -> StagedRatings:
     """Return the counts of the staged ratings."""
-    arrays = _read_arrays(staged.scratch(_COUNTS))
+    arrays = storage.read_arrays(staged.scratch(_COUNTS))
     stars = Counter(dict(arrays.pop("half_stars").tolist()))
     in_order, rated = (bool(arrays.pop(name)) for name in ("in_order", "rated"))
     return StagedRatings(**arrays, half_stars=stars, in_order=in_order, rated=rated)
@@ -172,12 +220,12 @@ def run_of(staged: StagedRun, carried_run: RunRecord | None) -> Run:
 
 def write_movies(staged: StagedRun, *, popular: np.ndarray, popular_rating: np.ndarray, allowed: np.ndarray) -> None:
     """Keep what `movies` returns."""
-    _write_arrays(staged.scratch(_MOVIES), popular=popular, popular_rating=popular_rating, allowed=allowed)
+    storage.write_arrays(staged.scratch(_MOVIES), popular=popular, popular_rating=popular_rating, allowed=allowed)
 
 
 def movies(staged: StagedRun) -> dict[str, np.ndarray]:
     """Return `popular`, `popular_rating` (see `popularity.popularity`) and `allowed` (see `business_rules`)."""
-    return _read_arrays(staged.scratch(_MOVIES))
+    return storage.read_arrays(staged.scratch(_MOVIES))
 
 
 def asked_users(staged: StagedRun) -> pa.Table:
@@ -196,14 +244,3 @@ def interaction_statistics(staged: StagedRun, rows_in: dict[str, int]) -> Intera
     return statistics.of_staged(
         ratings(staged), rows_in, [*candidates], rows, of_run.catalogue(), ids, add_up=of_run.add_up
     )
-
-
-def _write_arrays(location: str, **arrays: np.ndarray) -> None:
-    packed = io.BytesIO()
-    np.savez(packed, **arrays)  # type: ignore[arg-type]
-    storage.write(location, packed.getvalue())
-
-
-def _read_arrays(location: str) -> dict[str, np.ndarray]:
-    with np.load(io.BytesIO(storage.read(location) or b"")) as arrays:
-        return dict(arrays)

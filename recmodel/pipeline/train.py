@@ -27,6 +27,7 @@ from recmodel.progress import Stages, log
 from recmodel.records import FeedbackKind, Measures
 from recmodel.schemas import Ids
 from recmodel.settings import Gate, Settings
+from recmodel.storage import Location
 
 
 @dataclass(frozen=True)
@@ -207,7 +208,7 @@ class _Input(NamedTuple):
     opted_out: int  # ratings that are left out
 
 
-def _read(folder: Path, settings: Settings, preset: Preset, current: versions.ModelVersion | None) -> _Input:
+def _read(folder: Location, settings: Settings, preset: Preset, current: versions.ModelVersion | None) -> _Input:
     """Read the input of a training run.
 
     Raises:
@@ -240,7 +241,7 @@ def _without_opted_out(ratings: pa.Table, opt_out: str, validation: Validation) 
     return left, ratings.num_rows - left.num_rows
 
 
-def _ids(folder: Path, settings: Settings, current: versions.ModelVersion | None) -> Ids:
+def _ids(folder: Location, settings: Settings, current: versions.ModelVersion | None) -> Ids:
     """Return what the ids of the input are: as in the current version, or without one, as they look."""
     if current is None:
         return identifiers.decide(folder, settings.input)

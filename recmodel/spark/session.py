@@ -8,8 +8,8 @@ import socket
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -71,10 +71,10 @@ def start(name: str, *, ship_package: bool = False, needs: resources.Needs | Non
 
 
 @contextmanager
-def starting(name: str, **options: Any) -> Iterator[Callable[[], SparkSession]]:
+def starting(name: str, **options: Any) -> Iterator[Future[SparkSession]]:
     """Start a session in the background, while other work is done in the block.
 
-    Gives a function that waits for the session. If the block fails, the session is stopped.
+    Gives the session that is to come. If the block fails, the session is stopped.
 
     Args:
         options: see `start`.
@@ -82,7 +82,7 @@ def starting(name: str, **options: Any) -> Iterator[Callable[[], SparkSession]]:
     with ThreadPoolExecutor(1) as thread:
         session = thread.submit(start, name, **options)
         try:
-            yield session.result
+            yield session
         except BaseException:
             with suppress(RecmodelError):  # what has failed in the block is the reason
                 stop(session.result())

@@ -42,11 +42,12 @@ from workload import ML25M, Store, fit
 from recmodel import schemas as c
 from recmodel import settings
 from recmodel.cli import console
-from recmodel.data import movielens, staged
+from recmodel.data import movielens
+from recmodel.data.intake import Job
 from recmodel.data.sample import SAMPLE
 from recmodel.data.validation import Validation
 from recmodel.models import versions
-from recmodel.pipeline import capacity
+from recmodel.pipeline import capacity, taking
 from recmodel.records import RunRecord
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -116,11 +117,11 @@ def train(store: Store) -> Iterator[Row]:
 
 
 def intake(store: Store) -> Iterator[Row]:
-    """Read, validate and stage ratings, as the job does before Spark starts."""
-    for name, as_csv, goal in (("Parquet", False, "<= 6"), ("CSV", True, "<= 10")):
+    """Read, validate and stage ratings, as the job does in one process. With two cores it takes half of the seconds."""
+    for name, as_csv, goal in (("Parquet", False, "<= 12"), ("CSV", True, "<= 20")):
         folder = store.ratings(as_csv=as_csv)
-        seconds, ratings = in_own_process(_intake_seconds, folder, store.folder / "staged.parquet")
-        yield Row(f"{ratings:,} ratings read from {name}, validated and staged", seconds, "s", goal)
+        seconds, ratings = in_own_process(_intake_seconds, folder, store.folder / "staged")
+        yield Row(f"{ratings:,} ratings read from {name}, validated and staged: core seconds", seconds, "s", goal)
 
 
 def ids(store: Store) -> Iterator[Row]:
@@ -302,14 +303,16 @@ def _als_seconds(store: Store) -> float:
     return min(medians({str(size): partial(write, size) for size in scoring.ALS_BLOCKS}, 1).values())
 
 
-def _intake_seconds(folder: Path, sink: Path) -> tuple[float, int]:
-    """Return the seconds, and the number of ratings accepted."""
+def _intake_seconds(folder: Path, target: Path) -> tuple[float, int]:
+    """Return the core seconds, and the number of ratings accepted."""
     validation = Validation(settings.load().input)
-    started = time.perf_counter()
+    started = time.process_time()
     catalogue = movielens.read_catalogue(folder, validation)
-    ratings = movielens.stream_ratings(folder, catalogue, validation)
-    counted = staged.write(ratings, sink, catalogue.column(c.MOVIE_ID).to_numpy())
-    return time.perf_counter() - started, int(counted.counts.sum())
+    request = movielens.ratings_request(folder, catalogue, validation)
+    movies = catalogue.column(c.MOVIE_ID).to_numpy()
+    job = Job(request.contract, str(target), str(target / "r"), movies, validation.ids, rated=True)
+    counted, _ = taking.stage(request, validation, job, None)
+    return time.process_time() - started, int(counted.counts.sum())
 
 
 # -- the table --------------------------------------------------------------------------------------------------------

@@ -124,7 +124,8 @@ class Workload:
         is_other = np.append(True, (np.diff(columns[0]) != 0) | (np.diff(columns[1]) != 0))  # see `_histories`
         columns = [*(values[is_other] for values in columns), np.zeros(is_other.sum(), np.int64)]
         rows = pa.RecordBatch.from_arrays(columns, names=c.RATINGS.names)
-        ratings = staged.write([rows], folder / staged.RATINGS, np.arange(self.model.catalogue_size))
+        (folder / staged.RATINGS).mkdir()
+        ratings = staged.write([rows], folder / staged.RATINGS / staged.file(0), np.arange(self.model.catalogue_size))
         counted = [user_id, lengths, lengths, pa.nulls(len(users), pa.int64())]
         storage.write_rows(folder / "users" / "part-00000.parquet", pa.table(counted, c.USER.names))
         return StagedInput(str(folder), str(folder / "users"), ratings.in_order, False, False, False, False)

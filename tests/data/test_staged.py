@@ -37,13 +37,17 @@ CUT = st.integers(0, 40)
 
 @given(pairs=PAIRS, ascending=st.booleans(), cut=CUT, chunk=st.integers(1, 50))
 def test_only_ratings_that_ascend_are_in_order(pairs, ascending, cut, chunk):
+    """Whether they are in one file or in several, some of them empty."""
     if ascending:
         pairs = sorted(set(pairs))
     whole = batch([(*pair, 1.0, 0) for pair in pairs])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(staged, "_CHUNK", chunk)
-        counted = staged.write([whole[:cut], whole[cut:]], io.BytesIO(), np.arange(1, 5))
-    assert counted.in_order == (pairs == sorted(set(pairs)))
+        for batches in ([[whole[:cut], whole[cut:]]], [[whole[:cut]], [whole[cut:]]]):
+            files = [staged.write(of_file, io.BytesIO(), np.arange(1, 5)) for of_file in batches]
+            counted = staged.joined(files)
+            assert counted.in_order == (pairs == sorted(set(pairs)))
+            assert (counted.counts.sum(), counted.half_stars.total()) == (len(pairs), len(pairs))
 
 
 @given(pairs=PAIRS, starts=st.sets(st.integers(0, 11), max_size=4), count=st.integers(1, 6), text=st.booleans())
@@ -53,17 +57,18 @@ def test_every_rating_is_in_the_part_of_its_user(tmp_path_factory, pairs, starts
     label = names.__getitem__ if text else int
     kind, ids = (pa.string(), Ids(TEXT)) if text else (pa.int64(), Ids())
     rows = [(label(user), movie - 1, 1.0, place) for place, (user, movie) in enumerate(pairs)]
-    file = str(tmp_path_factory.mktemp("staged") / "ratings.parquet")
+    folder = tmp_path_factory.mktemp("staged")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(staged, "_CHUNK", 7)
         patch.setattr(staged, "_ROW_GROUP", 3)
         batches = [batch(rows[start : start + 5], kind) for start in range(0, len(rows), 5)]
-        staged.write(batches, file, np.arange(4), ids)
-    for limits in (sorted(map(label, starts)), staged.starts_by_rows(file, count)):
+        for number, of_file in enumerate((batches[:3], batches[3:])):
+            staged.write(of_file, folder / staged.file(number), np.arange(4), ids)
+    for limits in (sorted(map(label, starts)), staged.starts_by_rows(str(folder), count)):
         assert len(limits) < max(count, 5)
         found = []
         for part in staged.parts(limits):
-            read = part.read(file).select([c.USER_ID, c.MOVIE, c.RATING, c.TIMESTAMP])
+            read = part.read(str(folder)).select([c.USER_ID, c.MOVIE, c.RATING, c.TIMESTAMP])
             found += zip(*read.to_pydict().values(), strict=True)
             users = read.column(c.USER_ID).to_pylist()
             assert part.first is None or all(user >= part.first for user in users)

@@ -30,8 +30,9 @@ def test_what_a_run_publishes_is_what_reading_again_would_give(tmp_path):
     validation = Validation(limits)
     catalogue = movielens.read_catalogue(folder, validation)
     batches = movielens.stream_ratings(folder, catalogue, validation)
-    counted = staged.write(batches, tmp_path / "r.parquet", catalogue.column(c.MOVIE_ID).to_numpy())
-    ratings, ids = str(tmp_path / "r.parquet"), validation.ids
+    (tmp_path / "staged").mkdir()
+    counted = staged.write(batches, tmp_path / "staged" / staged.file(0), catalogue.column(c.MOVIE_ID).to_numpy())
+    ratings, ids = str(tmp_path / "staged"), validation.ids
     of_staged = statistics.of_staged(counted, validation.rows, [1, 3, 99], ratings, catalogue, ids)
     published = of_staged.to_bytes()
     expected = statistics.read(folder, [1, 3, 99], limits)
