@@ -89,7 +89,7 @@ def write(
             order = histories.in_order(user_id, movie)
             chunk = chunk if order is None else chunk.take(pa.array(order))
             staged.in_order &= order is None and (staged.last is None or _follows(staged.last, chunk))
-            staged.first, staged.last = staged.first or chunk[:1], chunk[-1:]
+            staged.first, staged.last = staged.first or _row(chunk, 0), _row(chunk, chunk.num_rows - 1)
             writer.write_batch(chunk, row_group_size=_ROW_GROUP)
     return staged
 
@@ -132,6 +132,11 @@ def _chunks(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
             waiting = []
     if any(part.num_rows for part in waiting):
         yield pa.concat_batches(waiting)
+
+
+def _row(chunk: pa.RecordBatch, row: int) -> pa.RecordBatch:
+    """Return a copy of one row: a slice would keep the whole chunk in memory."""
+    return chunk.take(pa.array([row]))
 
 
 def _follows(last: pa.RecordBatch, chunk: pa.RecordBatch) -> bool:
