@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 # Names of files and folders of what is staged.
 RATINGS = "ratings"  # `schemas.STAGED`, duplicates included
-HISTORIES = "histories"  # the same in order and without duplicates, where RATINGS is not
 CATALOGUE = "catalogue.parquet"  # `schemas.CATALOGUE` of tonight's movies and the delisted ones
 ASKED = "asked.parquet"  # the users of --users
 OPTED_OUT = "opted-out.parquet"
@@ -51,6 +50,7 @@ class StagedRatings:
     in_order: bool = True  # whether they ascend strictly by user and movie, so that there are no duplicates
     first: pa.RecordBatch | None = None  # `schemas.STAGED`, one row; None: there are no ratings
     last: pa.RecordBatch | None = None
+    rated: bool = True  # whether they are ratings, and not the weights of implicit feedback
 
 
 def write(
@@ -70,10 +70,9 @@ def write(
         movie_ids: [M] int64, ascending: every movie that can be rated, or the numbers of all of them.
         ids: what the ids of the batches are.
         rated: False: the values are weights, so the sums are NaN and there are no stars to count.
-
     """
     counts, sums = np.zeros(len(movie_ids), np.int64), np.full(len(movie_ids), 0.0 if rated else np.nan)
-    staged = StagedRatings(counts, sums, Counter())
+    staged = StagedRatings(counts, sums, Counter(), rated=rated)
     are_rows = np.array_equal(movie_ids, np.arange(len(movie_ids)))  # as numbers are
     schema = c.with_ids(c.STAGED, ids)
     with pq.ParquetWriter(sink, schema) as writer:
@@ -221,6 +220,7 @@ class StagedInput:
     folder: str
     users_table: str  # where the table `users` is written
     in_order: bool  # see `StagedRatings`
+    add_up: bool  # see `duplicates.combined`
     has_asked: bool  # whether only the users of --users are scored
     has_denied: bool
     has_opted_out: bool
@@ -249,8 +249,12 @@ class StagedInput:
 
     def histories(self, part: Part, users: pa.Array) -> Histories:
         """Return the histories of some users of a part, with what is denied to them."""
-        location = self.at(RATINGS if self.in_order else HISTORIES)
-        rows = part.read(location, [c.USER_ID, c.MOVIE, c.RATING])
+        if self.in_order:
+            rows = part.read(self.at(RATINGS), [c.USER_ID, c.MOVIE, c.RATING])
+        else:
+            rows = part.read(self.at(RATINGS))
+            rows = rows.filter(pc.is_in(rows.column(c.USER_ID), value_set=users))  # few of them are cheaper to sort
+            rows, _ = histories.that_count(histories.sorted_rows(rows), add_up=self.add_up)
         return histories.of_users(users, rows, self.denied(part))
 
     def denied(self, part: Part) -> pa.Table | None:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 from pydantic import BaseModel, ConfigDict, Field
 
 from recmodel import models
+from recmodel.models import variables
 from recmodel.scoring.signatures import InTensorFlow, Signatures
 
 if TYPE_CHECKING:
@@ -119,6 +120,11 @@ def open_for_scoring(architecture: str) -> Callable[[Path], Signatures]:
     if importlib.util.find_spec(f"{models.__name__}.{architecture}.served") is None:
         return InTensorFlow
     return part(architecture, "served").open_model
+
+
+def is_scored_in_numpy(architecture: str, saved_model: Path) -> bool:
+    """Return whether workers score a SavedModel without TensorFlow."""
+    return open_for_scoring(architecture) is not InTensorFlow and variables.are_noted(saved_model)
 
 
 def part(architecture: str, module: str) -> ModuleType:

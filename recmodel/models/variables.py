@@ -42,10 +42,13 @@ def note(saved_model: Path, reader: tf.train.CheckpointReader) -> None:
     file_of_notes.write_text(json.dumps(places, indent=1))
 
 
-def read(saved_model: Path) -> dict[str, np.ndarray] | None:
-    """Return the numeric variables of a SavedModel by name, read-only; None for one of a version before 0.3.2."""
-    if not (saved_model / _NOTE).exists():
-        return None
+def are_noted(saved_model: Path) -> bool:
+    """Return whether it is noted where the variables are; versions before 0.3.2 lack that."""
+    return (saved_model / _NOTE).exists()
+
+
+def read(saved_model: Path) -> dict[str, np.ndarray]:
+    """Return the numeric variables of a SavedModel by name, read-only."""
     places = json.loads((saved_model / _NOTE).read_text())
     data = np.memmap(saved_model / _DATA, mode="r")
     arrays = {}

@@ -41,7 +41,7 @@ from recmodel.data.catalogue import with_delisted
 from recmodel.data.ids import Labels
 from recmodel.data.validation import Validation
 from recmodel.errors import EXIT_CODES, ScoringFailed, UsageRejected
-from recmodel.models import presets, versions
+from recmodel.models import architectures, presets, versions
 from recmodel.pipeline import preflight, sources
 from recmodel.records import EXPLICIT, Metrics, RunRecord
 from recmodel.schemas import TEXT, IdKind
@@ -83,6 +83,7 @@ class Rates:
     driver_python_mib: int
     driver_jvm_mib: int
     worker_mib: int
+    in_numpy: bool = False  # see `resources.needs`
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,9 @@ def forecast(rates: Rates, users: int, cores: int, cores_of_executor: int = 0, b
             f"{cores} workers": cores * rates.worker_mib,
             **({f"{executors} executor JVMs": executors * rates.driver_jvm_mib} if executors else {}),
         },
-        planned_worker_bytes=resources.needs(rates.model_bytes, rates.movies, block_mib << 20).worker,
+        planned_worker_bytes=resources.needs(
+            rates.model_bytes, rates.movies, block_mib << 20, in_numpy=rates.in_numpy
+        ).worker,
     )
 
 
@@ -187,12 +190,15 @@ def measure_with(settings: Settings, ratings: pa.Table, version: versions.ModelV
         few, more = runs
         written = (folder / f"output-{MORE}-users").glob(f"[a-z]*/run_date={_DAY}/*.parquet")
         size = sum(path.stat().st_size for path in written)
-        model = versions.open_version(str(folder / "models")).saved_model_bytes
+        model = versions.open_version(str(folder / "models"))
+        model_bytes = model.saved_model_bytes
+        in_numpy = architectures.is_scored_in_numpy(model.architecture, model.saved_model)
     fixed, per_user = lines(few, more)
     peak = more.peak_mib
     return Rates(
         fixed=fixed, per_user=per_user, cores=cores, movies=movies, ratings_per_user=copied / MORE,
-        top_n=settings.scoring.top_n, rank_by=more.rank_by, model_bytes=model, parquet_bytes_per_user=size / MORE,
+        top_n=settings.scoring.top_n, rank_by=more.rank_by, model_bytes=model_bytes,
+        parquet_bytes_per_user=size / MORE, in_numpy=in_numpy,
         driver_python_mib=peak["driver_python"], driver_jvm_mib=peak["driver_jvm"], worker_mib=peak["largest_worker"],
     )  # fmt: skip
 

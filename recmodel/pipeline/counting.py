@@ -72,7 +72,7 @@ def divide(spark: SparkSession, resolved: ResolvedRun, staged: StagedRun, stages
     with stages("count the ratings"):
         counts, counted = _count(spark, resolved, staged, run)
     with stages("divide the users"):
-        plan = _plan(spark, resolved, staged, run, counts, counted)
+        plan = _plan(spark, resolved, staged, counts, counted)
         counts = counts.model_copy(update={"users_opted_out": _count_opted_out(run)})
     workload = Workload(counts=counts, plan=plan)
     staged.remember(_PLAN, workload.to_json())
@@ -91,8 +91,7 @@ def _count(
     starts = staged_ratings.starts_by_rows(
         run.input.at(staged_ratings.RATINGS), resources.partitions(rows, _RATINGS_OF_A_TASK, slots)
     )
-    is_implicit = resolved.feedback.is_implicit
-    work = partial(parts.count, run=run, fingerprint=resolved.settings.scoring.incremental, add_up=is_implicit)
+    work = partial(parts.count, run=run, fingerprint=resolved.settings.scoring.incremental)
     counted = tasks.each(spark, work, staged_ratings.parts(starts))
     number, total = ratings.counts.astype(np.float64), ratings.sums.copy()
     for part in counted:
@@ -104,7 +103,7 @@ def _count(
     may_recommend = business_rules.allowed(catalogues, number[of_model], resolved.settings.rules)
     staging.write_movies(staged, popular=popular, popular_rating=rating, allowed=may_recommend)
     repeats = sum(part.duplicates for part in counted)
-    superseded = 0 if is_implicit else repeats
+    superseded = 0 if run.input.add_up else repeats
     used = counts.rows_used[counts.ratings_file] - superseded
     counts = counts.model_copy(
         update={
@@ -126,7 +125,7 @@ def _rows_of_model(resolved: ResolvedRun) -> np.ndarray:
 
 
 def _plan(
-    spark: SparkSession, resolved: ResolvedRun, staged: StagedRun, run: Run, counts: InputCounts, counted: list[Counted]
+    spark: SparkSession, resolved: ResolvedRun, staged: StagedRun, counts: InputCounts, counted: list[Counted]
 ) -> Plan:
     """Divide the users into partitions of about equal work."""
     scoring = resolved.settings.scoring
@@ -144,9 +143,7 @@ def _plan(
         log.warning("%s", warning)
     shares = resources.partitions(users, scoring.users_per_task, session.slots(spark))
     starts = equal_shares(user_id, work, shares)
-    users_scored = users
-    if run.before is not None:
-        users_scored = sum(tasks.each(spark, partial(parts.divide, run=run), staged_ratings.parts(starts)))
+    users_scored = sum(part.to_score for part in counted) if counts.users_asked is None else users
     scored_at = datetime.now(timezone.utc).isoformat()
     return Plan(scored_at=scored_at, users=users, users_scored=users_scored, starts=starts)
 

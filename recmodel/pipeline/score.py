@@ -186,7 +186,8 @@ def _scratch_of_dry_run(parent: Path | None) -> Iterator[str]:
 
 def _needs(resolved: ResolvedRun, model_bytes: int) -> resources.Needs:
     movies, block_mib = resolved.catalogues.of_model.num_rows, resolved.settings.scoring.block_mib
-    return resources.needs(model_bytes, movies, block_mib << 20)
+    in_numpy = architectures.is_scored_in_numpy(resolved.version.architecture, resolved.version.saved_model)
+    return resources.needs(model_bytes, movies, block_mib << 20, in_numpy=in_numpy)
 
 
 def _check_space(resolved: ResolvedRun, workload: Workload, output: Output) -> None:

@@ -155,7 +155,12 @@ def write_ratings(
 def _write_counts(staged: StagedRun, ratings: StagedRatings, catalogue: pa.Table) -> None:
     stars = np.array(sorted(ratings.half_stars.items()), np.int64)
     storage.write_arrays(
-        staged.scratch(_COUNTS), counts=ratings.counts, sums=ratings.sums, half_stars=stars, in_order=ratings.in_order
+        staged.scratch(_COUNTS),
+        counts=ratings.counts,
+        sums=ratings.sums,
+        half_stars=stars,
+        in_order=ratings.in_order,
+        rated=ratings.rated,
     )
     storage.write_rows(staged.scratch(staged_ratings.CATALOGUE), catalogue)
 
@@ -178,18 +183,20 @@ def counts(staged: StagedRun) -> InputCounts:
 def ratings(staged: StagedRun) -> StagedRatings:
     """Return the counts of the staged ratings."""
     arrays = storage.read_arrays(staged.scratch(_COUNTS))
-    stars, in_order = Counter(dict(arrays.pop("half_stars").tolist())), bool(arrays.pop("in_order"))
-    return StagedRatings(**arrays, half_stars=stars, in_order=in_order)
+    stars = Counter(dict(arrays.pop("half_stars").tolist()))
+    in_order, rated = (bool(arrays.pop(name)) for name in ("in_order", "rated"))
+    return StagedRatings(**arrays, half_stars=stars, in_order=in_order, rated=rated)
 
 
 def staged_input(staged: StagedRun) -> StagedInput:
     """Return what is staged, as workers read it."""
     folder = staged.scratch("")
-    names = storage.names(folder)
+    names, of_ratings = storage.names(folder), ratings(staged)
     return StagedInput(
         folder=folder,
         users_table=staged.table(c.USERS_TABLE),
-        in_order=ratings(staged).in_order,
+        in_order=of_ratings.in_order,
+        add_up=not of_ratings.rated,
         has_asked=staged_ratings.ASKED in names,
         has_denied=staged_ratings.DENIED in names,
         has_opted_out=staged_ratings.OPTED_OUT in names,
@@ -226,17 +233,14 @@ def asked_users(staged: StagedRun) -> pa.Table:
     return storage.dataset(staged.scratch(staged_ratings.ASKED)).to_table()
 
 
-def interaction_statistics(
-    staged: StagedRun, rows_in: dict[str, int], *, add_up: bool = False
-) -> InteractionStatistics:
+def interaction_statistics(staged: StagedRun, rows_in: dict[str, int]) -> InteractionStatistics:
     """Return what the report needs of the ratings: counts, and the histories of users whom it may show.
 
     Call it when the recommendations are written.
-
-    Args:
-        add_up: see `duplicates.combined`.
     """
     candidates = candidate_users(storage.dataset(staged.table(c.RECOMMENDATIONS_TABLE)))
     rows, ids = staged.scratch(staged_ratings.RATINGS), counts(staged).ids
-    catalogue = staged_input(staged).catalogue()
-    return statistics.of_staged(ratings(staged), rows_in, [*candidates], rows, catalogue, ids, add_up=add_up)
+    of_run = staged_input(staged)
+    return statistics.of_staged(
+        ratings(staged), rows_in, [*candidates], rows, of_run.catalogue(), ids, add_up=of_run.add_up
+    )

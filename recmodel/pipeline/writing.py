@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -51,9 +52,10 @@ def write_and_check(
     run = staging.run_of(staged, resolved.carried_run)
     payload, request = _payload(resolved, workload, staged, run, model), _request(resolved, spark)
     stats = context.accumulator(worker.WorkerStats(), worker.MergeWorkerStats())
-    job = parts.Job(
+    job = worker.Job(
         all_pairs=resolved.settings.scoring.predicted_ratings == "all",
-        payload=context.broadcast(payload),  # the model, once
+        model=context.broadcast(model),
+        payload=context.broadcast(payload),
         request=request,
         stats=stats,
     )
@@ -65,8 +67,7 @@ def write_and_check(
             tasks.each(spark, partial(parts.score, run=run, job=job), left)
     with stages("check what was written"):
         figures = _check(spark, resolved, workload, staged, run, request)
-        is_implicit = resolved.feedback.is_implicit
-        statistics = staging.interaction_statistics(staged, workload.counts.rows_in, add_up=is_implicit)
+        statistics = staging.interaction_statistics(staged, workload.counts.rows_in)
         predicted = storage.dataset(staged.table(c.PREDICTED_RATINGS_TABLE)).count_rows()
         peak_mib = session.driver_peak_mib(spark) | {"largest_worker": stats.value.peak_bytes >> 20}
     fields = {
@@ -85,7 +86,7 @@ def _payload(resolved: ResolvedRun, workload: Workload, staged: StagedRun, run: 
     of_model = catalogues.of_model.column(c.MOVIE_ID).combine_chunks()
     return Payload(
         model_version=resolved.version.name,
-        saved_model=model,
+        model_digest=hashlib.sha256(model).hexdigest(),
         open_model=architectures.open_for_scoring(resolved.version.architecture),
         tasks=resolved.version.tasks,
         movies=catalogues.of_model.select([c.MOVIE_ID, c.TITLE]).combine_chunks(),

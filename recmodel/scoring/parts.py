@@ -6,14 +6,12 @@ and one that is tried again repeats itself.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyspark import Broadcast
-from pyspark.accumulators import Accumulator
 
 from recmodel import schemas as c
 from recmodel import storage
@@ -21,8 +19,8 @@ from recmodel.arrays import hashes, mixed
 from recmodel.data import duplicates, histories, staged
 from recmodel.data.staged import Part, StagedInput
 from recmodel.scoring import carried, faults, worker
-from recmodel.scoring.request import Payload, TopNRequest
 from recmodel.scoring.run import SUPERSEDED, TO_SCORE, Run
+from recmodel.scoring.worker import Job
 
 _POINTS = 4096  # of a part, by which users are divided; with fewer users than that, the division is exact
 # Scoring a user against tens of thousands of movies takes about 200 µs, and each rating of the user adds 1 µs.
@@ -40,29 +38,26 @@ class Counted(NamedTuple):
     work: np.ndarray  # the work of scoring all users of the part up to each of these
     duplicates: int  # ratings that do not count
     of_movies: tuple[np.ndarray, np.ndarray] | None  # [M] number and sum of these; None: there are none
+    to_score: int  # users whose lists in an earlier run do not stand
 
 
-def count(part: Part, run: Run, *, fingerprint: bool, add_up: bool) -> Counted:
-    """Count the ratings of each user, and set those aside that do not count.
+def count(part: Part, run: Run, *, fingerprint: bool) -> Counted:
+    """Count the ratings of each user, set those aside that do not count, and find out who is scored.
 
-    Writes a file of the table `users`; where the staged ratings are not in order also one of the histories, and of the
-    rejects if ratings are superseded.
+    Writes a file of the table `users`, of the rejects if ratings are superseded, and of those who are scored again if
+    lists of an earlier run are carried on.
 
     Args:
         fingerprint: whether to write fingerprints of the users' ratings, by which a later run sees which have changed.
-        add_up: see `duplicates.combined`.
     """
-    in_order = run.input.in_order
+    in_order, of_movies = run.input.in_order, None
     rows = counting = part.read(run.input.at(staged.RATINGS), None if fingerprint or not in_order else [c.USER_ID])
-    of_movies = None
     if not in_order:
-        order = histories.in_order(rows.column(c.USER_ID), rows.column(c.MOVIE).to_numpy())
-        rows = rows if order is None else rows.take(pa.array(order))
-        counting, counts = histories.that_count(rows, add_up=add_up)
-        storage.write_rows(storage.below(run.input.at(staged.HISTORIES), part.file), counting)
+        rows = histories.sorted_rows(rows)
+        counting, counts = histories.that_count(rows, add_up=run.input.add_up)
         if not counts.all():
             others = rows.filter(pa.array(~counts))
-            if not add_up:
+            if not run.input.add_up:
                 _reject(part, run, others)
             movie, rating = (others.column(name).to_numpy() for name in (c.MOVIE, c.RATING))
             movies = run.input.catalogue().num_rows
@@ -72,7 +67,27 @@ def count(part: Part, run: Run, *, fingerprint: bool, add_up: bool) -> Counted:
     work = (1 + _WORK_PER_RATING * users.column(c.RATINGS_COUNT).to_numpy()).cumsum()
     points = np.unique(np.linspace(0, len(work) - 1, min(len(work), _POINTS)).astype(int))
     user_id = users.column(c.USER_ID).take(pa.array(points)).to_pylist()
-    return Counted(users.num_rows, user_id, work[points], rows.num_rows - counting.num_rows, of_movies)
+    return Counted(
+        users=users.num_rows,
+        user_id=user_id,
+        work=work[points],
+        duplicates=rows.num_rows - counting.num_rows,
+        of_movies=of_movies,
+        to_score=users.num_rows if run.before is None else _find_users_to_score(part, run),
+    )
+
+
+def _find_users_to_score(part: Part, run: Run) -> int:
+    """Write the users of a part who are scored again, as their lists in an earlier run do not stand; count them."""
+    assert run.before is not None
+    to_score = carried.users_to_score(
+        run.input.users(part),
+        part.read(run.before[c.USERS_TABLE]),
+        part.read(run.before[c.RECOMMENDATIONS_TABLE], [c.USER_ID, c.SOURCE]),
+        run.input.opted_out(),
+    )
+    storage.write_rows(storage.below(run.input.at(TO_SCORE), part.file), pa.table({c.USER_ID: to_score}))
+    return len(to_score)
 
 
 def _users(rows: pa.Table, counting: pa.Table, movies: np.ndarray | None) -> pa.Table:
@@ -113,30 +128,7 @@ def _reject(part: Part, run: Run, ratings: pa.Table) -> None:
     run.write(c.REJECTS_TABLE, f"{SUPERSEDED}{part.file}", rejects)
 
 
-def divide(part: Part, run: Run) -> int:
-    """Write the users of a part who are scored again, as their lists in an earlier run do not stand; count them."""
-    assert run.before is not None
-    to_score = carried.users_to_score(
-        run.input.users(part),
-        part.read(run.before[c.USERS_TABLE]),
-        part.read(run.before[c.RECOMMENDATIONS_TABLE], [c.USER_ID, c.SOURCE]),
-        run.input.opted_out(),
-    )
-    storage.write_rows(storage.below(run.input.at(TO_SCORE), part.file), pa.table({c.USER_ID: to_score}))
-    return len(to_score)
-
-
 # -- scoring -----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Job:
-    """What is made of all parts of a run."""
-
-    all_pairs: bool  # whether the ratings of all pairs are predicted, or those of the recommendations
-    payload: Broadcast[Payload]
-    request: TopNRequest
-    stats: Accumulator[worker.WorkerStats]
 
 
 def score(part: Part, run: Run, job: Job) -> None:
@@ -154,7 +146,7 @@ def score(part: Part, run: Run, job: Job) -> None:
 def _scored(part: Part, run: Run, job: Job, users: pa.Array) -> pa.Table:
     """Return `schemas.RECOMMENDATION`, of each of the users in turn."""
     schema = c.with_ids(c.RECOMMENDATION, run.ids)
-    blocks = worker.recommend(run.input.histories(part, users), job.payload.value, job.request, job.stats)
+    blocks = worker.recommend(run.input.histories(part, users), job)
     return pa.concat_tables([schema.empty_table(), *(block.cast(schema) for block in blocks)])
 
 
@@ -170,7 +162,7 @@ def _scored_or_carried(part: Part, run: Run, job: Job, users: pa.Array) -> pa.Ta
 def _predict_all(part: Part, run: Run, job: Job, users: pa.Array) -> None:
     schema = c.with_ids(c.PREDICTED_RATING_ROW, run.ids)
     location = storage.below(run.tables[c.PREDICTED_RATINGS_TABLE], part.file)
-    blocks = worker.predict_all(run.input.histories(part, users), job.payload.value, job.request, job.stats)
+    blocks = worker.predict_all(run.input.histories(part, users), job)
     with storage.create(location) as sink, pq.ParquetWriter(sink, schema, **storage.PARQUET) as writer:
         for block in blocks:
             writer.write_table(block.cast(schema))

@@ -17,10 +17,10 @@ from recmodel.scoring.signatures import Signatures
 
 @dataclass(frozen=True)
 class Payload:
-    """Everything a worker needs, broadcast once. Row i of the M movies is movie i of the SavedModel."""
+    """What a worker needs next to the model, broadcast once. Row i of the M movies is movie i of the SavedModel."""
 
     model_version: str
-    saved_model: bytes  # see `recommender.pack`
+    model_digest: str  # of the packed SavedModel, which may know more movies than the version
     open_model: Callable[[Path], Signatures]  # opens the SavedModel
     tasks: tuple[str, ...]  # that the model was trained for
     movies: pa.Table  # [M] movie_id and title

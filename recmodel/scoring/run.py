@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from recmodel import schemas as c
 from recmodel import storage
-from recmodel.data.staged import HISTORIES, StagedInput
+from recmodel.data.staged import StagedInput
 from recmodel.schemas import Ids
 
 TO_SCORE = "to_score"  # users, where others keep the lists of an earlier run
@@ -34,7 +34,7 @@ class Run:
 
     def clear(self) -> None:
         """Remove what was counted before, by parts that may have been other ones."""
-        for folder in (self.tables[c.USERS_TABLE], self.input.at(HISTORIES), self.input.at(TO_SCORE)):
+        for folder in (self.tables[c.USERS_TABLE], self.input.at(TO_SCORE)):
             storage.remove(folder)
         rejects = storage.file_system(self.tables[c.REJECTS_TABLE])
         for name in storage.names(self.tables[c.REJECTS_TABLE]):

@@ -6,14 +6,14 @@ they are published. All movies are scored for a user in one place, and rows leav
 
 from __future__ import annotations
 
+import fcntl
 import gc
-import hashlib
 import os
 import resource
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyspark import SparkFiles
+from pyspark import Broadcast, SparkFiles
 from pyspark.accumulators import Accumulator, AccumulatorParam
 
 from recmodel import schemas as c
@@ -60,6 +60,17 @@ class MergeWorkerStats(AccumulatorParam[WorkerStats]):
         )
 
 
+@dataclass(frozen=True)
+class Job:
+    """What is made of all parts of a run, and of what."""
+
+    all_pairs: bool  # whether the ratings of all pairs are predicted, or those of the recommendations
+    model: Broadcast[bytes]  # the SavedModel; see `recommender.pack`
+    payload: Broadcast[Payload]
+    request: TopNRequest
+    stats: Accumulator[WorkerStats]
+
+
 @contextmanager
 def watched(stats: Accumulator[WorkerStats], users: int, progress: Progress, seconds: float = 0.5) -> Iterator[None]:
     """Report to `progress`, every few `seconds` and at the end, how many users were scored inside this context."""
@@ -86,57 +97,58 @@ def watched(stats: Accumulator[WorkerStats], users: int, progress: Progress, sec
 _loaded: dict[tuple[str, bytes | None], recommender.Recommender] = {}
 
 
-def loaded(payload: Payload, request: TopNRequest, stats: Accumulator[WorkerStats]) -> recommender.Recommender:
+def _loaded_model(job: Job) -> recommender.Recommender:
     """Return the broadcast model, which is loaded once per worker, however many partitions the worker processes."""
+    payload = job.payload.value
     key = payload.model_version, None if payload.allowed is None else payload.allowed.tobytes()
     if key not in _loaded:
         started = time.perf_counter()
         gc.disable()  # half a million objects are created by TensorFlow, hardly any of them garbage: a sixth faster
         # oneDNN caches a kernel per shape, and each block has another shape: 3 KiB per user that are never freed.
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-        os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(request.threads))
+        os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(job.request.threads))
         os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
         _loaded.clear()
-        saved_model = _unpacked(payload)
+        saved_model = _unpacked(job)
         _loaded[key] = recommender.Recommender(saved_model, payload.allowed, payload.open_model(saved_model))
         gc.enable()
         gc.freeze()  # Spark collects garbage after every task, and scanning all of TensorFlow's objects takes 0.25 s
-        stats.add(WorkerStats(model_loads=1, load_seconds=time.perf_counter() - started))
+        job.stats.add(WorkerStats(model_loads=1, load_seconds=time.perf_counter() - started))
     return _loaded[key]
 
 
-def _unpacked(payload: Payload) -> Path:
-    """Return the folder of the SavedModel, which all workers of an executor share; Spark removes it."""
-    folder = Path(SparkFiles.getRootDirectory(), f"model-{hashlib.sha256(payload.saved_model).hexdigest()[:16]}")
-    if not folder.exists():
-        unfinished = folder.with_name(f"{folder.name}-{os.getpid()}")
-        recommender.unpack(payload.saved_model, unfinished)
-        with suppress(OSError):  # another worker was faster
+def _unpacked(job: Job) -> Path:
+    """Return the folder of the SavedModel. The workers of an executor share it, and one of them unpacks it."""
+    root = Path(SparkFiles.getRootDirectory())  # Spark removes it
+    folder = root / f"model-{job.payload.value.model_digest[:16]}"
+    with (root / f"{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            unfinished = root / f"{folder.name}-unfinished"
+            recommender.unpack(job.model.value, unfinished)
             unfinished.rename(folder)
+            # PySpark would keep the value as long as the worker lives.
+            vars(job.model).pop("_value", None)
     return folder
 
 
-def recommend(
-    users: Histories, payload: Payload, request: TopNRequest, stats: Accumulator[WorkerStats]
-) -> Iterator[pa.Table]:
+def recommend(users: Histories, job: Job) -> Iterator[pa.Table]:
     """Yield `schemas.RECOMMENDATION`, by blocks of users: the top n of each, in their order."""
     if len(users):
-        model = loaded(payload, request, stats)
+        model, request = _loaded_model(job), job.request
         per_user, per_rating = model.memory(request.n, request.rank_by, request.candidates)
         for block in blocks(users, per_user, per_rating, request.block_bytes):
-            yield recommend_block(model, block, payload, request)
-    stats.add(WorkerStats(users=len(users), peak_bytes=_peak_bytes()))
+            yield recommend_block(model, block, job.payload.value, request)
+    job.stats.add(WorkerStats(users=len(users), peak_bytes=_peak_bytes()))
 
 
-def predict_all(
-    users: Histories, payload: Payload, request: TopNRequest, stats: Accumulator[WorkerStats]
-) -> Iterator[pa.Table]:
+def predict_all(users: Histories, job: Job) -> Iterator[pa.Table]:
     """Yield `schemas.PREDICTED_RATING_ROW`, by blocks: of each user the model knows all movies, ascending."""
     if len(users):
-        model = loaded(payload, request, stats)
-        for block in blocks(users, 40 * payload.movies.num_rows, 0, request.block_bytes):
+        model, payload = _loaded_model(job), job.payload.value
+        for block in blocks(users, 40 * payload.movies.num_rows, 0, job.request.block_bytes):
             yield predict_block(model, block, payload)
-    stats.add(WorkerStats(peak_bytes=_peak_bytes()))
+    job.stats.add(WorkerStats(peak_bytes=_peak_bytes()))
 
 
 def blocks(users: Histories, per_user: int, per_rating: int, budget: int) -> Iterator[Histories]:

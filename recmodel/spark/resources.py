@@ -2,12 +2,14 @@
 
 Everything follows from sizes, counts and settings; nothing here asks a cluster. What grows with what, in bytes:
 
-- a Python worker (one per task slot, outside the JVM's heap): `WORKER_BASE` + the block of users it scores at a time
-  (scoring.block_mib) + 3.2 times the packed model, whose parts it holds as the archive, as TensorFlow's variables and
-  in the order of the search. Measured from 9,000 to 500,000 movies, at 32 and at 128 + 64 dimensions.
+- a Python worker (one per task slot, outside the JVM's heap): the libraries and the tables of a part, `IN_NUMPY`, + the
+  block of users it scores at a time (scoring.block_mib) + 0.4 times the packed model, whose movies it holds in the
+  order of the search, + `MOVIE` per movie. The model itself is mapped, once per machine. Measured from 62,000 to a
+  million movies, at 32 and at 128 + 64 dimensions, with ratings in any order.
+- where TensorFlow scores: `IN_TENSORFLOW` + the block + 3.2 times the packed model, which nothing is shared of.
 - the packed model of the default preset (retrieval_dim d, rating_dim k): 4 (2 d + k + 1) + 8 per movie, so 1,292.
   It is broadcast once: the driver and each executor hold it, packed.
-- the driver's heap: `DRIVER_BASE` + two packed models + `TITLE` per movie, the table that titles are joined from.
+- the driver's heap: `DRIVER_BASE` + the packed model.
 - nothing with the users: they pass by. A partition takes 8 bytes in the plan of the run.
 """
 
@@ -22,10 +24,9 @@ from dataclasses import dataclass
 from recmodel.errors import UsageRejected
 
 MIB = 1 << 20
-WORKER_BASE = 850 * MIB  # Python, TensorFlow, NumPy, pandas, PyArrow and batches of Arrow
-WORKER_MODELS = 3.2  # packed models that a worker holds, in one form or another
-DRIVER_BASE = 900 * MIB
-TITLE = 300  # bytes per movie
+IN_NUMPY, IN_TENSORFLOW = 420 * MIB, 870 * MIB
+MOVIE = 50  # bytes: title, popularity, and whether it may be recommended
+DRIVER_BASE = 450 * MIB
 _LEAST_USERS, _MANY_PARTITIONS = 1024, 10_000  # scheduling a task takes some 10 ms of the driver
 _UNITS = {"b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
@@ -35,17 +36,22 @@ class Needs:
     """What a run needs, in bytes; see above."""
 
     model: int  # packed, as it is broadcast
-    worker: int
+    worker: int  # without what is shared
+    shared: int  # by the workers of a machine
     driver_heap: int
 
 
-def needs(model: int, movies: int, block: int) -> Needs:
-    """Return the needs of a packed model of `model` bytes, a catalogue of `movies`, and blocks of `block` bytes."""
-    return Needs(
-        model=model,
-        worker=WORKER_BASE + block + math.ceil(WORKER_MODELS * model),
-        driver_heap=DRIVER_BASE + 2 * model + TITLE * movies,
-    )
+def needs(model: int, movies: int, block: int, *, in_numpy: bool) -> Needs:
+    """Return the needs of a run.
+
+    Args:
+        model: bytes of the packed model.
+        movies: of the catalogue.
+        block: bytes of `scoring.block_mib`.
+        in_numpy: whether NumPy scores, and not TensorFlow; see `models.architectures`.
+    """
+    worker = IN_NUMPY + math.ceil(0.4 * model) + MOVIE * movies if in_numpy else IN_TENSORFLOW + math.ceil(3.2 * model)
+    return Needs(model, worker + block, model if in_numpy else 0, DRIVER_BASE + model)
 
 
 def threads(conf: Mapping[str, str]) -> int:
@@ -77,7 +83,7 @@ def partitions(users: int, users_per_task: int, slots: int) -> int:
 def memory_overhead(conf: Mapping[str, str], needs: Needs) -> int:
     """Return the bytes of an executor's container outside its heap: Python workers, and what the JVM itself takes."""
     own = max(384 * MIB, size(conf.get("spark.executor.memory", "1g")) // 10)
-    return own + slots_of_executor(conf) * needs.worker
+    return own + slots_of_executor(conf) * needs.worker + needs.shared
 
 
 def contradictions(conf: Mapping[str, str], needs: Needs, machine: int) -> list[str]:
@@ -90,7 +96,8 @@ def contradictions(conf: Mapping[str, str], needs: Needs, machine: int) -> list[
     master = conf.get("spark.master", "local[*]")
     sentences = []
     if master.startswith("local"):
-        wanted = _local_slots(conf) * needs.worker + size(conf.get("spark.driver.memory", "1g")) + needs.model
+        workers = _local_slots(conf) * needs.worker + needs.shared
+        wanted = workers + size(conf.get("spark.driver.memory", "1g")) + needs.model
         if wanted > machine:
             sentences.append(
                 f"{_local_slots(conf)} workers of {_mib(needs.worker)} next to the driver need {_mib(wanted)}, more "
@@ -106,7 +113,7 @@ def contradictions(conf: Mapping[str, str], needs: Needs, machine: int) -> list[
     heap = size(conf.get("spark.driver.memory", "1g"))
     if heap < needs.driver_heap:
         sentences.append(
-            f"spark.driver.memory is {_mib(heap)} but a model of {_mib(needs.model)} and its titles need "
+            f"spark.driver.memory is {_mib(heap)} but a model of {_mib(needs.model)} needs "
             f"{_mib(needs.driver_heap)}; raise it with --driver-memory"
         )
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):

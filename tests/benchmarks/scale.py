@@ -10,6 +10,7 @@
     python tests/benchmarks/scale.py executors   two executors of a standalone cluster compared with one
     python tests/benchmarks/scale.py incremental a night on which a twentieth of the users have rated, compared with all
     python tests/benchmarks/scale.py memory      peak memory of all processes, at two numbers of users
+    python tests/benchmarks/scale.py million     memory of the workers with a million movies
     python tests/benchmarks/scale.py forecasts   what `recmodel capacity` forecasts compared with runs of three sizes
 
 Each runs the command itself (`recmodel score`, `recmodel train`), in processes of its own. Data come from `expand.py`,
@@ -197,6 +198,15 @@ def memory(store: Store) -> Iterator[Row]:
     yield Row("four times the users", many, "GiB", "<= 1.15", "a quarter of them", few, many / few)
 
 
+def million(store: Store) -> Iterator[Row]:
+    """Score a few users against a million movies, in the dimensions of the preset `default`."""
+    movies = store.users(1_000_000)
+    scored = score(store.folder, store.ratings_of(16_000, movies), store.default_model(movies))
+    part = f"largest worker, {movies:,} movies, 128 and 64 dimensions"
+    yield Row(part, scored.record.peak_mib["largest_worker"] / 1024, "GiB", "<= 2.5")
+    yield from _details(scored)
+
+
 def forecasts(store: Store, chart: str | None = None) -> Iterator[Row]:
     """Compare what `recmodel capacity` forecasts with runs of three sizes.
 
@@ -255,6 +265,7 @@ def _details(scored: Scored) -> Iterator[Row]:
     for stage, seconds in scored.record.seconds.items():
         yield Row(f"- {stage}", seconds, "s")
     yield Row("peak memory of all its processes together", scored.usage.peak_gib, "GiB")
+    yield Row("- each further worker, private", scored.usage.further_worker_gib, "GiB")
     yield from _peaks(scored.record)
 
 
@@ -309,7 +320,7 @@ def _intake_seconds(folder: Path, target: Path) -> tuple[float, int]:
 PARTS: dict[str, Callable[[Store], Iterator[Row]]] = {
     "netflix": netflix, "slice": partial(beyond, share=1 / SLICE), "beyond": beyond, "ml25m": ml25m, "train": train,
     "intake": intake, "ids": ids, "executors": executors, "incremental": incremental, "memory": memory,
-    "forecasts": forecasts,
+    "million": million, "forecasts": forecasts,
 }  # fmt: skip
 
 

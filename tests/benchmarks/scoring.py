@@ -10,6 +10,7 @@ Each part runs in a process of its own, so that threads and memory are its own t
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import tempfile
@@ -235,16 +236,24 @@ def write_parquet(frame: DataFrame, path: Path) -> None:
 class _Scorer:
     """The job's own scoring stage, from staged ratings to tables; keeps its counters."""
 
-    def __init__(self, spark: SparkSession, work: Workload, size: Size, count: int) -> None:
+    def __init__(
+        self,
+        spark: SparkSession,
+        work: Workload,
+        size: Size,
+        count: int,
+        tasks: tuple[str, ...] = ("retrieval", "rating"),
+    ) -> None:
         ids = np.arange(size.movies)
         self._spark, self._input = spark, work.stage()
+        packed = recommender.pack(work.saved_model)
         starts = [1 + size.users * part // count for part in range(1, count)]
         self._parts = staged.parts(sorted({*starts} - {1}))
         payload = Payload(
             model_version=str(work.folder),
-            saved_model=recommender.pack(work.saved_model),
+            model_digest=hashlib.sha256(packed).hexdigest(),
             open_model=open_model,
-            tasks=("retrieval", "rating"),
+            tasks=tasks,
             movies=pa.table({c.MOVIE_ID: ids, c.TITLE: list(map(title, ids))}),
             row=ids,
             popular=ids,
@@ -256,7 +265,9 @@ class _Scorer:
             block_bytes=64 << 20, threads=1,
         )  # fmt: skip
         self.stats = spark.sparkContext.accumulator(worker.WorkerStats(), worker.MergeWorkerStats())
-        self._job = parts.Job(False, spark.sparkContext.broadcast(payload), request, self.stats)
+        context = spark.sparkContext
+        model = context.broadcast(packed)
+        self._job = worker.Job(False, model, context.broadcast(payload), request, self.stats)
 
     def write(self, folder: Path, **changes: Any) -> None:
         """Write the recommendations and the predicted ratings below a folder."""
@@ -349,6 +360,31 @@ def _cross_join(spark: SparkSession, path: Path, users: int, movies: int) -> Dat
     return pairs.withColumn(c.PREDICTED_RATING, rate(c.USER_ID, c.MOVIE_ID))
 
 
+# -- one more user ----------------------------------------------------------------------------------------------------
+
+
+def one_more_user(size: Size) -> Iterator[Row]:
+    """Measure what each further user costs when all is warm: only the ten best movies, seen ones too, no ratings."""
+    spark, seconds = start_spark(), dict[str, dict[int, float]]()
+    counts = size.users, 4 * size.users
+    for users in counts:
+        of_users = replace(size, users=users, top=10)
+        work = fit(size.data, DIMS).write(size.folder / "users" / str(users), users, size.movies)
+        score = _Scorer(
+            spark, work, of_users, max(spark.sparkContext.defaultParallelism, users // 8192), ("retrieval",)
+        )
+        als = als_recommender(spark, work.user_vectors(), work.movie_vectors(), of_users.top)
+        write = partial(score.write, work.folder / "out", include_seen=True, liked_from=None)
+        contenders = {"ours": write, "ALS": lambda: write_parquet(als(ALS_BLOCKS[0]), work.folder / "als")}  # noqa: B023
+        for name, median in medians(contenders, size.repeat).items():
+            seconds.setdefault(name, {})[users] = median
+    spark.stop()
+    few, many = counts
+    ours, theirs = ((seconds[name][many] - seconds[name][few]) / (many - few) * 1e6 for name in ("ours", "ALS"))
+    part = f"one more user, {few:,} to {many:,} users, top 10, warm"
+    yield Row(part, ours, "µs", ">= 10", "ALSModel.recommendForAllUsers", theirs, theirs / ours)
+
+
 # -- reasons ----------------------------------------------------------------------------------------------------------
 
 
@@ -416,6 +452,7 @@ PARTS: dict[str, Callable[[Size], Iterator[Row]]] = {
     "kernel": kernel,
     "policies": policies,
     "spark": spark_jobs,
+    "user": one_more_user,
     "reasons": reasons,
     "growth": growth,
 }

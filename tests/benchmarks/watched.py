@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 from contextlib import suppress
 from datetime import date
 from pathlib import Path
@@ -28,6 +29,7 @@ class Usage(NamedTuple):
     seconds: float
     core_seconds: float
     peak_gib: float  # proportional set size, in which a shared page counts once, of all processes together
+    further_worker_gib: float  # private memory of the Python worker that has least of it: the first may unpack a model
 
 
 class Scored(NamedTuple):
@@ -62,16 +64,23 @@ def run(folder: Path, *words: object) -> Usage:
     started = time.perf_counter()
     process = subprocess.Popen(command, env={**os.environ, **logs}, stdout=subprocess.DEVNULL)
     ticks: dict[int, int] = {}  # of each process, when it was last seen
-    peak = 0
+    peak, workers = 0, dict[int, int]()
     while process.poll() is None:
         ticks_now = _ticks_of_tree(process.pid)
         ticks |= ticks_now
-        peak = max(peak, sum(map(_proportional_bytes, ticks_now)))
+        proportional, private = 0, dict[int, int]()
+        for pid in ticks_now:
+            of_process = _memory(pid)
+            proportional += of_process["Pss"]
+            private[pid] = of_process["Private_Dirty"] + of_process["Private_Clean"]
+        peak = max(peak, proportional)
+        workers |= {pid: max(private[pid], workers.get(pid, 0)) for pid in filter(_is_worker, private)}
         time.sleep(0.5)
     seconds = time.perf_counter() - started
     if process.returncode:
         raise click.ClickException(f"recmodel {words[0]} ended with exit code {process.returncode}; see {folder}/log")
-    return Usage(seconds, sum(ticks.values()) / _TICKS, peak / 2**30)
+    further = min(workers.values(), default=0)
+    return Usage(seconds, sum(ticks.values()) / _TICKS, peak / 2**30, further / 2**30)
 
 
 def _ticks_of_tree(root: int) -> dict[int, int]:
@@ -89,9 +98,19 @@ def _ticks_of_tree(root: int) -> dict[int, int]:
     return {pid: ticks[pid] for pid in tree if pid in ticks}
 
 
-def _proportional_bytes(pid: int) -> int:
+def _memory(pid: int) -> Counter[str]:
+    """Return the bytes of a process by kind, as `smaps_rollup` names them; see proc(5)."""
     with suppress(OSError):  # the process has ended
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                return int(line.split()[1]) << 10
-    return 0
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
+        return Counter(
+            {name: int(amount) << 10 for name, amount, _ in (line.replace(":", "").split() for line in lines)}
+        )
+    return Counter()
+
+
+def _is_worker(pid: int) -> bool:
+    """Return whether a process is a Python worker of Spark: its parent is one too, the daemon that forks them."""
+    with suppress(OSError, IndexError):
+        parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[_PARENT]
+        return all(b"pyspark.daemon" in Path(f"/proc/{of}/cmdline").read_bytes() for of in (pid, parent))
+    return False

@@ -128,7 +128,7 @@ class Workload:
         ratings = staged.write([rows], folder / staged.RATINGS / staged.file(0), np.arange(self.model.catalogue_size))
         counted = [user_id, lengths, lengths, pa.nulls(len(users), pa.int64())]
         storage.write_rows(folder / "users" / "part-00000.parquet", pa.table(counted, c.USER.names))
-        return StagedInput(str(folder), str(folder / "users"), ratings.in_order, False, False, False)
+        return StagedInput(str(folder), str(folder / "users"), ratings.in_order, False, False, False, False)
 
     def user_vectors(self) -> np.ndarray:
         """Return the retrieval vectors [U, d] of the users."""
@@ -201,6 +201,13 @@ class Store:
             expand.write(real, folder, **sizes, seed=0, as_csv=as_csv, text_ids=text_ids)
         return folder
 
+    def ratings_of(self, users: int, movies: int) -> Path:
+        """Return a MovieLens directory with that many users and movies, and 125 ratings per user."""
+        folder = self.folder / f"ratings-{users}-{movies}"
+        if not folder.exists():
+            expand.write(expand.read(self.data), folder, users=users, movies=movies, ratings=125 * users, seed=0)
+        return folder
+
     def ratings_of_next_day(self) -> Path:
         """Return the same directory with one more rating, of the first movie, by every twentieth user."""
         folder = self.folder / f"ratings-later-{self.scale:g}"
@@ -231,6 +238,13 @@ class Store:
         if not models.exists():
             towers = fit(self.data, 32).towers(ML25M["movies"], first_movie=0 if text_ids else 1)
             _write_version(models, towers, "default", text_ids=text_ids)
+        return models
+
+    def default_model(self, movies: int) -> Path:
+        """Return MODELS with the preset `default`, for the movies of `ratings_of`."""
+        models = self.folder / f"models-default-{movies}"
+        if not models.exists():
+            _write_version(models, fit(self.data).towers(movies, first_movie=1), "default")
         return models
 
     def factors(self, users: int, movies: int) -> Path:

@@ -28,9 +28,9 @@ ROWS = st.lists(
 )
 
 
-def stage(folder, rows):
+def stage(folder, rows, *, add_up=False):
     run = LinkedOutput(folder).stage(DAY, "key")
-    staging.write_ratings(run, table(rows).to_batches(), CATALOGUE, INTEGER_IDS, rated=True)
+    staging.write_ratings(run, table(rows).to_batches(), CATALOGUE, INTEGER_IDS, rated=not add_up)
     run.remember(
         "input.json",
         {
@@ -48,10 +48,10 @@ def rows_of(location) -> list[tuple]:
 @given(rows=ROWS, starts=st.sets(st.integers(2, 6), max_size=3), sort=st.booleans(), add_up=st.booleans())
 def test_ratings_that_count_are_found_whatever_their_order(tmp_path_factory, rows, starts, sort, add_up):
     rows = sorted({row[:2]: row for row in rows}.values()) if sort else rows
-    run = stage(tmp_path_factory.mktemp("output"), rows)
+    run = stage(tmp_path_factory.mktemp("output"), rows, add_up=add_up)
     counted, histories = [], {}
     for part in staged_ratings.parts(sorted(starts)):
-        counted.append(parts.count(part, run, fingerprint=False, add_up=add_up))
+        counted.append(parts.count(part, run, fingerprint=False))
         users = run.input.users(part)
         of_users = run.input.histories(part, users.column(c.USER_ID).combine_chunks())
         for place, user in enumerate(of_users.user_id.to_pylist()):
@@ -84,7 +84,7 @@ def test_ratings_that_count_are_found_whatever_their_order(tmp_path_factory, row
 def test_ratings_that_do_not_count_are_rejected(tmp_path):
     run = stage(tmp_path, [(1, 20, 4.0, 9), (2, 30, 1.0, 1), (1, 20, 2.5, 5)])
     for part in staged_ratings.parts([2]):
-        parts.count(part, run, fingerprint=False, add_up=False)
+        parts.count(part, run, fingerprint=False)
     assert [(row[0], row[3]) for row in rows_of(run.tables[c.REJECTS_TABLE])] == [
         ("ratings.csv", "user_id 1, movie_id 20, rating 2.5, timestamp 5")
     ]
@@ -95,7 +95,7 @@ def test_what_an_interrupted_run_counted_by_other_parts_is_cleared(tmp_path):
     for starts in ([2, 3], []):
         run.clear()
         for part in staged_ratings.parts(starts):
-            parts.count(part, run, fingerprint=False, add_up=False)
+            parts.count(part, run, fingerprint=False)
         assert sorted(row[0] for row in rows_of(run.tables[c.USERS_TABLE])) == [1, 2, 3]
         assert len(rows_of(run.tables[c.REJECTS_TABLE])) == 1
 
@@ -114,7 +114,7 @@ def test_a_fingerprint_is_another_when_any_rating_is_another(tmp_path):
     users = [rated, rated[::-1], [rated[1], rated[0], rated[2]], *others]
     run = stage(tmp_path, [(user, *row[1:]) for user, of_user in enumerate(users) for row in of_user])
     [part] = staged_ratings.parts([])
-    parts.count(part, run, fingerprint=True, add_up=False)
+    parts.count(part, run, fingerprint=True)
     prints = [row[3] for row in sorted(rows_of(run.tables[c.USERS_TABLE]))]
     assert prints[0] == prints[1] == prints[2]
     assert len({*prints}) == 1 + len(others)

@@ -72,7 +72,7 @@ def test_lists_keep_all_rules(exported, restricted, data):
     )  # fmt: skip
     counts = random.randint(0, 9, size=60)
     payload = Payload(
-        model_version="v", saved_model=b"", open_model=InTensorFlow, tasks=("retrieval", "rating"),
+        model_version="v", model_digest="", open_model=InTensorFlow, tasks=("retrieval", "rating"),
         movies=pa.table({c.MOVIE_ID: ids, c.TITLE: [""] * 60}), row=np.arange(60), scored_at=datetime.now(timezone.utc),
         popular=np.lexsort((ids, -counts)), popular_rating=np.full(60, 3, np.float32), allowed=mask, cap=cap,
     )  # fmt: skip

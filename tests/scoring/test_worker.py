@@ -45,7 +45,7 @@ def payload(case):
     popular, popular_rating = popularity(movies, np.arange(60.0) % 7, (np.arange(60.0) % 7) * 3)
     return Payload(
         model_version="v1",
-        saved_model=recommender.pack(case.folder),
+        model_digest="",
         open_model=InTensorFlow,
         tasks=("retrieval", "rating"),
         movies=pa.table({c.MOVIE_ID: movies, c.TITLE: [f"Movie {movie}" for movie in movies]}),
@@ -157,11 +157,12 @@ def test_a_task_without_training_leaves_its_column_empty(case, payload, everybod
 def test_spark_gives_the_same_rows_and_loads_the_model_once_a_worker(spark, case, payload, everybody):
     """8 tasks, the last without users: no more loads than Spark has slots."""
     stats = spark.sparkContext.accumulator(scoring.WorkerStats(), scoring.MergeWorkerStats())
-    model = spark.sparkContext.broadcast(payload)
+    broadcast = spark.sparkContext.broadcast
+    job = scoring.Job(False, broadcast(recommender.pack(case.folder)), broadcast(payload), REQUEST, stats)
     tasks_of = [everybody[start : start + 3] for start in range(0, 22, 3)]
 
     def score(users: Histories) -> list[pa.Table]:
-        return [*scoring.recommend(users, model.value, REQUEST, stats)]
+        return [*scoring.recommend(users, job)]
 
     rows = pa.concat_tables([table for part in tasks.each(spark, score, tasks_of) for table in part])
     pd.testing.assert_frame_equal(

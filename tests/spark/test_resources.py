@@ -8,23 +8,28 @@ from recmodel.errors import UsageRejected
 from recmodel.spark import resources
 
 MIB, GIB = 1 << 20, 1 << 30
-NEEDS = resources.needs(model=100 * MIB, movies=80_000, block=64 * MIB)
+NEEDS = resources.needs(model=100 * MIB, movies=80_000, block=64 * MIB, in_numpy=False)
 K8S = {"spark.master": "k8s://https://host", "spark.executor.memory": "4g", "spark.executor.cores": "4",
        "spark.driver.memory": "2g"}  # fmt: skip
 
 
 def test_needs_grow_with_the_model_and_the_block():
-    assert NEEDS.worker == (850 + 64 + 320) * MIB
-    assert NEEDS.driver_heap == (900 + 200) * MIB + 300 * 80_000
+    assert NEEDS.worker == (870 + 64 + 320) * MIB
+    assert NEEDS.driver_heap == (450 + 100) * MIB
+    in_numpy = resources.needs(model=100 * MIB, movies=80_000, block=64 * MIB, in_numpy=True)
+    assert (in_numpy.worker, in_numpy.shared) == ((420 + 64 + 40) * MIB + 50 * 80_000, 100 * MIB)
 
 
 @pytest.mark.parametrize(
     ("master", "measured"),  # MiB: the largest worker of real runs, see tests/benchmarks/README.md
-    [({"model": 81_078_964, "movies": 62_423}, 1123), ({"model": 25_135_012, "movies": 62_423}, 952),
-     ({"model": 198_415_503, "movies": 499_384}, 1434)],
+    [({"model": 25_135_012, "movies": 62_423, "in_numpy": True}, 493),
+     ({"model": 81_078_964, "movies": 62_423, "in_numpy": True}, 586),
+     ({"model": 1_292_599_694, "movies": 1_000_000, "in_numpy": True}, 2062),
+     ({"model": 81_078_964, "movies": 62_423, "in_numpy": False}, 1170)],
 )  # fmt: skip
 def test_a_worker_is_foretold_within_a_tenth_and_never_too_small(master, measured):
-    foretold = resources.needs(**master, block=64 * MIB).worker / MIB
+    needs = resources.needs(**master, block=64 * MIB)
+    foretold = (needs.worker + needs.shared) / MIB
     assert measured <= foretold <= 1.1 * measured
 
 
@@ -78,7 +83,7 @@ def test_overhead_is_derived_where_nobody_said_and_then_contradicts_nothing():
     [
         ({"spark.executor.memoryOverhead": "1g"}, "spark.executor.memoryOverhead gives 1,024 MiB"),
         ({"spark.executor.memoryOverheadFactor": "0.4"}, "spark.executor.memoryOverhead gives 1,638 MiB"),
-        ({"spark.driver.memory": "1g"}, "spark.driver.memory is 1,024 MiB"),
+        ({"spark.driver.memory": "512m"}, "spark.driver.memory is 512 MiB"),
         ({"spark.executorEnv.OMP_NUM_THREADS": "4"}, "OMP_NUM_THREADS is 4 but a task has 1"),
         ({"spark.master": "local[64]"}, "more than the 16,384 MiB of this machine"),
     ],

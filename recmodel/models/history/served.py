@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from scipy.linalg.blas import ssyrk
 from scipy.linalg.lapack import sposv
 from scipy.sparse import csr_array
 
@@ -23,8 +24,7 @@ from recmodel.scoring.signatures import InTensorFlow, Signatures
 
 def open_model(saved_model: Path) -> Signatures:
     """Open a SavedModel for scoring: in NumPy, or in TensorFlow where its variables are not noted."""
-    arrays = variables.read(saved_model)
-    return InTensorFlow(saved_model) if arrays is None else InNumPy(arrays)
+    return InNumPy(variables.read(saved_model)) if variables.are_noted(saved_model) else InTensorFlow(saved_model)
 
 
 class InNumPy:
@@ -41,8 +41,9 @@ class InNumPy:
         self._seen_vectors, self._movie_vectors = (variables[f"_towers/{name}_vectors"] for name in ("seen", "movie"))
         self._prior, self._movie_bias = variables["_towers/_prior"], variables["_towers/_movie_bias"]
         self._traits = variables["_towers/_traits"][:-1]
+        self._ridge = np.asfortranarray(variables["_towers/_ridge"])
         # In the units of one over the root of its penalty, each trait has the penalty 1.
-        self._scale = (1 / np.sqrt(np.diag(variables["_towers/_ridge"]))).astype(np.float32)
+        self._scale = (1 / np.sqrt(np.diag(self._ridge))).astype(np.float32)
         scalars = variables["_towers/_scalars"].astype(np.float32)
         self._mean_rating, self._liking, self._prior_weight, *self._range = scalars
         self._is_implicit = bool(np.isnan(self._range).any())
@@ -101,18 +102,20 @@ class InNumPy:
     def _regress(self, row: np.ndarray, residual: np.ndarray, splits: np.ndarray) -> np.ndarray:
         """Return [B, k] ridge regressions of residuals [S] on traits."""
         weights = np.zeros((len(splits) - 1, self.rating_width), np.float32)
-        one = np.eye(self.rating_width, dtype=np.float32)
+        one = np.eye(self.rating_width, dtype=np.float32, order="F")
         for user in np.flatnonzero(np.diff(splits)):
             of_user = slice(splits[user], splits[user + 1])
             traits = self._traits.take(row[of_user], axis=0)
-            traits *= self._scale
             size = len(traits)
             if size < self.rating_width:
-                _, dual, _ = sposv(traits @ traits.T + one[:size, :size], residual[of_user])
-                weights[user] = dual @ traits
+                traits *= self._scale
+                gram = ssyrk(1, traits.T, 1, one[:size, :size], trans=1, lower=1)
+                _, dual, _ = sposv(gram, residual[of_user], lower=1, overwrite_a=1)
+                weights[user] = dual @ traits * self._scale
             else:
-                _, weights[user], _ = sposv(traits.T @ traits + one, residual[of_user] @ traits)
-        return weights * self._scale
+                gram = ssyrk(1, traits.T, 1, self._ridge, lower=1)
+                _, weights[user], _ = sposv(gram, residual[of_user] @ traits, lower=1, overwrite_a=1, overwrite_b=1)
+        return weights
 
     def _on_the_scale(self, rating: np.ndarray) -> np.ndarray:
         """Bend ratings at both ends of the scale; see `towers.Towers`."""
