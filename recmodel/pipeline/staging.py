@@ -7,7 +7,6 @@ rejected rows.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from concurrent.futures import Future
 from datetime import datetime, timezone
 from pathlib import Path
