@@ -48,9 +48,9 @@ class StagedRatings:
     sums: np.ndarray  # [M] float64: their sum; NaN if they are weights
     half_stars: Counter[int]  # number of ratings by twice their value, rounded: 7 stands for 3.5 stars
     in_order: bool = True  # whether they ascend strictly by user and movie, so that there are no duplicates
-    rated: bool = True  # whether they are ratings, and not the weights of implicit feedback
     first: pa.RecordBatch | None = None  # `schemas.STAGED`, one row; None: there are no ratings
     last: pa.RecordBatch | None = None
+    rated: bool = True  # whether they are ratings, and not the weights of implicit feedback
 
 
 def write(
@@ -70,7 +70,6 @@ def write(
         movie_ids: [M] int64, ascending: every movie that can be rated, or the numbers of all of them.
         ids: what the ids of the batches are.
         rated: False: the values are weights, so the sums are NaN and there are no stars to count.
-
     """
     counts, sums = np.zeros(len(movie_ids), np.int64), np.full(len(movie_ids), 0.0 if rated else np.nan)
     staged = StagedRatings(counts, sums, Counter(), rated=rated)
@@ -89,7 +88,7 @@ def write(
             order = histories.in_order(user_id, movie)
             chunk = chunk if order is None else chunk.take(pa.array(order))
             staged.in_order &= order is None and (staged.last is None or _follows(staged.last, chunk))
-            staged.first, staged.last = staged.first or chunk[:1], chunk[-1:]
+            staged.first, staged.last = staged.first or _row(chunk, 0), _row(chunk, chunk.num_rows - 1)
             writer.write_batch(chunk, row_group_size=_ROW_GROUP)
     return staged
 
@@ -132,6 +131,11 @@ def _chunks(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
             waiting = []
     if any(part.num_rows for part in waiting):
         yield pa.concat_batches(waiting)
+
+
+def _row(chunk: pa.RecordBatch, row: int) -> pa.RecordBatch:
+    """Return a copy of one row: a slice would keep the whole chunk in memory."""
+    return chunk.take(pa.array([row]))
 
 
 def _follows(last: pa.RecordBatch, chunk: pa.RecordBatch) -> bool:

@@ -7,7 +7,6 @@ rejected rows.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from concurrent.futures import Future
 from datetime import datetime, timezone
 from pathlib import Path
@@ -139,20 +138,12 @@ def _stage_ratings(
         rated=not resolved.feedback.is_implicit,
     )
     ratings, rejected = taking.stage(request, validation, job, starting)
-    _write_counts(staged, ratings, catalogue)
+    write_counts(staged, ratings, catalogue)
     return rejected
 
 
-def write_ratings(
-    staged: StagedRun, batches: Iterable[pa.RecordBatch], catalogue: pa.Table, ids: Ids, *, rated: bool
-) -> None:
-    """Stage ratings and the catalogue whose rows stand for their movies; see `data.staged.write`."""
-    with storage.create(storage.below(staged.scratch(staged_ratings.RATINGS), staged_ratings.file(0))) as sink:
-        ratings = staged_ratings.write(batches, sink, identifiers.movie_numbers(catalogue), ids, rated=rated)
-    _write_counts(staged, ratings, catalogue)
-
-
-def _write_counts(staged: StagedRun, ratings: StagedRatings, catalogue: pa.Table) -> None:
+def write_counts(staged: StagedRun, ratings: StagedRatings, catalogue: pa.Table) -> None:
+    """Stage the counts of the ratings and the catalogue whose rows stand for their movies."""
     stars = np.array(sorted(ratings.half_stars.items()), np.int64)
     storage.write_arrays(
         staged.scratch(_COUNTS),

@@ -82,7 +82,7 @@ def test_a_share_that_is_refused_ends_the_taking(tmp_path, starting, monkeypatch
     """In the sentence that one reading of the whole table ends with, and without any task."""
     folder = with_ratings(tmp_path, HEADER + b"1,1,4.0,7\n" * 9 + b"1,1,4.0," + b"1" * 300 + b"\n1,1,4.0,7\n")
     monkeypatch.setattr("recmodel.data.lines._BLOCK_BYTES", 100)
-    monkeypatch.setattr(pieces, "TEXT_BYTES", 120)
+    monkeypatch.setattr(pieces, "TEXT_BYTES", 130)
     monkeypatch.setattr(taking, "_each", None)
     with pytest.raises(InputRejected, match="ratings.csv has a line of more than"):
         take(folder, tmp_path / "o", starting)

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
@@ -11,9 +12,9 @@ from support.inputs import table
 from support.runs import DAY
 
 from recmodel import schemas as c
+from recmodel import storage
 from recmodel.data import staged as staged_ratings
 from recmodel.pipeline import staging
-from recmodel.schemas import INTEGER_IDS
 from recmodel.scoring import parts
 from recmodel.tables.linked import LinkedOutput
 
@@ -30,7 +31,9 @@ ROWS = st.lists(
 
 def stage(folder, rows, *, add_up=False):
     run = LinkedOutput(folder).stage(DAY, "key")
-    staging.write_ratings(run, table(rows).to_batches(), CATALOGUE, INTEGER_IDS, rated=not add_up)
+    with storage.create(f"{run.scratch(staged_ratings.RATINGS)}/{staged_ratings.file(0)}") as sink:
+        ratings = staged_ratings.write(table(rows).to_batches(), sink, np.array(MOVIES), rated=not add_up)
+    staging.write_counts(run, ratings, CATALOGUE)
     run.remember(
         "input.json",
         {
