@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from recmodel import schemas as c
-from recmodel.data import duplicates, movielens
+from recmodel.arrays import runs
+from recmodel.data import in_memory, movielens
 from recmodel.data import feedback as feedbacks
 from recmodel.data import ids as identifiers
 from recmodel.data.feedback import Feedback
@@ -98,11 +98,11 @@ def run(
     with stages("read ratings and movies"):
         current = versions.open_current(models)
         folder = sources.input_dir(settings.paths.data, settings.paths.sample, settings.input)
-        preset, feedback, catalogue, table, validation, opted_out = _read(folder, settings, preset, current)
-        ids = validation.ids
+        preset, feedback, catalogue, ratings, validation, opted_out = _read(folder, settings, preset, current)
+        ids, superseded = validation.ids, ratings.superseded
         size = movielens.ratings_size(folder)
-        numbered, numbered_catalogue, labels = identifiers.number(table, catalogue)
-        fingerprint = movielens.fingerprint(numbered, catalogue, labels)
+        numbered_catalogue, labels = in_memory.number(ratings, catalogue)
+        fingerprint = movielens.fingerprint(ratings.columns, catalogue, labels)
 
     with stages("start TensorFlow"):
         from recmodel.evaluation import metrics as measuring
@@ -110,13 +110,11 @@ def run(
         from recmodel.scoring.recommender import Recommender
 
     with stages(f"train preset {settings.training.preset}") as progress:
-        ratings = duplicates.combined(numbered, add_up=feedback.is_implicit)
-        superseded = table.num_rows - len(ratings[c.RATING])
-        user_ids = np.unique(ratings[c.USER_ID])
-        parts = splits.by_pair(ratings, settings.training.test_share, settings.training.seed, labels)
+        user_ids, _ = runs(ratings.columns[c.USER_ID])
+        parts = splits.by_pair(ratings.columns, settings.training.test_share, settings.training.seed, labels)
         movie_ids = numbered_catalogue.column(c.MOVIE_ID).to_numpy()
         split = splits.Split(*parts, movie_ids, rated=not feedback.is_implicit, labels=labels)
-        del table, numbered, ratings  # 28 bytes per rating, twice
+        del ratings
         trained = training.train(
             split.fitted,
             user_ids,
@@ -191,7 +189,7 @@ def dry_run(settings: Settings, preset: Preset, stages: Stages | None = None) ->
         folder = sources.input_dir(settings.paths.data, scratch, settings.input)
         found = _read(folder, settings, preset, versions.open_current(models))
     return DryRun(
-        found.ratings.num_rows, found.catalogue.num_rows, found.validation, versions.current(models),
+        len(found.ratings) + found.ratings.superseded, found.catalogue.num_rows, found.validation, versions.current(models),
         found.feedback.kind,
     )  # fmt: skip
 
@@ -202,7 +200,7 @@ class _Input(NamedTuple):
     preset: Preset  # for that kind of feedback
     feedback: Feedback
     catalogue: pa.Table
-    ratings: pa.Table  # see `movielens.read`
+    ratings: in_memory.Ratings
     validation: Validation
     opted_out: int  # ratings that are left out
 
@@ -216,13 +214,15 @@ def _read(folder: Path, settings: Settings, preset: Preset, current: versions.Mo
     feedback = feedbacks.decide(folder, settings.input)
     preset = presets.for_feedback(preset, settings.training.preset, feedback.kind)
     known, ids = current and current.catalogue(), _ids(folder, settings, current)
-    catalogue, ratings, validation = movielens.read(folder, settings.input, known, feedback, ids)
+    catalogue, ratings, validation = in_memory.read(folder, settings.input, known, feedback, ids)
     ratings, opted_out = _without_opted_out(ratings, settings.rules.opt_out, validation)
     validation.log_files()
     return _Input(preset, feedback, catalogue, ratings, validation, opted_out)
 
 
-def _without_opted_out(ratings: pa.Table, opt_out: str, validation: Validation) -> tuple[pa.Table, int]:
+def _without_opted_out(
+    ratings: in_memory.Ratings, opt_out: str, validation: Validation
+) -> tuple[in_memory.Ratings, int]:
     """Return the ratings without those of users who have opted out, and how many these are.
 
     Args:
@@ -234,10 +234,10 @@ def _without_opted_out(ratings: pa.Table, opt_out: str, validation: Validation) 
     if not opt_out:
         return ratings, 0
     users = movielens.read_ids(Path(opt_out), c.USERS, validation, "rules.opt_out").column(c.USER_ID)
-    left = ratings.filter(pc.invert(pc.is_in(ratings.column(c.USER_ID), value_set=users.combine_chunks())))
-    if not left.num_rows and ratings.num_rows:
+    left = ratings.without(users.combine_chunks())
+    if not len(left) and len(ratings):
         raise InputRejected(f"all ratings are of users in {opt_out} (rules.opt_out); correct the list")
-    return left, ratings.num_rows - left.num_rows
+    return left, len(ratings) - len(left)
 
 
 def _ids(folder: Path, settings: Settings, current: versions.ModelVersion | None) -> Ids:

@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import scipy.sparse
 
+from recmodel.arrays import summed
 from recmodel.data import catalogue as lookup
 from recmodel.models.history.preset import Preset
 
@@ -91,7 +92,7 @@ def features(catalogue: pa.Table) -> Features:
 
 def start(ratings: Interactions, movie_features: Features, preset: Preset, seed: int) -> Start:
     """Compute the starting values of both tasks."""
-    counts = np.bincount(ratings.movie, minlength=ratings.movies)
+    counts = summed(ratings.movie, ratings.movies).astype(np.int64)
     seen, candidate = _retrieval(ratings, movie_features, counts, preset, seed)
     mean, bias, traits = _rating(ratings, movie_features, counts, candidate, preset)
     # Both sides get equal norms, and logits the scale that suits the softmax of training.

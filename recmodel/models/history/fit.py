@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from recmodel import schemas as c
-from recmodel.arrays import Arrays, rows_of, take
+from recmodel.arrays import Arrays, rows_of, runs, take
 from recmodel.models.architectures import Fittable
 from recmodel.models.history import closed_form, placing
 from recmodel.models.history.closed_form import Interactions
@@ -21,7 +21,7 @@ from recmodel.tf import tf
 
 _CELLS_IN_BATCH = 16_384  # at least: users times the longest history among them
 _USERS_IN_BATCH = 128  # at most, in a batch of that size; the softmax holds a row of candidates for each
-_BATCHES = 256  # per epoch, about, if there are more ratings than fill batches of that size
+_STEPS = 256  # at most, per epoch: where there are more batches, it takes some of them, chosen at random
 
 
 def prepare(
@@ -55,11 +55,10 @@ def _interactions(fitted: Arrays, movie_ids: np.ndarray, *, is_implicit: bool) -
     """Return the ratings as rows, ascending by user. Copies as little as it can: nothing that is in order."""
     if not (fitted[c.USER_ID][1:] >= fitted[c.USER_ID][:-1]).all():
         fitted = take(fitted, np.argsort(fitted[c.USER_ID], kind="stable"))
-    is_other = np.append(False, fitted[c.USER_ID][1:] != fitted[c.USER_ID][:-1])
-    user = np.cumsum(is_other, dtype=np.int32)
+    users, user = runs(fitted[c.USER_ID])
     rating = fitted[c.RATING]
     rating = strength(rating).numpy() if is_implicit else rating.astype(np.float32, copy=False)
-    return Interactions(user, rows_of(movie_ids, fitted[c.MOVIE_ID]), rating, int(user[-1]) + 1, len(movie_ids))
+    return Interactions(user, rows_of(movie_ids, fitted[c.MOVIE_ID]), rating, len(users), len(movie_ids))
 
 
 class HistoryBatches(tf.keras.utils.Sequence):
@@ -70,16 +69,15 @@ class HistoryBatches(tf.keras.utils.Sequence):
         length = ratings.activity
         by_length = np.argsort(-length, kind="stable")[: np.count_nonzero(length)]
         self._batches: list[np.ndarray] = []
-        larger = max(1, len(ratings.user) // (_BATCHES * _CELLS_IN_BATCH))
         while len(by_length):
-            size = max(1, larger * min(_USERS_IN_BATCH, _CELLS_IN_BATCH // length[by_length[0]]))
+            size = max(1, min(_USERS_IN_BATCH, _CELLS_IN_BATCH // length[by_length[0]]))
             self._batches.append(by_length[:size])
             by_length = by_length[size:]
         self._random = np.random.RandomState(seed)
         self.on_epoch_end()
 
     def __len__(self) -> int:
-        return len(self._batches)
+        return min(len(self._batches), _STEPS)
 
     def __getitem__(self, i: int) -> Batch:
         users = self._batches[i]
