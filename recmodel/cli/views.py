@@ -264,7 +264,12 @@ def _fitted(metrics: Metrics, feedback: FeedbackKind) -> dict[str, str]:
     if metrics.opted_out_rows:
         left_out = {"of users who opted out": f"{metrics.opted_out_rows:,} rows, not trained with"}
         return left_out | _fitted(metrics.model_copy(update={"opted_out_rows": 0}), feedback)
+    if metrics.left_out_rows:
+        left_out = {"of users left out": f"{metrics.left_out_rows:,} rows (training.max_ratings)"}
+        return left_out | _fitted(metrics.model_copy(update={"left_out_rows": 0}), feedback)
     fitted = f"{metrics.train_rows:,} / {metrics.test_rows:,}"
+    if metrics.epochs and metrics.epoch_rows is not None and metrics.epoch_rows < metrics.train_rows:
+        fitted += f", about {metrics.epoch_rows:,} in an epoch"
     if feedback == IMPLICIT:
         return {
             "ratings": "none: the input is implicit feedback, so no ratings are predicted",

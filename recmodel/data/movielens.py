@@ -346,7 +346,7 @@ def fingerprint(ratings: Arrays, catalogue: pa.Table, labels: Labels = NO_LABELS
     if labels.users is not None:
         digest.update(repr(labels.users.to_pylist()).encode())
     for values in ratings.values():
-        digest.update(np.ascontiguousarray(values))
+        digest.update(values.data)
     for column in catalogue.columns:
         if pa.types.is_string(column.type):
             digest.update(repr(column.to_pylist()).encode())

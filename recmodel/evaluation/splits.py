@@ -8,9 +8,8 @@ from functools import cached_property
 import numpy as np
 
 from recmodel import schemas as c
-from recmodel.arrays import Arrays, mixed, rows_of, summed, take
+from recmodel.arrays import Arrays, mixed, rows_of, runs, summed, take
 from recmodel.data.ids import NO_LABELS, Labels
-
 
 _HASHED = 1 << 20  # ratings at a time, as hashes are several times as wide as ids
 
@@ -118,6 +117,20 @@ def by_pair(
             hashed = _mix(hashed ^ labels.hashes(name, ratings[name][some]))
         held_out[some] = (hashed >> np.uint64(11)) * 2.0**-53 < test_share  # the upper 53 bits: a number in [0, 1)
     return take(ratings, ~held_out) if held_out.any() else ratings, take(ratings, held_out)
+
+
+def of_some_users(ratings: Arrays, most: int, seed: int, labels: Labels = NO_LABELS) -> Arrays:
+    """Return all ratings of some users, about `most` ratings; all of everybody, if they are no more than that.
+
+    Who is among them depends on the id and the seed alone.
+    """
+    share = most / max(len(ratings[c.RATING]), 1)
+    if share >= 1:
+        return ratings
+    users, row = runs(ratings[c.USER_ID])
+    hashed = _mix(labels.hashes(c.USER_ID, users) ^ np.uint64(seed))
+    chosen = (hashed >> np.uint64(11)) * 2.0**-53 < share
+    return take(ratings, chosen[row])
 
 
 def by_time(ratings: Arrays, test_share: float) -> tuple[Arrays, Arrays]:

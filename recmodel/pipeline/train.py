@@ -7,14 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import pyarrow as pa
 
 from recmodel import schemas as c
-from recmodel.arrays import runs
-from recmodel.data import in_memory, movielens
+from recmodel.arrays import Arrays, runs
 from recmodel.data import feedback as feedbacks
 from recmodel.data import ids as identifiers
+from recmodel.data import in_memory, movielens
 from recmodel.data.feedback import Feedback
 from recmodel.data.validation import Validation
 from recmodel.errors import InputRejected, ModelRejected
@@ -23,7 +22,7 @@ from recmodel.evaluation import splits
 from recmodel.models import presets, versions
 from recmodel.models.architectures import Preset
 from recmodel.pipeline import preflight, sources
-from recmodel.progress import Stages, log
+from recmodel.progress import NOTICE, Stages, log
 from recmodel.records import FeedbackKind, Measures
 from recmodel.schemas import Ids
 from recmodel.settings import Gate, Settings
@@ -115,8 +114,10 @@ def run(
         movie_ids = numbered_catalogue.column(c.MOVIE_ID).to_numpy()
         split = splits.Split(*parts, movie_ids, rated=not feedback.is_implicit, labels=labels)
         del ratings
+        fitted = _up_to(settings.training.max_ratings, split, preset, settings.training.seed)
+        left_out = len(split.fitted[c.RATING]) - len(fitted[c.RATING])
         trained = training.train(
-            split.fitted,
+            fitted,
             user_ids,
             numbered_catalogue,
             preset,
@@ -124,6 +125,7 @@ def run(
             rating_range=feedback.rating_range,
             progress=progress,
         )
+        del fitted
 
     with tempfile.TemporaryDirectory() as scratch:
         with stages("export"):
@@ -147,6 +149,7 @@ def run(
                 **trained.report(),
                 "superseded_rows": superseded,
                 "opted_out_rows": opted_out,
+                "left_out_rows": left_out,
                 "baselines": baselines,
                 "gate": refusals,
                 "ratings_file": size.file,
@@ -189,8 +192,8 @@ def dry_run(settings: Settings, preset: Preset, stages: Stages | None = None) ->
         folder = sources.input_dir(settings.paths.data, scratch, settings.input)
         found = _read(folder, settings, preset, versions.open_current(models))
     return DryRun(
-        len(found.ratings) + found.ratings.superseded, found.catalogue.num_rows, found.validation, versions.current(models),
-        found.feedback.kind,
+        len(found.ratings) + found.ratings.superseded, found.catalogue.num_rows, found.validation,
+        versions.current(models), found.feedback.kind,
     )  # fmt: skip
 
 
@@ -238,6 +241,20 @@ def _without_opted_out(
     if not len(left) and len(ratings):
         raise InputRejected(f"all ratings are of users in {opt_out} (rules.opt_out); correct the list")
     return left, len(ratings) - len(left)
+
+
+def _up_to(most: int, split: splits.Split, preset: Preset, seed: int) -> Arrays:
+    """Return the ratings to fit to: all, or where these are more than `most` (0: no limit), those of some users."""
+    ratings = len(split.fitted[c.RATING])
+    if not most or ratings <= most:
+        return split.fitted
+    if preset.holds_users:
+        log.log(NOTICE, "training.max_ratings does not apply: this model knows users by id, so it is fitted to all")
+        return split.fitted
+    fitted = splits.of_some_users(split.fitted, most, seed, split.labels)
+    log.log(NOTICE, "the model is fitted to %s of %s ratings, those of some users (training.max_ratings)",
+            f"{len(fitted[c.RATING]):,}", f"{ratings:,}")  # fmt: skip
+    return fitted
 
 
 def _ids(folder: Path, settings: Settings, current: versions.ModelVersion | None) -> Ids:

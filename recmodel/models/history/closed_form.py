@@ -8,7 +8,9 @@ U users, M movies, R ratings; d and k are the widths of the retrieval and the ra
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+import operator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -158,7 +160,7 @@ def _right_singular_vectors(
     with ThreadPoolExecutor() as threads:
 
         def summed(function: Callable[[np.ndarray, slice], np.ndarray]) -> np.ndarray:
-            return sum(threads.map(partial(function, of_movies * basis), ratings.parts()))
+            return _sum(threads.map(partial(function, of_movies * basis), ratings.parts()))
 
         for _ in range(4):
             basis = _orthonormal(of_movies * summed(back) + content.T @ (content @ basis))
@@ -231,13 +233,18 @@ def _rating(
         for _ in range(30):
             by_features = feature_columns @ (inverse @ (feature_columns.T @ (left - counts * by_ratings)))
             by_ratings = (left - counts * by_features) / (counts + 12)
-            left = of_movies - sum(threads.map(of_part, parts))
+            left = of_movies - _sum(threads.map(of_part, parts))
     bias = by_ratings + by_features
     traits = np.column_stack([np.ones(ratings.movies), bias, feature_columns])
     latent = candidate[:, : max(0, preset.rating_dim - traits.shape[1])]
     traits = np.column_stack([traits, _unit_rows(latent)])
     traits[:, 1:] -= (traits[:, 1:] * counts[:, np.newaxis]).sum(axis=0) / max(counts.sum(), 1)
     return mean, bias, traits
+
+
+def _sum(arrays: Iterable[np.ndarray]) -> np.ndarray:
+    """Add arrays up, in their order, as they come."""
+    return functools.reduce(operator.iadd, arrays)
 
 
 def _unit_rows(matrix: np.ndarray) -> np.ndarray:

@@ -48,7 +48,7 @@ def prepare(
         fitted = model.weights_as_arrays(movie_ids, rating_range)
         return replace(fitted, placing=placing.fit(fitted, catalogue, start.counts))
 
-    return Fittable(model, batches, weights, start_seconds)
+    return Fittable(model, batches, weights, start_seconds, batches.examples)
 
 
 def _interactions(fitted: Arrays, movie_ids: np.ndarray, *, is_implicit: bool) -> Interactions:
@@ -90,6 +90,11 @@ class HistoryBatches(tf.keras.utils.Sequence):
             "rating": tf.constant(np.where(present, self._rating[cell], 0), tf.float32),
             "present": tf.constant(present, tf.float32),
         }
+
+    @property
+    def examples(self) -> int:
+        """The number of ratings in an epoch, on average."""
+        return len(self._movie) * len(self) // len(self._batches)
 
     def on_epoch_end(self) -> None:
         """Shuffle the batches."""
