@@ -15,7 +15,7 @@ from recmodel.records import EXPLICIT, IMPLICIT
 if TYPE_CHECKING:
     import pandas as pd
 
-    from recmodel.pipeline import capacity, forget, predict, score, train
+    from recmodel.pipeline import capacity, forget, predict, score, train, training_capacity
     from recmodel.records import FeedbackKind, Metrics, RunRecord
 
 NO_RATINGS = "there are no ratings, as the model was trained on implicit feedback"
@@ -333,6 +333,17 @@ def frame_rows(frame: pd.DataFrame, title: str) -> Table:
 
 
 # -- capacity --------------------------------------------------------------------------------------------------------
+
+
+def training_forecast(forecast: training_capacity.Forecast, ratings: int) -> Table:
+    """Return what training would take."""
+    return facts(
+        {
+            "to train on": f"{ratings:,} ratings, about {forecast.epoch_ratings:,} in an epoch",
+            "time": f"{forecast.seconds:,.0f} s on this machine, {forecast.epoch_seconds:,.0f} s of it the epochs",
+            "memory": f"{forecast.peak_mib / 1024:,.1f} GiB",
+        }
+    )
 
 
 def capacity_forecast(

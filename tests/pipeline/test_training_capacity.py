@@ -1,0 +1,31 @@
+"""Forecasts of training: hand-worked lines, and rates of two real runs."""
+
+import pytest
+from support.processes import here, said
+
+from recmodel.pipeline import training_capacity
+from recmodel.pipeline.training_capacity import Run
+
+FEW = Run(ratings=1_000, seconds=10.0, peak_mib=500, epoch_ratings=1_000, epoch_seconds=1.0)
+MORE = Run(ratings=11_000, seconds=20.0, peak_mib=600, epoch_ratings=4_000, epoch_seconds=4.0)
+
+
+def test_all_but_the_epochs_is_a_line_and_an_epoch_has_a_limit():
+    found = training_capacity.forecast(FEW, MORE, 101_000, epochs=2)
+    assert (found.seconds, found.epoch_seconds) == pytest.approx((10 + 100 + 8, 8))
+    assert found.peak_mib == pytest.approx(500 + 1000)
+    assert training_capacity.forecast(FEW, MORE, 2_000, epochs=1).epoch_seconds == pytest.approx(2)
+
+
+def test_without_a_limit_an_epoch_grows_with_the_ratings():
+    more = MORE._replace(epoch_ratings=11_000, epoch_seconds=11.0)
+    assert training_capacity.forecast(FEW, more, 101_000, epochs=1).epoch_seconds == pytest.approx(101)
+
+
+def test_rates_are_those_of_two_runs(toy, toy_models, monkeypatch):
+    monkeypatch.setattr(training_capacity, "FEW", 500)
+    monkeypatch.setattr(training_capacity, "MORE", 1_500)
+    done = here("capacity", "--data", toy, "--models", toy_models, "--ratings", "3000", "--preset", "joint")
+    assert done.returncode == 0, said(done)
+    assert "to train on 3,000 ratings, about 3,000 in an epoch" in said(done)
+    assert "GiB" in said(done)
