@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recmodel import schemas as c
-from recmodel.arrays import Arrays, places, take
+from recmodel.arrays import Arrays, places, runs, take
 from recmodel.data import duplicates, histories, movielens
 from recmodel.data import ids as identifiers
 from recmodel.data.catalogue import with_delisted
@@ -42,8 +42,11 @@ class Ratings:
     def without(self, users: pa.Array) -> Ratings:
         """Return the ratings of all but some users, which are given by their ids."""
         numbers = users.to_numpy() if self.users is None else places(self.users, users)
-        others = ~np.isin(self.columns[c.USER_ID], numbers)
-        return Ratings(take(self.columns, others), self.users, self.superseded)
+        columns, of_others = take(self.columns, ~np.isin(self.columns[c.USER_ID], numbers)), self.users
+        if of_others is not None:  # whose numbers are their places, without gaps
+            left, columns[c.USER_ID] = runs(columns[c.USER_ID])
+            of_others = of_others.take(pa.array(left))
+        return Ratings(columns, of_others, self.superseded)
 
 
 def read(

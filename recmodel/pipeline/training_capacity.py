@@ -5,7 +5,7 @@ Both train on users like the real ones, few and more of them, in processes of th
     seconds = a line in the ratings, for all but the epochs, + epochs × (seconds per rating of an epoch) × its ratings
     memory = a line in the ratings
 
-An epoch has a limit, so its ratings are no line. Both runs are on all cores of this machine, and so is what is forecast.
+An epoch has a limit, so its ratings are no line. Both runs are on all cores of this machine, as is what is forecast.
 """
 
 from __future__ import annotations

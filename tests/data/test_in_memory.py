@@ -41,6 +41,14 @@ def test_one_rating_per_user_and_movie_in_their_order(kind, blocks, add_up):
     assert found.superseded == sum(map(len, blocks)) - len(found)
 
 
+def test_users_who_are_left_out_leave_neither_ratings_nor_ids():
+    blocks = [[(user, 7, 3.0, 0) for user in (1, 2, 3)]]
+    integers, texts = (in_memory.gather(batches_of(blocks, kind), add_up=False) for kind in (pa.int64(), pa.string()))
+    assert integers.without(pa.array([2, 9])).columns[c.USER_ID].tolist() == [1, 3]
+    others = texts.without(pa.array(["2", "9"]))
+    assert (others.columns[c.USER_ID].tolist(), others.users.to_pylist()) == ([0, 1], ["1", "3"])
+
+
 def test_integers_are_as_narrow_as_the_widest_of_them():
     narrow = batches_of([[(1, 2, 3.0, 4)], [(1, 3, 3.0, 4)]], pa.int64())
     wide = batches_of([[(1, 2, 3.0, 4)], [(2**31, 3, 3.0, 4)]], pa.int64())

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import operator
+import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -156,8 +157,7 @@ def _right_singular_vectors(
         of_part = image(vectors, users)
         return (of_part.T @ of_part).astype(np.float64)
 
-    # SciPy multiplies in one thread and lets others run.
-    with ThreadPoolExecutor() as threads:
+    with _threads() as threads:
 
         def summed(function: Callable[[np.ndarray, slice], np.ndarray]) -> np.ndarray:
             return _sum(threads.map(partial(function, of_movies * basis), ratings.parts()))
@@ -221,7 +221,7 @@ def _rating(
         of_movies += np.bincount(ratings.movie[rows], ratings.rating[rows], ratings.movies)
         of_users[users] += np.bincount(ratings.user[rows] - users.start, ratings.rating[rows])
 
-    with ThreadPoolExecutor() as threads:
+    with _threads() as threads:
 
         def of_part(users: slice) -> np.ndarray:
             """Return the new biases of some users, and [M] the sums of them over each movie's ratings."""
@@ -240,6 +240,11 @@ def _rating(
     traits = np.column_stack([traits, _unit_rows(latent)])
     traits[:, 1:] -= (traits[:, 1:] * counts[:, np.newaxis]).sum(axis=0) / max(counts.sum(), 1)
     return mean, bias, traits
+
+
+def _threads() -> ThreadPoolExecutor:
+    """Return a thread per core: SciPy multiplies in one and lets others run. Each holds the product of its part."""
+    return ThreadPoolExecutor(len(os.sched_getaffinity(0)))
 
 
 def _sum(arrays: Iterable[np.ndarray]) -> np.ndarray:
