@@ -10,7 +10,7 @@ An epoch has a limit, so its ratings are no line. Both runs are on all cores of 
 
 from __future__ import annotations
 
-import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -101,26 +101,23 @@ def measure(settings: Settings) -> tuple[Run, Run]:
 
 def _train(data: Path, models: Path, settings: Settings) -> Run:
     """Run `recmodel train` on a directory, watched."""
-    command = (
+    command = [
         sys.executable, "-m", "recmodel", "train", "--data", str(data), "--models", str(models),
         "--preset", settings.training.preset, "--epochs", str(_EPOCHS), "--promote",
-    )  # fmt: skip
+    ]  # fmt: skip
     started = time.monotonic()
-    with tempfile.TemporaryFile("w+") as errors:
-        process = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=errors, env=preflight.without_working_directory()
-        )
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        seconds = time.monotonic() - started
-        errors.seek(0)
-        last = (errors.read().strip().splitlines() or [""])[-1]
-    if process.returncode:
-        how = last if last and process.returncode in EXIT_CODES else f"it {formatting.ending(process.returncode)}"
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=preflight.without_working_directory()
+    )
+    seconds = time.monotonic() - started
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss  # KiB, of the largest child so far: the last one
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or [""])[-1]
+        how = last if last and done.returncode in EXIT_CODES else f"it {formatting.ending(done.returncode)}"
         raise ModelRejected(f"a run to measure failed: {how}")
     metrics: Metrics = versions.open_version(models).metrics()
     epoch = min(metrics.epoch_seconds)
     return Run(
         ratings=metrics.input_rows, seconds=seconds - _EPOCHS * epoch,
-        peak_mib=usage.ru_maxrss / 1024, epoch_ratings=metrics.epoch_rows or metrics.train_rows, epoch_seconds=epoch,
+        peak_mib=peak / 1024, epoch_ratings=metrics.epoch_rows or metrics.train_rows, epoch_seconds=epoch,
     )  # fmt: skip
