@@ -221,7 +221,6 @@ class Metrics(Measures):
     """metrics.json: how training went, and how good the model is."""
 
     train_rows: int = 0
-    epoch_rows: int | None = None  # of these, about how many an epoch uses; None in versions before 0.3.2
     epochs: dict[str, list[float]] = {}  # mean loss of each epoch, by task
     start_seconds: float = 0.0  # of the closed form
     epoch_seconds: list[float] = []

@@ -268,8 +268,6 @@ def _fitted(metrics: Metrics, feedback: FeedbackKind) -> dict[str, str]:
         left_out = {"of users left out": f"{metrics.left_out_rows:,} rows (training.max_ratings)"}
         return left_out | _fitted(metrics.model_copy(update={"left_out_rows": 0}), feedback)
     fitted = f"{metrics.train_rows:,} / {metrics.test_rows:,}"
-    if metrics.epochs and metrics.epoch_rows is not None and metrics.epoch_rows < metrics.train_rows:
-        fitted += f", about {metrics.epoch_rows:,} in an epoch"
     if feedback == IMPLICIT:
         return {
             "ratings": "none: the input is implicit feedback, so no ratings are predicted",
@@ -339,7 +337,7 @@ def training_forecast(forecast: training_capacity.Forecast, ratings: int) -> Tab
     """Return what training would take."""
     return facts(
         {
-            "to train on": f"{ratings:,} ratings, about {forecast.epoch_ratings:,} in an epoch",
+            "to train on": f"{ratings:,} ratings",
             "time": f"{forecast.seconds:,.0f} s on this machine, {forecast.epoch_seconds:,.0f} s of it the epochs",
             "memory": f"{forecast.peak_mib / 1024:,.1f} GiB",
         }

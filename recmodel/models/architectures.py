@@ -60,7 +60,6 @@ class Fittable(NamedTuple):
     batches: tf.keras.utils.Sequence
     weights: Callable[[], Any]  # returns the model's arrays as a dataclass, which `Towers` takes
     start_seconds: float = 0.0  # that it took to compute starting values
-    examples: int | None = None  # ratings that an epoch uses, about; None: all
 
 
 class Users(NamedTuple):

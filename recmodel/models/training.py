@@ -14,7 +14,6 @@ from recmodel.arrays import Arrays
 from recmodel.errors import InputRejected, ModelRejected
 from recmodel.models import architectures
 from recmodel.models.architectures import Fittable, Preset, Towers
-from recmodel.progress import NOTICE, log
 from recmodel.tf import tf
 
 if TYPE_CHECKING:
@@ -30,8 +29,7 @@ class Trained:
     losses: dict[str, list[float]]  # mean loss of each epoch, by task
     start_seconds: float  # for the starting values, if the architecture computes any
     epoch_seconds: list[float]  # the first includes TensorFlow's tracing
-    ratings: int  # that it was fitted to
-    examples: int  # ratings per epoch, each used by both tasks; fewer than those where an epoch takes some users
+    examples: int  # ratings per epoch, each used by both tasks
 
     def towers(self) -> Towers:
         """Return the graphs of the model, to be saved by `saved_model.save`."""
@@ -51,8 +49,7 @@ class Trained:
     def report(self) -> dict[str, Any]:
         """Return the fields of `records.Metrics` that are about the training."""
         return {
-            "train_rows": self.ratings,
-            "epoch_rows": self.examples,
+            "train_rows": self.examples,
             "epochs": self.losses,
             "start_seconds": round(self.start_seconds, 3),
             "epoch_seconds": [round(seconds, 3) for seconds in self.epoch_seconds],
@@ -84,23 +81,17 @@ def train(
         InputRejected: there is nothing to train on.
         ModelRejected: a loss is no longer a finite number.
     """
-    ratings = len(fitted[c.RATING])
-    if not ratings:
+    examples = len(fitted[c.RATING])
+    if not examples:
         raise InputRejected("there are no ratings to train on; check the ratings file and training.test_share")
     tf.keras.utils.set_random_seed(seed)
     prepare = architectures.part(preset.architecture, "fit").prepare
     fittable = prepare(fitted, user_ids, catalogue, preset, seed=seed, rating_range=rating_range)
-    examples = ratings if fittable.examples is None else fittable.examples
-    if examples < ratings and preset.epochs:
-        log.log(NOTICE, "an epoch takes about %s of the %s ratings: those of some users, drawn again for each epoch",
-                f"{examples:,}", f"{ratings:,}")  # fmt: skip
     clock = _Clock(examples, progress)
     losses = _fit(fittable, preset.epochs, clock) if preset.epochs else {}
     if np.isnan(rating_range).any():
         losses.pop("rating_loss", None)
-    return Trained(
-        preset.architecture, fittable.weights(), losses, fittable.start_seconds, clock.seconds, ratings, examples
-    )
+    return Trained(preset.architecture, fittable.weights(), losses, fittable.start_seconds, clock.seconds, examples)
 
 
 def _fit(fittable: Fittable, epochs: int, clock: _Clock) -> dict[str, list[float]]:

@@ -2,10 +2,10 @@
 
 Both train on users like the real ones, few and more of them, in processes of their own:
 
-    seconds = a line in the ratings, for all but the epochs, + epochs × (seconds per rating of an epoch) × its ratings
+    seconds = a line in the ratings, for all but the epochs, + epochs × another for one epoch
     memory = a line in the ratings
 
-An epoch has a limit, so its ratings are no line. Both runs are on all cores of this machine, as is what is forecast.
+Both runs are on all cores of this machine, and so is what is forecast.
 """
 
 from __future__ import annotations
@@ -43,7 +43,6 @@ class Run(NamedTuple):
     ratings: int
     seconds: float  # of the command, without the epochs but with TensorFlow's tracing
     peak_mib: float
-    epoch_ratings: int
     epoch_seconds: float  # of one epoch
 
 
@@ -52,21 +51,18 @@ class Forecast(NamedTuple):
 
     seconds: float
     epoch_seconds: float  # of these
-    epoch_ratings: int
     peak_mib: float
 
 
 def forecast(few: Run, more: Run, ratings: int, epochs: int) -> Forecast:
     """Return what training on that many ratings takes."""
-    is_limited = more.epoch_ratings < more.ratings
-    epoch = min(ratings, more.epoch_ratings) if is_limited else ratings
-    epoch_seconds = epochs * epoch * more.epoch_seconds / more.epoch_ratings
 
     def line(name: str) -> float:
         low, high = getattr(few, name), getattr(more, name)
         return max(low, low + (high - low) / (more.ratings - few.ratings) * (ratings - few.ratings))
 
-    return Forecast(line("seconds") + epoch_seconds, epoch_seconds, epoch, line("peak_mib"))
+    epoch_seconds = epochs * line("epoch_seconds")
+    return Forecast(line("seconds") + epoch_seconds, epoch_seconds, line("peak_mib"))
 
 
 def measure(settings: Settings) -> tuple[Run, Run]:
@@ -119,5 +115,5 @@ def _train(data: Path, models: Path, settings: Settings) -> Run:
     epoch = min(metrics.epoch_seconds)
     return Run(
         ratings=metrics.input_rows, seconds=seconds - _EPOCHS * epoch,
-        peak_mib=peak / 1024, epoch_ratings=metrics.epoch_rows or metrics.train_rows, epoch_seconds=epoch,
+        peak_mib=peak / 1024, epoch_seconds=epoch,
     )  # fmt: skip

@@ -6,20 +6,14 @@ from support.processes import commands_here, here, said
 from recmodel.pipeline import training_capacity
 from recmodel.pipeline.training_capacity import Run
 
-FEW = Run(ratings=1_000, seconds=10.0, peak_mib=500, epoch_ratings=1_000, epoch_seconds=1.0)
-MORE = Run(ratings=11_000, seconds=20.0, peak_mib=600, epoch_ratings=4_000, epoch_seconds=4.0)
+FEW = Run(ratings=1_000, seconds=10.0, peak_mib=500, epoch_seconds=1.0)
+MORE = Run(ratings=11_000, seconds=20.0, peak_mib=600, epoch_seconds=4.0)
 
 
-def test_all_but_the_epochs_is_a_line_and_an_epoch_has_a_limit():
+def test_a_line_goes_through_both_runs_and_another_through_their_epochs():
     found = training_capacity.forecast(FEW, MORE, 101_000, epochs=2)
-    assert (found.seconds, found.epoch_seconds) == pytest.approx((10 + 100 + 8, 8))
+    assert (found.seconds, found.epoch_seconds) == pytest.approx((10 + 100 + 2 * 31, 2 * 31))
     assert found.peak_mib == pytest.approx(500 + 1000)
-    assert training_capacity.forecast(FEW, MORE, 2_000, epochs=1).epoch_seconds == pytest.approx(2)
-
-
-def test_without_a_limit_an_epoch_grows_with_the_ratings():
-    more = MORE._replace(epoch_ratings=11_000, epoch_seconds=11.0)
-    assert training_capacity.forecast(FEW, more, 101_000, epochs=1).epoch_seconds == pytest.approx(101)
 
 
 def test_rates_are_those_of_two_runs(toy, tmp_path, monkeypatch):
@@ -29,5 +23,5 @@ def test_rates_are_those_of_two_runs(toy, tmp_path, monkeypatch):
     runs = commands_here(monkeypatch)
     done = here("capacity", "--data", toy, "--models", tmp_path, "--ratings", "3000", "--preset", "rating")
     assert done.returncode == 0, said(done)
-    assert "to train on 3,000 ratings, about 3,000 in an epoch" in said(done)
+    assert "to train on 3,000 ratings" in said(done)
     assert [run.args[1] for run in runs] == ["train"] * 2

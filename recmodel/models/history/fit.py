@@ -21,7 +21,7 @@ from recmodel.tf import tf
 
 _CELLS_IN_BATCH = 16_384  # at least: users times the longest history among them
 _USERS_IN_BATCH = 128  # at most, in a batch of that size; the softmax holds a row of candidates for each
-_STEPS = 256  # at most, per epoch: where there are more batches, it takes some of them, chosen at random
+_BATCHES = 256  # per epoch, about, if there are more ratings than fill batches of that size
 
 
 def prepare(
@@ -48,7 +48,7 @@ def prepare(
         fitted = model.weights_as_arrays(movie_ids, rating_range)
         return replace(fitted, placing=placing.fit(fitted, catalogue, start.counts))
 
-    return Fittable(model, batches, weights, start_seconds, batches.examples)
+    return Fittable(model, batches, weights, start_seconds)
 
 
 def _interactions(fitted: Arrays, movie_ids: np.ndarray, *, is_implicit: bool) -> Interactions:
@@ -69,15 +69,16 @@ class HistoryBatches(tf.keras.utils.Sequence):
         length = ratings.activity
         by_length = np.argsort(-length, kind="stable")[: np.count_nonzero(length)]
         self._batches: list[np.ndarray] = []
+        larger = max(1, len(ratings.user) // (_BATCHES * _CELLS_IN_BATCH))
         while len(by_length):
-            size = max(1, min(_USERS_IN_BATCH, _CELLS_IN_BATCH // length[by_length[0]]))
+            size = max(1, larger * min(_USERS_IN_BATCH, _CELLS_IN_BATCH // length[by_length[0]]))
             self._batches.append(by_length[:size])
             by_length = by_length[size:]
         self._random = np.random.RandomState(seed)
         self.on_epoch_end()
 
     def __len__(self) -> int:
-        return min(len(self._batches), _STEPS)
+        return len(self._batches)
 
     def __getitem__(self, i: int) -> Batch:
         users = self._batches[i]
@@ -90,11 +91,6 @@ class HistoryBatches(tf.keras.utils.Sequence):
             "rating": tf.constant(np.where(present, self._rating[cell], 0), tf.float32),
             "present": tf.constant(present, tf.float32),
         }
-
-    @property
-    def examples(self) -> int:
-        """The number of ratings in an epoch, on average."""
-        return len(self._movie) * len(self) // len(self._batches)
 
     def on_epoch_end(self) -> None:
         """Shuffle the batches."""
