@@ -69,7 +69,7 @@ class HistoryBatches(tf.keras.utils.Sequence):
         length = ratings.activity
         by_length = np.argsort(-length, kind="stable")[: np.count_nonzero(length)]
         self._batches: list[np.ndarray] = []
-        larger = max(1, len(ratings.user) // (_BATCHES * _CELLS_IN_BATCH))
+        self._larger = larger = max(1, len(ratings.user) // (_BATCHES * _CELLS_IN_BATCH))
         while len(by_length):
             size = max(1, larger * min(_USERS_IN_BATCH, _CELLS_IN_BATCH // length[by_length[0]]))
             self._batches.append(by_length[:size])
@@ -93,5 +93,7 @@ class HistoryBatches(tf.keras.utils.Sequence):
         }
 
     def on_epoch_end(self) -> None:
-        """Shuffle the batches."""
+        """Shuffle the batches and, as the retrieval task takes the first users of a large one, the users of each."""
         self._random.shuffle(self._batches)
+        for users in self._batches if self._larger > 1 else ():
+            self._random.shuffle(users)
