@@ -23,6 +23,41 @@ def locate(sorted_ids: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.n
     return row, sorted_ids[row] == wanted
 
 
+def rows_of(sorted_ids: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Return int32, the row of each wanted id, all of which are there; where ids are dense, without a search.
+
+    Args:
+        sorted_ids: ascending, at least one.
+    """
+    first, last = int(sorted_ids[0]), int(sorted_ids[-1])
+    if last - first > 64 * len(sorted_ids):
+        return np.searchsorted(sorted_ids, wanted).astype(np.int32)
+    row = np.zeros(last - first + 1, np.int32)
+    row[sorted_ids - first] = np.arange(len(sorted_ids), dtype=np.int32)
+    return row[wanted] if first == 0 else row[wanted - wanted.dtype.type(first)]
+
+
+def runs(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the distinct ids, ascending, and the row (int32) of each id among them; quickly, where ids ascend."""
+    if not (ids[1:] >= ids[:-1]).all():
+        distinct, row = np.unique(ids, return_inverse=True)
+        return distinct, row.astype(np.int32)
+    first = np.append(np.ones(min(1, len(ids)), bool), ids[1:] != ids[:-1])
+    return ids[first], np.cumsum(first, dtype=np.int32) - np.int32(1)
+
+
+def summed(row: np.ndarray, size: int, values: np.ndarray | None = None) -> np.ndarray:
+    """Return [size] float64: the sum of the values of each row, or their number.
+
+    Slice by slice, as `np.bincount` copies rows and values to 8 bytes each.
+    """
+    total = np.zeros(size)
+    for start in range(0, len(row), 1 << 22):
+        some = slice(start, start + (1 << 22))
+        total += np.bincount(row[some], None if values is None else values[some], size)
+    return total
+
+
 def take(arrays: Arrays, rows: np.ndarray) -> Arrays:
     """Select the same rows of all columns, by their numbers or by a mask."""
     return {name: values[rows] for name, values in arrays.items()}

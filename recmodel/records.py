@@ -228,6 +228,7 @@ class Metrics(Measures):
     test_rows: int = 0  # held out
     measured_users: int | None = None  # that the measures are of
     opted_out_rows: int = 0  # ratings of users who have opted out, which it was not trained with
+    left_out_rows: int = 0  # ratings of users whom training.max_ratings left out
     superseded_rows: int = 0  # ratings that a later one of the same user and movie replaced
     baselines: dict[str, Measures] | None = None  # by name, on the same held-out ratings
     gate: list[str] | None = None  # why the model must not become the current one; None where nobody asked
@@ -236,8 +237,9 @@ class Metrics(Measures):
 
     @property
     def input_rows(self) -> int:
-        """The ratings that training read and could use, duplicates and those of users who opted out included."""
-        return self.train_rows + self.test_rows + self.superseded_rows + self.opted_out_rows
+        """The ratings that training read and could use, also those that it left out or that are superseded."""
+        used = self.train_rows + self.test_rows
+        return used + self.superseded_rows + self.opted_out_rows + self.left_out_rows
 
 
 # -- manifest.json ---------------------------------------------------------------------------------------------------

@@ -84,6 +84,7 @@ class Training(_Section):
     preset: str
     seed: int = Field(ge=0, lt=2**32)
     test_share: float = Field(ge=0, lt=1)
+    max_ratings: int = Field(ge=0)
     max_age_days: float = Field(ge=0)
     max_growth: float = Field(ge=0)
     max_new: float = Field(ge=0)

@@ -15,7 +15,7 @@ from recmodel.records import EXPLICIT, IMPLICIT
 if TYPE_CHECKING:
     import pandas as pd
 
-    from recmodel.pipeline import capacity, forget, predict, score, train
+    from recmodel.pipeline import capacity, forget, predict, score, train, training_capacity
     from recmodel.records import FeedbackKind, Metrics, RunRecord
 
 NO_RATINGS = "there are no ratings, as the model was trained on implicit feedback"
@@ -264,6 +264,9 @@ def _fitted(metrics: Metrics, feedback: FeedbackKind) -> dict[str, str]:
     if metrics.opted_out_rows:
         left_out = {"of users who opted out": f"{metrics.opted_out_rows:,} rows, not trained with"}
         return left_out | _fitted(metrics.model_copy(update={"opted_out_rows": 0}), feedback)
+    if metrics.left_out_rows:
+        left_out = {"of users left out": f"{metrics.left_out_rows:,} rows (training.max_ratings)"}
+        return left_out | _fitted(metrics.model_copy(update={"left_out_rows": 0}), feedback)
     fitted = f"{metrics.train_rows:,} / {metrics.test_rows:,}"
     if feedback == IMPLICIT:
         return {
@@ -328,6 +331,17 @@ def frame_rows(frame: pd.DataFrame, title: str) -> Table:
 
 
 # -- capacity --------------------------------------------------------------------------------------------------------
+
+
+def training_forecast(forecast: training_capacity.Forecast, ratings: int) -> Table:
+    """Return what training would take."""
+    return facts(
+        {
+            "to train on": f"{ratings:,} ratings",
+            "time": f"{forecast.seconds:,.0f} s on this machine, {forecast.epoch_seconds:,.0f} s of it the epochs",
+            "memory": f"{forecast.peak_mib / 1024:,.1f} GiB",
+        }
+    )
 
 
 def capacity_forecast(

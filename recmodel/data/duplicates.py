@@ -56,16 +56,15 @@ def that_count(
     """
     if starts.all():
         return starts, rating
-    pair = np.cumsum(starts) - 1
-    size = np.bincount(pair)
-    several = np.flatnonzero(size[pair] > 1)
-    several = several[np.lexsort((rating[several], timestamp[several], pair[several]))]  # by ORDER within each pair
-    last = several[np.append(pair[several][1:] != pair[several][:-1], True)]
-    counts = size[pair] == 1
+    counts = starts & np.append(starts[1:], True)  # what is there once; the others are few
+    several = np.flatnonzero(~counts)
+    pair = np.cumsum(starts[several]) - 1
+    order = np.lexsort((rating[several], timestamp[several], pair))  # by ORDER within each pair
+    last = several[order[np.append(pair[1:] != pair[:-1], True)]]
     counts[last] = True
     if add_up:
-        rating = rating.copy()
-        rating[last] = np.bincount(pair, rating)[pair[last]]
+        rating, added = rating.copy(), np.bincount(pair, rating[several])
+        rating[last] = added
     return counts, rating
 
 

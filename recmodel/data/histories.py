@@ -104,7 +104,7 @@ def in_order(user_id: pa.Array | pa.ChunkedArray, movie: np.ndarray) -> np.ndarr
     """Return the order of rows in which they ascend by user and movie; None if they do, none of them twice.
 
     Args:
-        movie: [S] int32, rows of a catalogue.
+        movie: [S] integers, such as rows of a catalogue.
     """
     user_id = _array(user_id)
     if are_in_order(user_id, movie):
@@ -116,10 +116,15 @@ def in_order(user_id: pa.Array | pa.ChunkedArray, movie: np.ndarray) -> np.ndarr
         user = place[encoded.indices.to_numpy()]
     else:
         user = user_id.to_numpy()
-    lowest, movies = user.min(), int(movie.max()) + 1
-    if int(user.max()) - int(lowest) >= 2**62 // movies:
+    lowest, first = int(user.min()), int(movie.min())
+    movies = int(movie.max()) - first + 1
+    if int(user.max()) - lowest >= 2**62 // movies:
         return np.lexsort((movie, user))
-    return np.argsort((user - lowest) * movies + movie)  # several times as fast as sorting by two columns
+    pair = user.astype(np.int64)
+    pair -= lowest
+    pair *= movies
+    pair += movie
+    return np.argsort(pair)  # several times as fast as sorting by two columns
 
 
 def sorted_rows(ratings: pa.Table) -> pa.Table:

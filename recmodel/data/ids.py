@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -167,8 +168,16 @@ class Labels:
 
     def hashes(self, name: str, numbers: np.ndarray) -> np.ndarray:
         """Return uint64 that depend on the ids alone, whatever other ids there are, of the column of that name."""
-        labels = self.users if name == c.USER_ID else self.movies
-        return hashes(numbers) if labels is None else hashes(labels.to_numpy(zero_copy_only=False))[numbers]
+        of_labels = self._hashes[name]
+        return hashes(numbers) if of_labels is None else of_labels[numbers]
+
+    @cached_property
+    def _hashes(self) -> dict[str, np.ndarray | None]:
+        labels = {c.USER_ID: self.users, c.MOVIE_ID: self.movies}
+        return {
+            name: None if texts is None else hashes(texts.to_numpy(zero_copy_only=False))
+            for name, texts in labels.items()
+        }
 
 
 NO_LABELS = Labels()

@@ -19,6 +19,7 @@ import pyarrow.parquet
 
 from recmodel import schemas as c
 from recmodel import storage
+from recmodel.arrays import Arrays
 from recmodel.data import archives, duplicates, layouts, reading
 from recmodel.data import feedback as feedbacks
 from recmodel.data import ids as identifiers
@@ -200,9 +201,13 @@ def read(
     everything = with_delisted(tonight, known)
     ratings = read_ratings(folder, everything, validation, feedback)
     rated = identifiers.movie_ids(pc.unique(ratings.column(c.MOVIE_ID)), everything)
-    delisted = known and known.filter(pc.is_in(known.column(c.MOVIE_ID), rated))
-    catalogue = with_delisted(tonight, delisted)
+    catalogue = with_rated(tonight, known, rated)
     return catalogue, identifiers.renumbered(ratings, everything, catalogue), validation
+
+
+def with_rated(tonight: pa.Table, known: pa.Table | None, rated: pa.Array) -> pa.Table:
+    """Return a catalogue with those movies of an earlier one, too, that are rated."""
+    return with_delisted(tonight, known and known.filter(pc.is_in(known.column(c.MOVIE_ID), rated)))
 
 
 def history_of(
@@ -309,17 +314,19 @@ def find_ids(path: Path, schema: pa.Schema, given_by: str = "") -> Path:
     return path
 
 
-def fingerprint(ratings: pa.Table, catalogue: pa.Table, labels: Labels = NO_LABELS) -> str:
-    """Return the sha256 of the values read, which is the same for a CSV and a Parquet file of the same rows.
+def fingerprint(ratings: Arrays, catalogue: pa.Table, labels: Labels = NO_LABELS) -> str:
+    """Return the sha256 of the values that count, which is the same for a CSV and a Parquet file of the same rows.
 
     Args:
-        ratings: with int64 ids.
-        labels: what these stand for.
+        ratings: see `in_memory`.
+        labels: what their ids stand for.
     """
     digest = hashlib.sha256()
     if labels.users is not None:
         digest.update(repr(labels.users.to_pylist()).encode())
-    for column in (*ratings.columns, *catalogue.columns):
+    for values in ratings.values():
+        digest.update(values.data)
+    for column in catalogue.columns:
         if pa.types.is_string(column.type):
             digest.update(repr(column.to_pylist()).encode())
         else:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from recmodel import schemas as c
-from recmodel.arrays import locate
+from recmodel.arrays import locate, rows_of, runs, summed
 from recmodel.evaluation.splits import Split
 from recmodel.scoring.popularity import popularity
 
@@ -87,10 +87,16 @@ def of_biases(split: Split, damping: float = 5.0) -> Predictions:
     """
     fitted, held_out = split.fitted, split.held_out
     mean = fitted[c.RATING].mean(dtype=np.float64)
-    movie_bias = _damped_means(fitted[c.MOVIE_ID], fitted[c.RATING] - mean, damping)
-    residual = fitted[c.RATING] - mean - _values_of(movie_bias, fitted[c.MOVIE_ID])
-    user_bias = _damped_means(fitted[c.USER_ID], residual, damping)
-    return Predictions(mean + _values_of(movie_bias, held_out[c.MOVIE_ID]) + _values_of(user_bias, held_out[c.USER_ID]))
+    count, total = split.counts()
+    by_movie = (total - mean * count) / (count + damping)
+    by_rating = by_movie[rows_of(split.movie_ids, fitted[c.MOVIE_ID])]
+    users, user = runs(fitted[c.USER_ID])
+    count = summed(user, len(users))
+    total = summed(user, len(users), fitted[c.RATING]) - summed(user, len(users), by_rating)
+    by_user = (total - mean * count) / (count + damping)
+    row, known = locate(users, held_out[c.USER_ID])
+    movie = rows_of(split.movie_ids, held_out[c.MOVIE_ID])
+    return Predictions(mean + by_movie[movie] + np.where(known, by_user[row], 0.0))
 
 
 def of_ease(split: Split, penalty: float = 100.0) -> Predictions:
@@ -152,16 +158,3 @@ def _best_unseen(scores: np.ndarray, split: Split) -> np.ndarray:
         scores[row, np.searchsorted(split.movie_ids, seen)] = -np.inf
     best = np.argsort(-scores, axis=1, kind="stable")[:, :LIST_LENGTH]
     return np.where(np.isinf(np.take_along_axis(scores, best, axis=1)), -1, split.movie_ids[best])
-
-
-def _damped_means(keys: np.ndarray, values: np.ndarray, damping: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the sorted keys, and for each the sum of its values over (their number + damping)."""
-    unique, row = np.unique(keys, return_inverse=True)
-    return unique, np.bincount(row, values) / (np.bincount(row) + damping)
-
-
-def _values_of(means: tuple[np.ndarray, np.ndarray], keys: np.ndarray) -> np.ndarray:
-    """Return the mean of each key, 0 for a key that has none."""
-    unique, mean = means
-    row, known = locate(unique, keys)
-    return np.where(known, mean[row], 0.0)

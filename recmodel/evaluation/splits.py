@@ -8,8 +8,10 @@ from functools import cached_property
 import numpy as np
 
 from recmodel import schemas as c
-from recmodel.arrays import Arrays, mixed, take
+from recmodel.arrays import Arrays, mixed, rows_of, runs, summed, take
 from recmodel.data.ids import NO_LABELS, Labels
+
+_HASHED = 1 << 20  # ratings at a time, as hashes are several times as wide as ids
 
 
 @dataclass(frozen=True)
@@ -36,9 +38,11 @@ class Split:
 
     @cached_property
     def _fitted_by_user(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        order = np.argsort(self.fitted[c.USER_ID], kind="stable")
-        user, movie, rating = (self.fitted[name][order] for name in (c.USER_ID, c.MOVIE_ID, c.RATING))
-        return user, movie, rating
+        user, movie, rating = (self.fitted[name] for name in (c.USER_ID, c.MOVIE_ID, c.RATING))
+        if (user[1:] >= user[:-1]).all():
+            return user, movie, rating
+        order = np.argsort(user, kind="stable")
+        return user[order], movie[order], rating[order]
 
     def of_some_users(self, limit: int, seed: int = 0) -> Split:
         """Return the same split with the held-out ratings of at most `limit` users, chosen at random."""
@@ -50,9 +54,8 @@ class Split:
 
     def counts(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the [M] number and the [M] sum of each movie's fitted ratings, float64."""
-        movie = np.searchsorted(self.movie_ids, self.fitted[c.MOVIE_ID])
-        size = len(self.movie_ids)
-        return np.bincount(movie, minlength=size).astype(float), np.bincount(movie, self.fitted[c.RATING], size)
+        movie, size = rows_of(self.movie_ids, self.fitted[c.MOVIE_ID]), len(self.movie_ids)
+        return summed(movie, size), summed(movie, size, self.fitted[c.RATING])
 
 
 KINDS = ("random", "time", "last-out")
@@ -106,11 +109,28 @@ def by_pair(
     Whether a rating is held out depends on its user, its movie and the seed alone. So no model of the same seed and
     share has been fitted to a rating that another one is measured by, whatever ratings came or went between the two.
     """
-    hashed = _mix(np.full(len(ratings[c.USER_ID]), seed, np.uint64))
-    for name in (c.USER_ID, c.MOVIE_ID):
-        hashed = _mix(hashed ^ labels.hashes(name, ratings[name]))
-    held_out = (hashed >> np.uint64(11)) * 2.0**-53 < test_share  # the upper 53 bits are a number in [0, 1)
-    return take(ratings, np.flatnonzero(~held_out)), take(ratings, np.flatnonzero(held_out))
+    held_out = np.zeros(len(ratings[c.USER_ID]), bool)
+    for start in range(0, len(held_out) if test_share else 0, _HASHED):
+        some = slice(start, start + _HASHED)
+        hashed = _mix(np.full(len(held_out[some]), seed, np.uint64))
+        for name in (c.USER_ID, c.MOVIE_ID):
+            hashed = _mix(hashed ^ labels.hashes(name, ratings[name][some]))
+        held_out[some] = (hashed >> np.uint64(11)) * 2.0**-53 < test_share  # the upper 53 bits: a number in [0, 1)
+    return take(ratings, ~held_out) if held_out.any() else ratings, take(ratings, held_out)
+
+
+def of_some_users(ratings: Arrays, most: int, seed: int, labels: Labels = NO_LABELS) -> Arrays:
+    """Return all ratings of some users, about `most` ratings; all of everybody, if they are no more than that.
+
+    Who is among them depends on the id and the seed alone.
+    """
+    share = most / max(len(ratings[c.RATING]), 1)
+    if share >= 1:
+        return ratings
+    users, row = runs(ratings[c.USER_ID])
+    hashed = _mix(labels.hashes(c.USER_ID, users) ^ np.uint64(seed))
+    chosen = (hashed >> np.uint64(11)) * 2.0**-53 < share
+    return take(ratings, chosen[row])
 
 
 def by_time(ratings: Arrays, test_share: float) -> tuple[Arrays, Arrays]:

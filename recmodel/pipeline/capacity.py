@@ -185,7 +185,7 @@ def measure_with(settings: Settings, ratings: pa.Table, version: versions.ModelV
         runs = []
         for users in (FEW, MORE):
             data = folder / f"{users}-users"
-            copied = _write_users(data, ratings, real_ids, ids, users, value, version.ids.user)
+            copied = write_users(data, ratings, real_ids, ids, users, value, version.ids.user)
             runs.append(_run(folder, data, cores, settings.scoring.top_n))
         few, more = runs
         written = (folder / f"output-{MORE}-users").glob(f"[a-z]*/run_date={_DAY}/*.parquet")
@@ -276,7 +276,7 @@ def _prepare_model(models: Path, version: versions.ModelVersion, movies: int) ->
     return ids
 
 
-def _write_users(
+def write_users(
     folder: Path, ratings: pa.Table, real_ids: np.ndarray, ids: np.ndarray, users: int, value: str, kind: IdKind
 ) -> int:
     """Write a MovieLens directory of copied users, each movie one of its copies; return the number of ratings.

@@ -7,14 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from recmodel import schemas as c
-from recmodel.data import duplicates, movielens
+from recmodel.arrays import Arrays, runs
 from recmodel.data import feedback as feedbacks
 from recmodel.data import ids as identifiers
+from recmodel.data import in_memory, movielens
 from recmodel.data.feedback import Feedback
 from recmodel.data.validation import Validation
 from recmodel.errors import InputRejected, ModelRejected
@@ -23,7 +22,7 @@ from recmodel.evaluation import splits
 from recmodel.models import presets, versions
 from recmodel.models.architectures import Preset
 from recmodel.pipeline import preflight, sources
-from recmodel.progress import Stages, log
+from recmodel.progress import NOTICE, Stages, log
 from recmodel.records import FeedbackKind, Measures
 from recmodel.schemas import Ids
 from recmodel.settings import Gate, Settings
@@ -99,11 +98,11 @@ def run(
     with stages("read ratings and movies"):
         current = versions.open_current(models)
         folder = sources.input_dir(settings.paths.data, settings.paths.sample, settings.input)
-        preset, feedback, catalogue, table, validation, opted_out = _read(folder, settings, preset, current)
-        ids = validation.ids
+        preset, feedback, catalogue, ratings, validation, opted_out = _read(folder, settings, preset, current)
+        ids, superseded = validation.ids, ratings.superseded
         size = movielens.ratings_size(folder)
-        numbered, numbered_catalogue, labels = identifiers.number(table, catalogue)
-        fingerprint = movielens.fingerprint(numbered, catalogue, labels)
+        numbered_catalogue, labels = in_memory.number(ratings, catalogue)
+        fingerprint = movielens.fingerprint(ratings.columns, catalogue, labels)
 
     with stages("start TensorFlow"):
         from recmodel.evaluation import metrics as measuring
@@ -111,15 +110,15 @@ def run(
         from recmodel.scoring.recommender import Recommender
 
     with stages(f"train preset {settings.training.preset}") as progress:
-        ratings = duplicates.combined(numbered, add_up=feedback.is_implicit)
-        superseded = table.num_rows - len(ratings[c.RATING])
-        user_ids = np.unique(ratings[c.USER_ID])
-        parts = splits.by_pair(ratings, settings.training.test_share, settings.training.seed, labels)
+        user_ids, _ = runs(ratings.columns[c.USER_ID])
+        parts = splits.by_pair(ratings.columns, settings.training.test_share, settings.training.seed, labels)
         movie_ids = numbered_catalogue.column(c.MOVIE_ID).to_numpy()
         split = splits.Split(*parts, movie_ids, rated=not feedback.is_implicit, labels=labels)
-        del table, numbered, ratings  # 28 bytes per rating, twice
+        del ratings
+        fitted = _up_to(settings.training.max_ratings, split, preset, settings.training.seed)
+        left_out = len(split.fitted[c.RATING]) - len(fitted[c.RATING])
         trained = training.train(
-            split.fitted,
+            fitted,
             user_ids,
             numbered_catalogue,
             preset,
@@ -127,6 +126,7 @@ def run(
             rating_range=feedback.rating_range,
             progress=progress,
         )
+        del fitted
 
     with tempfile.TemporaryDirectory() as scratch:
         with stages("export"):
@@ -150,6 +150,7 @@ def run(
                 **trained.report(),
                 "superseded_rows": superseded,
                 "opted_out_rows": opted_out,
+                "left_out_rows": left_out,
                 "baselines": baselines,
                 "gate": refusals,
                 "ratings_file": size.file,
@@ -192,8 +193,8 @@ def dry_run(settings: Settings, preset: Preset, stages: Stages | None = None) ->
         folder = sources.input_dir(settings.paths.data, scratch, settings.input)
         found = _read(folder, settings, preset, versions.open_current(models))
     return DryRun(
-        found.ratings.num_rows, found.catalogue.num_rows, found.validation, versions.current(models),
-        found.feedback.kind,
+        len(found.ratings) + found.ratings.superseded, found.catalogue.num_rows, found.validation,
+        versions.current(models), found.feedback.kind,
     )  # fmt: skip
 
 
@@ -203,7 +204,7 @@ class _Input(NamedTuple):
     preset: Preset  # for that kind of feedback
     feedback: Feedback
     catalogue: pa.Table
-    ratings: pa.Table  # see `movielens.read`
+    ratings: in_memory.Ratings
     validation: Validation
     opted_out: int  # ratings that are left out
 
@@ -217,13 +218,15 @@ def _read(folder: Location, settings: Settings, preset: Preset, current: version
     feedback = feedbacks.decide(folder, settings.input)
     preset = presets.for_feedback(preset, settings.training.preset, feedback.kind)
     known, ids = current and current.catalogue(), _ids(folder, settings, current)
-    catalogue, ratings, validation = movielens.read(folder, settings.input, known, feedback, ids)
+    catalogue, ratings, validation = in_memory.read(folder, settings.input, known, feedback, ids)
     ratings, opted_out = _without_opted_out(ratings, settings.rules.opt_out, validation)
     validation.log_files()
     return _Input(preset, feedback, catalogue, ratings, validation, opted_out)
 
 
-def _without_opted_out(ratings: pa.Table, opt_out: str, validation: Validation) -> tuple[pa.Table, int]:
+def _without_opted_out(
+    ratings: in_memory.Ratings, opt_out: str, validation: Validation
+) -> tuple[in_memory.Ratings, int]:
     """Return the ratings without those of users who have opted out, and how many these are.
 
     Args:
@@ -235,10 +238,24 @@ def _without_opted_out(ratings: pa.Table, opt_out: str, validation: Validation) 
     if not opt_out:
         return ratings, 0
     users = movielens.read_ids(Path(opt_out), c.USERS, validation, "rules.opt_out").column(c.USER_ID)
-    left = ratings.filter(pc.invert(pc.is_in(ratings.column(c.USER_ID), value_set=users.combine_chunks())))
-    if not left.num_rows and ratings.num_rows:
+    left = ratings.without(users.combine_chunks())
+    if not len(left) and len(ratings):
         raise InputRejected(f"all ratings are of users in {opt_out} (rules.opt_out); correct the list")
-    return left, ratings.num_rows - left.num_rows
+    return left, len(ratings) - len(left)
+
+
+def _up_to(most: int, split: splits.Split, preset: Preset, seed: int) -> Arrays:
+    """Return the ratings to fit to: all, or where these are more than `most` (0: no limit), those of some users."""
+    ratings = len(split.fitted[c.RATING])
+    if not most or ratings <= most:
+        return split.fitted
+    if preset.holds_users:
+        log.log(NOTICE, "training.max_ratings does not apply: this model knows users by id, so it is fitted to all")
+        return split.fitted
+    fitted = splits.of_some_users(split.fitted, most, seed, split.labels)
+    log.log(NOTICE, "the model is fitted to %s of %s ratings, those of some users (training.max_ratings)",
+            f"{len(fitted[c.RATING]):,}", f"{ratings:,}")  # fmt: skip
+    return fitted
 
 
 def _ids(folder: Location, settings: Settings, current: versions.ModelVersion | None) -> Ids:

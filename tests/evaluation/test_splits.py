@@ -110,6 +110,17 @@ def test_a_greater_share_holds_out_the_same_ratings_and_more_and_none_holds_out_
     assert none < few < some < most
 
 
+def test_users_are_chosen_whole_and_stay_chosen_as_others_come():
+    ratings = pairs(50_000)
+    fewer = {name: values[::2] for name, values in ratings.items()}
+    some = splits.of_some_users(ratings, 10_000, seed=1)
+    chosen = np.unique(some[c.USER_ID])
+    assert len(some[c.RATING]) == np.isin(ratings[c.USER_ID], chosen).sum()
+    assert 0.1 < len(some[c.RATING]) / 50_000 < 0.3  # of about 200 users
+    assert np.unique(splits.of_some_users(fewer, 5_000, seed=1)[c.USER_ID]).tolist() == chosen.tolist()
+    assert splits.of_some_users(ratings, 50_000, seed=1) is ratings
+
+
 def test_the_split_mixes_as_splitmix64_does():
     """The first outputs of the generator that starts at 0, as published."""
     states = np.arange(3, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)

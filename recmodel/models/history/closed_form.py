@@ -8,29 +8,61 @@ U users, M movies, R ratings; d and k are the widths of the retrieval and the ra
 
 from __future__ import annotations
 
+import functools
+import operator
+import os
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property, partial
 from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
 import scipy.sparse
 
+from recmodel.arrays import summed
 from recmodel.data import catalogue as lookup
 from recmodel.models.history.preset import Preset
 
-_SLICES = 8  # of the users, in products with the sparse matrix; the number decides the order of sums
+# Users are taken in parts, each by one thread. What they are decides the order of sums, and so the last bits of them.
+_PARTS, _RATINGS_IN_PART, _USERS_IN_PART = 4, 1 << 22, 1 << 16  # at least; about, at most
 
 
 @dataclass(frozen=True)
 class Interactions:
     """Ratings as rows: user rows number those who have rated, movie rows follow the catalogue."""
 
-    user: np.ndarray  # [R] int32 in [0, users)
+    user: np.ndarray  # [R] int32 in [0, users), ascending
     movie: np.ndarray  # [R] int32 in [0, movies)
     rating: np.ndarray  # [R] float32, stars
     users: int
     movies: int
+
+    @cached_property
+    def starts(self) -> np.ndarray:
+        """[users + 1] int64: user u has the ratings from starts[u] to starts[u + 1]."""
+        return np.searchsorted(self.user, np.arange(self.users + 1, dtype=self.user.dtype))
+
+    @property
+    def activity(self) -> np.ndarray:
+        """[users] int64: the number of each user's ratings."""
+        return np.diff(self.starts)
+
+    def parts(self) -> list[slice]:
+        """Return slices of the users that have about as many ratings each."""
+        count = max(_PARTS, -(-len(self.movie) // _RATINGS_IN_PART), -(-self.users // _USERS_IN_PART))
+        cuts = np.searchsorted(self.starts, np.linspace(0, len(self.movie), count + 1))
+        cuts[0], cuts[-1] = 0, self.users
+        return [slice(int(first), int(last)) for first, last in pairwise(cuts) if first < last]
+
+    def who_rated_what(self, users: slice, dtype: type[np.floating]) -> scipy.sparse.csr_array:
+        """Return the matrix of some users and all movies that is 1 where there is a rating, without copying those."""
+        rows = slice(self.starts[users.start], self.starts[users.stop])
+        starts = (self.starts[users.start : users.stop + 1] - rows.start).astype(np.int32)
+        ones = np.ones(rows.stop - rows.start, dtype)
+        shape = (users.stop - users.start, self.movies)
+        return scipy.sparse.csr_array((ones, self.movie[rows], starts), shape)
 
 
 @dataclass(frozen=True)
@@ -63,7 +95,7 @@ def features(catalogue: pa.Table) -> Features:
 
 def start(ratings: Interactions, movie_features: Features, preset: Preset, seed: int) -> Start:
     """Compute the starting values of both tasks."""
-    counts = np.bincount(ratings.movie, minlength=ratings.movies)
+    counts = summed(ratings.movie, ratings.movies).astype(np.int64)
     seen, candidate = _retrieval(ratings, movie_features, counts, preset, seed)
     mean, bias, traits = _rating(ratings, movie_features, counts, candidate, preset)
     # Both sides get equal norms, and logits the scale that suits the softmax of training.
@@ -90,45 +122,50 @@ def _retrieval(
     and years join it as imaginary users, who "rated" the movies that share them: that places movies with few ratings.
     """
     popularity = (counts + 1.0) / 20
-    activity = np.maximum(np.bincount(ratings.user, minlength=ratings.users), 1) / 100
     damped = popularity**-preset.popularity_damping
-    values = (activity[ratings.user] ** -0.4 * damped[ratings.movie]).astype(np.float32)
+    of_users = (np.maximum(ratings.activity, 1) / 100) ** -0.4
     eras = np.exp(-0.5 * ((movie_features.year[:, np.newaxis] - np.arange(1920, 2021, 5)) / 4) ** 2)
     content = np.hstack([_unit_rows(movie_features.genres), 0.5 * _unit_rows(eras)]) * popularity[:, np.newaxis] ** 0.6
-    right, squared = _right_singular_vectors(ratings, values, content.T.astype(np.float32), preset.retrieval_dim, seed)
+    right, squared = _right_singular_vectors(
+        ratings, of_users, damped, content.T.astype(np.float32), preset.retrieval_dim, seed
+    )
     second = squared[min(1, len(squared) - 1)]
     kept = squared**1.5 / (squared**1.5 + (0.25 * second) ** 1.5)  # ridge-like, steeper
     return right * kept * damped[:, np.newaxis], right
 
 
 def _right_singular_vectors(
-    ratings: Interactions, values: np.ndarray, content: np.ndarray, dim: int, seed: int
+    ratings: Interactions, of_users: np.ndarray, of_movies: np.ndarray, content: np.ndarray, dim: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return [M, d], and [d] squared singular values, descending, of the sparse matrix with `content` as further rows.
 
-    Randomised subspace iteration (Halko, Martinsson and Tropp, "Finding Structure with Randomness", 2011, algorithm
-    4.4): a few products with the sparse matrix, so that neither U × M nor M × M numbers are ever held.
+    The matrix holds of_users[u] · of_movies[m] where user u has rated movie m. Randomised subspace iteration (Halko,
+    Martinsson and Tropp, "Finding Structure with Randomness", 2011, section 4.5): a few products with the sparse
+    matrix, a part of the users at a time, so that neither U × d, U × M nor M × M numbers are ever held.
     """
-    matrix = scipy.sparse.csr_array((values, (ratings.user, ratings.movie)), (ratings.users, ratings.movies))
-    # SciPy multiplies in one thread and lets others run. The slices are the same on every machine, and so are the sums.
-    starts = np.linspace(0, ratings.users, _SLICES + 1).astype(int)
-    slices = [slice(*bounds) for bounds in pairwise(starts)]
-    of_users = [matrix[rows] for rows in slices]
     width = min(dim + 32, ratings.movies, ratings.users + len(content))
     basis = np.random.RandomState(seed).standard_normal((ratings.movies, width)).astype(np.float32)
-    with ThreadPoolExecutor() as threads:
+    of_users, of_movies = (scale.astype(np.float32)[:, np.newaxis] for scale in (of_users, of_movies))
 
-        def times(vectors: np.ndarray) -> np.ndarray:
-            return np.vstack([*threads.map(lambda some: some @ vectors, of_users), content @ vectors])
+    def image(vectors: np.ndarray, users: slice) -> np.ndarray:
+        return (ratings.who_rated_what(users, np.float32) @ vectors) * of_users[users]
 
-        def transposed_times(vectors: np.ndarray) -> np.ndarray:
-            rated = threads.map(lambda some, rows: some.T @ vectors[rows], of_users, slices)
-            return sum(rated, start=content.T @ vectors[ratings.users :])
+    def back(vectors: np.ndarray, users: slice) -> np.ndarray:
+        return ratings.who_rated_what(users, np.float32).T @ (image(vectors, users) * of_users[users])
+
+    def gram(vectors: np.ndarray, users: slice) -> np.ndarray:
+        of_part = image(vectors, users)
+        return (of_part.T @ of_part).astype(np.float64)
+
+    with _threads() as threads:
+
+        def summed(function: Callable[[np.ndarray, slice], np.ndarray]) -> np.ndarray:
+            return _sum(threads.map(partial(function, of_movies * basis), ratings.parts()))
 
         for _ in range(4):
-            basis = _orthonormal(transposed_times(_orthonormal(times(basis))))
-        image = times(basis)
-    squared, rotation = np.linalg.eigh((image.T @ image).astype(np.float64))
+            basis = _orthonormal(of_movies * summed(back) + content.T @ (content @ basis))
+        of_content = content @ basis
+        squared, rotation = np.linalg.eigh(summed(gram) + of_content.T @ of_content)
     largest = slice(None, -min(dim, width) - 1, -1)
     return basis @ rotation[:, largest].astype(np.float32), np.maximum(squared[largest], 1e-9)
 
@@ -141,7 +178,7 @@ def _orthonormal(columns: np.ndarray) -> np.ndarray:
     """
     doubled = columns.astype(np.float64)
     squared, rotation = np.linalg.eigh(doubled.T @ doubled)
-    kept = squared > 1e-10 * squared[-1]
+    kept = squared > 1e-12 * squared[-1]
     return (doubled @ (rotation[:, kept] / np.sqrt(squared[kept]))).astype(np.float32)
 
 
@@ -169,29 +206,50 @@ def _rating(
         ]
     )
     mean = float(ratings.rating.mean(dtype=np.float64))
-    activity = np.bincount(ratings.user, minlength=ratings.users)
+    activity = ratings.activity
     inverse = np.linalg.inv(
         (feature_columns * counts[:, np.newaxis]).T @ feature_columns + 30 * np.eye(feature_columns.shape[1])
     )
-    rest = ratings.rating - mean
     user_bias: np.ndarray = np.zeros(ratings.users)
     by_ratings: np.ndarray = np.zeros(ratings.movies)
     by_features: np.ndarray = np.zeros(ratings.movies)
+    parts = ratings.parts()
+    # Sums of what ratings are above the mean; the rounds need these and who rated what, but no rating any more.
+    of_movies, of_users = -mean * counts, -mean * activity
+    for users in parts:
+        rows = slice(ratings.starts[users.start], ratings.starts[users.stop])
+        of_movies += np.bincount(ratings.movie[rows], ratings.rating[rows], ratings.movies)
+        of_users[users] += np.bincount(ratings.user[rows] - users.start, ratings.rating[rows])
 
-    def sums(of: np.ndarray, by: np.ndarray, size: int) -> np.ndarray:
-        return np.bincount(by, of, size)
+    with _threads() as threads:
 
-    for _ in range(30):
-        left = sums(rest - user_bias[ratings.user], ratings.movie, ratings.movies)
-        by_features = feature_columns @ (inverse @ (feature_columns.T @ (left - counts * by_ratings)))
-        by_ratings = (left - counts * by_features) / (counts + 12)
-        user_bias = sums(rest - (by_ratings + by_features)[ratings.movie], ratings.user, ratings.users) / (activity + 5)
+        def of_part(users: slice) -> np.ndarray:
+            """Return the new biases of some users, and [M] the sums of them over each movie's ratings."""
+            rated = ratings.who_rated_what(users, np.float64)
+            user_bias[users] = (of_users[users] - rated @ (by_ratings + by_features)) / (activity[users] + 5)
+            return rated.T @ user_bias[users]
+
+        left = of_movies
+        for _ in range(30):
+            by_features = feature_columns @ (inverse @ (feature_columns.T @ (left - counts * by_ratings)))
+            by_ratings = (left - counts * by_features) / (counts + 12)
+            left = of_movies - _sum(threads.map(of_part, parts))
     bias = by_ratings + by_features
     traits = np.column_stack([np.ones(ratings.movies), bias, feature_columns])
     latent = candidate[:, : max(0, preset.rating_dim - traits.shape[1])]
     traits = np.column_stack([traits, _unit_rows(latent)])
     traits[:, 1:] -= (traits[:, 1:] * counts[:, np.newaxis]).sum(axis=0) / max(counts.sum(), 1)
     return mean, bias, traits
+
+
+def _threads() -> ThreadPoolExecutor:
+    """Return a thread per core: SciPy multiplies in one and lets others run. Each holds the product of its part."""
+    return ThreadPoolExecutor(len(os.sched_getaffinity(0)))
+
+
+def _sum(arrays: Iterable[np.ndarray]) -> np.ndarray:
+    """Add arrays up, in their order, as they come."""
+    return functools.reduce(operator.iadd, arrays)
 
 
 def _unit_rows(matrix: np.ndarray) -> np.ndarray:

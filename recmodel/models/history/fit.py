@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from recmodel import schemas as c
-from recmodel.arrays import Arrays
+from recmodel.arrays import Arrays, rows_of, runs, take
 from recmodel.models.architectures import Fittable
 from recmodel.models.history import closed_form, placing
 from recmodel.models.history.closed_form import Interactions
@@ -37,12 +37,7 @@ def prepare(
     started = time.monotonic()
     del user_ids  # nothing in this model belongs to a user
     movie_ids = catalogue.column(c.MOVIE_ID).to_numpy()
-    users = np.unique(fitted[c.USER_ID])
-    user = np.searchsorted(users, fitted[c.USER_ID]).astype(np.int32)
-    movie = np.searchsorted(movie_ids, fitted[c.MOVIE_ID]).astype(np.int32)
-    is_implicit = np.isnan(rating_range).any()
-    rating = strength(fitted[c.RATING]).numpy() if is_implicit else fitted[c.RATING]
-    ratings = Interactions(user, movie, rating, len(users), len(movie_ids))
+    ratings = _interactions(fitted, movie_ids, is_implicit=bool(np.isnan(rating_range).any()))
     start = closed_form.start(ratings, closed_form.features(catalogue), preset, seed)
     start_seconds = time.monotonic() - started
     model = HistoryModel(start, preset)
@@ -56,17 +51,25 @@ def prepare(
     return Fittable(model, batches, weights, start_seconds)
 
 
+def _interactions(fitted: Arrays, movie_ids: np.ndarray, *, is_implicit: bool) -> Interactions:
+    """Return the ratings as rows, ascending by user. Copies as little as it can: nothing that is in order."""
+    if not (fitted[c.USER_ID][1:] >= fitted[c.USER_ID][:-1]).all():
+        fitted = take(fitted, np.argsort(fitted[c.USER_ID], kind="stable"))
+    users, user = runs(fitted[c.USER_ID])
+    rating = fitted[c.RATING]
+    rating = strength(rating).numpy() if is_implicit else rating.astype(np.float32, copy=False)
+    return Interactions(user, rows_of(movie_ids, fitted[c.MOVIE_ID]), rating, len(users), len(movie_ids))
+
+
 class HistoryBatches(tf.keras.utils.Sequence):
     """Whole histories, in batches of users with histories of similar length, shuffled before each epoch."""
 
     def __init__(self, ratings: Interactions, seed: int) -> None:
-        order = np.argsort(ratings.user, kind="stable")
-        self._movie, self._rating = ratings.movie[order], ratings.rating[order]
-        length = np.bincount(ratings.user, minlength=ratings.users)
-        self._starts = np.concatenate([[0], np.cumsum(length)])
+        self._movie, self._rating, self._starts = ratings.movie, ratings.rating, ratings.starts
+        length = ratings.activity
         by_length = np.argsort(-length, kind="stable")[: np.count_nonzero(length)]
         self._batches: list[np.ndarray] = []
-        larger = max(1, len(ratings.user) // (_BATCHES * _CELLS_IN_BATCH))
+        self._larger = larger = max(1, len(ratings.user) // (_BATCHES * _CELLS_IN_BATCH))
         while len(by_length):
             size = max(1, larger * min(_USERS_IN_BATCH, _CELLS_IN_BATCH // length[by_length[0]]))
             self._batches.append(by_length[:size])
@@ -90,5 +93,7 @@ class HistoryBatches(tf.keras.utils.Sequence):
         }
 
     def on_epoch_end(self) -> None:
-        """Shuffle the batches."""
+        """Shuffle the batches and, as the retrieval task takes the first users of a large one, the users of each."""
         self._random.shuffle(self._batches)
+        for users in self._batches if self._larger > 1 else ():
+            self._random.shuffle(users)

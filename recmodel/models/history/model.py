@@ -21,6 +21,7 @@ import tensorflow_recommenders as tfrs  # isort: skip  (recmodel.tf must be impo
 
 # Candidates of the softmax over a larger catalogue: the most rated movies, and some others, drawn for each batch.
 _MOST_RATED, _OTHERS = 8192, 4096
+_RETRIEVED = 256  # users of a batch, at most, for whom the softmax is computed: the most costly part of a large batch
 
 Batch = dict[str, tf.Tensor]  # [B, L]: movie int32 (row of the catalogue), rating float32, present float32 (0 or 1)
 
@@ -70,9 +71,10 @@ class HistoryModel(tfrs.models.Model):
         movie, rating, present = batch["movie"], batch["rating"], batch["present"]
         ratings = tf.reduce_sum(present)
         of_ratings = self._rating_loss(movie, rating, present, ratings) if self._is_rated else None
+        movie, rating, present = (values[:_RETRIEVED] for values in (movie, rating, present))
         retrieval_loss = self._retrieval_loss(movie, rating, present)
         retrieval_penalty = tf.reduce_sum(self.movie_delta**2) / self._ratings
-        self._loss_means["retrieval"].update_state(retrieval_loss, ratings)
+        self._loss_means["retrieval"].update_state(retrieval_loss, tf.reduce_sum(present))
         loss = self._preset.retrieval_weight * (retrieval_loss + retrieval_penalty)
         if of_ratings is None:
             return loss

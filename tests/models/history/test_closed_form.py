@@ -9,13 +9,13 @@ from recmodel.models.history import closed_form
 
 def test_singular_vectors_are_those_of_the_dense_matrix():
     random = np.random.RandomState(0)
-    user, movie = np.divmod(random.choice(50 * 30, 400, replace=False), 30)
-    values = random.uniform(0.5, 1.5, 400).astype(np.float32)
+    user, movie = np.divmod(np.sort(random.choice(50 * 30, 400, replace=False)), 30)
+    of_users, of_movies = random.uniform(0.5, 1.5, 50), random.uniform(0.5, 1.5, 30)
     content = random.uniform(size=(4, 30)).astype(np.float32)
-    ratings = closed_form.Interactions(user, movie, values, 50, 30)
-    found, squared = closed_form._right_singular_vectors(ratings, values, content, 5, seed=0)
+    ratings = closed_form.Interactions(user, movie, np.ones(400, np.float32), 50, 30)
+    found, squared = closed_form._right_singular_vectors(ratings, of_users, of_movies, content, 5, seed=0)
     dense = np.zeros((50, 30))
-    dense[user, movie] = values
+    dense[user, movie] = of_users[user] * of_movies[movie]
     _, expected, right = np.linalg.svd(np.vstack([dense, content]), full_matrices=False)
     assert np.sqrt(squared) == pytest.approx(expected[:5], rel=1e-4)
     assert np.abs(np.diag(right[:5] @ found)) == pytest.approx(np.ones(5), abs=1e-3)

@@ -1,0 +1,119 @@
+"""Capacity of training: what `train` takes for any number of ratings, from two runs that are measured on this machine.
+
+Both train on users like the real ones, few and more of them, in processes of their own:
+
+    seconds = a line in the ratings, for all but the epochs, + epochs × another for one epoch
+    memory = a line in the ratings
+
+Both runs are on all cores of this machine, and so is what is forecast.
+"""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from recmodel import formatting
+from recmodel import schemas as c
+from recmodel.data import feedback as feedbacks
+from recmodel.data import ids as identifiers
+from recmodel.data import movielens
+from recmodel.data.validation import Validation
+from recmodel.errors import EXIT_CODES, ModelRejected
+from recmodel.models import versions
+from recmodel.pipeline import capacity, preflight, sources
+from recmodel.records import Metrics
+from recmodel.settings import Settings
+
+FEW, MORE = 1_000_000, 16_000_000  # ratings of the two runs; far apart, as a line through both extends their noise
+_EPOCHS = 2  # TensorFlow traces the step in the first
+
+
+class Run(NamedTuple):
+    """What one `recmodel train` of some epochs used."""
+
+    ratings: int
+    seconds: float  # of the command, without the epochs but with TensorFlow's tracing
+    peak_mib: float
+    epoch_seconds: float  # of one epoch
+
+
+class Forecast(NamedTuple):
+    """What training would take."""
+
+    seconds: float
+    epoch_seconds: float  # of these
+    peak_mib: float
+
+
+def forecast(few: Run, more: Run, ratings: int, epochs: int) -> Forecast:
+    """Return what training on that many ratings takes."""
+
+    def line(name: str) -> float:
+        low, high = getattr(few, name), getattr(more, name)
+        return max(low, low + (high - low) / (more.ratings - few.ratings) * (ratings - few.ratings))
+
+    epoch_seconds = epochs * line("epoch_seconds")
+    return Forecast(line("seconds") + epoch_seconds, epoch_seconds, line("peak_mib"))
+
+
+def measure(settings: Settings) -> tuple[Run, Run]:
+    """Train on few ratings and on more of them, as `recmodel train` does.
+
+    Raises:
+        InputRejected: see `movielens`.
+        ModelRejected: a run failed.
+    """
+    preflight.check(settings)
+    folder = sources.input_dir(settings.paths.data, settings.paths.sample, settings.input)
+    validation = Validation(settings.input, identifiers.decide(folder, settings.input))
+    catalogue = movielens.read_catalogue(folder, validation)
+    feedback = feedbacks.decide(folder, settings.input)
+    batches = movielens.stream_ratings(folder, catalogue, validation, feedback)
+    ratings = capacity.some_users(batches, movielens.count_ratings(folder), capacity.RATINGS)
+    ratings, numbered, _ = identifiers.number(ratings, catalogue)
+    movie_ids = numbered.column(c.MOVIE_ID).to_numpy()
+    mean = ratings.num_rows / len(np.unique(ratings.column(c.USER_ID)))
+    value = settings.input.weight if feedback.is_implicit else c.RATING
+    runs = []
+    with tempfile.TemporaryDirectory(prefix="recmodel-capacity-") as scratch:
+        for count in (FEW, MORE):
+            data = Path(scratch, f"{count}-ratings")
+            users = max(1, round(count / mean))
+            capacity.write_users(data, ratings, movie_ids, movie_ids, users, value, c.INTEGER)
+            pa.default_memory_pool().release_unused()
+            runs.append(_train(data, Path(scratch, f"models-{count}"), settings))
+    few, more = runs
+    return few, more
+
+
+def _train(data: Path, models: Path, settings: Settings) -> Run:
+    """Run `recmodel train` on a directory, watched."""
+    command = [
+        sys.executable, "-m", "recmodel", "train", "--data", str(data), "--models", str(models),
+        "--preset", settings.training.preset, "--epochs", str(_EPOCHS), "--promote",
+    ]  # fmt: skip
+    started = time.monotonic()
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=preflight.without_working_directory()
+    )
+    seconds = time.monotonic() - started
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss  # KiB, of the largest child so far: the last one
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or [""])[-1]
+        how = last if last and done.returncode in EXIT_CODES else f"it {formatting.ending(done.returncode)}"
+        raise ModelRejected(f"a run to measure failed: {how}")
+    metrics: Metrics = versions.open_version(models).metrics()
+    epoch = min(metrics.epoch_seconds)
+    return Run(
+        ratings=metrics.input_rows, seconds=seconds - _EPOCHS * epoch,
+        peak_mib=peak / 1024, epoch_seconds=epoch,
+    )  # fmt: skip
