@@ -2,8 +2,9 @@
 
     ./submit.sh benchmark nights --nights 30
 
-Each night is `recmodel nightly` for the next date, with a sixtieth more of each user's ratings than the night before:
-so a model is trained every few nights, when the input has grown by more than `training.max_growth`. Few dates, versions
+Each night is `recmodel nightly` for the next date. The input grows from 70 % of each user's ratings to all of them, by
+the same number each night: so a model is trained every few nights, when the input has grown by more than
+`training.max_growth`. Few dates, versions
 and days of logs are kept, so that pruning is at work for most of the nights. The disk is counted by part, each file
 once however many links it has; the temporary folder is one of its own, so that what stays there is seen.
 """
@@ -74,7 +75,7 @@ def main(nights: int, users: int, kind: str, as_json: Path | None, chart: Path |
 
 
 def _night(folder: Path, number: int, nights: int, users: int, kind: str) -> Night:
-    ratings = small.write_cut(folder / "data", users, 500, 0.5 + number / 60)
+    ratings = small.write_cut(folder / "data", users, 500, 0.7 + 0.3 * number / nights)
     temporary, models = folder / "tmp", folder / "models"
     temporary.mkdir(exist_ok=True)
     before = len(list(models.glob("2*")))
