@@ -92,10 +92,11 @@ def _night(folder: Path, number: int, nights: int, users: int, kind: str) -> Nig
     if kind == "linked":
         tables = _mb(store / os.readlink(store / "current"))
     return Night(
-        number, ratings, max(models.glob("2*")) != newest, round(usage.seconds, 1),
-        round(usage.core_seconds, 1), round(usage.peak_gib, 3), tables, round(_mb(store) - (tables if kind == "linked" else 0), 3), len(list((store / "staging").glob("*"))),
-        _mb(models), len(list(models.glob("2*"))), _mb(folder / "output/reports"),
-        _mb(logs) + _mb(folder / "spark.log"), len(list(logs.glob("*"))), len(list(temporary.iterdir())),
+        number, ratings, max(models.glob("2*")) != newest, round(usage.seconds, 1), round(usage.core_seconds, 1),
+        round(usage.peak_gib, 3), tables, round(_mb(store) - (tables if kind == "linked" else 0), 3),
+        len(list((store / "staging").glob("*"))), _mb(models), len(list(models.glob("2*"))),
+        _mb(folder / "output/reports"), _mb(logs) + _mb(folder / "spark.log"), len(list(logs.glob("*"))),
+        len(list(temporary.iterdir())),
     )  # fmt: skip
 
 
@@ -129,8 +130,8 @@ def show(nights: list[Night]) -> None:
 def draw(nights: list[Night], chart: Path) -> None:
     """Draw what each night used and left, over its number."""
     kinds = {
-        "core_seconds": "processor seconds", "peak_gib": "GiB, peak of all processes", "tables_mb": "MB, tables", "models_mb": "MB, models",
-        "logs_mb": "MB, logs",
+        "core_seconds": "processor seconds", "peak_gib": "GiB, peak of all processes", "tables_mb": "MB, tables",
+        "models_mb": "MB, models", "logs_mb": "MB, logs",
     }  # fmt: skip
     points = [
         {"night": night.night, "what": label, "value": getattr(night, name), "trained": night.trained}
