@@ -128,17 +128,28 @@ def recommendations(title: str, rows: Sequence[dict[str, Any]], feedback: Feedba
     return view
 
 
-def predictions(title: str, rows: Iterable[predict.Prediction], feedback: FeedbackKind = EXPLICIT) -> Table:
+def predictions(title: str, rows: Sequence[predict.Prediction], feedback: FeedbackKind = EXPLICIT) -> Table:
     """Return predicted ratings and scores of single movies.
 
     Args:
         feedback: of the model; implicit: it predicts no ratings.
     """
     view = table(title, ["title", "predicted rating"], ["score", "movie id"])
-    if feedback != EXPLICIT:
-        view.caption, view.caption_justify = NO_RATINGS, "left"
+    new = sum(row.is_new for row in rows)
+    notes = [NO_RATINGS] * (feedback != EXPLICIT)
+    if new:
+        notes.append(
+            f"{new} of the movies {'is' if new == 1 else 'are'} new to the model, which places by genres and year"
+        )
+    if notes:
+        view.caption, view.caption_justify = "; ".join(notes), "left"
     for row in rows:
-        view.add_row(row.title, stars(row.predicted_rating), _number(row.retrieval_score), str(row.movie_id))
+        view.add_row(
+            row.title + " (new)" * row.is_new,
+            stars(row.predicted_rating),
+            _number(row.retrieval_score),
+            str(row.movie_id),
+        )
     return view
 
 
