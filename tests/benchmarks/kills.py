@@ -15,7 +15,8 @@ and a model. Moments are
   publishing on linked folders, new and old versions of the model, the page, `forget`, `tables withdraw`;
 - after so many changes of what readers find, which is how delta-rs' commits are met.
 
-So they are the same ones however busy the machine is. Signals take turns: SIGKILL to all its processes, as when a
+So they are the same ones however busy the machine is. Those after training start from what training leaves, as the night
+then has nothing to train, which saves the time of training. Signals take turns: SIGKILL to all its processes, as when a
 machine stops; SIGTERM to the night alone, as `kill` does; SIGKILL to the step at work, as when memory runs out; SIGTERM
 to all, as systemd does.
 """
@@ -51,8 +52,13 @@ from recmodel.errors import EXIT_CODES
 KINDS = (("KILL all", "TERM alone"), ("KILL step", "TERM all"))
 OF_A_COMMAND = (("KILL all", "TERM all"),)
 SETTINGS = {"RECMODEL_RETENTION__RUN_DATES": "2", "RECMODEL_RETENTION__MODELS": "2"}
-NIGHT = {"line": 0.2, "train": 0.1, "publish": 0.2, "page": 0.05, "prune": 0.1}  # shares of the moments
-SHARES = {"withdraw": 0.15, "forget": 0.2, "nightly": sum(NIGHT.values())}
+OF_THE_LOG = {"nightly": 0.1, "trained night": 0.1}  # shares of the moments at lines of the log
+OF_CHANGES = {  # and those of changes on the disk, by command and part of it
+    "withdraw": {"withdraw": 0.15},
+    "forget": {"forget": 0.2},
+    "nightly": {"train": 0.1},
+    "trained night": {"publish": 0.2, "page": 0.05, "prune": 0.1},
+}
 _DOOMED = Path(__file__).parent / "doomed"
 _ANCHOR = re.compile(r"^(\S+ \S+) \w+ recmodel: (?:(?P<stage>.+) started|(?P<step>train|score|report)|"
                      r"(?P<end>\w+ ended with exit code 0|outcome: .*))$")  # fmt: skip
@@ -83,7 +89,8 @@ class Change(NamedTuple):
         """What part of a command it belongs to; empty for what nobody could miss."""
         if self.step == "score":
             return "publish" if re.search(r"/\.store/(edition|current|removed)", self.path) else ""
-        return {"nightly": "prune" if "/models/" in self.path else "", "report": "page"}.get(self.step, self.step)
+        pruned = "prune" if "/models/" in self.path else ""
+        return {"nightly": pruned, "report": "page", "tables": "withdraw"}.get(self.step, self.step)
 
 
 @dataclass(frozen=True)
@@ -118,7 +125,7 @@ class Trial:
 @click.command(help=__doc__)
 @click.option("--moments", default=20, show_default=True, help="In each format; each is tried with both signals.")
 @click.option("--format", "formats", type=click.Choice(small.FORMATS), multiple=True, default=small.FORMATS)
-@click.option("--only", type=click.Choice(list(SHARES)), multiple=True)
+@click.option("--only", type=click.Choice(list(OF_CHANGES)), multiple=True)
 @click.option("--users", default=60, show_default=True, help="Of the sample's.")
 @click.option("--json", "as_json", type=click.Path(path_type=Path))
 def main(moments: int, formats: Sequence[str], only: Sequence[str], users: int, as_json: Path | None) -> None:
@@ -128,7 +135,7 @@ def main(moments: int, formats: Sequence[str], only: Sequence[str], users: int, 
         for kind in formats:
             place = Place(Path(scratch, kind), kind, users)
             place.prepare()
-            for command in only or SHARES:
+            for command in only or OF_CHANGES:
                 for trial in place.trials(command, moments):
                     trials.append(trial)
                     click.echo(" | ".join(map(str, asdict(trial).values())) + f" | {trial.faults or ''}")
@@ -143,7 +150,7 @@ class Place:
 
     def __init__(self, folder: Path, kind: str, users: int) -> None:
         self.folder, self.kind, self.users = folder, kind, users
-        self.trial, self.saved = folder / "trial", folder / "saved"
+        self.trial, self.saved, self.trained = folder / "trial", folder / "saved", folder / "trained"
         self.output = small.location(self.trial / "output", kind)
         self.temporary, self.notes = folder / "tmp", folder / "changes"
         self.without_training: small.View | None = None  # what readers find after a night whose training failed
@@ -156,28 +163,32 @@ class Place:
             self._run([*self.words("nightly"), "--run-date", day])
         small.write_cut(self.trial / "data", self.users, 500)
         shutil.copytree(self.trial, self.saved, symlinks=True)
+        self._run(["train", "--gate", "--data", str(self.trial / "data"), "--models", str(self.trial / "models")])
+        shutil.copytree(self.trial, self.trained, symlinks=True)
 
-    def restore(self) -> None:
-        """Bring everything back to how it was."""
+    def restore(self, command: str) -> None:
+        """Bring everything back to how it was before a command."""
         for folder in (self.trial, self.temporary):
             shutil.rmtree(folder, ignore_errors=True)
         self.notes.unlink(missing_ok=True)
         self.temporary.mkdir(parents=True)
-        shutil.copytree(self.saved, self.trial, symlinks=True)
+        shutil.copytree(self.trained if command == "trained night" else self.saved, self.trial, symlinks=True)
         shutil.rmtree(self.trial / "log", ignore_errors=True)
 
     def words(self, command: str) -> list[str]:
         """The command line."""
         where = ["--models", str(self.trial / "models"), "--output", self.output]
+        night = ["nightly", "--data", str(self.trial / "data"), *where, "--master", "local[1]"]
         return {
-            "nightly": ["nightly", "--data", str(self.trial / "data"), *where, "--master", "local[1]"],
+            "nightly": night,
+            "trained night": night,
             "forget": ["forget", "1", "7", "--now", *where],
             "withdraw": ["tables", "withdraw", self.days[1], "--output", self.output],
         }[command]
 
     def trials(self, command: str, count: int) -> Iterator[Trial]:
         """Yield what came of each moment of a command, of so many moments of all commands."""
-        self.restore()
+        self.restore(command)
         before = small.view(self.output)
         stamp, seen = datetime.now(), self._readable()
         self._run(self.words(command))
@@ -186,16 +197,15 @@ class Place:
             raise click.ClickException(f"{command} changed nothing")
         noted = [line.split("\t") for line in self.notes.read_text().splitlines()]
         changes = [Change(step, int(number), what, path) for step, number, what, path in noted]
-        if command == "nightly":
-            moments = _moments_of_a_night([(stamp, "start"), *self._anchors()], changes, count)
-            if self.kind == "delta":
-                publish = [name for _, name in self._anchors()].index("publish") + 1
-                moments += self._seen_moments("publish", round(NIGHT["publish"] * count), publish, seen)
-        elif self.kind == "delta":
-            moments = self._seen_moments(command, round(SHARES[command] * count), 0, seen)
-        else:
-            moments = _moments_of_changes(changes, round(SHARES[command] * count))
-        for moment, kinds in zip(moments, cycle(KINDS if command == "nightly" else OF_A_COMMAND), strict=False):
+        lines = [(stamp, "start"), *self._anchors()]
+        moments = _moments_of_lines(lines, round(OF_THE_LOG.get(command, 0) * count))
+        for phase, share in OF_CHANGES[command].items():
+            if self.kind == "linked" or phase in ("train", "prune"):
+                moments += _moments_of_changes([it for it in changes if it.phase == phase], round(share * count))
+            elif phase != "page":  # which is the end of what is seen of publishing
+                publish = [i for i, (_, name) in enumerate(lines) if name == "publish"]
+                moments += self._seen_moments(phase, round(share * count), publish[0] if publish else 0, seen)
+        for moment, kinds in zip(moments, cycle(KINDS if command in OF_THE_LOG else OF_A_COMMAND), strict=False):
             for kind in kinds:
                 yield self._try(command, moment, kind, before, after)
 
@@ -206,7 +216,7 @@ class Place:
         return [Moment(f"{name}, after {i} of {changes} changes", lines=lines, seen=int(i)) for i in picked]
 
     def _try(self, command: str, moment: Moment, kind: str, before: small.View, after: small.View) -> Trial:
-        self.restore()
+        self.restore(command)
         process = self._start(self.words(command), moment, kind)
         printed = self._kill_at(process, moment, kind)
         now = small.view(self.output)
@@ -352,18 +362,14 @@ def show(trials: list[Trial]) -> None:
     Console().print(f"{len(trials)} kills, {sum(bool(trial.faults) for trial in trials)} with faults")
 
 
-def _moments_of_a_night(lines: list[tuple[datetime, str]], changes: list[Change], count: int) -> list[Moment]:
-    """Spread moments over the long stages of a night, and over what Python changes in each of its phases."""
+def _moments_of_lines(lines: list[tuple[datetime, str]], count: int) -> list[Moment]:
+    """Spread moments over the longest stages."""
     gaps = [(later - earlier).total_seconds() for (earlier, _), (later, _) in pairwise(lines)]
-    longest = sorted(np.argsort(gaps)[::-1][: round(NIGHT["line"] * count)])
-    moments = [
+    longest = sorted(np.argsort(gaps)[::-1][:count])
+    return [
         Moment(f"{lines[i][1]}, {share:.0%} of {gaps[i]:.1f} s", lines=int(i), delay=share * gaps[i])
         for i, share in zip(longest, cycle((0.3, 0.7)), strict=False)
     ]
-    for phase in ("train", "publish", "page", "prune"):
-        of_phase = [change for change in changes if change.phase == phase]
-        moments += _moments_of_changes(of_phase, round(NIGHT[phase] * count)) if of_phase else []
-    return moments
 
 
 def _moments_of_changes(changes: list[Change], count: int) -> list[Moment]:
