@@ -15,10 +15,10 @@ and a model. Moments are
   publishing on linked folders, new and old versions of the model, the page, `forget`, `tables withdraw`;
 - after so many changes of what readers find, which is how delta-rs' commits are met.
 
-So they are the same ones however busy the machine is. Those after training start from what training leaves, as the night
-then has nothing to train, which saves the time of training. Signals take turns: SIGKILL to all its processes, as when a
-machine stops; SIGTERM to the night alone, as `kill` does; SIGKILL to the step at work, as when memory runs out; SIGTERM
-to all, as systemd does.
+So they are the same ones however busy the machine is. Those after training start from what training leaves: the night
+then has nothing to train, which saves time. Signals take turns: SIGKILL to all its processes, as when a machine stops;
+SIGTERM to the night alone, as `kill` does; SIGKILL to the step at work, as when memory runs out; SIGTERM to all, as
+systemd does.
 """
 
 from __future__ import annotations
