@@ -92,6 +92,9 @@ def run(command: click.Command, *, name: str | None = None, unexpected: int = Sc
         code = complain(error, unexpected)
         _flush(sys.stdout, sys.stderr)
         sys.exit(code)
+    finally:
+        with suppress(ValueError):  # it is over: a signal while Python ends must not change how
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _flush(stream: IO[str], *others: IO[str]) -> None:
