@@ -15,7 +15,7 @@ from recmodel.records import EXPLICIT, IMPLICIT
 if TYPE_CHECKING:
     import pandas as pd
 
-    from recmodel.pipeline import capacity, forget, predict, score, train
+    from recmodel.pipeline import capacity, evaluate, forget, predict, score, train
     from recmodel.records import FeedbackKind, Metrics, RunRecord
 
 NO_RATINGS = "there are no ratings, as the model was trained on implicit feedback"
@@ -312,6 +312,16 @@ def model_versions(metrics: dict[str, Metrics], current: str | None) -> Table:
 # -- evaluate --------------------------------------------------------------------------------------------------------
 
 
+def evaluated(found: evaluate.Evaluation) -> tuple[str, str, str]:
+    """Return what the evaluation counted, in a sentence: what it fitted, users who are cold, and new movies."""
+    noun = "ratings" if found.feedback == EXPLICIT else "interactions"
+    kind = "" if found.feedback == EXPLICIT else ", which are implicit feedback,"
+    sizes = f"{found.fitted:,} {noun}{kind} fitted, {found.held_out:,} held out"
+    cold = f"A fifth of the users unknown in training, by how many of their {noun} are shown"
+    new = f"{found.new_movies:,} movies have no fitted {noun[:-1]}, so they are new to what is measured; "
+    return sizes, cold, new + f"{found.held_out_of_new:,} of the held-out {noun} are of them"
+
+
 def metrics_by_method(frame: pd.DataFrame, title: str) -> Table:
     """Return a column per method: the mean over seeds, with ± the standard deviation where there are several."""
     grouped = frame.drop(columns="seed").groupby("method", sort=False)
@@ -329,7 +339,7 @@ def metrics_by_method(frame: pd.DataFrame, title: str) -> Table:
 
 def frame_rows(frame: pd.DataFrame, title: str) -> Table:
     """Return a frame as it is: text and counts to the left, numbers to the right."""
-    names = [name for name in ("ratings given", "method") if name in frame]
+    names = [name for name in ("ratings given", "interactions given", "method") if name in frame]
     numbers = [str(name) for name in frame if name not in names]
     view = table(title, names, numbers)
     for row in frame.to_dict("records"):
