@@ -104,3 +104,20 @@ console.run(click.command()(lambda: print("done")), name="x")
 def test_a_signal_after_the_work_changes_nothing():
     ended = subprocess.run([sys.executable, "-c", LATE], capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "done\n", "")
+
+
+HALF = """
+import os, signal, click
+from recmodel.cli import console
+@click.command
+def half():
+    with console.when_interrupted(lambda: "half of it is done; the same command does the rest"):
+        os.kill(os.getpid(), signal.SIGTERM)
+console.run(half, name="x")
+"""
+
+
+def test_an_interrupted_command_may_say_what_is_so():
+    ended = subprocess.run([sys.executable, "-c", HALF], capture_output=True, text=True, check=False)
+    assert ended.returncode == 5
+    assert ended.stderr.strip() == "Interrupted: by SIGTERM; half of it is done; the same command does the rest"
