@@ -11,9 +11,8 @@ The night trains (the input has grown), scores a new date, publishes it, writes 
 and a model. Moments are
 
 - lines of the log, or a part of the time from one to the next: training, Spark's work;
-- just before a change that Python makes on the disk, such as the move of the link that shows a run (see `doomed`):
-  publishing on linked folders, new and old versions of the model, the page, `forget`, `tables withdraw`;
-- after so many changes of what readers find, which is how delta-rs' commits are met.
+- just before a change that Python makes on the disk, such as the move of the link that shows a run or the commit to a
+  Delta table (see `doomed`): publishing, new and old versions of the model, the page, `forget`, `tables withdraw`.
 
 So they are the same ones however busy the machine is. Those after training start from what training leaves: the night
 then has nothing to train, which saves time. Signals take turns: SIGKILL to all its processes, as when a machine stops;
@@ -54,14 +53,16 @@ OF_A_COMMAND = (("KILL all", "TERM all"),)
 SETTINGS = {"RECMODEL_RETENTION__RUN_DATES": "2", "RECMODEL_RETENTION__MODELS": "2"}
 OF_THE_LOG = {"nightly": 0.1, "trained night": 0.1}  # shares of the moments at lines of the log
 OF_CHANGES = {  # and those of changes on the disk, by command and part of it
+    "trained night": {"publish": 0.2, "page": 0.05, "prune": 0.1},
+    "nightly": {"train": 0.1},
     "withdraw": {"withdraw": 0.15},
     "forget": {"forget": 0.2},
-    "nightly": {"train": 0.1},
-    "trained night": {"publish": 0.2, "page": 0.05, "prune": 0.1},
 }
+PARTS = ("log", *(phase for phases in OF_CHANGES.values() for phase in phases))
 _DOOMED = Path(__file__).parent / "doomed"
 _ANCHOR = re.compile(r"^(\S+ \S+) \w+ recmodel: (?:(?P<stage>.+) started|(?P<step>train|score|report)|"
                      r"(?P<end>\w+ ended with exit code 0|outcome: .*))$")  # fmt: skip
+_VISIBLE = ("rename", "write", "create_write_transaction", "delete")  # changes that readers may see
 _WAIT = 60.0  # seconds that processes have to end after a signal
 
 
@@ -73,7 +74,6 @@ class Moment:
     change: str = ""  # just before this change that Python makes, such as "score 12"; otherwise
     lines: int = 0  # so many lines of the log that name a stage come first,
     delay: float = 0.0  # then so many seconds
-    seen: int = 0  # and so many changes of what readers find
 
 
 class Change(NamedTuple):
@@ -88,7 +88,7 @@ class Change(NamedTuple):
     def phase(self) -> str:
         """What part of a command it belongs to; empty for what nobody could miss."""
         if self.step == "score":
-            return "publish" if re.search(r"/\.store/(edition|current|removed)", self.path) else ""
+            return "publish" if re.search(r"^file:|/\.store/(edition|current|removed)", self.path) else ""
         pruned = "prune" if "/models/" in self.path else ""
         return {"nightly": pruned, "report": "page", "tables": "withdraw"}.get(self.step, self.step)
 
@@ -125,18 +125,20 @@ class Trial:
 @click.command(help=__doc__)
 @click.option("--moments", default=20, show_default=True, help="In each format; each is tried with both signals.")
 @click.option("--format", "formats", type=click.Choice(small.FORMATS), multiple=True, default=small.FORMATS)
-@click.option("--only", type=click.Choice(list(OF_CHANGES)), multiple=True)
+@click.option("--only", "parts", type=click.Choice(PARTS), multiple=True, default=PARTS)
 @click.option("--users", default=60, show_default=True, help="Of the sample's.")
 @click.option("--json", "as_json", type=click.Path(path_type=Path))
-def main(moments: int, formats: Sequence[str], only: Sequence[str], users: int, as_json: Path | None) -> None:
+def main(moments: int, formats: Sequence[str], parts: Sequence[str], users: int, as_json: Path | None) -> None:
     """Try all moments and print a row for each; the exit code is 1 if anything went wrong."""
     trials: list[Trial] = []
     with tempfile.TemporaryDirectory(prefix="kills-") as scratch:
         for kind in formats:
             place = Place(Path(scratch, kind), kind, users)
             place.prepare()
-            for command in only or OF_CHANGES:
-                for trial in place.trials(command, moments):
+            for command, phases in OF_CHANGES.items():
+                if not {*phases, *["log"] * (command in OF_THE_LOG)} & {*parts}:
+                    continue
+                for trial in place.trials(command, moments, parts):
                     trials.append(trial)
                     click.echo(" | ".join(map(str, asdict(trial).values())) + f" | {trial.faults or ''}")
                     if as_json:
@@ -153,6 +155,7 @@ class Place:
         self.trial, self.saved, self.trained = folder / "trial", folder / "saved", folder / "trained"
         self.output = small.location(self.trial / "output", kind)
         self.temporary, self.notes = folder / "tmp", folder / "changes"
+        self.stage = ""  # that was under way when the last signal was sent at a line of the log
         self.without_training: small.View | None = None  # what readers find after a night whose training failed
         self.days = [str(date.today() - timedelta(days=days)) for days in (2, 1, 0)]
 
@@ -186,11 +189,11 @@ class Place:
             "withdraw": ["tables", "withdraw", self.days[1], "--output", self.output],
         }[command]
 
-    def trials(self, command: str, count: int) -> Iterator[Trial]:
-        """Yield what came of each moment of a command, of so many moments of all commands."""
+    def trials(self, command: str, count: int, parts: Sequence[str]) -> Iterator[Trial]:
+        """Yield what came of each moment of some parts of a command, of so many moments of all commands."""
         self.restore(command)
         before = small.view(self.output)
-        stamp, seen = datetime.now(), self._readable()
+        stamp = datetime.now()
         self._run(self.words(command))
         after = small.view(self.output)
         if small.dates_of(before) == small.dates_of(after) and command != "forget":
@@ -199,21 +202,13 @@ class Place:
         changes = [Change(step, int(number), what, path) for step, number, what, path in noted]
         lines = [(stamp, "start"), *self._anchors()]
         moments = _moments_of_lines(lines, round(OF_THE_LOG.get(command, 0) * count))
+        moments = moments if "log" in parts else []
         for phase, share in OF_CHANGES[command].items():
-            if self.kind == "linked" or phase in ("train", "prune"):
-                moments += _moments_of_changes([it for it in changes if it.phase == phase], round(share * count))
-            elif phase != "page":  # which is the end of what is seen of publishing
-                publish = [i for i, (_, name) in enumerate(lines) if name == "publish"]
-                moments += self._seen_moments(phase, round(share * count), publish[0] if publish else 0, seen)
+            of_phase = [change for change in changes if change.phase == phase]
+            moments += _moments_of_changes(of_phase, round(share * count)) if phase in parts else []
         for moment, kinds in zip(moments, cycle(KINDS if command in OF_THE_LOG else OF_A_COMMAND), strict=False):
             for kind in kinds:
                 yield self._try(command, moment, kind, before, after)
-
-    def _seen_moments(self, name: str, count: int, lines: int, before: set[str]) -> list[Moment]:
-        """Moments spread over the changes that readers could see of a command that has ended."""
-        changes = self._changes_since(before)
-        picked = np.unique(np.linspace(1, changes, count).round().astype(int))
-        return [Moment(f"{name}, after {i} of {changes} changes", lines=lines, seen=int(i)) for i in picked]
 
     def _try(self, command: str, moment: Moment, kind: str, before: small.View, after: small.View) -> Trial:
         self.restore(command)
@@ -223,6 +218,7 @@ class Place:
         found, wrong = self._compare(before, after, now)
         if wrong and "training-failed" in printed:
             found, wrong = "after, older model", _distance(self._night_without_training(), now)
+        name = moment.name if moment.change or moment.name.startswith(self.stage) else f"{moment.name}: {self.stage}"
         left = len(list(self.temporary.iterdir()))
         again = self._start(self.words(command))
         said_again, _ = again.communicate(timeout=600)
@@ -233,7 +229,7 @@ class Place:
         staged = len(list(Path(self.output.removeprefix("file://"), ".store/staging").glob("*")))
         left_now = len(list(self.temporary.iterdir()))
         return Trial(
-            command, self.kind, moment.name, kind, process.returncode, _sentence(printed), found, wrong,
+            command, self.kind, name, kind, process.returncode, _sentence(printed), found, wrong,
             0 if done else again.returncode, wrong_again, f"{left}, {left_now}{f'; staged {staged}' * bool(staged)}",
         )  # fmt: skip
 
@@ -272,6 +268,7 @@ class Place:
         """Kill the command, unless it does so itself before a change; return what it printed."""
         if not moment.change:
             self._wait_for(process, moment)
+            self.stage = self._anchors()[-1][1] if self._anchors() else "start"
             number = signal.SIGKILL if kind.startswith("KILL") else signal.SIGTERM
             with suppress(ProcessLookupError):
                 if kind.endswith("all"):
@@ -287,27 +284,9 @@ class Place:
         return printed
 
     def _wait_for(self, process: subprocess.Popen, moment: Moment) -> None:
-        before = self._readable()
         while moment.lines > len(self._anchors()) and process.poll() is None:
             time.sleep(0.02)
-        while moment.seen > self._changes_since(before) and process.poll() is None:
-            time.sleep(0.001)
         time.sleep(moment.delay)
-
-    def _readable(self) -> set[str]:
-        """All files and links of the output, with the times of those that are no data."""
-        found = set()
-        for at, folders, names in os.walk(self.output.removeprefix("file://")):
-            folders[:] = [name for name in folders if name != ".store"]
-            for path in (os.path.join(at, name) for name in names):
-                with suppress(OSError):
-                    is_data = path.endswith(".parquet") and "_delta_log" not in path
-                    found.add(path if is_data else f"{path} {os.stat(path).st_mtime_ns}")
-        return found
-
-    def _changes_since(self, before: set[str]) -> int:
-        """How many files have come, gone or changed; new files of data are none as long as nothing names them."""
-        return sum(not name.endswith((".parquet", ".crc")) or name in before for name in before ^ self._readable())
 
     def _anchors(self) -> list[tuple[datetime, str]]:
         """The lines of the log of this night so far that name a stage: their times and names."""
@@ -330,6 +309,7 @@ class Place:
             "KILLS_FOLDERS": os.pathsep.join([f"{self.trial}/output/", f"{self.trial}/models/"]),
             "KILLS_BEFORE": moment.change if moment else "",
             "KILLS_SIGNAL": kind,
+            **({"KILLS_CALLS": "1"} if self.kind == "delta" else {}),
         }
         return subprocess.Popen(
             [sys.executable, "-m", "recmodel", *words], env={**os.environ, **environment, **SETTINGS}, text=True,
@@ -374,7 +354,7 @@ def _moments_of_lines(lines: list[tuple[datetime, str]], count: int) -> list[Mom
 
 def _moments_of_changes(changes: list[Change], count: int) -> list[Moment]:
     """Pick changes: each that makes something visible and the one after it, as many as may be, then some others."""
-    visible = [i for i, change in enumerate(changes) if change.what == "rename"]
+    visible = [i for i, change in enumerate(changes) if change.what in _VISIBLE]
     shown = [visible[i] for i in _spread(len(visible), (count + 1) // 2)]
     following = [i + 1 for i in shown if i + 1 < len(changes)]
     picked = list(dict.fromkeys([*shown, *following, *_spread(len(changes), count)]))[:count]
