@@ -201,7 +201,8 @@ def rollback(models: Location) -> str:
 def prune(models: Location, keep: int) -> list[str]:
     """Remove all but the newest `keep` versions; never CURRENT, the one before it, or one that is being read.
 
-    On a disk, what killed commands have left half written or half removed goes too. A version in an object store is read by copying it; if it is removed meanwhile, the copying fails.
+    On a disk, what killed commands have left half written or half removed goes too. A version in an object store is
+    read by copying it; if it is removed meanwhile, the copying fails.
 
     Returns:
         The names of the versions that were removed.
