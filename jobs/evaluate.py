@@ -49,7 +49,8 @@ def evaluate(
     found = pipeline.run(chosen, request, target, Stages(console.show_stage))
     sizes, cold, new = views.evaluated(found)
     console.out.print(views.metrics_by_method(found.metrics, f"\n{split} split: {sizes}"))
-    console.out.print(new)
+    if found.new_movies:
+        console.out.print(new)
     for frame, title in (
         (found.cold_users, f"\n{cold}"),
         (found.cold_movies, "\nRMSE by how many ratings of the movie were fitted"),

@@ -134,22 +134,16 @@ def predictions(title: str, rows: Sequence[predict.Prediction], feedback: Feedba
     Args:
         feedback: of the model; implicit: it predicts no ratings.
     """
-    view = table(title, ["title", "predicted rating"], ["score", "movie id"])
-    new = sum(row.is_new for row in rows)
-    notes = [NO_RATINGS] * (feedback != EXPLICIT)
-    if new:
-        notes.append(
-            f"{new} of the movies {'is' if new == 1 else 'are'} new to the model, which places by genres and year"
-        )
-    if notes:
-        view.caption, view.caption_justify = "; ".join(notes), "left"
+    ratings = ["predicted rating"] * (feedback == EXPLICIT)
+    view = table(title, ["title", *ratings], ["score", "movie id"])
+    notes = [] if ratings else [NO_RATINGS]
+    if new := sum(row.is_new for row in rows):
+        are = "is" if new == 1 else "are"
+        notes.append(f"{new} of the movies {are} new to the model, which places by genres and year")
+    view.caption, view.caption_justify = "; ".join(notes) or None, "left"
     for row in rows:
-        view.add_row(
-            row.title + " (new)" * row.is_new,
-            stars(row.predicted_rating),
-            _number(row.retrieval_score),
-            str(row.movie_id),
-        )
+        shown = [stars(row.predicted_rating) for _ in ratings]
+        view.add_row(row.title + " (new)" * row.is_new, *shown, _number(row.retrieval_score), str(row.movie_id))
     return view
 
 
