@@ -350,7 +350,7 @@ def capacity_forecast(
 ) -> Iterable[Table]:
     """Return what a night would take, and in which stages."""
     hours = forecast.total_seconds / 3600
-    ratings = f"{users * rates.ratings_per_user:,.0f} ratings"
+    ratings = f"{users * rates.ratings_per_user:,.0f} {rates.noun}"
     yield facts(
         {
             "to score": f"{users:,} users x {rates.movies:,} movies, top {rates.top_n} by {rates.rank_by}, {ratings}",

@@ -83,6 +83,7 @@ class Rates:
     driver_python_mib: int
     driver_jvm_mib: int
     worker_mib: int
+    noun: str = "ratings"  # or interactions
 
 
 @dataclass(frozen=True)
@@ -194,6 +195,7 @@ def measure_with(settings: Settings, ratings: pa.Table, version: versions.ModelV
         fixed=fixed, per_user=per_user, cores=cores, movies=movies, ratings_per_user=copied / MORE,
         top_n=settings.scoring.top_n, rank_by=more.rank_by, model_bytes=model, parquet_bytes_per_user=size / MORE,
         driver_python_mib=peak["driver_python"], driver_jvm_mib=peak["driver_jvm"], worker_mib=peak["largest_worker"],
+        noun=more.noun,
     )  # fmt: skip
 
 
