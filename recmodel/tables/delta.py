@@ -201,13 +201,19 @@ class DeltaOutput(Output):
             storage.write(storage.below(self.location, LATEST, c.RUNS_TABLE, RUN_FILE), content)
 
     def drop(self, days: list[date]) -> None:
-        """Remove these dates, and the files of replaced and abandoned runs that no reader can still be reading."""
+        """Remove these dates, and what else no reader can find or still be reading.
+
+        That is rows of dates without a run.json, which a command that was interrupted has left, and files of replaced
+        and abandoned runs.
+        """
         for day in days:
             storage.remove(storage.below(self.location, c.RUNS_TABLE, partition(day)))
+        kept = {*map(str, self.run_dates())}
         for name in c.TABLES:
             table = deltalake.DeltaTable(storage.below(self.location, name))
-            if days:
-                table.delete(" OR ".join(f"{c.RUN_DATE} = '{day:%Y-%m-%d}'" for day in days))
+            stale = sorted({str(part[c.RUN_DATE]) for part in table.partitions()} - kept)
+            if stale:
+                table.delete(" OR ".join(f"{c.RUN_DATE} = '{day}'" for day in stale))
             table.vacuum(dry_run=False, full=True)  # Delta keeps files for a week
 
     def _open_stage(self, folder: str, run_date: date) -> DeltaRun:

@@ -63,6 +63,20 @@ def test_a_table_without_files_is_not_published(output):
     assert (labels(output), output.read_run(DAY).model_version) == (["a"] * 2, "a")
 
 
+def test_what_an_interrupted_run_left_goes_with_the_next(output):
+    """The oldest date, which went from some tables; and the rows of a run that was given up before its run.json."""
+    days = [DAY + timedelta(days) for days in range(4)]
+    for day in days[:2]:
+        publish(output, "a", day)
+    storage.remove(f"{output.location}/runs/run_date={days[0]}")
+    log(output).delete(f"run_date = '{days[0]}'")
+    stage(output, "b", days[2]).commit(c.USERS_TABLE)
+    publish(output, "c", days[3])
+    for table in c.TABLES:
+        rows = log(output, table).to_pyarrow_dataset().to_table(columns=[c.RUN_DATE])
+        assert {*rows.column(c.RUN_DATE).to_pylist()} == {days[1], days[3]}
+
+
 def test_an_interrupted_withdrawal_is_finished_by_the_next(output, monkeypatch):
     """From the first moment on the run is not published; its rows may still be in some tables."""
     for label, day in (("a", DAY), ("b", DAY + timedelta(1))):
