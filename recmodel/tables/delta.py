@@ -75,9 +75,11 @@ class DeltaRun(StagedRun):
         super().discard()
 
     def discard(self) -> None:
-        """See `StagedRun`."""
+        """See `StagedRun`. Files that a table's log names already stay: without them nobody could read the table."""
         for name in c.TABLES:
-            storage.remove(self.table(name))
+            log = _log(storage.below(self.output, name))
+            if log is None or not any(self.run_folder in file for file in log.file_uris()):
+                storage.remove(self.table(name))
         super().discard()
 
     def commit(self, name: str) -> None:
@@ -157,10 +159,10 @@ class DeltaOutput(Output):
             for run in found:
                 self._write_without(users, run)
             for name in c.TABLES:
-                location = storage.below(self.location, name)
-                if storage.names(storage.below(location, "_delta_log")):  # deltalake would stop all threads to ask
+                table = _log(storage.below(self.location, name))
+                if table:
+                    self._delete_unpublished(table)
                     hours = None if wait else 0
-                    table = deltalake.DeltaTable(location)
                     table.vacuum(hours, dry_run=False, enforce_retention_duration=bool(wait), full=True)
             for run in found:
                 folder = storage.below(self.location, c.RUNS_TABLE, partition(run.run_date))
@@ -208,13 +210,16 @@ class DeltaOutput(Output):
         """
         for day in days:
             storage.remove(storage.below(self.location, c.RUNS_TABLE, partition(day)))
-        kept = {*map(str, self.run_dates())}
         for name in c.TABLES:
             table = deltalake.DeltaTable(storage.below(self.location, name))
-            stale = sorted({str(part[c.RUN_DATE]) for part in table.partitions()} - kept)
-            if stale:
-                table.delete(" OR ".join(f"{c.RUN_DATE} = '{day}'" for day in stale))
+            self._delete_unpublished(table)
             table.vacuum(dry_run=False, full=True)  # Delta keeps files for a week
+
+    def _delete_unpublished(self, table: deltalake.DeltaTable) -> None:
+        """Delete the rows of dates that have no run.json."""
+        days = sorted({str(part[c.RUN_DATE]) for part in table.partitions()} - {*map(str, self.run_dates())})
+        if days:
+            table.delete(" OR ".join(f"{c.RUN_DATE} = '{day}'" for day in days))
 
     def _open_stage(self, folder: str, run_date: date) -> DeltaRun:
         note = storage.below(folder, "run_folder")
@@ -229,6 +234,11 @@ class DeltaOutput(Output):
     def _check_writable(self) -> None:
         """Whether a store can be written shows only when it is; whether it is there shows before."""
         storage.check_bucket(self.location)
+
+
+def _log(location: str) -> deltalake.DeltaTable | None:
+    """Return a table; None where there is none yet. Not by deltalake's own question, which stops all threads."""
+    return deltalake.DeltaTable(location) if storage.names(storage.below(location, "_delta_log")) else None
 
 
 def _statistics(footer: pq.FileMetaData) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from support.runs import DAY, labels, publish, record, stage, write_part
 from recmodel import schemas as c
 from recmodel import storage
 from recmodel.errors import ScoringFailed
+from recmodel.tables.erasing import Users
 from recmodel.tables.output import open_output
 
 
@@ -75,6 +76,22 @@ def test_what_an_interrupted_run_left_goes_with_the_next(output):
     for table in c.TABLES:
         rows = log(output, table).to_pyarrow_dataset().to_table(columns=[c.RUN_DATE])
         assert {*rows.column(c.RUN_DATE).to_pylist()} == {days[1], days[3]}
+
+
+@pytest.mark.parametrize("erase", [False, True])
+def test_a_run_that_is_given_up_while_it_is_published_breaks_no_table(output, erase):
+    """Its files stay where a table's log names them; nobody is erased and still in rows that are not published."""
+    publish(output, "a")
+    run = stage(output, "b", DAY + timedelta(1))
+    run.commit(c.RECOMMENDATIONS_TABLE)
+    assert output.discard_staged() == [f"{DAY + timedelta(1)}-key"]
+    assert storage.names(run.table(c.USERS_TABLE)) == []
+    if erase:
+        output.erase(Users((1,)), [], 0)
+    rows = log(output).to_pyarrow_table()
+    assert {*rows.column("label").to_pylist()} == ({"a"} if erase else {"a", "b"})
+    publish(output, "c", DAY + timedelta(2))
+    assert {*log(output).to_pyarrow_table().column("label").to_pylist()} == {"a", "c"}
 
 
 def test_an_interrupted_withdrawal_is_finished_by_the_next(output, monkeypatch):
