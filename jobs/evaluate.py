@@ -27,7 +27,7 @@ from recmodel.progress import Stages
 @click.option("--seeds", type=int, default=1, show_default=True, help="Train this often; mean and spread are shown.")
 @click.option("--seed", type=int, help="Of the random split; training takes 0, 1, 2, ….")
 @click.option("--baselines/--no-baselines", default=True, help="Popularity, biases, EASE (up to 20,000 movies), ALS.")
-@click.option("--cold-start", is_flag=True, help="Also measure users with 0, 1, 3 and 10 ratings.")
+@click.option("--cold-start", is_flag=True, help="Also measure users with 0, 1, 3 and 10 ratings, or interactions.")
 @click.option("--output", "folder", callback=options.path, help="Where evaluation.json and .parquet are written.")
 def evaluate(
     presets: tuple[str, ...], split: str, rows: int | None, seeds: int, baselines: bool, cold_start: bool,
@@ -47,10 +47,12 @@ def evaluate(
     )
     target = Path(folder or chosen.paths.evaluation)
     found = pipeline.run(chosen, request, target, Stages(console.show_stage))
-    sizes = f"{found.fitted:,} {found.noun} fitted, {found.held_out:,} held out"
+    sizes, cold, new = views.evaluated(found)
     console.out.print(views.metrics_by_method(found.metrics, f"\n{split} split: {sizes}"))
+    if found.new_movies:
+        console.out.print(new)
     for frame, title in (
-        (found.cold_users, "\nA fifth of the users unknown in training, by how many of their ratings are shown"),
+        (found.cold_users, f"\n{cold}"),
         (found.cold_movies, "\nRMSE by how many ratings of the movie were fitted"),
     ):
         if frame is not None:

@@ -41,7 +41,8 @@ def forget(named: tuple[str, ...], file: Path | None, output: str | None, models
 
     chosen = settings.load(paths={"output": output, "models": models})
     location = chosen.paths.output
-    with pipeline.places(location) as outputs:
+    so_far = "some of it may still be there; the same command removes the rest"
+    with pipeline.places(location) as outputs, console.when_interrupted(lambda: so_far):
         whom = pipeline.users(chosen, outputs, named, file)
         erased = [pipeline.erase(place, whom, 0.0 if now else pipeline.WAIT) for place in outputs]
         places = [(place, publish.erase(place.output, whom)) for place in erased]

@@ -8,6 +8,7 @@ import click
 
 from recmodel import dates, settings
 from recmodel.cli import console, options, views
+from recmodel.errors import UsageRejected
 from recmodel.report import publish
 from recmodel.tables.output import open_output
 
@@ -50,8 +51,18 @@ def withdraw(day: date, output: str | None, partial: bool) -> None:
     report do not compare with it. Scoring DATE again publishes it again.
     """
     published = open_output(settings.load(paths={"output": output}).paths.output, partial=partial)
-    with published.locked():
-        published.withdraw(day)
+
+    def so_far() -> str:
+        if day in published.run_dates():
+            return f"the run of {day} is still published; the same command withdraws it"
+        return f"the run of {day} is no longer published; the same command removes what is left of it"
+
+    with published.locked(), console.when_interrupted(so_far):
+        try:
+            published.withdraw(day)
+        except UsageRejected:  # there is no such run, perhaps since an earlier call that was interrupted
+            publish.follow(published)
+            raise
         publish.follow(published)
     newest = published.newest()
     console.out.print(f"the run of {day} is withdrawn from {published.location}")

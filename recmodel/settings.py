@@ -88,6 +88,7 @@ class Training(_Section):
     max_age_days: float = Field(ge=0)
     max_growth: float = Field(ge=0)
     max_new: float = Field(ge=0)
+    max_new_ratings: float = Field(ge=0)
     gate: Gate
 
 

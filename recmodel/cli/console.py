@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -92,6 +92,9 @@ def run(command: click.Command, *, name: str | None = None, unexpected: int = Sc
         code = complain(error, unexpected)
         _flush(sys.stdout, sys.stderr)
         sys.exit(code)
+    finally:
+        with suppress(ValueError):  # it is over: a signal while Python ends must not change how
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _flush(stream: IO[str], *others: IO[str]) -> None:
@@ -127,7 +130,8 @@ def complain(error: BaseException, unexpected: int) -> int:
     if isinstance(error, (click.exceptions.Abort, KeyboardInterrupt)):
         how = _interrupted_how(error)
         log.error("interrupted %s", how)
-        _print_failure("Interrupted", f"{how}; nothing that was published before is lost")
+        what = getattr(error.__cause__ or error, "what_is_so", "nothing that was published before is lost")
+        _print_failure("Interrupted", f"{how}; {what}")
         return unexpected
     log.error("failed unexpectedly", exc_info=error)
     if storage.is_full_disk(error):
@@ -153,6 +157,16 @@ def sentence_of(error: BaseException, at: str = "") -> str:
 
 def _interrupted_how(error: BaseException) -> str:
     return "by SIGTERM" if isinstance(error.__cause__ or error, _Terminated) else "at the keyboard"
+
+
+@contextmanager
+def when_interrupted(what_is_so: Callable[[], str]) -> Iterator[None]:
+    """Let the sentence of an interruption say what is so then, if it falls into this block."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        error.what_is_so = what_is_so()  # type: ignore[attr-defined]
+        raise
 
 
 class _Terminated(KeyboardInterrupt):

@@ -15,7 +15,7 @@ from recmodel.records import EXPLICIT, IMPLICIT
 if TYPE_CHECKING:
     import pandas as pd
 
-    from recmodel.pipeline import capacity, forget, predict, score, train, training_capacity
+    from recmodel.pipeline import capacity, evaluate, forget, predict, score, train, training_capacity
     from recmodel.records import FeedbackKind, Metrics, RunRecord
 
 NO_RATINGS = "there are no ratings, as the model was trained on implicit feedback"
@@ -128,17 +128,22 @@ def recommendations(title: str, rows: Sequence[dict[str, Any]], feedback: Feedba
     return view
 
 
-def predictions(title: str, rows: Iterable[predict.Prediction], feedback: FeedbackKind = EXPLICIT) -> Table:
+def predictions(title: str, rows: Sequence[predict.Prediction], feedback: FeedbackKind = EXPLICIT) -> Table:
     """Return predicted ratings and scores of single movies.
 
     Args:
         feedback: of the model; implicit: it predicts no ratings.
     """
-    view = table(title, ["title", "predicted rating"], ["score", "movie id"])
-    if feedback != EXPLICIT:
-        view.caption, view.caption_justify = NO_RATINGS, "left"
+    ratings = ["predicted rating"] * (feedback == EXPLICIT)
+    view = table(title, ["title", *ratings], ["score", "movie id"])
+    notes = [] if ratings else [NO_RATINGS]
+    if new := sum(row.is_new for row in rows):
+        are = "is" if new == 1 else "are"
+        notes.append(f"{new} of the movies {are} new to the model, which places by genres and year")
+    view.caption, view.caption_justify = "; ".join(notes) or None, "left"
     for row in rows:
-        view.add_row(row.title, stars(row.predicted_rating), _number(row.retrieval_score), str(row.movie_id))
+        shown = [stars(row.predicted_rating) for _ in ratings]
+        view.add_row(row.title + " (new)" * row.is_new, *shown, _number(row.retrieval_score), str(row.movie_id))
     return view
 
 
@@ -304,6 +309,16 @@ def model_versions(metrics: dict[str, Metrics], current: str | None) -> Table:
 # -- evaluate --------------------------------------------------------------------------------------------------------
 
 
+def evaluated(found: evaluate.Evaluation) -> tuple[str, str, str]:
+    """Return what the evaluation counted, in a sentence: what it fitted, users who are cold, and new movies."""
+    noun = "ratings" if found.feedback == EXPLICIT else "interactions"
+    kind = "" if found.feedback == EXPLICIT else ", which are implicit feedback,"
+    sizes = f"{found.fitted:,} {noun}{kind} fitted, {found.held_out:,} held out"
+    cold = f"A fifth of the users unknown in training, by how many of their {noun} are shown"
+    new = f"{found.new_movies:,} movies have no fitted {noun[:-1]}, so they are new to what is measured; "
+    return sizes, cold, new + f"{found.held_out_of_new:,} of the held-out {noun} are of them"
+
+
 def metrics_by_method(frame: pd.DataFrame, title: str) -> Table:
     """Return a column per method: the mean over seeds, with ± the standard deviation where there are several."""
     grouped = frame.drop(columns="seed").groupby("method", sort=False)
@@ -321,7 +336,7 @@ def metrics_by_method(frame: pd.DataFrame, title: str) -> Table:
 
 def frame_rows(frame: pd.DataFrame, title: str) -> Table:
     """Return a frame as it is: text and counts to the left, numbers to the right."""
-    names = [name for name in ("ratings given", "method") if name in frame]
+    names = [name for name in ("ratings given", "interactions given", "method") if name in frame]
     numbers = [str(name) for name in frame if name not in names]
     view = table(title, names, numbers)
     for row in frame.to_dict("records"):
@@ -349,7 +364,7 @@ def capacity_forecast(
 ) -> Iterable[Table]:
     """Return what a night would take, and in which stages."""
     hours = forecast.total_seconds / 3600
-    ratings = f"{users * rates.ratings_per_user:,.0f} ratings"
+    ratings = f"{users * rates.ratings_per_user:,.0f} {rates.noun}"
     yield facts(
         {
             "to score": f"{users:,} users x {rates.movies:,} movies, top {rates.top_n} by {rates.rank_by}, {ratings}",

@@ -48,6 +48,28 @@ def rmse_by_movie_ratings(predictions: Predictions, split: Split) -> dict[str, f
     return by_count
 
 
+def new_movie_metrics(predictions: Predictions, split: Split) -> dict[str, float]:
+    """Measure what methods know of movies without a fitted rating: nothing, or their genres and years.
+
+    Returns:
+        The RMSE of their held-out ratings, and the share of the held-out pairs whose movie is among the first 100 of
+        the user's list; what a method does not predict is missing. Empty if no such movie is held out.
+    """
+    counts, _ = split.counts()
+    is_new = counts[np.searchsorted(split.movie_ids, split.held_out[c.MOVIE_ID])] == 0
+    if not is_new.any():
+        return {}
+    metrics = {}
+    if predictions.ratings is not None:
+        error = predictions.ratings[is_new].astype(np.float64) - split.held_out[c.RATING][is_new]
+        metrics["rmse, new movies"] = float(np.sqrt(np.mean(error**2)))
+    if predictions.lists is not None:
+        list_of_pair = predictions.lists[np.searchsorted(split.users, split.held_out[c.USER_ID][is_new])]
+        hit = (list_of_pair[:, :100] == split.held_out[c.MOVIE_ID][is_new, np.newaxis]).any(axis=1)
+        metrics["recall@100, new movies"] = float(hit.mean())
+    return metrics
+
+
 def top_k_accuracy(lists: np.ndarray, split: Split) -> dict[str, float]:
     """Return for each k of `TOP_K` the share of held-out pairs whose movie is among the first k of the user's list."""
     list_of_pair = lists[np.searchsorted(split.users, split.held_out[c.USER_ID])]

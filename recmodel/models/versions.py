@@ -13,7 +13,9 @@ import re
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib import metadata
@@ -41,6 +43,7 @@ _SAVED_MODEL = "saved_model"
 _CATALOGUE = "catalogue.parquet"
 _METRICS = "metrics.json"
 _MANIFEST = "manifest.json"
+_HALF_WRITTEN = re.compile(r"\.writing-.*|\..*-[0-9a-f]{32}")  # a version, and a file of `storage.create`
 _LIBRARIES = ("numpy", "pandas", "pyarrow", "tensorflow", "tf-keras", "tensorflow-recommenders")
 
 _NEEDED = {"predict", "user_vectors", "movie_vectors"}  # signatures that scoring is made of
@@ -198,19 +201,32 @@ def rollback(models: Location) -> str:
 def prune(models: Location, keep: int) -> list[str]:
     """Remove all but the newest `keep` versions; never CURRENT, the one before it, or one that is being read.
 
-    A version in an object store is read by copying it; if it is removed meanwhile, the copying fails.
+    On a disk, what killed commands have left half written or half removed goes too. A version in an object store is
+    read by copying it; if it is removed meanwhile, the copying fails.
 
     Returns:
         The names of the versions that were removed.
     """
     old = sorted(set(list_versions(models)[:-keep]) - set(_history(models)[-2:]) - {str(current(models))})
     if not storage.is_uri(models):
+        _remove_left_behind(Path(models))
         return [name for name in old if _remove(Path(models), name)]
     store = storage.file_system(models)
     for name in old:
         store.delete_file(f"{name}/{_MANIFEST}")  # first: without it, what is left is no version
         store.delete_dir(name)
     return old
+
+
+def _remove_left_behind(models: Path) -> None:
+    """Remove half a version that was being removed, and what has been half written for a day: nobody is at it now."""
+    yesterday = time.time() - 86_400
+    for path in models.glob(".*-*"):
+        with suppress(OSError):  # another night does the same
+            if path.name.startswith(".removed-"):
+                shutil.rmtree(path)
+            elif _HALF_WRITTEN.fullmatch(path.name) and path.stat().st_mtime < yesterday:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _remove(models: Path, name: str) -> bool:

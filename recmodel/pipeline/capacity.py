@@ -84,6 +84,7 @@ class Rates:
     driver_jvm_mib: int
     worker_mib: int
     in_numpy: bool = False  # see `resources.needs`
+    noun: str = "ratings"  # or interactions
 
 
 @dataclass(frozen=True)
@@ -200,6 +201,7 @@ def measure_with(settings: Settings, ratings: pa.Table, version: versions.ModelV
         top_n=settings.scoring.top_n, rank_by=more.rank_by, model_bytes=model_bytes,
         parquet_bytes_per_user=size / MORE, in_numpy=in_numpy,
         driver_python_mib=peak["driver_python"], driver_jvm_mib=peak["driver_jvm"], worker_mib=peak["largest_worker"],
+        noun=more.noun,
     )  # fmt: skip
 
 

@@ -21,12 +21,12 @@ from recmodel.data import ids as identifiers
 from recmodel.data.feedback import Feedback
 from recmodel.evaluation import baselines, splits
 from recmodel.evaluation.baselines import Predictions
-from recmodel.evaluation.metrics import list_metrics, rating_metrics, rmse_by_movie_ratings
+from recmodel.evaluation.metrics import list_metrics, new_movie_metrics, rating_metrics, rmse_by_movie_ratings
 from recmodel.models import presets, saved_model, training, versions
 from recmodel.models.architectures import Preset
 from recmodel.pipeline import preflight, sources
 from recmodel.progress import Progress, Stages
-from recmodel.records import BIASES, POPULARITY
+from recmodel.records import BIASES, EXPLICIT, POPULARITY, FeedbackKind
 from recmodel.schemas import Ids
 from recmodel.scoring.recommender import Recommender
 from recmodel.settings import Settings
@@ -56,7 +56,9 @@ class Evaluation:
     held_out: int
     cold_users: pd.DataFrame | None = None  # by how many of their ratings are shown
     cold_movies: pd.DataFrame | None = None  # RMSE by how many ratings of the movie were fitted
-    noun: str = "ratings"  # what was fitted
+    new_movies: int = 0  # of the catalogue without a fitted rating
+    held_out_of_new: int = 0  # ratings
+    feedback: FeedbackKind = EXPLICIT
 
 
 def run(settings: Settings, request: Request, folder: Path, stages: Stages | None = None) -> Evaluation:
@@ -112,8 +114,12 @@ def run(settings: Settings, request: Request, folder: Path, stages: Stages | Non
         if movies is not None:
             movies.to_parquet(folder / "cold_movies.parquet", index=False)
     session.stop(spark)
-    noun = "interactions, which are implicit feedback," if feedback.is_implicit else "ratings"
-    return Evaluation(metrics, len(split.fitted[c.RATING]), len(split.held_out[c.RATING]), users, movies, noun)
+    counts, _ = split.counts()
+    of_new = int((counts[np.searchsorted(split.movie_ids, split.held_out[c.MOVIE_ID])] == 0).sum())
+    return Evaluation(
+        metrics, len(split.fitted[c.RATING]), len(split.held_out[c.RATING]), users, movies, int((counts == 0).sum()),
+        of_new, feedback.kind,
+    )  # fmt: skip
 
 
 class _Bench:
@@ -161,7 +167,7 @@ class _Bench:
             self._ratings, self._split.movie_ids, seed=self._seed, rated=rated, labels=self._split.labels
         )
         model, _ = self._train(base, preset, 0)
-        by_user = []
+        by_user, given = [], "ratings given" if rated else "interactions given"
         for count, split in histories.items():
             methods = {
                 "model": baselines.of_model(model, preset.tasks, split),
@@ -169,7 +175,7 @@ class _Bench:
                 **({BIASES: baselines.of_biases(split)} if rated else {}),
             }
             for name, predictions in methods.items():
-                row: dict[str, Any] = {"ratings given": count, "method": name}
+                row: dict[str, Any] = {given: count, "method": name}
                 if predictions.ratings is not None:
                     row["rmse"] = rating_metrics(predictions.ratings, split.held_out[c.RATING])["rmse"]
                 if predictions.lists is not None:
@@ -192,6 +198,7 @@ class _Bench:
             row |= rating_metrics(predictions.ratings, self._split.held_out[c.RATING])
         if predictions.lists is not None:
             row |= list_metrics(self._spark, predictions.lists, self._split)
+        row |= new_movie_metrics(predictions, self._split)
         self.rows.append(row)
 
     def _train(

@@ -14,20 +14,16 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta, timezone
+from datetime import date
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
 from recmodel import dates, formatting
-from recmodel.data import ids as identifiers
-from recmodel.data import movielens
-from recmodel.data.catalogue import combine
-from recmodel.data.validation import Validation
 from recmodel.errors import EXIT_CODES, InputRejected, ModelRejected, ScoringFailed, UsageRejected
 from recmodel.formatting import redacted_values
 from recmodel.models import versions
-from recmodel.pipeline import monitoring, preflight, processes, sources
+from recmodel.pipeline import due, monitoring, preflight, processes
 from recmodel.progress import FAILURE_SUFFIX, HEADING, NIGHT_LOG, NOTICE, log, log_file
 from recmodel.settings import HOOK_FACTS, Settings
 from recmodel.tables.output import open_output
@@ -114,7 +110,7 @@ def run(night: Night, ending: Ending) -> None:
     settings = night.settings
     log.info("versions: %s", ", ".join(f"{name} {version}" for name, version in _versions().items()))
     ending.day = night.dates[0] if night.dates else date.today()
-    reason = training_is_due(settings)
+    reason = due.reason_to_train(settings)
     if reason:
         log.log(NOTICE, "training is due: %s", reason)
         _train(night, ending)
@@ -189,7 +185,7 @@ def dry_run(night: Night) -> int:
     check(night)
     for purpose in ("nightly", "lock"):
         output.check_ready(purpose)
-    reason = training_is_due(settings)
+    reason = due.reason_to_train(settings)
     log.log(NOTICE, "%s", f"training is due: {reason}" if reason else "training is not due")
     log.log(NOTICE, "dates to score: %s", ", ".join(map(str, night.dates)) or "none")
     if reason:
@@ -286,44 +282,6 @@ def _try(what: str, function: Callable[..., None], *arguments: object) -> None:
         function(*arguments)
     except Exception as error:  # noqa: BLE001 - whatever it is, it must not change how the night ended
         log.warning("could not %s (%s); the night ends as it would have without it", what, error)
-
-
-def training_is_due(settings: Settings) -> str | None:
-    """Return why a model should be trained, or None."""
-    models = settings.paths.models
-    if versions.current(models) is None:
-        return "there is no model yet"
-    try:
-        version = versions.open_version(models)
-    except ModelRejected as error:
-        return str(error)
-    age = datetime.now(timezone.utc) - version.manifest.created_at
-    limits = settings.training
-    log.info("the current version, %s, is %.1f days old; %g are allowed", version.name, age / timedelta(days=1),
-             limits.max_age_days)  # fmt: skip
-    if age > timedelta(days=limits.max_age_days):
-        return f"the current version is {age.days} days old"
-    if settings.input.as_of:
-        return None  # the size of the input says nothing about how much of it is used
-    metrics = version.metrics()
-    folder = sources.input_dir(settings.paths.data, settings.paths.sample, settings.input)
-    ratings = movielens.estimate_ratings(
-        folder,
-        metrics.input_rows,
-        metrics.ratings_file,
-        metrics.ratings_bytes,
-    )
-    log.info("there are about %d ratings, the current version has seen %d; growth by %g is allowed",
-             ratings, metrics.input_rows, limits.max_growth)  # fmt: skip
-    if ratings > metrics.input_rows * (1 + limits.max_growth):
-        return f"there are {ratings:,} ratings, the current version has seen {metrics.input_rows:,}"
-    ids = identifiers.for_model(folder, settings.input, version.name, version.ids)
-    tonight = movielens.read_catalogue(folder, Validation(settings.input, ids))
-    new = combine(tonight, version.catalogue(), place_new=False).new
-    log.info("%d of %d movies are new to it; a share of %g is allowed", new, tonight.num_rows, limits.max_new)
-    if new > tonight.num_rows * limits.max_new:
-        return f"{new:,} of the {tonight.num_rows:,} movies are new to the current version"
-    return None
 
 
 def parse_dates(text: str | None, output: str, *, allow_future: bool = False) -> list[date]:

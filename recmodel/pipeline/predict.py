@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from recmodel import schemas as c
 from recmodel.data import catalogue, movielens
 from recmodel.data import feedback as feedbacks
 from recmodel.data import ids as identifiers
-from recmodel.data.catalogue import with_delisted
+from recmodel.data.catalogue import Catalogues, combine
 from recmodel.data.validation import Validation
 from recmodel.errors import UsageRejected
+from recmodel.models import architectures
 from recmodel.models.versions import ModelVersion, open_version
 from recmodel.pipeline import sources
 from recmodel.schemas import Id
@@ -52,6 +57,7 @@ class Prediction(NamedTuple):
     title: str
     predicted_rating: float | None  # stars
     retrieval_score: float | None
+    is_new: bool = False  # whether the model was not trained on the movie, and placed it by its genres and year
 
 
 def predict(
@@ -59,39 +65,80 @@ def predict(
 ) -> tuple[ModelVersion, list[Prediction]]:
     """Predict how one user would rate some movies, given by id or by exact title.
 
+    Movies of the input that are new to the model are placed by their genres and year, as `score` does.
+
     Raises:
         ModelRejected: see `open_version`.
-        UsageRejected: a movie is not in the catalogue, or the model does not know the user.
+        UsageRejected: a movie is not in the catalogue, or the model knows neither how to place it nor the user.
     """
     model = Model(open_version(settings.paths.models, version))
-    user_id, movie_ids = identifiers.typed(str(user_id), model.version.ids.user), model.movie_ids(movies)
-    users = np.full(len(movie_ids), user_id, object if isinstance(user_id, str) else np.int64)
+    user_id = identifiers.typed(str(user_id), model.version.ids.user)
     if model.needs_history:
         folder = sources.input_dir(settings.paths.data, settings.paths.sample, settings.input)
-        ids = identifiers.for_model(folder, settings.input, model.version.name, model.version.ids)
-        validation = Validation(settings.input, ids)
-        movies = with_delisted(movielens.read_catalogue(folder, validation), model.catalogue)
-        feedback = feedbacks.for_model(folder, settings.input, model.version.name, model.version.feedback)
-        ratings = movielens.stream_ratings(folder, movies, validation, feedback)
-        seen, stars = movielens.history_of(user_id, ratings, movies, add_up=feedback.is_implicit)
-        pairs = model.predict(users, movie_ids, [seen] * len(users), [stars] * len(users))
+        catalogues, history = _read(settings, folder, model.version, user_id)
         remedy = f"{folder} has no rating by them of a movie it knows"
     else:
-        pairs = model.predict(users, movie_ids)
+        known = np.ones(model.catalogue.num_rows, bool)
+        catalogues, history = Catalogues(model.catalogue, model.catalogue, known, ~known, 0), None
         remedy = "train again with their ratings"
+    movie_ids = _asked(movies, catalogues, model.version)
+    users = np.full(len(movie_ids), user_id, object if isinstance(user_id, str) else np.int64)
+    placed = catalogues.of_model.filter(pa.array(catalogues.placed))
+    with tempfile.TemporaryDirectory() as scratch:
+        scorer = _extended(model, placed, [*movie_ids, *(history[0] if history else ())], Path(scratch))
+        histories = [[column] * len(users) for column in history] if history else []
+        pairs = scorer.predict(users, np.array(movie_ids, model.catalogue_ids.dtype), *histories)
     if not pairs.known_user.all():
         raise UsageRejected(f"model {model.version.name} does not know user {user_id}; {remedy}")
-    tasks = model.version.tasks
-    rows = zip(
-        movie_ids.tolist(), model.titles(movie_ids.tolist()), pairs.predicted_rating, pairs.retrieval_score, strict=True
-    )
+    tasks, new = model.version.tasks, {*placed.column(c.MOVIE_ID).to_pylist()}
+    title_of = dict(zip(*(catalogues.of_model.column(name).to_pylist() for name in (c.MOVIE_ID, c.TITLE)), strict=True))
     predictions = [
         Prediction(
             movie_id,
-            title,
+            title_of[movie_id],
             float(rating) if "rating" in tasks else None,
             float(score) if "retrieval" in tasks else None,
+            movie_id in new,
         )
-        for movie_id, title, rating, score in rows
+        for movie_id, rating, score in zip(movie_ids, pairs.predicted_rating, pairs.retrieval_score, strict=True)
     ]
     return model.version, predictions
+
+
+def _read(
+    settings: Settings, folder: Path, version: ModelVersion, user_id: Id
+) -> tuple[Catalogues, tuple[np.ndarray, np.ndarray]]:
+    """Read the catalogue of the input, and the movies that one user has rated there with the ratings that count."""
+    validation = Validation(settings.input, identifiers.for_model(folder, settings.input, version.name, version.ids))
+    tonight = movielens.read_catalogue(folder, validation)
+    catalogues = combine(tonight, version.catalogue(), place_new=version.places_new_movies)
+    feedback = feedbacks.for_model(folder, settings.input, version.name, version.feedback)
+    ratings = movielens.stream_ratings(folder, catalogues.all, validation, feedback)
+    return catalogues, movielens.history_of(user_id, ratings, catalogues.all, add_up=feedback.is_implicit)
+
+
+def _asked(movies: Sequence[str], catalogues: Catalogues, version: ModelVersion) -> list[Id]:
+    """Return the ids of movies that are given by id or by exact title.
+
+    Raises:
+        UsageRejected: see `catalogue.movie_id`; or a movie is new to a model that cannot place it.
+    """
+    asked = [catalogue.movie_id(movie, catalogues.all) for movie in movies]
+    known = {*catalogues.of_model.column(c.MOVIE_ID).to_pylist()}
+    for typed, movie_id in zip(movies, asked, strict=True):
+        if movie_id not in known:
+            raise UsageRejected(
+                f"movie {typed!r} is new to model {version.name}, which cannot place movies that it was not trained "
+                "on; train again, or take a version of the preset default"
+            )
+    return asked
+
+
+def _extended(model: Model, placed: pa.Table, needed: list[Id], folder: Path) -> Recommender:
+    """Return the model with those of the placed movies that are needed, which are written to `folder`."""
+    some = placed.filter(pc.is_in(placed.column(c.MOVIE_ID), pa.array(needed, placed.schema.field(c.MOVIE_ID).type)))
+    if not some.num_rows:
+        return model
+    extend = architectures.part(model.version.architecture, "extend")
+    extend.add_movies(model.version.saved_model, some.combine_chunks(), folder, model.version.ids)
+    return Recommender(folder)

@@ -2,6 +2,7 @@
 
 Python, Java and Spark leave files in the temporary folder when they are killed. So a night has one of its own there. It
 is removed when the night ends; that of a night which was killed is removed by the next night, as nobody holds its lock.
+Before that, the processes that have it are ended: those that steps which were killed have left.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,6 +23,7 @@ from recmodel.storage import SHARED_TEMPORARY
 
 _PREFIX = "recmodel-night-"
 _SECONDS_OF_ITS_OWN, _SECONDS_AFTER_SIGTERM = 2, 15  # that a step has to end when the night is interrupted
+_SECONDS_LEFT_ALONE = 5  # that what a step has left has to end by itself
 
 _held: list[int] = []  # open files whose locks say that the folder is in use; steps hold them too
 
@@ -72,6 +76,7 @@ def temporary_folder() -> Iterator[None]:
         if before is not None:
             os.environ["TMPDIR"] = before
         tempfile.tempdir = None
+        _end_all_in(folder)
         shutil.rmtree(folder, ignore_errors=True)
         os.close(lock)
 
@@ -82,7 +87,33 @@ def _remove_unused(folder: Path) -> None:
         lock = os.open(folder, os.O_RDONLY | os.O_NOFOLLOW)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _end_all_in(folder)
             shutil.rmtree(folder, ignore_errors=True)
             log.info("removed the temporary folder of a night that was killed: %s", folder)
         finally:
             os.close(lock)
+
+
+def _end_all_in(folder: Path) -> None:
+    """End the processes whose temporary folder this is, where the system lists processes as Linux does.
+
+    Spark's Java ends by itself when its Python is gone. But if its temporary folder goes while it starts, it never
+    ends, and keeps the output of the night open, so that cron waits for it.
+    """
+    deadline = time.monotonic() + _SECONDS_LEFT_ALONE
+    while (left := _processes_in(folder)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    for process in left:
+        log.warning("process %d, which a step left behind, is ended", process)
+        with suppress(OSError):
+            os.kill(process, signal.SIGKILL)
+
+
+def _processes_in(folder: Path) -> list[int]:
+    """Return the ids of the other processes that were started with this temporary folder."""
+    found = []
+    for environment in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):  # it has ended, or is somebody else's
+            if f"TMPDIR={folder}".encode() in environment.read_bytes().split(b"\0"):
+                found.append(int(environment.parent.name))
+    return [process for process in found if process != os.getpid()]

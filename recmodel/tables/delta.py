@@ -75,9 +75,11 @@ class DeltaRun(StagedRun):
         super().discard()
 
     def discard(self) -> None:
-        """See `StagedRun`."""
+        """See `StagedRun`. Files that a table's log names already stay: without them nobody could read the table."""
         for name in c.TABLES:
-            storage.remove(self.table(name))
+            log = _log(storage.below(self.output, name))
+            if log is None or not any(self.run_folder in file for file in log.file_uris()):
+                storage.remove(self.table(name))
         super().discard()
 
     def commit(self, name: str) -> None:
@@ -157,10 +159,10 @@ class DeltaOutput(Output):
             for run in found:
                 self._write_without(users, run)
             for name in c.TABLES:
-                location = storage.below(self.location, name)
-                if storage.names(storage.below(location, "_delta_log")):  # deltalake would stop all threads to ask
+                table = _log(storage.below(self.location, name))
+                if table:
+                    self._delete_unpublished(table)
                     hours = None if wait else 0
-                    table = deltalake.DeltaTable(location)
                     table.vacuum(hours, dry_run=False, enforce_retention_duration=bool(wait), full=True)
             for run in found:
                 folder = storage.below(self.location, c.RUNS_TABLE, partition(run.run_date))
@@ -201,14 +203,23 @@ class DeltaOutput(Output):
             storage.write(storage.below(self.location, LATEST, c.RUNS_TABLE, RUN_FILE), content)
 
     def drop(self, days: list[date]) -> None:
-        """Remove these dates, and the files of replaced and abandoned runs that no reader can still be reading."""
+        """Remove these dates, and what else no reader can find or still be reading.
+
+        That is rows of dates without a run.json, which a command that was interrupted has left, and files of replaced
+        and abandoned runs.
+        """
         for day in days:
             storage.remove(storage.below(self.location, c.RUNS_TABLE, partition(day)))
         for name in c.TABLES:
             table = deltalake.DeltaTable(storage.below(self.location, name))
-            if days:
-                table.delete(" OR ".join(f"{c.RUN_DATE} = '{day:%Y-%m-%d}'" for day in days))
+            self._delete_unpublished(table)
             table.vacuum(dry_run=False, full=True)  # Delta keeps files for a week
+
+    def _delete_unpublished(self, table: deltalake.DeltaTable) -> None:
+        """Delete the rows of dates that have no run.json."""
+        days = sorted({str(part[c.RUN_DATE]) for part in table.partitions()} - {*map(str, self.run_dates())})
+        if days:
+            table.delete(" OR ".join(f"{c.RUN_DATE} = '{day}'" for day in days))
 
     def _open_stage(self, folder: str, run_date: date) -> DeltaRun:
         note = storage.below(folder, "run_folder")
@@ -223,6 +234,11 @@ class DeltaOutput(Output):
     def _check_writable(self) -> None:
         """Whether a store can be written shows only when it is; whether it is there shows before."""
         storage.check_bucket(self.location)
+
+
+def _log(location: str) -> deltalake.DeltaTable | None:
+    """Return a table; None where there is none yet. Not by deltalake's own question, which stops all threads."""
+    return deltalake.DeltaTable(location) if storage.names(storage.below(location, "_delta_log")) else None
 
 
 def _statistics(footer: pq.FileMetaData) -> dict[str, Any]:

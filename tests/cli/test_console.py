@@ -88,3 +88,36 @@ def test_a_command_whose_output_nobody_reads_ends_quietly(command, toy_models):
     )
     os.close(closed)
     assert (ended.returncode, ended.stderr) == (0, b"")
+
+
+# Sends SIGTERM when Python has taken back all handlers and tears modules down.
+LATE = """
+import os, signal, click
+from recmodel.cli import console
+class Late:
+    def __del__(self, kill=os.kill, own=os.getpid(), number=signal.SIGTERM): kill(own, number)
+late = Late()
+console.run(click.command()(lambda: print("done")), name="x")
+"""
+
+
+def test_a_signal_after_the_work_changes_nothing():
+    ended = subprocess.run([sys.executable, "-c", LATE], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "done\n", "")
+
+
+HALF = """
+import os, signal, click
+from recmodel.cli import console
+@click.command
+def half():
+    with console.when_interrupted(lambda: "half of it is done; the same command does the rest"):
+        os.kill(os.getpid(), signal.SIGTERM)
+console.run(half, name="x")
+"""
+
+
+def test_an_interrupted_command_may_say_what_is_so():
+    ended = subprocess.run([sys.executable, "-c", HALF], capture_output=True, text=True, check=False)
+    assert ended.returncode == 5
+    assert ended.stderr.strip() == "Interrupted: by SIGTERM; half of it is done; the same command does the rest"

@@ -1,7 +1,7 @@
 """The command `predict`."""
 
 import pytest
-from support.inputs import write_movielens
+from support.inputs import MOVIES_CSV, write_movielens
 from support.processes import here, said
 
 from recmodel.models import versions
@@ -41,3 +41,15 @@ def test_predict_knows_a_user_by_their_ratings_not_by_training(toy_models, tmp_p
     answer = here("predict", "778", "10", "--models", toy_models, "--model-version", default, "--data", later)
     assert answer.returncode == 2
     assert "does not know user 778" in said(answer)
+
+
+def test_predict_places_a_movie_that_is_new_to_the_model_and_says_so(toy_models, tmp_path):
+    default = next(v for v in versions.list_versions(toy_models) if "-default-" in v)
+    movies = f"{MOVIES_CSV}77,Brand New (2026),Comedy|Romance\n78,Another (2026),Drama\n".replace("Amélie", "Amelie")
+    later = write_movielens(tmp_path / "later", [(777, 1, 5.0, 1), (777, 78, 1.0, 2)], movies)
+    asked = ("predict", "777", "Brand New (2026)", "10", "--models", toy_models, "--data", later, "--model-version")
+    answer = here(*asked, default)
+    assert answer.returncode == 0, answer.stderr
+    assert "Brand New (2026) (new)" in answer.stdout
+    assert "Amelie (2001) " in answer.stdout  # as tonight's catalogue calls it
+    assert "1 of the movies is new to the model, which places by genres and year" in said(answer)

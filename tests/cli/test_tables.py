@@ -33,8 +33,10 @@ def test_what_is_published_is_listed_and_can_be_taken_back(output):
     assert (output.run_dates(), labels(output)) == ([DAY], ["a"] * 2)
     assert storage.names(f"{output.location}/reports") == [f"{DAY}.html", "latest.html"]
     assert storage.read(f"{output.location}/reports/latest.html") == b"a"
+    storage.write(f"{output.location}/reports/{NEXT}.html", b"b")  # as where the call was interrupted
     again = here("tables", "withdraw", NEXT, "--output", output.location)
     assert (again.returncode, f"the nearest is that of {DAY}" in said(again)) == (2, True)
+    assert storage.names(f"{output.location}/reports") == [f"{DAY}.html", "latest.html"]
     partial = open_output(output.location, partial=True)
     assert partial.run_dates() == [NEXT]
     assert here("tables", "withdraw", NEXT, "--partial", "--output", output.location).returncode == 0

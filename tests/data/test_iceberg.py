@@ -1,9 +1,16 @@
 """Iceberg tables as input: their live rows, in a folder and by the name that a catalogue has for them."""
 
+from pathlib import Path
+
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
+from pyiceberg import manifest
 from pyiceberg.catalog.sql import SqlCatalog
+from pyiceberg.table.snapshots import Operation
+from pyiceberg.table.update.snapshot import _FastAppendFiles
+from pyiceberg.typedef import Record
 from pyiceberg.utils.config import Config
 from support.inputs import LENIENT, LISTED, RATED, read, with_files
 
@@ -52,6 +59,51 @@ def test_a_folder_is_read_by_its_live_rows_under_the_names_that_columns_have_now
     table.append(pa.table({"userId": [50], "movieId": [77], "rating": [4.0], "timestamp": [1]}))
     (reject,) = read(folder, LENIENT)[2].rejected().to_pylist()
     assert (reject["file"], reject["value"]) == ("ratings", "77")
+
+
+def delete_on_read(table, positions: list[int]) -> None:
+    """Delete rows of the table's only file as Spark does with merge-on-read, which PyIceberg reads but cannot write."""
+    (task,) = table.scan().plan_files()
+    place = f"{table.location()}/data/deletes.parquet"
+    path, position = (
+        pa.field(name, kind, nullable=False, metadata={"PARQUET:field_id": number})  # reserved by Iceberg
+        for name, kind, number in (("file_path", pa.string(), "2147483546"), ("pos", pa.int64(), "2147483545"))
+    )
+    rows = pa.table([[task.file.file_path] * len(positions), positions], schema=pa.schema([path, position]))
+    pq.write_table(rows, place.removeprefix("file://"))
+    deletes = manifest.DataFile.from_args(
+        content=manifest.DataFileContent.POSITION_DELETES, file_path=place, file_format=manifest.FileFormat.PARQUET,
+        partition=Record(), record_count=len(positions),
+        file_size_in_bytes=Path(place.removeprefix("file://")).stat().st_size,
+    )  # fmt: skip
+    deletes.spec_id = table.spec().spec_id
+
+    class Writer(manifest.ManifestWriterV2):
+        def content(self):
+            return manifest.ManifestContent.DELETES
+
+    class Commit(_FastAppendFiles):
+        def _existing_manifests(self):
+            output = table.io.new_output(f"{table.location()}/metadata/deletes.avro")
+            with Writer(table.spec(), table.schema(), output, self._snapshot_id, "deflate") as writer:
+                added = {"status": manifest.ManifestEntryStatus.ADDED, "snapshot_id": self._snapshot_id}
+                writer.add(manifest.ManifestEntry.from_args(**added, data_file=deletes))
+            return [*super()._existing_manifests(), writer.to_manifest_file()]
+
+    with table.transaction() as change, Commit(operation=Operation.OVERWRITE, transaction=change, io=table.io):
+        pass
+
+
+def test_rows_that_are_deleted_on_read_are_not_there(tmp_path, toy, lake):
+    delete_on_read(filled(lake, "ratings", RATED), [0, 7, RATED.num_rows - 1])
+    folder = with_files(tmp_path / "data", {})
+    (folder / "ratings.csv").unlink()
+    (folder / "ratings").symlink_to(tmp_path / "lake/shop/ratings")
+    ratings, *_ = read(folder)
+    expected = read(toy)[0]
+    live = [row for row in range(expected.num_rows) if row not in (0, 7, expected.num_rows - 1)]
+    assert rows_by_pair(ratings) == rows_by_pair(expected.take(live))
+    assert data.count_ratings(folder) == len(live)
 
 
 def test_a_catalogue_gives_the_columns_in_the_order_asked_for(tmp_path, monkeypatch, lake):

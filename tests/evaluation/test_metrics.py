@@ -1,5 +1,7 @@
 """Metrics against hand-worked cases."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from support.inputs import MOVIES
@@ -42,6 +44,19 @@ def test_rmse_by_movie_ratings_by_hand(split):
     assert found["0"] == 2
     assert found["1–2"] == pytest.approx(np.sqrt(0.25 / 2))
     assert np.isnan(found["3–5"])
+
+
+def test_new_movies_are_measured_alone_by_hand(split):
+    """Of the held-out movies, 50 alone has no fitted rating; its one user has it at the third place, or nowhere."""
+    lists = np.array([[30, 40, 50, -1, -1], [40, 50, 20, -1, -1]])
+    of_50 = split.held_out[c.USER_ID][split.held_out[c.MOVIE_ID] == 50]
+    without = np.where(split.users[:, np.newaxis] == of_50, np.where(lists == 50, -1, lists), lists)
+    ratings = np.array([3.5, 2.0, 2.5])
+    found = metrics.new_movie_metrics(Predictions(ratings, lists), split)
+    assert found == {"rmse, new movies": 2, "recall@100, new movies": 1}
+    assert metrics.new_movie_metrics(Predictions(lists=without), split) == {"recall@100, new movies": 0}
+    known = replace(split, fitted={name: np.append(split.fitted[name], split.held_out[name]) for name in split.fitted})
+    assert metrics.new_movie_metrics(Predictions(ratings, lists), known) == {}
 
 
 @pytest.mark.parametrize("preset", ["joint", "default"])

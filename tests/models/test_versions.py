@@ -1,6 +1,7 @@
 """Which model version is in use, and which are kept."""
 
 import json
+import os
 import shutil
 from datetime import datetime, timedelta, timezone
 
@@ -85,6 +86,20 @@ def test_old_versions_go_but_never_current_the_one_before_or_one_being_read(mode
         assert versions.prune(models, keep=1) == ["v3"]
     assert versions.prune(models, keep=1) == ["v2"]
     assert versions.list_versions(models) == ["v0", "v1", "v4"]
+
+
+def test_what_killed_commands_left_goes_with_old_versions_unless_somebody_may_be_at_it(models):
+    versions.promote(models, "v0")
+    for name in (".removed-v9", ".writing-old", ".writing-new"):
+        (models / name / "saved_model").mkdir(parents=True)
+    half = f".CURRENT-{'0' * 32}"
+    (models / half).touch()
+    versions.note_failed_training(models, "why")
+    for name in (".writing-old", half, ".training-failed"):
+        os.utime(models / name, (0, 0))
+    versions.prune(models, keep=9)
+    hidden = {path.name for path in models.glob(".*")}
+    assert hidden == {".history", ".promotions", ".training-failed", ".writing-new"}
 
 
 def test_failed_training_is_remembered_until_a_version_is_written(models):

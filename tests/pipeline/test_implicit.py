@@ -39,6 +39,8 @@ def world(tmp_path_factory, score_here):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RECMODEL_INPUT__WEIGHT", "plays")
         patch.setenv("RECMODEL_INPUT__MAX_REJECTED_SHARE", "0")
+        for name in ("HOOK", "ON_FAILURE"):
+            patch.setenv(f"RECMODEL_MONITORING__{name}", "curl -H 'Authorization: Bearer S3CRET' https://example.org")
         trained = here("train", "--data", before, "--models", base / "models", "--epochs", "1")
         assert trained.returncode == 0, trained.stderr
         users = "--users", base / "users.csv"
@@ -54,6 +56,7 @@ def test_no_rating_is_published_and_everything_else_is(world):
     assert all(row[c.RETRIEVAL_SCORE] is not None for row in by_model)
     assert any(row[c.BECAUSE_TITLE] for row in by_model)
     assert published(world.output, DAY, c.PREDICTED_RATINGS_TABLE).num_rows == 0
+    assert not any("S3CRET" in file.read_text(errors="replace") for file in world.output.rglob("*.json"))
     run = run_json(world.output, DAY)
     assert (run["feedback"], run["recommendations"]["mean_predicted_rating"]) == ("implicit", None)
     assert "interactions are implicit feedback; plays taken as weight" in "; ".join(run["input"][1]["assumptions"])

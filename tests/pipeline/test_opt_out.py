@@ -9,7 +9,7 @@ from recmodel import schemas as c
 from recmodel import settings
 from recmodel.data import movielens
 from recmodel.models import versions
-from recmodel.pipeline import nightly
+from recmodel.pipeline import due
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_no_model_is_trained_with_their_ratings_which_are_no_growth(toy, tmp_pat
     )["known_user"]
     assert known.numpy().tolist() == [True, False, False, True]
     paths = {"data": str(toy), "models": str(tmp_path / "a")}
-    assert nightly.training_is_due(settings.load(paths=paths, training={"max_growth": 0})) is None
+    assert due.reason_to_train(settings.load(paths=paths, training={"max_growth": 0})) is None
 
 
 def test_a_list_that_is_missing_stops_training_and_scoring(toy, toy_models, tmp_path, opt_out):

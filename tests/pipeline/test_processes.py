@@ -52,6 +52,18 @@ def test_a_night_has_a_temporary_folder_that_goes_with_it(shared):
     assert Path(tempfile.gettempdir()) == storage.shared_temporary_folder() == shared
 
 
+def test_what_a_step_left_running_ends_with_the_night(shared, monkeypatch):
+    monkeypatch.setattr(processes, "_SECONDS_LEFT_ALONE", 0.2)
+    code = "import subprocess; print(subprocess.Popen(['sleep', '60']).pid, file=open('{}', 'w'))"
+    with processes.temporary_folder():
+        assert processes.run([sys.executable, "-c", code.format(shared / "pid")], os.environ) == 0
+        left = int((shared / "pid").read_text())
+        os.kill(left, 0)
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{left}/cmdline").read_bytes() if Path(f"/proc/{left}").exists() else b"":
+        assert time.monotonic() < deadline
+
+
 def test_what_a_killed_night_left_is_removed_unless_its_step_still_works(shared):
     """The step is a process that inherits the lock, as those that `run` starts do."""
     script = (

@@ -17,13 +17,37 @@ from recmodel.models import versions
 from recmodel.tables.output import open_output
 
 # In the order of the integers: that of UTF-8 bytes.
-MOVIES = {1: "007", 2: "7", 3: "A,1", 4: 'a "b"', 10: "tt0111161", 11: "~", 77: "é", 99: "日本"}
+MOVIES = {
+    1: "007",
+    2: "7",
+    3: "A,1",
+    4: """a "b"'; DROP TABLE movies; --""",
+    10: "tt0111161",
+    11: "~",
+    77: "é",
+    99: "日本",
+}
 NIGHTS = ("2026-02-01", "2026-02-02")
 TABLES = (c.RECOMMENDATIONS_TABLE, c.PREDICTED_RATINGS_TABLE, c.USERS_TABLE, c.REJECTS_TABLE)
 
 
+HOSTILE = (
+    "",
+    "'; DROP TABLE users; --",
+    '" OR ""="',
+    "👍🏽",
+    "\\",
+    "%s{}$(x)`x`",
+    "<b>",
+    "*?[a]",
+    "\u202e",
+    "x" * 300,
+    ",;|\t.",
+)
+
+
 def user(number: int) -> str:
-    return f"user-{number:031}"
+    return f"user-{number:08}{HOSTILE[number % len(HOSTILE)]}"
 
 
 def relabelled(folder, target) -> None:
@@ -118,6 +142,12 @@ def test_text_gives_the_rows_of_integers_in_their_order(inputs, score_here, monk
     tonight = open_output(inputs.text / "nights").recommendations(date.fromisoformat(NIGHTS[1])).to_table()
     assert {"é"} < {*tonight.column(c.MOVIE_ID).to_pylist()} < {*MOVIES.values()} - {"tt0111161"}
     assert pc.all(pc.equal(tonight.sort_by(c.USER_ID).column(c.USER_ID), tonight.column(c.USER_ID))).as_py()
+    left = {*map(user, range(1, 12))}
+    forget = ("forget", *left, "--now", "--output", inputs.text / "nights")
+    assert here(*forget).returncode == 0
+    tonight = open_output(inputs.text / "nights").recommendations(date.fromisoformat(NIGHTS[1])).to_table()
+    assert {*map(user, range(12, 41))} <= {*tonight.column(c.USER_ID).to_pylist()} <= {*map(user, range(100))} - left
+    assert "nothing was found of 11 users" in here(*forget).stdout
 
 
 def test_users_and_movies_are_asked_for_by_their_text(inputs):

@@ -11,7 +11,7 @@ from recmodel import schemas as c
 from recmodel import settings
 from recmodel.evaluation import splits
 from recmodel.models import versions
-from recmodel.pipeline import nightly, train
+from recmodel.pipeline import due, train
 
 
 def test_superseded_ratings_are_counted_in_training_and_are_no_growth(with_repeats, tmp_path):
@@ -20,7 +20,7 @@ def test_superseded_ratings_are_counted_in_training_and_are_no_growth(with_repea
     assert trained.returncode == 0, trained.stderr
     assert versions.open_version(tmp_path / "models").metrics().superseded_rows == 5
     paths = {"data": str(data), "models": str(tmp_path / "models")}
-    assert nightly.training_is_due(settings.load(paths=paths, training={"max_growth": 0})) is None
+    assert due.reason_to_train(settings.load(paths=paths, training={"max_growth": 0})) is None
 
 
 def test_a_version_that_is_worse_stays_on_disk_unless_it_is_promoted(toy, toy_models, tmp_path):

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -39,10 +39,14 @@ def here(*arguments: object, encoding: str = "utf-8") -> subprocess.CompletedPro
         redirect_stdout(streams[0]), redirect_stderr(streams[1]), _logging_as_before(),
         patch.object(sys, "argv", words), patch.dict(os.environ),
     ):  # fmt: skip
+        terminate = signal.getsignal(signal.SIGTERM)
         try:
             main()
         except SystemExit as end:
             code = end.code or 0
+        finally:
+            with suppress(ValueError):  # not the main thread, so nothing has changed
+                signal.signal(signal.SIGTERM, terminate)
     return subprocess.CompletedProcess(words, code, *(stream.buffer.getvalue().decode(encoding) for stream in streams))
 
 

@@ -12,6 +12,7 @@ from support.runs import DAY, labels, publish, record, stage, write_part
 from recmodel import schemas as c
 from recmodel import storage
 from recmodel.errors import ScoringFailed
+from recmodel.tables.erasing import Users
 from recmodel.tables.output import open_output
 
 
@@ -61,6 +62,36 @@ def test_a_table_without_files_is_not_published(output):
     with pytest.raises(ScoringFailed, match="has no files; run again"):
         run.publish(record(model_version="b"), 90)
     assert (labels(output), output.read_run(DAY).model_version) == (["a"] * 2, "a")
+
+
+def test_what_an_interrupted_run_left_goes_with_the_next(output):
+    """The oldest date, which went from some tables; and the rows of a run that was given up before its run.json."""
+    days = [DAY + timedelta(days) for days in range(4)]
+    for day in days[:2]:
+        publish(output, "a", day)
+    storage.remove(f"{output.location}/runs/run_date={days[0]}")
+    log(output).delete(f"run_date = '{days[0]}'")
+    stage(output, "b", days[2]).commit(c.USERS_TABLE)
+    publish(output, "c", days[3])
+    for table in c.TABLES:
+        rows = log(output, table).to_pyarrow_dataset().to_table(columns=[c.RUN_DATE])
+        assert {*rows.column(c.RUN_DATE).to_pylist()} == {days[1], days[3]}
+
+
+@pytest.mark.parametrize("erase", [False, True])
+def test_a_run_that_is_given_up_while_it_is_published_breaks_no_table(output, erase):
+    """Its files stay where a table's log names them; nobody is erased and still in rows that are not published."""
+    publish(output, "a")
+    run = stage(output, "b", DAY + timedelta(1))
+    run.commit(c.RECOMMENDATIONS_TABLE)
+    assert output.discard_staged() == [f"{DAY + timedelta(1)}-key"]
+    assert storage.names(run.table(c.USERS_TABLE)) == []
+    if erase:
+        output.erase(Users((1,)), [], 0)
+    rows = log(output).to_pyarrow_table()
+    assert {*rows.column("label").to_pylist()} == ({"a"} if erase else {"a", "b"})
+    publish(output, "c", DAY + timedelta(2))
+    assert {*log(output).to_pyarrow_table().column("label").to_pylist()} == {"a", "c"}
 
 
 def test_an_interrupted_withdrawal_is_finished_by_the_next(output, monkeypatch):

@@ -200,11 +200,14 @@ def _views_of_partial_runs(engine: str, output) -> list[str]:
 
 
 def create_tables(engine: str, output, *flags: str) -> list[str]:
-    result = subprocess.run(
+    return statements(_script(engine, output, *flags))
+
+
+def _script(engine: str, output, *flags: str) -> str:
+    return subprocess.run(
         [sys.executable, SQL / "create_tables.py", engine, str(output), *flags],
         capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
-    return statements(result.stdout)
+    ).stdout  # fmt: skip
 
 
 def plain(cell):
@@ -366,6 +369,16 @@ def test_the_columns_that_are_created_are_those_of_the_published_files(nightly, 
         columns = [(name, kind.removesuffix(" WITH TIME ZONE")) for name, kind, *_ in read.fetchall()]
         published |= {table: columns, f"latest_{table}": columns}
     assert created == published
+
+
+@pytest.mark.parametrize(("engine", "prefix"), [("hive", ""), ("trino", "file://")])
+def test_a_place_with_any_characters_is_one_text_in_the_statements(engine, prefix):
+    place = """/data/it's \\ a `place` "x"; -- é"""
+    texts = set()
+    for statement in sqlglot.parse(_script(engine, place), dialect=engine):
+        if isinstance(statement, sqlglot.exp.Create) and statement.kind == "TABLE":
+            texts |= {text.this for text in statement.find_all(sqlglot.exp.Literal) if "/data" in text.this}
+    assert texts == {f"{prefix}{place}/{below}{table}" for below in ("", "latest/") for table in c.TABLES}
 
 
 def test_views_show_what_is_published_after_they_were_made(spark, tmp_path):
