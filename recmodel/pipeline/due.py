@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +21,7 @@ from recmodel.pipeline import sources
 from recmodel.progress import log
 from recmodel.records import IMPLICIT
 from recmodel.settings import Settings
+from recmodel.storage import Location
 
 
 def reason_to_train(settings: Settings) -> str | None:
@@ -49,7 +49,7 @@ def reason_to_train(settings: Settings) -> str | None:
     return _of_growth(settings, folder, version) or _of_new_movies(settings, folder, version)
 
 
-def _of_growth(settings: Settings, folder: Path, version: ModelVersion) -> str | None:
+def _of_growth(settings: Settings, folder: Location, version: ModelVersion) -> str | None:
     metrics, allowed, noun = version.metrics(), settings.training.max_growth, _noun(version)
     rows = movielens.estimate_ratings(folder, metrics.input_rows, metrics.ratings_file, metrics.ratings_bytes)
     log.info("there are about %d %s, the current version has seen %d; growth by %g is allowed",
@@ -59,7 +59,7 @@ def _of_growth(settings: Settings, folder: Path, version: ModelVersion) -> str |
     return None
 
 
-def _of_new_movies(settings: Settings, folder: Path, version: ModelVersion) -> str | None:
+def _of_new_movies(settings: Settings, folder: Location, version: ModelVersion) -> str | None:
     limits, noun = settings.training, _noun(version)
     validation = Validation(settings.input, identifiers.for_model(folder, settings.input, version.name, version.ids))
     tonight, trained = movielens.read_catalogue(folder, validation), version.catalogue()

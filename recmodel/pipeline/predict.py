@@ -24,6 +24,7 @@ from recmodel.pipeline import sources
 from recmodel.schemas import Id
 from recmodel.scoring.recommender import Recommender
 from recmodel.settings import Settings
+from recmodel.storage import Location
 
 
 class Model(Recommender):
@@ -106,7 +107,7 @@ def predict(
 
 
 def _read(
-    settings: Settings, folder: Path, version: ModelVersion, user_id: Id
+    settings: Settings, folder: Location, version: ModelVersion, user_id: Id
 ) -> tuple[Catalogues, tuple[np.ndarray, np.ndarray]]:
     """Read the catalogue of the input, and the movies that one user has rated there with the ratings that count."""
     validation = Validation(settings.input, identifiers.for_model(folder, settings.input, version.name, version.ids))
