@@ -88,6 +88,7 @@ def gather(batches: Iterable[pa.RecordBatch], *, add_up: bool) -> Ratings:
     if chunks[c.USER_ID] and not isinstance(chunks[c.USER_ID][0], np.ndarray):
         chunks[c.USER_ID], users = _numbered(chunks[c.USER_ID])
     columns = {name: np.concatenate(chunks.pop(name) or [_nothing(name)]) for name in c.RATINGS.names}
+    pa.default_memory_pool().release_unused()  # what blocks were read into, which Arrow would keep
 
     order = histories.in_order(pa.array(columns[c.USER_ID]), columns[c.MOVIE_ID]) if len(columns[c.RATING]) else None
     if order is None:
