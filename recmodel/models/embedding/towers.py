@@ -20,6 +20,7 @@ class Towers(tf.Module):
     """
 
     needs_history = False
+    successors = None
     place = None  # a movie that was not trained has no embedding
 
     def __init__(self, weights: EmbeddingWeights) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import replace
 
@@ -11,13 +12,17 @@ import pyarrow as pa
 from recmodel import schemas as c
 from recmodel.arrays import Arrays
 from recmodel.models.architectures import Fittable
-from recmodel.models.history import closed_form, placing
+from recmodel.models.history import closed_form, placing, successors
 from recmodel.models.history.closed_form import Interactions
 from recmodel.models.history.model import Batch, HistoryModel
 from recmodel.models.history.preset import Preset
+from recmodel.models.history.recency import Recency
+from recmodel.models.history.successors import Successors
 from recmodel.models.history.weights import HistoryWeights
 from recmodel.models.tensors import strength
 from recmodel.tf import tf
+
+log = logging.getLogger(__name__)
 
 _CELLS_IN_BATCH = 16_384  # at least: users times the longest history among them
 _USERS_IN_BATCH = 128  # at most, in a batch of that size; the softmax holds a row of candidates for each
@@ -44,16 +49,35 @@ def prepare(
     rating = strength(fitted[c.RATING]).numpy() if is_implicit else fitted[c.RATING]
     ratings = Interactions(user, movie, rating, len(users), len(movie_ids))
     start = closed_form.start(ratings, closed_form.features(catalogue), preset, seed)
+    sequence = _sequence(ratings, fitted[c.TIMESTAMP], preset)
     start_seconds = time.monotonic() - started
     model = HistoryModel(start, preset)
     model.compile(optimizer=tf.keras.optimizers.Adam(preset.learning_rate))
     batches = HistoryBatches(ratings, seed)
 
     def weights() -> HistoryWeights:
-        fitted = model.weights_as_arrays(movie_ids, rating_range)
+        fitted = replace(model.weights_as_arrays(movie_ids, rating_range), **sequence)
         return replace(fitted, placing=placing.fit(fitted, catalogue, start.counts))
 
     return Fittable(model, batches, weights, start_seconds)
+
+
+def _sequence(ratings: Interactions, timestamp: np.ndarray, preset: Preset) -> dict[str, Recency | Successors]:
+    """Return those weights of the model that are about the order of histories; none if it is not known.
+
+    Args:
+        timestamp: [R] seconds, of the ratings; ratings at the same time count in the order of movie ids.
+    """
+    if timestamp.min() == timestamp.max():
+        log.warning("the ratings have no times, so the model takes no account of the order in which movies were rated")
+        return {}
+    sequence: dict[str, Recency | Successors] = {"recency": Recency(preset.recency_floor, preset.recency_ratings)}
+    if preset.successors:
+        order = np.lexsort((ratings.movie, timestamp, ratings.user))
+        user, movie = ratings.user[order], ratings.movie[order]
+        found = successors.count(user, movie, ratings.movies, preset.successors, preset.successor_weight)
+        sequence["successors"] = found
+    return sequence
 
 
 class HistoryBatches(tf.keras.utils.Sequence):
