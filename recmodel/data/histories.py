@@ -72,6 +72,15 @@ def of_users(users: pa.Array, ratings: pa.Table, denied: pa.Table | None = None)
     return Histories(users, seen, rating, _lists(users, denied)[0])
 
 
+def ages(splits: np.ndarray) -> np.ndarray:
+    """Return [S] int32: how many newer ratings the user has, of ratings user after user, the oldest of each first.
+
+    Args:
+        splits: [U + 1] where the ratings of each user begin and end.
+    """
+    return (np.repeat(splits[1:], np.diff(splits)) - 1 - np.arange(splits[-1])).astype(np.int32)
+
+
 def _lists(users: pa.Array, rows: pa.Table) -> tuple[Lists, np.ndarray | None]:
     """Return the movies of each of the users, and which of the rows these are; None: all of them, in their order."""
     of_rows, first = starts_of_users(rows.column(c.USER_ID))

@@ -28,7 +28,7 @@ class Split:
         return np.unique(self.held_out[c.USER_ID])
 
     def histories(self, users: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Return the fitted (movie ids, ratings) of each of `users`."""
+        """Return the fitted (movie ids, ratings) of each of `users`, the oldest first."""
         user, movie, rating = self._fitted_by_user
         first, end = np.searchsorted(user, users, "left"), np.searchsorted(user, users, "right")
         spans = [slice(a, b) for a, b in zip(first, end, strict=True)]
@@ -36,7 +36,7 @@ class Split:
 
     @cached_property
     def _fitted_by_user(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        order = np.argsort(self.fitted[c.USER_ID], kind="stable")
+        order = np.lexsort([self.fitted[name] for name in (c.MOVIE_ID, c.TIMESTAMP, c.USER_ID)])
         user, movie, rating = (self.fitted[name][order] for name in (c.USER_ID, c.MOVIE_ID, c.RATING))
         return user, movie, rating
 

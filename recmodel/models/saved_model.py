@@ -237,7 +237,7 @@ class ServingModel(tf.Module):
     def _boosts(
         self, seen_boost: tf.Tensor, movie_id: tf.Tensor, row_splits: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Return [P] users, [P] rows of movies and [P] what is added to their scores; a pair may occur several times."""
+        """Return P users, rows of movies and what is added to the scores of these pairs, which may repeat."""
         assert self._towers.successors is not None
         row, strength = self._towers.successors
         movie, _ = self._movie_rows(movie_id)

@@ -48,6 +48,7 @@ class Users(NamedTuple):
     user_id: np.ndarray  # [B] int64
     retrieval: np.ndarray  # [B, d] float32
     rating: np.ndarray  # [B, k] float32
+    boosts: topn.Boosts | None = None  # added to the retrieval scores; None: nothing
 
 
 class Graph(NamedTuple):
@@ -203,7 +204,13 @@ def graph(rank_by: tf.Tensor, of: Graph) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def _by_retrieval(model: Model, users: Users) -> topn.Search:
-    return lambda which, n, hidden, excluded: model.retrieval_search.top(users.retrieval[which], n, hidden, excluded)
+    def best(which: np.ndarray, n: int, hidden: topn.Pairs, excluded: topn.ExcludedGroups | None) -> topn.Top:
+        boosts = users.boosts
+        if boosts is not None and len(which) < len(users.user_id):
+            boosts = boosts.of(which)
+        return model.retrieval_search.top(users.retrieval[which], n, hidden, excluded, boosts)
+
+    return best
 
 
 def _in_order_of_ratings(search: topn.Search, model: Model, users: Users) -> topn.Search:

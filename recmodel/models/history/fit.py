@@ -16,7 +16,7 @@ from recmodel.models.history import closed_form, placing, successors
 from recmodel.models.history.closed_form import Interactions
 from recmodel.models.history.model import Batch, HistoryModel
 from recmodel.models.history.preset import Preset
-from recmodel.models.history.recency import Recency
+from recmodel.models.history.recency import NO_RECENCY, Recency
 from recmodel.models.history.successors import Successors
 from recmodel.models.history.weights import HistoryWeights
 from recmodel.models.tensors import strength
@@ -49,20 +49,20 @@ def prepare(
     rating = strength(fitted[c.RATING]).numpy() if is_implicit else fitted[c.RATING]
     ratings = Interactions(user, movie, rating, len(users), len(movie_ids))
     start = closed_form.start(ratings, closed_form.features(catalogue), preset, seed)
-    sequence = _sequence(ratings, fitted[c.TIMESTAMP], preset)
+    recency, follow = _sequence(ratings, fitted[c.TIMESTAMP], preset)
     start_seconds = time.monotonic() - started
     model = HistoryModel(start, preset)
     model.compile(optimizer=tf.keras.optimizers.Adam(preset.learning_rate))
     batches = HistoryBatches(ratings, seed)
 
     def weights() -> HistoryWeights:
-        fitted = replace(model.weights_as_arrays(movie_ids, rating_range), **sequence)
+        fitted = replace(model.weights_as_arrays(movie_ids, rating_range), recency=recency, successors=follow)
         return replace(fitted, placing=placing.fit(fitted, catalogue, start.counts))
 
     return Fittable(model, batches, weights, start_seconds)
 
 
-def _sequence(ratings: Interactions, timestamp: np.ndarray, preset: Preset) -> dict[str, Recency | Successors]:
+def _sequence(ratings: Interactions, timestamp: np.ndarray, preset: Preset) -> tuple[Recency, Successors | None]:
     """Return those weights of the model that are about the order of histories; none if it is not known.
 
     Args:
@@ -70,14 +70,13 @@ def _sequence(ratings: Interactions, timestamp: np.ndarray, preset: Preset) -> d
     """
     if timestamp.min() == timestamp.max():
         log.warning("the ratings have no times, so the model takes no account of the order in which movies were rated")
-        return {}
-    sequence: dict[str, Recency | Successors] = {"recency": Recency(preset.recency_floor, preset.recency_ratings)}
-    if preset.successors:
-        order = np.lexsort((ratings.movie, timestamp, ratings.user))
-        user, movie = ratings.user[order], ratings.movie[order]
-        found = successors.count(user, movie, ratings.movies, preset.successors, preset.successor_weight)
-        sequence["successors"] = found
-    return sequence
+        return NO_RECENCY, None
+    recency = Recency(preset.recency_floor, preset.recency_ratings)
+    if not preset.successors:
+        return recency, None
+    order = np.lexsort((ratings.movie, timestamp, ratings.user))
+    user, movie = ratings.user[order], ratings.movie[order]
+    return recency, successors.count(user, movie, ratings.movies, preset.successors, preset.successor_weight)
 
 
 class HistoryBatches(tf.keras.utils.Sequence):

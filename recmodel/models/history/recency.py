@@ -22,3 +22,5 @@ class Recency(NamedTuple):
         floor = np.float32(self.floor)
         return floor + (1 - floor) * np.exp(age.astype(np.float32) / np.float32(-self.ratings))
 
+
+NO_RECENCY = Recency()

@@ -19,7 +19,8 @@ from recmodel import schemas as c
 from recmodel.arrays import Arrays
 from recmodel.models import variables
 from recmodel.models.history import successors
-from recmodel.models.history.recency import Recency
+from recmodel.models.history.recency import NO_RECENCY, Recency
+from recmodel.models.history.successors import Successors
 from recmodel.scoring.signatures import InTensorFlow, Signatures
 
 
@@ -48,12 +49,13 @@ class InNumPy:
         scalars = variables["_towers/_scalars"].astype(np.float32)
         self._mean_rating, self._liking, self._prior_weight, *self._range = scalars
         self._is_implicit = bool(np.isnan(self._range).any())
-        self._recency = Recency(*variables["_towers/_recency"]) if "_towers/_recency" in variables else Recency()
-        self._has_successors = "_towers/_successors/row" in variables
-        if self._has_successors:
-            self._successors = tuple(variables[f"_towers/_successors/{name}"] for name in ("row", "strength"))
-            self._successor_weight = np.float32(variables["_towers/_successors/weight"])
-            self._gram = variables["_towers/_gram"]
+        recency = "_towers/_recency"
+        self._recency = Recency(*variables[recency].tolist()) if recency in variables else NO_RECENCY
+        self._successors: Arrays = {}
+        if "_towers/_successors/row" in variables:
+            table = {name: variables[f"_towers/_successors/{name}"] for name in Successors._fields}
+            self._successors = {"successor_row": table["row"], "successor_strength": table["strength"]}
+            self._successor_weight, self._gram = np.float32(table["weight"]), variables["_towers/_gram"]
         self.ids_are_text: Mapping[str, bool] = {c.USER_ID: False, c.MOVIE_ID: False}
         self.needs_history, self.rating_width = True, self._traits.shape[1]
 
@@ -65,9 +67,8 @@ class InNumPy:
 
     def movie_vectors(self) -> Arrays:
         """See `ServingModel`."""
-        table = dict(zip(("successor_row", "successor_strength"), self._successors, strict=True)) if self._has_successors else {}
         return {
-            **table,
+            **self._successors,
             c.MOVIE_ID: self._ids,
             "retrieval": self._movie_vectors,
             "seen": self._seen_vectors,
@@ -96,7 +97,7 @@ class InNumPy:
         retrieval = (of_users @ self._seen_vectors + self._prior) / length[:, np.newaxis]
         ratings = self._regress(seen_row, rating - self._movie_bias[seen_row], seen_row_splits)
         vectors = {"retrieval": retrieval, "rating": ratings, "known_user": count > 0, "seen_weight": weight}
-        return {**vectors, "seen_boost": self._boost(seen_age, user, retrieval)} if self._has_successors else vectors
+        return {**vectors, "seen_boost": self._boost(seen_age, user, retrieval)} if self._successors else vectors
 
     def _boost(self, age: np.ndarray, user: np.ndarray, retrieval: np.ndarray) -> np.ndarray:
         """Return [S]: the factor of the strengths of each seen movie's successors; see `towers`."""

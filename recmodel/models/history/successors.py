@@ -86,6 +86,6 @@ def _count_block(
         before = before[user[before] == user[before + lag]]
         pair = (movie[before].astype(np.int64) - first) * movies + movie[before + lag]
         np.add.at(counts, pair, np.float32(1 / (lag + 1)))
-    counts = counts.reshape(last - first, movies)
-    counts[np.arange(last - first), np.arange(first, last)] = 0
-    return counts
+    table = counts.reshape(last - first, movies)
+    table[np.arange(last - first), np.arange(first, last)] = 0
+    return table

@@ -10,7 +10,7 @@ import numpy as np
 from recmodel.models.architectures import Users
 from recmodel.models.history import successors
 from recmodel.models.history.placing import PlacingGraph
-from recmodel.models.history.recency import Recency
+from recmodel.models.history.recency import NO_RECENCY, Recency
 from recmodel.models.history.successors import Successors
 from recmodel.models.history.weights import HistoryWeights
 from recmodel.models.tensors import SortedIds, frozen, padded, strength, user_of_each
@@ -174,7 +174,7 @@ def read_weights(saved_model: Path) -> HistoryWeights:
         liking=liking,
         prior_weight=prior_weight,
         rating_range=(low, high),
-        recency=Recency(*array("_towers/_recency").tolist()) if has("_towers/_recency") else Recency(),
+        recency=Recency(*array("_towers/_recency").tolist()) if has("_towers/_recency") else NO_RECENCY,
         successors=table,
     )
 
