@@ -49,21 +49,26 @@ def prepare(
     rating = strength(fitted[c.RATING]).numpy() if is_implicit else fitted[c.RATING]
     ratings = Interactions(user, movie, rating, len(users), len(movie_ids))
     start = closed_form.start(ratings, closed_form.features(catalogue), preset, seed)
-    recency, follow = _sequence(ratings, fitted[c.TIMESTAMP], preset)
+    recency, table = _sequence(ratings, fitted[c.TIMESTAMP], preset)
     start_seconds = time.monotonic() - started
     model = HistoryModel(start, preset)
     model.compile(optimizer=tf.keras.optimizers.Adam(preset.learning_rate))
     batches = HistoryBatches(ratings, seed)
 
     def weights() -> HistoryWeights:
-        fitted = replace(model.weights_as_arrays(movie_ids, rating_range), recency=recency, successors=follow)
+        fitted = replace(model.weights_as_arrays(movie_ids, rating_range), recency=recency)
+        if table is not None:
+            gram = fitted.movie_vectors.T @ fitted.movie_vectors
+            fitted = replace(fitted, successors=Successors(*table, preset.successor_weight, gram))
         return replace(fitted, placing=placing.fit(fitted, catalogue, start.counts))
 
     return Fittable(model, batches, weights, start_seconds)
 
 
-def _sequence(ratings: Interactions, timestamp: np.ndarray, preset: Preset) -> tuple[Recency, Successors | None]:
-    """Return those weights of the model that are about the order of histories; none if it is not known.
+def _sequence(
+    ratings: Interactions, timestamp: np.ndarray, preset: Preset
+) -> tuple[Recency, tuple[np.ndarray, np.ndarray] | None]:
+    """Return what is about the order of histories, and what `successors.count` does; nothing if it is not known.
 
     Args:
         timestamp: [R] seconds, of the ratings; ratings at the same time count in the order of movie ids.
@@ -76,7 +81,7 @@ def _sequence(ratings: Interactions, timestamp: np.ndarray, preset: Preset) -> t
         return recency, None
     order = np.lexsort((ratings.movie, timestamp, ratings.user))
     user, movie = ratings.user[order], ratings.movie[order]
-    return recency, successors.count(user, movie, ratings.movies, preset.successors, preset.successor_weight)
+    return recency, successors.count(user, movie, ratings.movies, preset.successors)
 
 
 class HistoryBatches(tf.keras.utils.Sequence):

@@ -55,7 +55,7 @@ class InNumPy:
         if "_towers/_successors/row" in variables:
             table = {name: variables[f"_towers/_successors/{name}"] for name in Successors._fields}
             self._successors = {"successor_row": table["row"], "successor_strength": table["strength"]}
-            self._successor_weight, self._gram = np.float32(table["weight"]), variables["_towers/_gram"]
+            self._successor_weight, self._gram = table["weight"][0], table["gram"]
         self.ids_are_text: Mapping[str, bool] = {c.USER_ID: False, c.MOVIE_ID: False}
         self.needs_history, self.rating_width = True, self._traits.shape[1]
 

@@ -29,14 +29,15 @@ class Successors(NamedTuple):
 
     row: np.ndarray  # [M, K] int32, of the catalogue
     strength: np.ndarray  # [M, K] float32, at least 0; each movie's have length 1, or 0 if it has none
-    weight: float  # of all successors of a user, next to their retrieval scores as a vector of length 1
+    weight: float  # of all successors of a user, in proportion to the length of their vector of products
+    gram: np.ndarray  # [d, d] float32, the movie vectors' products with each other, from which that length follows
 
     def with_movies(self, place: np.ndarray, movies: int) -> Successors:
         """Return the table of a larger catalogue, in which old row i has the place `place[i]`, ascending."""
         row = np.zeros((movies, self.row.shape[1]), np.int32)
         strength = np.zeros(row.shape, np.float32)
         row[place], strength[place] = np.where(self.strength > 0, place[self.row], 0), self.strength
-        return Successors(row, strength, self.weight)
+        return self._replace(row=row, strength=strength)
 
 
 def of_user(age: np.ndarray) -> np.ndarray:
@@ -44,14 +45,13 @@ def of_user(age: np.ndarray) -> np.ndarray:
     return np.where(age < RECENT, np.exp(age.astype(np.float32) / np.float32(-DECAY)), np.float32(0))
 
 
-def count(user: np.ndarray, movie: np.ndarray, movies: int, size: int, weight: float) -> Successors:
-    """Return the successors of each movie.
+def count(user: np.ndarray, movie: np.ndarray, movies: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows and the strengths of each movie's successors; see `Successors`.
 
     Args:
         user, movie: [R] int, of ratings in the order of users, and for each user of time.
         movies: M.
         size: K, the number of successors to keep per movie; at most M.
-        weight: see `Successors`.
     """
     size = min(size, movies)
     row, strength = np.zeros((movies, size), np.int32), np.zeros((movies, size), np.float32)
@@ -69,7 +69,7 @@ def count(user: np.ndarray, movie: np.ndarray, movies: int, size: int, weight: f
         length = np.sqrt((found**2).sum(axis=1, keepdims=True))
         row[first:last] = np.where(found > 0, best, 0)
         strength[first:last] = found / np.maximum(length, np.finfo(np.float32).tiny)
-    return Successors(row, strength, weight)
+    return row, strength
 
 
 def _count_block(

@@ -48,7 +48,6 @@ class Towers(tf.Module):
         # Models of earlier versions lack these variables: `read_weights` and `served` take that as the defaults.
         self._recency = tf.Variable(np.array(weights.recency, np.float32), trainable=False)
         self._successors = None if weights.successors is None else _SuccessorTable(weights.successors)
-        self._gram = frozen(weights.movie_vectors.T @ weights.movie_vectors)  # lengths of vectors of scores
         self.place = None if weights.placing is None else PlacingGraph(weights.placing)
 
     def users(self, user_id: tf.Tensor, seen: tuple[tf.Tensor, ...]) -> Users:
@@ -77,8 +76,7 @@ class Towers(tf.Module):
 
         boost = None
         if self._successors is not None:
-            length = tf.sqrt(tf.reduce_sum(tf.matmul(retrieval, self._gram) * retrieval, axis=1))
-            boost = of_seen(self._successors.of_user(age, user, length))
+            boost = of_seen(self._successors.of_users(age, user, retrieval))
         return Users(retrieval, self._regress(movie, residual, pieces), count > 0, of_seen(weight), boost)
 
     @property
@@ -122,18 +120,19 @@ class _SuccessorTable(tf.Module):
         super().__init__()
         self.row = frozen(table.row)
         self.strength = frozen(table.strength)
-        self.weight = tf.Variable(np.float32(table.weight), trainable=False)
+        self.weight, self.gram = frozen(np.array([table.weight], np.float32)), frozen(table.gram)
 
-    def of_user(self, age: tf.Tensor, user: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
+    def of_users(self, age: tf.Tensor, user: tf.Tensor, retrieval: tf.Tensor) -> tf.Tensor:
         """Return [S]: the factor of the strengths of each seen movie's successors.
 
         Args:
             age, user: [S] of seen movies.
-            length: [B] of each user's vector of retrieval scores, to which that of the successors is in proportion.
+            retrieval: [B, d] vectors of the users.
         """
+        length = tf.sqrt(tf.reduce_sum(tf.matmul(retrieval, self.gram) * retrieval, axis=1))
         weight = tf.where(age < successors.RECENT, tf.exp(-age / successors.DECAY), 0.0)
         of_user = tf.math.unsorted_segment_sum(weight**2, user, tf.shape(length)[0])
-        return weight * tf.gather(self.weight * length * tf.math.rsqrt(tf.maximum(of_user, 1e-9)), user)
+        return weight * tf.gather(self.weight[0] * length * tf.math.rsqrt(tf.maximum(of_user, 1e-9)), user)
 
 
 def read_weights(saved_model: Path) -> HistoryWeights:
@@ -160,8 +159,8 @@ def read_weights(saved_model: Path) -> HistoryWeights:
     mean_rating, liking, prior_weight, low, high = array(scalars).tolist() if known else (3.5, 0.2, 1.0, 0.5, 5.0)
     table = None
     if has("_towers/_successors/row"):
-        row, strength, weight = (array(f"_towers/_successors/{name}") for name in Successors._fields)
-        table = Successors(row, strength, float(weight))
+        row, strength, weight, gram = (array(f"_towers/_successors/{name}") for name in Successors._fields)
+        table = Successors(row, strength, weight.item(), gram)
     return HistoryWeights(
         movie_ids=array("_movies/ids"),
         seen_vectors=array("_towers/seen_vectors"),
