@@ -215,7 +215,7 @@ class StagedInput:
     def histories(self, part: Part, users: pa.Array) -> Histories:
         """Return the histories of some users of a part, with what is denied to them."""
         location = self.at(RATINGS if self.in_order else HISTORIES)
-        rows = part.read(location, [c.USER_ID, c.MOVIE, c.RATING])
+        rows = part.read(location, [c.USER_ID, c.MOVIE, c.RATING, c.TIMESTAMP])
         return histories.of_users(users, rows, self.denied(part))
 
     def denied(self, part: Part) -> pa.Table | None:
