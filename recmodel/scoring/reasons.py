@@ -101,8 +101,10 @@ def _add_boosts(
     recent = np.flatnonzero(boost)
     listed = row[row >= 0]
     place[listed] = np.arange(len(listed))
-    found = place[successors.row[liked[recent]]]  # [recent, K]
-    movie, k = np.nonzero(found >= 0)
-    added = boost[recent[movie]] * successors.strength[liked[recent[movie]], k]
-    np.add.at(contribution, (found[movie, k], recent[movie]), added)
+    found = place[successors.row[liked[recent]].ravel()]  # [recent * K]
+    of_list = np.flatnonzero(found >= 0)
+    if len(of_list):
+        at, k = np.divmod(of_list, successors.row.shape[1])
+        added = boost[recent[at]] * successors.strength[liked[recent[at]], k]
+        np.add.at(contribution, (found[of_list], recent[at]), added)
     place[listed] = -1
