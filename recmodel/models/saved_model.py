@@ -216,10 +216,11 @@ class ServingModel(tf.Module):
         The product of `seen` with the `retrieval` of another movie is how much having seen the one contributes to the
         score of the other; see `scoring.reasons`. If products order movies as their ratings do, there are also their
         vectors `rating [M, k]` and `rating_offset [M]`; and if they know successors, `successor_row [M, K]` and
-        `successor_strength [M, K]`.
+        `successor_strength [M, K]`. All ratings are within `rating_range [2]`, NaN where none are predicted.
         """
         towers = self._towers
         vectors = {c.MOVIE_ID: self._movie_ids, "retrieval": towers.movie_vectors, "seen": towers.seen_vectors}
+        vectors["rating_range"] = tf.constant(towers.rating_range, tf.float32)
         if towers.successors is not None:
             vectors |= dict(zip(("successor_row", "successor_strength"), towers.successors, strict=True))
         return tf.nest.map_structure(tf.identity, {**vectors, **towers.linear_rating()})

@@ -189,11 +189,11 @@ class Recommender:
         top = rules.lists(policy.search(self, vectors, candidates), len(user_ids), n, hidden, cap)
         row = np.where(users["known_user"][:, np.newaxis], top.row, -1)
         score = rating = top.score
-        if policy.by_rating:
+        if policy.order != "retrieval":
             score = self.retrieval_search.scores(vectors.retrieval, row)
             if boosts is not None:
                 score += boosts.at(row)
-        else:
+        if policy.order != "rating":
             rating = self.rate_lists(vectors.rating, row) if rated else np.full_like(score, np.nan)
         because = np.full_like(row, -1)
         if liked_from is not None and "seen" in self._movies:  # which models of the first versions lack
@@ -271,6 +271,11 @@ class Recommender:
         if "rating" not in self._movies:
             return None
         return topn.Vectors(self._movies["rating"], self._movies["rating_offset"], self._allowed)
+
+    @property
+    def highest_rating(self) -> float:
+        """No predicted rating is above it; 1e9 for models of earlier versions, which do not say."""
+        return float(self._movies["rating_range"][1]) if "rating_range" in self._movies else 1e9
 
     def rate_allowed(self, user_ids: np.ndarray) -> np.ndarray:
         """Return [B, M] predicted ratings of a model without `rating_search`, -inf where a movie is not allowed."""

@@ -87,6 +87,16 @@ class ExcludedGroups(NamedTuple):
         """Return [S] bool: which of the pairs are hidden."""
         return (self.user[pairs.user] * self.groups[pairs.row]).any(axis=1)
 
+    def of(self, users: np.ndarray) -> ExcludedGroups:
+        """Return the same for some users of the block."""
+        return ExcludedGroups(self.groups, self.user[users])
+
+
+def of_users(users: np.ndarray, pairs: Pairs) -> Pairs:
+    """Select the pairs of these users (ascending), and replace each user by their place among them."""
+    place, selected = locate(users, pairs.user)
+    return Pairs(place[selected], pairs.row[selected])
+
 
 class Top(NamedTuple):
     """The lists of B users, best first, equal scores by ascending row; padded with -1 and NaN if they are shorter."""

@@ -74,6 +74,7 @@ class InNumPy:
             "seen": self._seen_vectors,
             "rating": self._traits,
             "rating_offset": self._movie_bias,
+            "rating_range": np.array(self._range, np.float32),
         }
 
     def user_vectors(

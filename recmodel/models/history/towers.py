@@ -40,11 +40,11 @@ class Towers(tf.Module):
         self._ridge = frozen(np.diag(weights.ridge))
         self.rating_width = weights.traits.shape[1]
         self._mean_rating, self._liking = weights.mean_rating, weights.liking
-        self._prior_weight, self._range = weights.prior_weight, weights.rating_range
+        self._prior_weight, self.rating_range = weights.prior_weight, weights.rating_range
         # Graphs hold these as constants; the variable is for `read_weights`.
-        scalars = [weights.mean_rating, self._liking, self._prior_weight, *self._range]
+        scalars = [weights.mean_rating, self._liking, self._prior_weight, *self.rating_range]
         self._scalars = tf.Variable(np.array(scalars), trainable=False)  # not `frozen`: the range may be NaN
-        self._is_implicit = bool(np.isnan(self._range).any())
+        self._is_implicit = bool(np.isnan(self.rating_range).any())
         # Models of earlier versions lack these variables: `read_weights` and `served` take that as the defaults.
         self._recency = tf.Variable(np.array(weights.recency, np.float32), trainable=False)
         self._successors = None if weights.successors is None else _SuccessorTable(weights.successors)
@@ -107,7 +107,7 @@ class Towers(tf.Module):
 
     def _on_the_scale(self, rating: tf.Tensor) -> tf.Tensor:
         """Bend ratings smoothly at both ends of the scale: if they were clipped, many would tie at five stars."""
-        low, high = self._range
+        low, high = self.rating_range
         bend = 0.05 * (high - low)
         over, under = tf.nn.relu(rating - (high - bend)), tf.nn.relu(low + bend - rating)
         return rating - over + bend * (1 - tf.exp(-over / bend)) + under - bend * (1 - tf.exp(-under / bend))
