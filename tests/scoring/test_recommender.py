@@ -69,7 +69,9 @@ def test_the_signature_recommend_says_the_same_without_this_package(exported, ra
 
 def test_the_signature_recommend_refuses_an_unknown_policy(exported):
     nothing = {"seen_movie_id": tf.constant([], tf.int64), "seen_rating": tf.constant([], tf.float32)}
-    with pytest.raises(tf.errors.InvalidArgumentError, match="must be one of retrieval, rating, two-stage, blend, not.*best"):
+    with pytest.raises(
+        tf.errors.InvalidArgumentError, match="must be one of retrieval, rating, two-stage, blend, not.*best"
+    ):
         tf.saved_model.load(str(exported[7].folder)).signatures["recommend"](
             user_id=tf.constant([3], tf.int64), **nothing, seen_row_splits=tf.constant([0, 0], tf.int64),
             n=tf.constant(2), rank_by=tf.constant("best"), candidates=tf.constant(3), include_seen=tf.constant(False),
@@ -134,7 +136,7 @@ def test_wrong_arguments_get_a_sentence(exported):
         model.predict([1, 2], [1])
     with pytest.raises(ValueError, match="cannot rank the top 0"):
         model.recommend([3], [np.empty(0, int)], [np.empty(0)], n=0)
-    with pytest.raises(ValueError, match="no ranking policy 'best'; choose one of retrieval, rating, two-stage"):
+    with pytest.raises(ValueError, match="no ranking policy 'best'; choose one of retrieval, rating, two-stage, blend"):
         model.recommend([3], [np.empty(0, int)], [np.empty(0)], rank_by="best")
     with pytest.raises(ValueError, match="one list of seen movies"):
         model.recommend([3, 6], [np.empty(0, int)], [np.empty(0)])

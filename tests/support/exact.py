@@ -61,11 +61,20 @@ def history_terms(weights, seen: np.ndarray, ratings: np.ndarray, age: np.ndarra
     )
     terms = vectors @ weights.movie_vectors.T.astype(np.float64) / np.sqrt(len(row) + weights.prior_weight)
     if weights.successors is not None and len(row):
-        boost = np.where(age < 10, np.exp(-age / 3), 0)
-        boost *= weights.successors.weight * np.linalg.norm(terms.sum(axis=0)) / np.linalg.norm(boost)
-        for term, movie, factor in zip(terms, row, boost, strict=False):
-            np.add.at(term, weights.successors.row[movie], factor * weights.successors.strength[movie])
+        for term, *successors in zip(terms, *boosts(weights, row, age, terms.sum(axis=0)), strict=False):
+            np.add.at(term, *successors)
     return terms
+
+
+def boosts(weights, row: np.ndarray, age: np.ndarray, products: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the successors of each seen movie, and what is added to their scores: [S, K] rows and float64.
+
+    Args:
+        products: [M] the scores without them.
+    """
+    factor = np.where(age < 10, np.exp(-age / 3), 0)
+    factor *= weights.successors.weight * np.linalg.norm(products) / np.linalg.norm(factor)
+    return weights.successors.row[row], factor[:, np.newaxis] * weights.successors.strength[row]
 
 
 def history_scores(
