@@ -41,6 +41,7 @@ class Histories:
     user_id: pa.Array  # [U] int64 or string, ascending
     seen: Lists
     rating: np.ndarray  # [S] float32
+    age: np.ndarray  # [S] int32, how many newer ratings the user has; of equal times the greater movie is newer
     denied: Lists
 
     def __len__(self) -> int:
@@ -49,8 +50,8 @@ class Histories:
     def __getitem__(self, users: slice) -> Histories:
         start, stop, _ = users.indices(len(self))
         users = slice(start, stop)
-        rating = self.rating[self.seen.splits[start] : self.seen.splits[stop]]
-        return Histories(self.user_id[users], self.seen[users], rating, self.denied[users])
+        seen = slice(self.seen.splits[start], self.seen.splits[stop])
+        return Histories(self.user_id[users], self.seen[users], self.rating[seen], self.age[seen], self.denied[users])
 
 
 def of_users(users: pa.Array, ratings: pa.Table, denied: pa.Table | None = None) -> Histories:
@@ -58,18 +59,41 @@ def of_users(users: pa.Array, ratings: pa.Table, denied: pa.Table | None = None)
 
     Args:
         users: ascending.
-        ratings: columns user_id, movie and rating of these users and others, in the order of `in_order`, no movie
-            twice for a user.
+        ratings: columns user_id, movie, rating and timestamp of these users and others, in the order of `in_order`, no
+            movie twice for a user.
         denied: `schemas.STAGED_PAIRS`, in any order.
     """
     seen, rows = _lists(users, ratings)
     rating = ratings.column(c.RATING).to_numpy()
-    rating = rating if rows is None else rating[rows]
+    time = ratings.column(c.TIMESTAMP).fill_null(0).to_numpy()
+    rating, time = (rating, time) if rows is None else (rating[rows], time[rows])
+    age = np.empty(len(time), np.int32)
+    age[by_time(seen.user, time)] = ages(seen.splits)
     if denied is None:
-        return Histories(users, seen, rating, Lists(np.zeros(len(users) + 1, np.int64), np.empty(0, np.int32)))
+        return Histories(users, seen, rating, age, Lists(np.zeros(len(users) + 1, np.int64), np.empty(0, np.int32)))
     order = in_order(denied.column(c.USER_ID), denied.column(c.MOVIE).to_numpy())
     denied = denied if order is None else denied.take(pa.array(order))
-    return Histories(users, seen, rating, _lists(users, denied)[0])
+    return Histories(users, seen, rating, age, _lists(users, denied)[0])
+
+
+def ages(splits: np.ndarray) -> np.ndarray:
+    """Return [S] int32: how many newer ratings the user has, of ratings user after user, the oldest of each first.
+
+    Args:
+        splits: [U + 1] where the ratings of each user begin and end.
+    """
+    return (np.repeat(splits[1:], np.diff(splits)) - 1 - np.arange(splits[-1])).astype(np.int32)
+
+
+def by_time(user: np.ndarray, time: np.ndarray) -> np.ndarray:
+    """Return the stable order of ratings by user and time.
+
+    Args:
+        user: [S] int64, ascending.
+    """
+    if not len(time) or int(time.max()) - int(time.min()) >= 2**32 or len(user) >= 2**31:
+        return np.lexsort((time, user))
+    return np.argsort((user << 32) | (time.astype(np.int64) - int(time.min())), kind="stable")
 
 
 def _lists(users: pa.Array, rows: pa.Table) -> tuple[Lists, np.ndarray | None]:

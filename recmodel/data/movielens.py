@@ -213,7 +213,7 @@ def with_rated(tonight: pa.Table, known: pa.Table | None, rated: pa.Array) -> pa
 def history_of(
     user_id: Id, batches: Iterable[pa.RecordBatch], catalogue: pa.Table, *, add_up: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the movies that a user has rated ([R] ids) and the ratings that count ([R] float32).
+    """Return the movies that a user has rated ([R] ids) and the ratings that count ([R] float32), the oldest first.
 
     Args:
         batches: see `stream_ratings`.
@@ -225,7 +225,8 @@ def history_of(
         return np.empty(0, np.int64), np.empty(0, np.float32)
     ratings, _, labels = identifiers.number(pa.Table.from_batches(of_user), catalogue)
     rated = duplicates.combined(ratings, add_up=add_up)
-    return labels.movie_ids(rated[c.MOVIE_ID]), rated[c.RATING]
+    order = np.lexsort((rated[c.MOVIE_ID], rated[c.TIMESTAMP]))
+    return labels.movie_ids(rated[c.MOVIE_ID][order]), rated[c.RATING][order]
 
 
 class RatingsSize(NamedTuple):

@@ -249,10 +249,8 @@ class StagedInput:
 
     def histories(self, part: Part, users: pa.Array) -> Histories:
         """Return the histories of some users of a part, with what is denied to them."""
-        if self.in_order:
-            rows = part.read(self.at(RATINGS), [c.USER_ID, c.MOVIE, c.RATING])
-        else:
-            rows = part.read(self.at(RATINGS))
+        rows = part.read(self.at(RATINGS))
+        if not self.in_order:
             rows = rows.filter(pc.is_in(rows.column(c.USER_ID), value_set=users))  # few of them are cheaper to sort
             rows, _ = histories.that_count(histories.sorted_rows(rows), add_up=self.add_up)
         return histories.of_users(users, rows, self.denied(part))

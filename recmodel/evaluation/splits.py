@@ -30,19 +30,19 @@ class Split:
         return np.unique(self.held_out[c.USER_ID])
 
     def histories(self, users: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Return the fitted (movie ids, ratings) of each of `users`."""
-        user, movie, rating = self._fitted_by_user
+        """Return the fitted (movie ids, ratings) of each of `users`, the oldest first."""
+        user, movie, time, rating = self._fitted_by_user
         first, end = np.searchsorted(user, users, "left"), np.searchsorted(user, users, "right")
-        spans = [slice(a, b) for a, b in zip(first, end, strict=True)]
-        return [movie[span] for span in spans], [rating[span] for span in spans]
+        rows = [a + np.lexsort((movie[a:b], time[a:b])) for a, b in zip(first, end, strict=True)]
+        return [movie[of_user] for of_user in rows], [rating[of_user] for of_user in rows]
 
     @cached_property
-    def _fitted_by_user(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        user, movie, rating = (self.fitted[name] for name in (c.USER_ID, c.MOVIE_ID, c.RATING))
-        if (user[1:] >= user[:-1]).all():
-            return user, movie, rating
-        order = np.argsort(user, kind="stable")
-        return user[order], movie[order], rating[order]
+    def _fitted_by_user(self) -> list[np.ndarray]:
+        columns = [self.fitted[name] for name in (c.USER_ID, c.MOVIE_ID, c.TIMESTAMP, c.RATING)]
+        if (columns[0][1:] >= columns[0][:-1]).all():
+            return columns
+        order = np.argsort(columns[0], kind="stable")
+        return [column[order] for column in columns]
 
     def of_some_users(self, limit: int, seed: int = 0) -> Split:
         """Return the same split with the held-out ratings of at most `limit` users, chosen at random."""

@@ -70,6 +70,8 @@ class Users(NamedTuple):
     rating: tf.Tensor  # [B, k] float32: all that the rating task knows of a user
     known: tf.Tensor  # [B] bool
     seen_weight: tf.Tensor | None = None  # [S] float32: the weight of each seen movie in `retrieval`; None: by id
+    # [S] float32, at least 0: the factor of the strengths of each seen movie's successors; None: there are none
+    seen_boost: tf.Tensor | None = None
 
 
 class Towers(Protocol):
@@ -82,6 +84,7 @@ class Towers(Protocol):
     needs_history: bool  # whether users are known by what they have seen, and not by id
     movie_vectors: tf.Tensor  # [M, d] float32; their product with `Users.retrieval` is the retrieval score
     rating_width: int  # k
+    rating_range: tuple[float, float]  # the ends of the rating scale, in stars; NaN for implicit feedback
     # Returns rows of the model for movies without ratings, from genres (string) and years (float32); None: it cannot.
     place: Callable[[tf.Tensor, tf.Tensor], dict[str, tf.Tensor]] | None
 
@@ -89,13 +92,20 @@ class Towers(Protocol):
     def seen_vectors(self) -> tf.Tensor:
         """[M, d] float32: what each movie contributes to the user who has seen it; see `scoring.reasons`."""
 
+    @property
+    def successors(self) -> tuple[tf.Tensor, tf.Tensor] | None:
+        """Rows [M, K] int32 and strengths [M, K] float32 of movies whose scores having seen a movie raises, each by
+        the strength times `Users.seen_boost`. None: a score is the product of the vectors alone.
+        """
+
     def users(self, user_id: tf.Tensor, seen: tuple[tf.Tensor, ...]) -> Users:
         """Describe users.
 
         Args:
             user_id: [B] int64.
             seen: the histories, one after the other: movie ids [S] int64, ratings [S] float32 in stars and row splits
-                [B + 1] int64. Empty for towers that need no history.
+                [B + 1] int64; and, if they are not given oldest first, their ages [S] int32: how many of the user's
+                ratings are newer. Empty for towers that need no history.
         """
 
     def rate_lists(self, rating_vector: tf.Tensor, movie: tf.Tensor) -> tf.Tensor:

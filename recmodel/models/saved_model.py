@@ -37,6 +37,7 @@ def _scalar(dtype: tf.DType, name: str) -> tf.TensorSpec:
 
 
 _RATED = (tf.TensorSpec([None], tf.float32, "seen_rating"), _ids("seen_row_splits"))
+_AGE = tf.TensorSpec([None], tf.int32, "seen_age")
 _REQUEST = (
     _scalar(tf.int32, "n"),
     _scalar(tf.string, "rank_by"),
@@ -71,9 +72,11 @@ def read_movie_labels(directory: Path) -> np.ndarray | None:
 class ServingModel(tf.Module):
     """The graphs behind the signatures. B users or pairs, M movies in the catalogue.
 
-    User b has seen and rated the movies `seen_movie_id[seen_row_splits[b]:seen_row_splits[b + 1]]`, each once.
-    `recommend` takes histories for every model; the other signatures only if the towers need them. Where ids are text,
-    `user_vectors` takes the rows of seen movies as `seen_row`, as scoring does not look up what it has looked up.
+    User b has seen and rated the movies `seen_movie_id[seen_row_splits[b]:seen_row_splits[b + 1]]`, each once, oldest
+    rating first. `recommend` takes histories for every model; the other signatures only if the towers need them.
+
+    `user_vectors` takes what scoring has: histories in any order, with the age of each rating as `seen_age`, the number
+    of newer ones of the same user; and where ids are text, the rows of seen movies as `seen_row`.
     """
 
     def __init__(self, towers: Towers, ids: Ids, labels: Labels) -> None:
@@ -86,7 +89,7 @@ class ServingModel(tf.Module):
         user_id, movie_id = _ids(c.USER_ID, ids.user), _ids(c.MOVIE_ID, ids.movie)
         seen = (_ids("seen_movie_id", ids.movie), *_RATED)
         seen_rows = seen if labels.movies is None else (_ids("seen_row"), *_RATED)
-        history, history_rows = (seen, seen_rows) if towers.needs_history else ((), ())
+        history, history_rows = (seen, (*seen_rows, _AGE)) if towers.needs_history else ((), ())
         self.graphs = {
             "predict": _graph(self._predict, user_id, movie_id, *history),
             "recommend": _graph(self._recommend, user_id, *seen, *_REQUEST),
@@ -126,6 +129,10 @@ class ServingModel(tf.Module):
         movie, known_movie = self._movie_rows(movie_id)
         known = users.known & known_movie
         score = tf.reduce_sum(users.retrieval * tf.gather(self._towers.movie_vectors, movie), axis=1)
+        if users.seen_boost is not None:
+            user, row, boost = self._boosts(users.seen_boost, *seen[::2])
+            raised = tf.where(tf.equal(row, tf.gather(movie, user)), boost, 0.0)
+            score += tf.math.unsorted_segment_sum(raised, user, tf.shape(score)[0])
         rating = self._towers.rate_lists(users.rating, movie[:, tf.newaxis])
         return {
             c.RETRIEVAL_SCORE: where(known, score),
@@ -167,12 +174,16 @@ class ServingModel(tf.Module):
         users = self._users(user_id, (seen_movie_id, seen_rating, seen_row_splits))
         hidden = self._hidden_pairs(seen_movie_id, seen_row_splits, include_seen)
         size = tf.shape(towers.movie_vectors)[0]
+        retrieval_scores = tf.matmul(users.retrieval, towers.movie_vectors, transpose_b=True)
+        if users.seen_boost is not None:
+            user, row, boost = self._boosts(users.seen_boost, seen_movie_id, seen_row_splits)
+            retrieval_scores = tf.tensor_scatter_nd_add(retrieval_scores, tf.stack([user, row], axis=1), boost)
 
         def hide(scores: tf.Tensor) -> tf.Tensor:
             return tf.tensor_scatter_nd_update(scores, hidden, tf.fill(tf.shape(hidden)[:1], -np.inf))
 
         of_policies = policies.Graph(
-            retrieval_scores=lambda: hide(tf.matmul(users.retrieval, towers.movie_vectors, transpose_b=True)),
+            retrieval_scores=lambda: hide(retrieval_scores),
             ratings=lambda: hide(towers.rate_catalogue(users.rating)),
             rate_lists=lambda movie: towers.rate_lists(users.rating, movie),
             n=tf.minimum(n, size),
@@ -180,10 +191,9 @@ class ServingModel(tf.Module):
         )
         key, movie = policies.graph(rank_by, of_policies)
         valid = (key > -np.inf) & users.known[:, tf.newaxis]
-        scores = tf.einsum("bd,bnd->bn", users.retrieval, tf.gather(towers.movie_vectors, movie))
         return {
             c.MOVIE_ID: tf.where(valid, tf.gather(self._movie_ids, movie), _no_id(self._movie_ids.dtype)),
-            c.RETRIEVAL_SCORE: where(valid, scores),
+            c.RETRIEVAL_SCORE: where(valid, tf.gather(retrieval_scores, movie, batch_dims=1)),
             c.PREDICTED_RATING: where(valid, towers.rate_lists(users.rating, movie)),
             "count": tf.reduce_sum(tf.cast(valid, tf.int32), axis=1),
             "known_user": users.known,
@@ -193,21 +203,26 @@ class ServingModel(tf.Module):
         """Return the vectors of users: `retrieval [B, d]` and `rating [B, k]`, and `known_user [B]`.
 
         Towers that need histories also return the weight of each seen movie in `retrieval`: `seen_weight [S]`, 0 for a
-        movie outside the catalogue.
+        movie outside the catalogue; and `seen_boost [S]`, see `Towers.successors`, if they know successors.
         """
         users = self._towers.users(self._user_numbers(user_id), seen)
         vectors = {"retrieval": users.retrieval, "rating": users.rating, "known_user": users.known}
-        return vectors if users.seen_weight is None else {**vectors, "seen_weight": users.seen_weight}
+        of_seen = {"seen_weight": users.seen_weight, "seen_boost": users.seen_boost}
+        return vectors | {name: values for name, values in of_seen.items() if values is not None}
 
     def _movie_vectors(self) -> Tensors:
         """Return the vectors of movies, by ascending id: `movie_id [M]`, `retrieval [M, d]` and `seen [M, d]`.
 
         The product of `seen` with the `retrieval` of another movie is how much having seen the one contributes to the
         score of the other; see `scoring.reasons`. If products order movies as their ratings do, there are also their
-        vectors `rating [M, k]` and `rating_offset [M]`.
+        vectors `rating [M, k]` and `rating_offset [M]`; and if they know successors, `successor_row [M, K]` and
+        `successor_strength [M, K]`. All ratings are within `rating_range [2]`, NaN where none are predicted.
         """
         towers = self._towers
         vectors = {c.MOVIE_ID: self._movie_ids, "retrieval": towers.movie_vectors, "seen": towers.seen_vectors}
+        vectors["rating_range"] = tf.constant(towers.rating_range, tf.float32)
+        if towers.successors is not None:
+            vectors |= dict(zip(("successor_row", "successor_strength"), towers.successors, strict=True))
         return tf.nest.map_structure(tf.identity, {**vectors, **towers.linear_rating()})
 
     def _rate_lists(self, rating_vector: tf.Tensor, row: tf.Tensor) -> Tensors:
@@ -219,6 +234,19 @@ class ServingModel(tf.Module):
         movie, in_catalogue = self._movie_rows(movie_id)
         user = user_of_each(row_splits)
         return tf.boolean_mask(tf.stack([user, movie], axis=1), in_catalogue & ~include_seen)
+
+    def _boosts(
+        self, seen_boost: tf.Tensor, movie_id: tf.Tensor, row_splits: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Return P users, rows of movies and what is added to the scores of these pairs, which may repeat."""
+        assert self._towers.successors is not None
+        row, strength = self._towers.successors
+        movie, _ = self._movie_rows(movie_id)
+        counts = seen_boost > 0  # only of movies in the catalogue
+        boost, movie = tf.boolean_mask(seen_boost, counts), tf.boolean_mask(movie, counts)
+        user = tf.repeat(tf.boolean_mask(user_of_each(row_splits), counts), row.shape[1])
+        raised = boost[:, tf.newaxis] * tf.gather(strength, movie)
+        return user, tf.reshape(tf.gather(row, movie), [-1]), tf.reshape(raised, [-1])
 
     # -- ids that are text
 

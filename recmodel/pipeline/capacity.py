@@ -231,8 +231,15 @@ def copies(vectors: np.ndarray, count: int, random: np.random.Generator) -> np.n
 def enlarged(weights: HistoryWeights, movies: int, seed: int = 0) -> HistoryWeights:
     """Return the model with `movies` movies, noisy copies in turns, whose ids are 0, 1, 2, …"""
     random = np.random.default_rng(seed)
+    successors = weights.successors
+    if successors is not None:
+        row = np.resize(successors.row, (movies, successors.row.shape[1]))
+        row = (row + len(weights.movie_ids) * random.integers(0, 2**16, row.shape)) % movies  # of any of the copies
+        strength = np.resize(successors.strength, row.shape)
+        successors = successors._replace(row=row.astype(np.int32), strength=strength)
     return replace(
         weights,
+        successors=successors,
         movie_ids=np.arange(movies),
         seen_vectors=copies(weights.seen_vectors, movies, random),
         movie_vectors=copies(weights.movie_vectors, movies, random),

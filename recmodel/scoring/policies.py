@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 import numpy as np
 
@@ -35,6 +35,10 @@ class Model(Protocol):
     def catalogue_size(self) -> int:
         """M, the number of movies that the model knows."""
 
+    @property
+    def highest_rating(self) -> float:
+        """No predicted rating is above it; 1e9 for models of earlier versions, which do not say."""
+
     def rate_allowed(self, user_ids: np.ndarray) -> np.ndarray:
         """[B, M] float32 predicted ratings, -inf where a movie must not be recommended."""
 
@@ -48,6 +52,7 @@ class Users(NamedTuple):
     user_id: np.ndarray  # [B] int64
     retrieval: np.ndarray  # [B, d] float32
     rating: np.ndarray  # [B, k] float32
+    boosts: topn.Boosts | None = None  # added to the retrieval scores; None: nothing
 
 
 class Graph(NamedTuple):
@@ -66,7 +71,7 @@ class Policy(ABC):
     name: str
     help: str  # completes "name: …" in the help of --rank-by
     tasks: tuple[str, ...]  # that a model must be trained for
-    by_rating: bool  # whether lists are in the order of predicted ratings, and not of retrieval scores
+    order: Literal["retrieval", "rating", "blend"]  # the scores that lists are in the order of
 
     @abstractmethod
     def search(self, model: Model, users: Users, candidates: int) -> topn.Search:
@@ -91,7 +96,7 @@ class _Retrieval(Policy):
     name = "retrieval"
     help = "what they will watch"
     tasks = ("retrieval",)
-    by_rating = False
+    order = "retrieval"
 
     def search(self, model: Model, users: Users, candidates: int) -> topn.Search:
         del candidates
@@ -105,7 +110,7 @@ class _Rating(Policy):
     name = "rating"
     help = "what they will like"
     tasks = ("rating",)
-    by_rating = True
+    order = "rating"
 
     def search(self, model: Model, users: Users, candidates: int) -> topn.Search:
         del candidates
@@ -134,7 +139,7 @@ class _TwoStage(Policy):
     name = "two-stage"
     help = "of what they will watch, the best rated"
     tasks = ("retrieval", "rating")
-    by_rating = True
+    order = "rating"
 
     def search(self, model: Model, users: Users, candidates: int) -> topn.Search:
         retrieve = _by_retrieval(model, users)
@@ -158,8 +163,53 @@ class _TwoStage(Policy):
         return max(n, candidates)
 
 
+class _Blend(Policy):
+    """Order by retrieval score × predicted rating², neither below 0: what they will watch and like.
+
+    Of movies that nobody would watch, the best rated ones are no recommendation; of those that somebody will watch, the
+    disliked ones are not. The square was chosen on validation data; see tests/benchmarks/README.md.
+    """
+
+    name = "blend"
+    help = "what they will watch and like"
+    tasks = ("retrieval", "rating")
+    order = "blend"
+
+    def search(self, model: Model, users: Users, candidates: int) -> topn.Search:
+        retrieve = _by_retrieval(model, users)
+
+        def best(which: np.ndarray, n: int, hidden: topn.Pairs, excluded: topn.ExcludedGroups | None) -> topn.Top:
+            """Blend the best by retrieval score: as many as it takes until no other movie can be among the best n."""
+            size = min(n, model.catalogue_size)
+            row, score = np.full((len(which), size), -1), np.full((len(which), size), np.nan, np.float32)
+            length, undecided = self.list_length(n, candidates), np.arange(len(which))
+            while len(undecided):
+                some = which[undecided]
+                found = retrieve(some, length, topn.of_users(undecided, hidden), excluded and excluded.of(undecided))
+                blended = _blended(found.score, model.rate_lists(users.rating[some], found.row))
+                top = topn.ranked(found.row, blended, size)
+                row[undecided, : top.row.shape[1]], score[undecided, : top.row.shape[1]] = top.row, top.score
+                complete = (found.row[:, -1] < 0) | (found.row.shape[1] < length)
+                to_come = _blended(found.score[:, -1], np.array(model.highest_rating, np.float32))
+                undecided = undecided[~complete & ~(top.score[:, -1] > to_come)]
+                length *= 4
+            return topn.Top(row, score)
+
+        return best
+
+    def graph(self, of: Graph) -> tuple[tf.Tensor, tf.Tensor]:
+        from recmodel.tf import tf
+
+        scores, ratings = of.retrieval_scores(), tf.nn.relu(of.ratings())
+        hidden = tf.math.is_inf(scores)
+        return _top_k(tf.where(hidden, -np.inf, tf.nn.relu(scores) * ratings * ratings), of.n)
+
+    def list_length(self, n: int, candidates: int) -> int:
+        return max(n, candidates)
+
+
 _POLICIES = {
-    policy.name: policy for policy in (_Retrieval(), _Rating(), _TwoStage())
+    policy.name: policy for policy in (_Retrieval(), _Rating(), _TwoStage(), _Blend())
 }  # `automatic` tries them in order
 
 NAMES = tuple(_POLICIES)
@@ -203,7 +253,13 @@ def graph(rank_by: tf.Tensor, of: Graph) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def _by_retrieval(model: Model, users: Users) -> topn.Search:
-    return lambda which, n, hidden, excluded: model.retrieval_search.top(users.retrieval[which], n, hidden, excluded)
+    def best(which: np.ndarray, n: int, hidden: topn.Pairs, excluded: topn.ExcludedGroups | None) -> topn.Top:
+        boosts = users.boosts
+        if boosts is not None and len(which) < len(users.user_id):
+            boosts = boosts.of(which)
+        return model.retrieval_search.top(users.retrieval[which], n, hidden, excluded, boosts)
+
+    return best
 
 
 def _in_order_of_ratings(search: topn.Search, model: Model, users: Users) -> topn.Search:
@@ -214,6 +270,10 @@ def _in_order_of_ratings(search: topn.Search, model: Model, users: Users) -> top
         return topn.ranked(row, model.rate_lists(users.rating[which], row), row.shape[1])
 
     return best
+
+
+def _blended(score: np.ndarray, rating: np.ndarray) -> np.ndarray:
+    return np.maximum(score, 0) * np.maximum(rating, 0) ** 2
 
 
 def _top_k(scores: tf.Tensor, k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

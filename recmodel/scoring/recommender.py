@@ -16,9 +16,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from scipy.sparse import csr_array
 
 from recmodel import schemas as c
 from recmodel.arrays import locate
+from recmodel.data.histories import ages
 from recmodel.scoring import policies, reasons, rules, topn
 from recmodel.scoring.signatures import InTensorFlow, Signatures
 
@@ -52,8 +54,8 @@ Lists = Sequence[np.ndarray]  # one array per user
 class Recommender:
     """A loaded model. Ids are integers of any type, and results have int64; or ids are texts, if the model has those.
 
-    `seen_movie_ids` and `seen_ratings` hold one array per user: the movies they rated (each once, in any order) and
-    their ratings in stars. A model that knows users by id needs them only for recommendations.
+    `seen_movie_ids` and `seen_ratings` hold one array per user: the movies they rated, each once, the oldest rating
+    first, and their ratings in stars. A model that knows users by id needs them only for recommendations.
 
     Args:
         directory: of the SavedModel.
@@ -125,20 +127,22 @@ class Recommender:
             ValueError: see `recommend_rows`; or the lists do not fit the users.
         """
         user_ids = self._ids(c.USER_ID, user_ids, "user_ids")
-        movies, ratings, _ = _flat_lists(seen_movie_ids, seen_ratings, len(user_ids))
+        movies, ratings, splits = _flat_lists(seen_movie_ids, seen_ratings, len(user_ids))
         row = self.movie_rows(movies)
+        age = ages(splits)[row >= 0]
         seen = topn.paired(row, row >= 0, seen_movie_ids)
         hidden = None
         if denied is not None:
             denied_row = self.movie_rows(_joined(denied))
             hidden = topn.paired(denied_row, denied_row >= 0, denied)
-        return self.recommend_rows(user_ids, seen, ratings[row >= 0], denied=hidden, **options)
+        return self.recommend_rows(user_ids, seen, ratings[row >= 0], age, denied=hidden, **options)
 
     def recommend_rows(
         self,
         user_ids: np.ndarray,
         seen: topn.Pairs,
         ratings: np.ndarray,
+        age: np.ndarray | None = None,
         *,
         n: int = 10,
         rank_by: str = "retrieval",
@@ -154,6 +158,7 @@ class Recommender:
         Args:
             seen: what they have seen, ascending by user.
             ratings: [S] float32, of the seen movies, in stars.
+            age: [S] int32, how many newer ratings the user has; None: each user's oldest comes first.
             rank_by: one of `policies.NAMES`.
             candidates: how many movies two-stage retrieves before it ranks them by rating.
             denied: what must not be recommended to a user, whether seen or not.
@@ -172,24 +177,29 @@ class Recommender:
             nothing = np.empty((0, n), np.float32)
             no_ids = nothing.astype(np.int64)
             return TopN(no_ids, no_ids, nothing, nothing, no_ids, np.empty(0, np.int32), np.empty(0, bool))
-        history = self._history_of_rows(len(user_ids), seen, ratings)
+        history = self._history_of_rows(len(user_ids), seen, ratings, age)
         users = self._call("user_vectors", {c.USER_ID: user_ids, **history})
-        vectors = policies.Users(user_ids, users["retrieval"], users["rating"])
+        boosts = None
+        if self._successors is not None:
+            boosts = self._boosts(seen, users["seen_boost"], history["seen_row_splits"])
+        vectors = policies.Users(user_ids, users["retrieval"], users["rating"], boosts)
         hidden = topn.NO_PAIRS if include_seen else seen
         if denied is not None:
             hidden = hidden.and_also(denied)
         top = rules.lists(policy.search(self, vectors, candidates), len(user_ids), n, hidden, cap)
         row = np.where(users["known_user"][:, np.newaxis], top.row, -1)
         score = rating = top.score
-        if policy.by_rating:
+        if policy.order != "retrieval":
             score = self.retrieval_search.scores(vectors.retrieval, row)
-        else:
+            if boosts is not None:
+                score += boosts.at(row)
+        if policy.order != "rating":
             rating = self.rate_lists(vectors.rating, row) if rated else np.full_like(score, np.nan)
         because = np.full_like(row, -1)
         if liked_from is not None and "seen" in self._movies:  # which models of the first versions lack
             liked = reasons.liked(seen, ratings, liked_from)
             weight = users["seen_weight"] if self.needs_history else np.ones(len(liked), np.float32)
-            because = self._because(row, seen, weight * liked, not_itself=include_seen)
+            because = self._because(row, seen, weight * liked, users.get("seen_boost"), not_itself=include_seen)
         none = row < 0
         return TopN(
             row=row,
@@ -208,6 +218,8 @@ class Recommender:
         policy = policies.named(rank_by)
         d, k = (self._movies["retrieval"].shape[1], self._call.rating_width)
         lists = min(policy.list_length(n, candidates), self.catalogue_size) * (16 * 8 + 4 * (d + k))
+        if self._successors is not None:
+            lists += 10 * self._movies["successor_row"].shape[1] * 64  # the boosted movies of ten seen ones
         return lists + policy.score_bytes(self), 64 + (4 * (2 * d + 2 * k) if self.needs_history else 0)
 
     def rate_catalogue(
@@ -223,7 +235,7 @@ class Recommender:
         self, user_ids: np.ndarray, seen: topn.Pairs, ratings: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return what `rate_catalogue` does for users whose histories are given as in `recommend_rows`."""
-        history = self._history_of_rows(len(user_ids), seen, ratings)
+        history = self._history_of_rows(len(user_ids), seen, ratings, None)
         if self._call.ids_are_text[c.MOVIE_ID]:
             history["seen_movie_id"] = self.catalogue_ids[seen.row]
         result = self._call("rate_catalogue", {c.USER_ID: user_ids, **history})
@@ -260,6 +272,11 @@ class Recommender:
             return None
         return topn.Vectors(self._movies["rating"], self._movies["rating_offset"], self._allowed)
 
+    @property
+    def highest_rating(self) -> float:
+        """No predicted rating is above it; 1e9 for models of earlier versions, which do not say."""
+        return float(self._movies["rating_range"][1]) if "rating_range" in self._movies else 1e9
+
     def rate_allowed(self, user_ids: np.ndarray) -> np.ndarray:
         """Return [B, M] predicted ratings of a model without `rating_search`, -inf where a movie is not allowed."""
         ratings, _ = self.rate_catalogue(user_ids)
@@ -285,12 +302,48 @@ class Recommender:
     def _catalogue_texts(self) -> pa.Array:
         return pa.array(self.catalogue_ids, pa.string())
 
-    def _because(self, row: np.ndarray, history: topn.Pairs, weight: np.ndarray, *, not_itself: bool) -> np.ndarray:
+    @cached_property
+    def _successors(self) -> csr_array | None:
+        """[M, M] the strengths of successors; None for a model without."""
+        if "successor_row" not in self._movies:
+            return None
+        row, strength = (self._movies[name] for name in ("successor_row", "successor_strength"))
+        ends = np.arange(0, row.size + 1, row.shape[1], dtype=np.int32)
+        return csr_array((strength.ravel(), row.ravel(), ends), (len(row), len(row)))
+
+    def _boosts(self, seen: topn.Pairs, boost: np.ndarray, splits: np.ndarray) -> topn.Boosts:
+        """Return what the successors of seen movies add to retrieval scores.
+
+        Args:
+            boost: [S] of the seen movies, see `models.architectures.Users`.
+            splits: [B + 1] where the seen movies of each user begin and end.
+        """
+        counts = boost > 0
+        ends = np.append(0, np.cumsum(counts))[splits]
+        of_users = csr_array((boost[counts], seen.row[counts], ends), (len(splits) - 1, self.catalogue_size))
+        added = of_users @ self._successors
+        return topn.Boosts(np.repeat(np.arange(len(splits) - 1), np.diff(added.indptr)), added.indices, added.data)
+
+    def _because(
+        self,
+        row: np.ndarray,
+        history: topn.Pairs,
+        weight: np.ndarray,
+        boost: np.ndarray | None,
+        *,
+        not_itself: bool,
+    ) -> np.ndarray:
         """Return [B, n] rows of the catalogue; see `reasons`. A movie of weight 0 or below is no reason."""
         some = weight > 0
         liked = topn.Pairs(history.user[some], history.row[some])
         candidate_vectors, seen_vectors = self._movies["retrieval"], self._movies["seen"]
-        return reasons.strongest(row, candidate_vectors, seen_vectors, liked, weight[some], not_itself=not_itself)
+        successors = None
+        if boost is not None:
+            row_of, strength = (self._movies[name] for name in ("successor_row", "successor_strength"))
+            successors = reasons.Successors(row_of, strength, boost[some])
+        return reasons.strongest(
+            row, candidate_vectors, seen_vectors, liked, weight[some], not_itself=not_itself, successors=successors
+        )
 
     def _history(self, users: int, seen_movie_ids: Lists | None, seen_ratings: Lists | None) -> dict[str, np.ndarray]:
         if not self.needs_history:
@@ -299,9 +352,12 @@ class Recommender:
         ids = self._ids(c.MOVIE_ID, movies, "seen_movie_ids")
         return {"seen_movie_id": ids, "seen_rating": ratings, "seen_row_splits": splits}
 
-    def _history_of_rows(self, users: int, seen: topn.Pairs, ratings: np.ndarray) -> dict[str, np.ndarray]:
+    def _history_of_rows(
+        self, users: int, seen: topn.Pairs, ratings: np.ndarray, age: np.ndarray | None
+    ) -> dict[str, np.ndarray]:
         splits = np.searchsorted(seen.user, np.arange(users + 1))
-        history = {"seen_row": seen.row, "seen_rating": ratings, "seen_row_splits": splits}
+        age = ages(splits) if age is None else age
+        history = {"seen_row": seen.row, "seen_rating": ratings, "seen_row_splits": splits, "seen_age": age}
         if not self._call.ids_are_text[c.MOVIE_ID]:
             history["seen_movie_id"] = self.catalogue_ids[seen.row]
         return history

@@ -6,8 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from recmodel.arrays import locate
-from recmodel.scoring.topn import ExcludedGroups, Pairs, Search, Top, ranked
+from recmodel.scoring.topn import ExcludedGroups, Pairs, Search, Top, of_users, ranked
 
 
 class Cap(NamedTuple):
@@ -33,7 +32,7 @@ def lists(search: Search, users: int, n: int, hidden: Pairs, cap: Cap | None) ->
     short = np.arange(users)
     while len(short):
         full = (of_group[short] >= cap.most).astype(np.float32)
-        best = search(short, n, _of(short, hidden), ExcludedGroups(cap.groups, full) if full.any() else None)
+        best = search(short, n, of_users(short, hidden), ExcludedGroups(cap.groups, full) if full.any() else None)
         fits, of_group[short] = _fitting(best.row, of_group[short], n - filled[short], cap)
         place, at = np.nonzero(fits)
         user = short[place]
@@ -64,9 +63,3 @@ def _fitting(row: np.ndarray, of_group: np.ndarray, room: np.ndarray, cap: Cap) 
         of_group = of_group + groups * fits[:, place, np.newaxis]
         room = room - fits[:, place]
     return fits, of_group
-
-
-def _of(users: np.ndarray, pairs: Pairs) -> Pairs:
-    """Select the pairs of these users (ascending), and replace each user by their place among them."""
-    place, selected = locate(users, pairs.user)
-    return Pairs(place[selected], pairs.row[selected])

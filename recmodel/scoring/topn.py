@@ -25,6 +25,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from recmodel.arrays import locate
+
 USERS = 512  # per block: each call of TensorFlow takes a millisecond, and more users do not fit the cache
 TILE = 2048  # movies: 512 x 2048 scores are 4 MiB
 
@@ -46,6 +48,31 @@ class Pairs(NamedTuple):
 NO_PAIRS = Pairs(np.empty(0, np.int64), np.empty(0, np.int64))
 
 
+class Boosts(NamedTuple):
+    """What is added to the scores of S pairs of a user of the block and a row of the catalogue, no pair twice."""
+
+    user: np.ndarray  # [S] int, ascending
+    row: np.ndarray  # [S] int
+    score: np.ndarray  # [S] float32, at least 0
+
+    def of(self, users: np.ndarray) -> Boosts:
+        """Select the pairs of these users (ascending), and replace each user by their place among them."""
+        place, selected = locate(users, self.user)
+        return Boosts(place[selected], self.row[selected], self.score[selected])
+
+    def at(self, row: np.ndarray) -> np.ndarray:
+        """Return [B, n] float32: what is added to the score of each movie of a list per user; 0 where the row is -1."""
+        if not len(self.row):
+            return np.zeros(row.shape, np.float32)
+        boosted = (self.user.astype(np.int64) << 32) | self.row
+        order = np.argsort(boosted)
+        asked = (np.arange(len(row))[:, np.newaxis] << 32) | row
+        place, found = locate(boosted[order], asked.ravel())
+        added = np.zeros(row.size, np.float32)
+        added[found] = self.score[order[place[found]]]
+        return np.where(row < 0, np.float32(0), added.reshape(row.shape))
+
+
 class ExcludedGroups(NamedTuple):
     """Groups of movies that some users of the block must not get: a movie of any of them is hidden from those users."""
 
@@ -55,6 +82,20 @@ class ExcludedGroups(NamedTuple):
     def hides(self, row: np.ndarray) -> np.ndarray:
         """Return [B, T] bool: which of the movies `row` [T] are hidden from each user."""
         return self.user @ self.groups[row].T > 0
+
+    def hides_pairs(self, pairs: Pairs) -> np.ndarray:
+        """Return [S] bool: which of the pairs are hidden."""
+        return (self.user[pairs.user] * self.groups[pairs.row]).any(axis=1)
+
+    def of(self, users: np.ndarray) -> ExcludedGroups:
+        """Return the same for some users of the block."""
+        return ExcludedGroups(self.groups, self.user[users])
+
+
+def of_users(users: np.ndarray, pairs: Pairs) -> Pairs:
+    """Select the pairs of these users (ascending), and replace each user by their place among them."""
+    place, selected = locate(users, pairs.user)
+    return Pairs(place[selected], pairs.row[selected])
 
 
 class Top(NamedTuple):
@@ -108,29 +149,80 @@ class Vectors:
         self._longest = _greatest_from_here_on(length[self._row])
         self._highest = _greatest_from_here_on(offset[self._row])
 
-    def top(self, users: np.ndarray, n: int, hidden: Pairs, excluded: ExcludedGroups | None = None) -> Top:
+    def top(
+        self,
+        users: np.ndarray,
+        n: int,
+        hidden: Pairs,
+        excluded: ExcludedGroups | None = None,
+        boosts: Boosts | None = None,
+    ) -> Top:
         """Return the n best movies for each user, without the hidden pairs and the excluded groups.
 
         Args:
             users: [B, d] float32, finite.
+            boosts: added to the products; None: nothing. As none is negative, what ends the search for all other movies
+                still holds, and the boosted movies it has not come to are scored one by one.
         """
         n = min(n, len(self._row))
         search = _Search(len(users), n)
         length = np.linalg.norm(users, axis=1)
         users = self._extended(users)
         hidden, ends = _by_tile(self._places(hidden), len(self._row))
+        boosted, boost_ends, boost = self._boosted(boosts)
+        rest = 0  # the first boost that has not been added
         scores = np.empty(len(users) * TILE, np.float32)
-        for start, first, end in zip(range(0, len(self._row), TILE), ends, ends[1:], strict=False):
+        for tile, start in enumerate(range(0, len(self._row), TILE)):
             if not search.is_open(self._best_to_come(length, start)):
                 break
+            first, end = ends[tile : tile + 2]
             movies = self._vectors[start : start + TILE]
             block = scores[: len(users) * len(movies)].reshape(len(users), len(movies))
             np.matmul(users, movies.T, out=block)
+            raised = slice(*boost_ends[tile : tile + 2])
+            rest = raised.stop
+            block[boosted.user[raised], boosted.row[raised] - start] += boost[raised]
             block[hidden.user[first:end], hidden.row[first:end] - start] = -np.inf
             if excluded is not None:
                 block[excluded.hides(self._row[start : start + TILE])] = -np.inf
             search.offer(block, self._row[start : start + TILE])
+        if rest < len(boost):
+            left = Pairs(boosted.user[rest:], boosted.row[rest:])
+            self._offer_pairs(search, users, length, left, boost[rest:], hidden, excluded)
         return search.result()
+
+    def _boosted(self, boosts: Boosts | None) -> tuple[Pairs, np.ndarray, np.ndarray]:
+        """Return pairs of users and places by tile, where those of each tile begin and end, and their boosts."""
+        tiles = -(-len(self._row) // TILE)
+        if boosts is None:
+            return NO_PAIRS, np.zeros(tiles + 1, int), np.empty(0, np.float32)
+        place = self._place[boosts.row]
+        searched = np.flatnonzero(place >= 0)
+        tile = place[searched] // TILE
+        order = searched[_stable_order(tile, tiles)]
+        ends = np.append(0, np.cumsum(np.bincount(tile, minlength=tiles)))
+        return Pairs(boosts.user[order], place[order]), ends, boosts.score[order]
+
+    def _offer_pairs(
+        self,
+        search: _Search,
+        users: np.ndarray,
+        length: np.ndarray,
+        pairs: Pairs,
+        boost: np.ndarray,
+        hidden: Pairs,
+        excluded: ExcludedGroups | None,
+    ) -> None:
+        """Score boosted pairs (places in the order of the search) that may be among the best, and offer them."""
+        bound = self._best_to_come(length[pairs.user], pairs.row) + boost
+        some = np.flatnonzero(search.may_take(pairs.user, bound * (1 + 2 * np.finfo(np.float32).eps)))
+        pairs, boost = Pairs(pairs.user[some], pairs.row[some]), boost[some]
+        shown = ~np.isin(pairs.user * len(self._row) + pairs.row, hidden.user * len(self._row) + hidden.row)
+        if excluded is not None:
+            shown &= ~excluded.hides_pairs(Pairs(pairs.user, self._row[pairs.row]))
+        pairs, boost = Pairs(pairs.user[shown], pairs.row[shown]), boost[shown]
+        score = np.einsum("sd,sd->s", users[pairs.user], self._vectors[pairs.row]) + boost
+        search.offer_pairs(pairs.user, score, self._row[pairs.row])
 
     def scores(self, users: np.ndarray, row: np.ndarray) -> np.ndarray:
         """Return [B, n] the scores of a list of movies for each user; where the row is -1, that of any movie."""
@@ -147,8 +239,8 @@ class Vectors:
     def _extended(self, users: np.ndarray) -> np.ndarray:
         return np.column_stack([users, np.ones(len(users), np.float32)]) if self._has_offset else users
 
-    def _best_to_come(self, length: np.ndarray, start: int) -> np.ndarray:
-        """Return [B] the highest score still possible for a user of that length, allowing for float32's rounding."""
+    def _best_to_come(self, length: np.ndarray, start: int | np.ndarray) -> np.ndarray:
+        """Return [B] the highest product from that place on with a user of that length, with float32's rounding."""
         product, offset = length * self._longest[start], self._highest[start]
         return product + offset + 2 * self._vectors.shape[1] * np.finfo(np.float32).eps * (product + abs(offset))
 
@@ -199,6 +291,15 @@ class _Search:
         if self._empty or self._pending > self._best.size:
             self._merge_pending()
         self._empty = False
+
+    def may_take(self, user: np.ndarray, score: np.ndarray) -> np.ndarray:
+        """Return [S] bool: whether scores [S] of these users [S] may be among their best."""
+        return score >= self._threshold[user]
+
+    def offer_pairs(self, user: np.ndarray, score: np.ndarray, row: np.ndarray) -> None:
+        """Search the scores [S] of single pairs, which have not been offered before."""
+        self._candidates.append((user, _keys(score.astype(np.float32, copy=False), row)))
+        self._pending += len(user)
 
     def result(self) -> Top:
         """Return the best of all scores offered."""

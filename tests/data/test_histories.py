@@ -9,7 +9,9 @@ from recmodel import schemas as c
 from recmodel.data import histories
 
 USERS = st.integers(-3, 9)
-RATED = st.dictionaries(st.tuples(USERS, st.integers(0, 5)), st.sampled_from([0.5, 3.0, 5.0]), max_size=30)
+RATED = st.dictionaries(
+    st.tuples(USERS, st.integers(0, 5)), st.tuples(st.sampled_from([0.5, 3.0, 5.0]), st.integers(0, 4)), max_size=30
+)  # ratings and times, some of them the same
 DENIED = st.none() | st.sets(st.tuples(USERS, st.integers(0, 5)), max_size=8)
 
 
@@ -25,10 +27,17 @@ def as_lists(found: histories.Histories) -> list[tuple]:
             user,
             found.seen.movie[seen[i] : seen[i + 1]].tolist(),
             found.rating[seen[i] : seen[i + 1]].tolist(),
+            found.age[seen[i] : seen[i + 1]].tolist(),
             found.denied.movie[denied[i] : denied[i + 1]].tolist(),
         )
         for i, user in enumerate(found.user_id.to_pylist())
     ]
+
+
+def newer(rated, pair) -> int:
+    """How many ratings of the same user are newer; of the same time, those of later movies are."""
+    user, movie = pair
+    return sum((time, other) > (rated[pair][1], movie) for (of, other), (_, time) in rated.items() if of == user)
 
 
 @given(rated=RATED, denied=DENIED, asked=st.none() | st.sets(USERS), cut=st.integers(0, 13), text=st.booleans())
@@ -36,7 +45,9 @@ def test_each_user_asked_for_has_their_own_ratings_and_denials(rated, denied, as
     label, kind = (lambda user: f"u{user + 3:02}", pa.string()) if text else (int, pa.int64())
     pairs = sorted(rated)
     ratings = rows([(label(user), movie) for user, movie in pairs], kind)
-    ratings = ratings.append_column(c.RATING, pa.array([rated[pair] for pair in pairs], pa.float32()))
+    rating, time = ([rated[pair][i] for pair in pairs] for i in (0, 1))
+    ratings = ratings.append_column(c.RATING, pa.array(rating, pa.float32()))
+    ratings = ratings.append_column(c.TIMESTAMP, pa.array(time, pa.int64()))
     users = sorted({user for user, _ in rated} if asked is None else asked)
     forbidden = None if denied is None else rows([(label(user), movie) for user, movie in denied], kind)
     found = histories.of_users(pa.array(map(label, users), kind), ratings, forbidden)
@@ -44,7 +55,8 @@ def test_each_user_asked_for_has_their_own_ratings_and_denials(rated, denied, as
         (
             label(user),
             [movie for of, movie in pairs if of == user],
-            [rated[pair] for pair in pairs if pair[0] == user],
+            [rated[pair][0] for pair in pairs if pair[0] == user],
+            [newer(rated, pair) for pair in pairs if pair[0] == user],
             sorted(movie for of, movie in denied or () if of == user),
         )
         for user in users

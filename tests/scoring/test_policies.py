@@ -20,5 +20,5 @@ def test_the_tasks_that_a_model_lacks_are_named():
 
 
 def test_an_unknown_policy_is_told_the_known_ones():
-    with pytest.raises(ValueError, match="no ranking policy 'best'; choose one of retrieval, rating, two-stage"):
+    with pytest.raises(ValueError, match="no ranking policy 'best'; choose one of retrieval, rating, two-stage, blend"):
         policies.missing_tasks("best", ())

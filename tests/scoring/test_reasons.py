@@ -1,9 +1,12 @@
 """Reasons, against the definition in float64: the seen and liked movie whose term in the score is largest."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.exact import history_terms
 from support.inputs import MOVIES
 from support.training import served, trained
 
@@ -12,9 +15,9 @@ from recmodel.evaluation import splits
 from recmodel.scoring import reasons, topn
 
 
-def oracle(row: int, seen: list[tuple[int, float]], term, *, not_itself: bool) -> int:
-    """The strongest of (movie, weight), the first of equals by row; -1 if none is above zero."""
-    terms = {movie: weight * term(movie, row) for movie, weight in seen if not (not_itself and movie == row)}
+def oracle(row: int, seen: list[int], term, *, not_itself: bool) -> int:
+    """The movie with the largest term, the first of equals by row; -1 if none is above zero."""
+    terms = {movie: term(movie, row) for movie in seen if not (not_itself and movie == row)}
     best = min(terms, key=lambda movie: (-terms[movie], movie), default=-1)
     return best if row >= 0 and terms.get(best, 0) > 0 else -1
 
@@ -35,12 +38,22 @@ def test_the_strongest_is_the_oracles(data):
     random.shuffle(flat)
     user, movie, weight = (np.array([entry[i] for entry in flat], kind) for i, kind in enumerate((int, int, "f4")))
     not_itself = data.draw(st.booleans())
-    found = reasons.strongest(row, candidate, said, topn.Pairs(user, movie), weight, not_itself=not_itself)
+    strength = random.randint(0, 3, size=(movies, movies)).astype(np.float32) / 2  # of each successor of each movie
+    boost = random.randint(0, 3, size=len(user)).astype(np.float32)
+    factor = {(of, row): value for of, row, value in zip(user, movie, boost, strict=True)}
+    successors = reasons.Successors(np.tile(np.arange(movies), (movies, 1)), strength, boost)
+    if is_sequential := data.draw(st.booleans()):
+        row = np.array([random.permutation(movies)[:n] for _ in range(users)])  # in a list, no movie occurs twice
+    found = reasons.strongest(
+        row, candidate, said, topn.Pairs(user, movie), weight, not_itself=not_itself,
+        successors=successors if is_sequential else None,
+    )  # fmt: skip
+
+    def term(b: int, i: int, j: int) -> float:
+        return seen[b][i] * float(said[i] @ candidate[j]) + is_sequential * float(factor[b, i] * strength[i, j])
+
     for b in range(users):
-        expected = [
-            oracle(j, [*seen[b].items()], lambda i, j: float(said[i] @ candidate[j]), not_itself=not_itself)
-            for j in row[b]
-        ]
+        expected = [oracle(j, [*seen[b]], partial(term, b), not_itself=not_itself) for j in row[b]]
         assert found[b].tolist() == expected
 
 
@@ -60,20 +73,16 @@ def test_the_default_models_reasons_are_the_largest_terms_of_its_scores():
     seen = [np.append(ids[::-1], 999) for ids in seen]  # not ascending, and one that the catalogue lacks
     ratings = [np.append(values[::-1], np.float32(5)) for values in ratings]
     top = model.recommend(users, seen, ratings, n=10, liked_from=2.0)
-    said, candidate = weights.seen_vectors.astype(np.float64), weights.movie_vectors.astype(np.float64)
     reached = 0
     for b, (ids, given_) in enumerate(zip(seen, ratings, strict=True)):
         row, given_ = np.searchsorted(MOVIES, ids[:-1]), given_[:-1].astype(np.float64)
-        own_mean = weights.mean_rating + (given_ - weights.mean_rating).sum() / (len(given_) + 5)
-        weight = 1 + weights.liking * (given_ - own_mean)
-        scale = np.sqrt(len(row) + weights.prior_weight)
+        *of_seen, rest = history_terms(weights, ids[:-1], given_, age=np.arange(len(row), 0, -1))
         for movie, because, score in zip(top.row[b], top.because[b], top.retrieval_score[b], strict=True):
             if movie < 0:
                 assert because == -1
                 continue
-            terms = weight * (said[row] @ candidate[movie]) / scale
-            rest = weights.prior_weight * weights.average_seen.astype(np.float64) @ candidate[movie] / scale
-            assert terms.sum() + rest == pytest.approx(score, abs=1e-5)
+            terms = np.array([of_movie[movie] for of_movie in of_seen])
+            assert terms.sum() + rest[movie] == pytest.approx(score, abs=1e-5)
             liked = (given_ >= given_.mean()) & (given_ >= 2.0)
             best = terms[liked].max(initial=0)
             if because < 0:

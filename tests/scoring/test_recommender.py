@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.exact import oracle_scores, oracle_top
 
-from recmodel.scoring import recommender
+from recmodel.scoring import policies, recommender
 from recmodel.tf import tf
 
 
@@ -26,7 +26,7 @@ def test_top_n_is_the_oracles(exported, data):
     users = data.draw(st.lists(st.integers(0, len(weights.user_ids) - 1), max_size=6), "users")
     n = data.draw(st.integers(1, len(weights.movie_ids) + 3), "n")
     candidates = data.draw(st.integers(1, len(weights.movie_ids) + 3), "candidates")
-    rank_by = data.draw(st.sampled_from(["retrieval", "rating", "two-stage"]), "policy")
+    rank_by = data.draw(st.sampled_from(policies.NAMES), "policy")
     include_seen = data.draw(st.booleans(), "include seen")
     movie = st.one_of(st.sampled_from(weights.movie_ids.tolist()), st.integers(-5, 10_000))
     seen = [
@@ -48,7 +48,7 @@ def test_top_n_is_the_oracles(exported, data):
         assert np.isnan(top.predicted_rating[b, len(expected) :]).all()
 
 
-@pytest.mark.parametrize("rank_by", ["retrieval", "rating", "two-stage"])
+@pytest.mark.parametrize("rank_by", policies.NAMES)
 @pytest.mark.parametrize("include_seen", [False, True])
 def test_the_signature_recommend_says_the_same_without_this_package(exported, rank_by, include_seen):
     case = exported[60]
@@ -69,7 +69,9 @@ def test_the_signature_recommend_says_the_same_without_this_package(exported, ra
 
 def test_the_signature_recommend_refuses_an_unknown_policy(exported):
     nothing = {"seen_movie_id": tf.constant([], tf.int64), "seen_rating": tf.constant([], tf.float32)}
-    with pytest.raises(tf.errors.InvalidArgumentError, match="must be one of retrieval, rating, two-stage, not.*best"):
+    with pytest.raises(
+        tf.errors.InvalidArgumentError, match="must be one of retrieval, rating, two-stage, blend, not.*best"
+    ):
         tf.saved_model.load(str(exported[7].folder)).signatures["recommend"](
             user_id=tf.constant([3], tf.int64), **nothing, seen_row_splits=tf.constant([0, 0], tf.int64),
             n=tf.constant(2), rank_by=tf.constant("best"), candidates=tf.constant(3), include_seen=tf.constant(False),
@@ -134,7 +136,7 @@ def test_wrong_arguments_get_a_sentence(exported):
         model.predict([1, 2], [1])
     with pytest.raises(ValueError, match="cannot rank the top 0"):
         model.recommend([3], [np.empty(0, int)], [np.empty(0)], n=0)
-    with pytest.raises(ValueError, match="no ranking policy 'best'; choose one of retrieval, rating, two-stage"):
+    with pytest.raises(ValueError, match="no ranking policy 'best'; choose one of retrieval, rating, two-stage, blend"):
         model.recommend([3], [np.empty(0, int)], [np.empty(0)], rank_by="best")
     with pytest.raises(ValueError, match="one list of seen movies"):
         model.recommend([3, 6], [np.empty(0, int)], [np.empty(0)])

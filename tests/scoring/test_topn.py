@@ -17,7 +17,7 @@ def oracle(scores: np.ndarray, hidden: set[int], n: int) -> list[int]:
 
 @st.composite
 def searches(draw):
-    """Users, movies, offsets or none, hidden pairs, n and a tile size. Small halves: exact in float32, with ties."""
+    """Users, movies, offsets or none, hidden pairs, boosts, n and a tile size. Small halves: exact, with ties."""
     users, movies, d = draw(st.integers(1, 9)), draw(st.integers(1, 70)), draw(st.integers(1, 5))
     random = np.random.RandomState(draw(st.integers(0, 2**32 - 1)))
 
@@ -31,7 +31,8 @@ def searches(draw):
     ]
     offset = halves(movies) if draw(st.booleans()) else None
     n, tile = draw(st.integers(1, movies + 3)), draw(st.sampled_from([1, 3, 8, 31, 2048]))
-    return halves(users, d).astype(np.float32), halves(movies, d).astype(np.float32), offset, hidden, n, tile
+    boost = abs(halves(users, movies)) if draw(st.booleans()) else None
+    return halves(users, d).astype(np.float32), halves(movies, d).astype(np.float32), offset, hidden, boost, n, tile
 
 
 def pairs(hidden: list[set[int]]) -> topn.Pairs:
@@ -44,10 +45,16 @@ def pairs(hidden: list[set[int]]) -> topn.Pairs:
 @settings(max_examples=400)
 @given(search=searches())
 def test_the_top_n_is_the_oracles(search):
-    users, movies, offset, hidden, n, tile = search
+    users, movies, offset, hidden, boost, n, tile = search
     scores = users.astype(np.float64) @ movies.astype(np.float64).T + (0 if offset is None else offset)
+    boosts = None
+    if boost is not None:
+        scores += boost
+        boosts = topn.Boosts(*np.nonzero(boost), boost[boost > 0])
+        row = np.array([[len(movies) - 1, -1, 0]] * len(users))
+        assert boosts.at(row).tolist() == [[float(of[-1]), 0.0, float(of[0])] for of in boost]
     with patch.object(topn, "TILE", tile):
-        by_product = topn.Vectors(movies, offset).top(users, n, pairs(hidden))
+        by_product = topn.Vectors(movies, offset).top(users, n, pairs(hidden), boosts=boosts)
         by_scores = topn.of_scores(scores.astype(np.float32), n, pairs(hidden))
     for top in (by_product, by_scores):
         assert top.row.shape == (len(users), min(n, len(movies)))
@@ -71,7 +78,10 @@ def test_real_numbers_differ_from_the_oracle_by_rounding_alone(shrink, with_offs
     hidden = [set(random.integers(0, 10_000, size=size).tolist()) for size in random.integers(0, 3000, size=40)]
     hidden[1] = set(range(10_000)) - {5, 77}
     scores = users.astype(np.float64) @ movies.astype(np.float64).T + (0 if offset is None else offset)
-    top = topn.Vectors(movies, offset).top(users, 50, pairs(hidden))
+    boost = np.where(random.random(scores.shape) < 0.01, random.random(scores.shape), 0).astype(np.float32)
+    scores += boost
+    boosts = topn.Boosts(*np.nonzero(boost), boost[boost > 0])
+    top = topn.Vectors(movies, offset).top(users, 50, pairs(hidden), boosts=boosts)
     for b, rows in enumerate(hidden):
         expected = oracle(scores[b], rows, 50)
         found = top.row[b, : len(expected)]

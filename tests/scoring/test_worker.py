@@ -102,7 +102,8 @@ def test_blocks_follow_from_the_memory_they_need():
     def with_lengths(*lengths: int) -> Histories:
         splits = np.append(0, np.cumsum(lengths))
         seen = Lists(splits, np.arange(splits[-1]))
-        return Histories(pa.array(range(len(lengths))), seen, np.zeros(splits[-1]), Lists(splits * 0, seen.movie[:0]))
+        nothing = np.zeros(splits[-1])
+        return Histories(pa.array(range(len(lengths))), seen, nothing, nothing, Lists(splits * 0, seen.movie[:0]))
 
     def sizes(users: Histories, budget: int) -> list[int]:
         return [len(block) for block in scoring.blocks(users, 10, 1, budget)]

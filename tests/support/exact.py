@@ -41,18 +41,48 @@ def oracle_top(weights, user_row, seen, n, rank_by, candidates) -> np.ndarray:
     if rank_by == "two-stage":
         by_score = allowed[np.argsort(-score[allowed], kind="stable")][: max(candidates, n)]
         allowed = np.sort(by_score)
-    key = score if rank_by == "retrieval" else rating
+    key = {"retrieval": score, "blend": np.maximum(score, 0) * rating**2}.get(rank_by, rating)
     return weights.movie_ids[allowed[np.argsort(-key[allowed], kind="stable")][:n]]
 
 
-def history_scores(weights, seen: np.ndarray, ratings: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def history_terms(weights, seen: np.ndarray, ratings: np.ndarray, age: np.ndarray | None = None) -> np.ndarray:
+    """What each seen movie adds to the retrieval scores, and what stands in for a short history: [S + 1, M], float64.
+
+    Args:
+        age: [S] how many newer ratings the user has; None: the oldest comes first.
+    """
+    row, ratings = np.searchsorted(weights.movie_ids, seen), ratings.astype(np.float64)
+    age = np.arange(len(row))[::-1] if age is None else age
+    own_mean = weights.mean_rating + (ratings - weights.mean_rating).sum() / (len(ratings) + 5)
+    floor, newer = weights.recency
+    weight = (1 + weights.liking * (ratings - own_mean)) * (floor + (1 - floor) * np.exp(-age / newer))
+    vectors = np.vstack(
+        [weight[:, np.newaxis] * weights.seen_vectors[row], weights.prior_weight * weights.average_seen]
+    )
+    terms = vectors @ weights.movie_vectors.T.astype(np.float64) / np.sqrt(len(row) + weights.prior_weight)
+    if weights.successors is not None and len(row):
+        for term, *successors in zip(terms, *boosts(weights, row, age, terms.sum(axis=0)), strict=False):
+            np.add.at(term, *successors)
+    return terms
+
+
+def boosts(weights, row: np.ndarray, age: np.ndarray, products: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the successors of each seen movie, and what is added to their scores: [S, K] rows and float64.
+
+    Args:
+        products: [M] the scores without them.
+    """
+    factor = np.where(age < 10, np.exp(-age / 3), 0)
+    factor *= weights.successors.weight * np.linalg.norm(products) / np.linalg.norm(factor)
+    return weights.successors.row[row], factor[:, np.newaxis] * weights.successors.strength[row]
+
+
+def history_scores(
+    weights, seen: np.ndarray, ratings: np.ndarray, age: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """The history model by its definition, in float64 NumPy: ([M] retrieval scores, [M] ratings)."""
     row = np.searchsorted(weights.movie_ids, seen)
     ratings = ratings.astype(np.float64)
-    own_mean = weights.mean_rating + (ratings - weights.mean_rating).sum() / (len(ratings) + 5)
-    liked = 1 + weights.liking * (ratings - own_mean)
-    summed = liked @ weights.seen_vectors[row].astype(np.float64) + weights.prior_weight * weights.average_seen
-    user = summed / np.sqrt(len(seen) + weights.prior_weight)
     traits = weights.traits.astype(np.float64)
     residual = ratings - weights.movie_bias[row]
     taste = np.linalg.solve(traits[row].T @ traits[row] + np.diag(weights.ridge), traits[row].T @ residual)
@@ -61,4 +91,4 @@ def history_scores(weights, seen: np.ndarray, ratings: np.ndarray) -> tuple[np.n
     bend = (high - low) / 20
     bent = np.where(raw > high - bend, high - bend * np.exp(-(raw - high + bend) / bend), raw)
     bent = np.where(raw < low + bend, low + bend * np.exp((raw - low - bend) / bend), bent)
-    return weights.movie_vectors.astype(np.float64) @ user, bent
+    return history_terms(weights, seen, ratings, age).sum(axis=0), bent

@@ -138,4 +138,5 @@ def histories_of(movie_ids: np.ndarray, user_ids, seen, denied=None) -> Historie
 
     rated = rows(seen)
     rated = rated.append_column(c.RATING, pa.array([3.0] * rated.num_rows, pa.float32()))
+    rated = rated.append_column(c.TIMESTAMP, pa.array(range(rated.num_rows), pa.int64()))
     return histories.of_users(pa.array(user_ids, pa.int64()), rated, None if denied is None else rows(denied))

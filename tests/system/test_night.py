@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from support.exact import boosts
 from support.processes import here, said, submit
 from support.runs import DAY, published
 from support.terminal import COLUMNS, LINES
@@ -18,6 +19,7 @@ from recmodel import settings
 from recmodel.data import movielens as data
 from recmodel.data.validation import Validation
 from recmodel.models import versions
+from recmodel.models.history.towers import read_weights
 from recmodel.scoring import recommender
 
 TABLE_COLUMNS = {
@@ -104,7 +106,7 @@ def test_the_trained_model_is_better_than_the_classics(nightly):
 
 
 def test_rows_are_what_the_saved_model_says(nightly):
-    """All users, against a brute-force argsort of the SavedModel's own embeddings."""
+    """All users, against a brute-force argsort of the SavedModel's own embeddings, and successors by definition."""
     version = versions.open_version(nightly.models)
     model = recommender.Recommender(version.saved_model)
     movies = version.catalogue().column(c.MOVIE_ID).to_numpy()
@@ -113,13 +115,15 @@ def test_rows_are_what_the_saved_model_says(nightly):
     folder = data.data_dir("sample", chosen.paths.sample)
     validation = Validation(chosen.input)
     rated = data.read_ratings(folder, data.read_catalogue(folder, validation), validation).to_pandas()
-    by_user = rated.groupby(c.USER_ID)
+    by_user = rated.sort_values([c.TIMESTAMP, c.MOVIE_ID]).groupby(c.USER_ID)
     users = np.array(sorted(by_user.groups))
     seen = [by_user.get_group(user)[c.MOVIE_ID].to_numpy() for user in users]
     given = [by_user.get_group(user)[c.RATING].to_numpy() for user in users]
     user_vectors = model.user_embedding(users, seen, given).astype(np.float64)
     scores = user_vectors @ model.movie_embedding(movies).astype(np.float64).T
+    weights = read_weights(version.saved_model)
     for row, ids in enumerate(seen):
+        np.add.at(scores[row], *boosts(weights, np.searchsorted(movies, ids), np.arange(len(ids))[::-1], scores[row]))
         scores[row, np.searchsorted(movies, ids)] = -np.inf
     best = np.argsort(-scores, axis=1, kind="stable")[:, :10]
     assert rows[c.USER_ID].tolist() == np.repeat(users, 10).tolist()

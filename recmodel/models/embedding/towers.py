@@ -20,6 +20,7 @@ class Towers(tf.Module):
     """
 
     needs_history = False
+    successors = None
     place = None  # a movie that was not trained has no embedding
 
     def __init__(self, weights: EmbeddingWeights) -> None:
@@ -34,7 +35,7 @@ class Towers(tf.Module):
         self.rating_width = len(bias)
         self._movie_half = frozen(padded(weights.movie_vectors @ kernel[d:], to_multiple_of=_TILE))
         self._rest = [(frozen(kernel), frozen(bias)) for kernel, bias in rest]
-        self._range = weights.rating_range
+        self.rating_range = weights.rating_range
 
     def users(self, user_id: tf.Tensor, seen: tuple[tf.Tensor, ...]) -> Users:
         """Look users up by id; unknown ones get the vectors of any user."""
@@ -71,7 +72,7 @@ class Towers(tf.Module):
         for kernel, bias in self._rest:
             hidden = tf.tensordot(tf.maximum(hidden, -shift), kernel, 1)
             shift = tf.tensordot(shift, kernel, 1) + bias
-        return tf.clip_by_value(tf.squeeze(hidden + shift, axis=-1), *self._range)
+        return tf.clip_by_value(tf.squeeze(hidden + shift, axis=-1), *self.rating_range)
 
 
 def _map(function: Callable[[tf.Tensor], tf.Tensor], over: tf.Tensor) -> tf.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import replace
 
@@ -10,14 +11,19 @@ import pyarrow as pa
 
 from recmodel import schemas as c
 from recmodel.arrays import Arrays, rows_of, runs, take
+from recmodel.data import histories
 from recmodel.models.architectures import Fittable
-from recmodel.models.history import closed_form, placing
+from recmodel.models.history import closed_form, placing, successors
 from recmodel.models.history.closed_form import Interactions
 from recmodel.models.history.model import Batch, HistoryModel
 from recmodel.models.history.preset import Preset
+from recmodel.models.history.recency import NO_RECENCY, Recency
+from recmodel.models.history.successors import Successors
 from recmodel.models.history.weights import HistoryWeights
 from recmodel.models.tensors import strength
 from recmodel.tf import tf
+
+log = logging.getLogger(__name__)
 
 _CELLS_IN_BATCH = 16_384  # at least: users times the longest history among them
 _USERS_IN_BATCH = 128  # at most, in a batch of that size; the softmax holds a row of candidates for each
@@ -37,28 +43,51 @@ def prepare(
     started = time.monotonic()
     del user_ids  # nothing in this model belongs to a user
     movie_ids = catalogue.column(c.MOVIE_ID).to_numpy()
+    order = histories.in_order(pa.array(fitted[c.USER_ID]), fitted[c.MOVIE_ID])
+    fitted = fitted if order is None else take(fitted, order)
     ratings = _interactions(fitted, movie_ids, is_implicit=bool(np.isnan(rating_range).any()))
     start = closed_form.start(ratings, closed_form.features(catalogue), preset, seed)
+    recency, table = _sequence(ratings, fitted[c.TIMESTAMP], preset)
     start_seconds = time.monotonic() - started
     model = HistoryModel(start, preset)
     model.compile(optimizer=tf.keras.optimizers.Adam(preset.learning_rate))
     batches = HistoryBatches(ratings, seed)
 
     def weights() -> HistoryWeights:
-        fitted = model.weights_as_arrays(movie_ids, rating_range)
+        fitted = replace(model.weights_as_arrays(movie_ids, rating_range), recency=recency)
+        if table is not None:
+            gram = fitted.movie_vectors.T @ fitted.movie_vectors
+            fitted = replace(fitted, successors=Successors(*table, preset.successor_weight, gram))
         return replace(fitted, placing=placing.fit(fitted, catalogue, start.counts))
 
     return Fittable(model, batches, weights, start_seconds)
 
 
 def _interactions(fitted: Arrays, movie_ids: np.ndarray, *, is_implicit: bool) -> Interactions:
-    """Return the ratings as rows, ascending by user. Copies as little as it can: nothing that is in order."""
-    if not (fitted[c.USER_ID][1:] >= fitted[c.USER_ID][:-1]).all():
-        fitted = take(fitted, np.argsort(fitted[c.USER_ID], kind="stable"))
+    """Return ratings as rows, those that ascend by user and movie."""
     users, user = runs(fitted[c.USER_ID])
     rating = fitted[c.RATING]
     rating = strength(rating).numpy() if is_implicit else rating.astype(np.float32, copy=False)
     return Interactions(user, rows_of(movie_ids, fitted[c.MOVIE_ID]), rating, len(users), len(movie_ids))
+
+
+def _sequence(
+    ratings: Interactions, timestamp: np.ndarray, preset: Preset
+) -> tuple[Recency, tuple[np.ndarray, np.ndarray] | None]:
+    """Return what is about the order of histories, and what `successors.count` does; nothing if it is not known.
+
+    Args:
+        timestamp: [R] seconds, of the ratings; ratings at the same time count in the order of movie ids.
+    """
+    if timestamp.min() == timestamp.max():
+        log.warning("the ratings have no times, so the model takes no account of the order in which movies were rated")
+        return NO_RECENCY, None
+    recency = Recency(preset.recency_floor, preset.recency_ratings)
+    if not preset.successors:
+        return recency, None
+    order = histories.by_time(ratings.user.astype(np.int64), timestamp)
+    user, movie = ratings.user[order], ratings.movie[order]
+    return recency, successors.count(user, movie, ratings.movies, preset.successors)
 
 
 class HistoryBatches(tf.keras.utils.Sequence):

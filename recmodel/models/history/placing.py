@@ -75,5 +75,7 @@ def extended(weights: HistoryWeights, movie_ids: np.ndarray, rows: dict[str, np.
     """Add movies to a model: their ids, in any order, and their rows of each table."""
     ids = np.concatenate([weights.movie_ids, movie_ids])
     order = np.argsort(ids)
+    place = np.argsort(order)[: len(weights.movie_ids)]  # of the movies that it knew
+    successors = weights.successors and weights.successors.with_movies(place, len(ids))
     tables = {name: np.concatenate([getattr(weights, name), rows[name]])[order] for name in PLACED}
-    return replace(weights, movie_ids=ids[order], **tables)
+    return replace(weights, movie_ids=ids[order], successors=successors, **tables)

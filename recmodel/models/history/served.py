@@ -19,6 +19,9 @@ from scipy.sparse import csr_array
 from recmodel import schemas as c
 from recmodel.arrays import Arrays
 from recmodel.models import variables
+from recmodel.models.history import successors
+from recmodel.models.history.recency import NO_RECENCY, Recency
+from recmodel.models.history.successors import Successors
 from recmodel.scoring.signatures import InTensorFlow, Signatures
 
 
@@ -47,26 +50,37 @@ class InNumPy:
         scalars = variables["_towers/_scalars"].astype(np.float32)
         self._mean_rating, self._liking, self._prior_weight, *self._range = scalars
         self._is_implicit = bool(np.isnan(self._range).any())
+        recency = "_towers/_recency"
+        self._recency = Recency(*variables[recency].tolist()) if recency in variables else NO_RECENCY
+        self._successors: Arrays = {}
+        if "_towers/_successors/row" in variables:
+            table = {name: variables[f"_towers/_successors/{name}"] for name in Successors._fields}
+            self._successors = {"successor_row": table["row"], "successor_strength": table["strength"]}
+            self._successor_weight, self._gram = table["weight"][0], table["gram"]
         self.ids_are_text: Mapping[str, bool] = {c.USER_ID: False, c.MOVIE_ID: False}
         self.needs_history, self.rating_width = True, self._traits.shape[1]
 
     def __call__(self, name: str, inputs: Mapping[str, np.ndarray]) -> Arrays:
         """See `Signatures`."""
-        history = ("seen_row", "seen_rating", "seen_row_splits")
+        history = ("seen_row", "seen_rating", "seen_row_splits", "seen_age")
         takes = {"movie_vectors": (), "rate_lists": ("rating_vector", "row")}.get(name, history)
         return getattr(self, name)(**{argument: inputs[argument] for argument in takes})
 
     def movie_vectors(self) -> Arrays:
         """See `ServingModel`."""
         return {
+            **self._successors,
             c.MOVIE_ID: self._ids,
             "retrieval": self._movie_vectors,
             "seen": self._seen_vectors,
             "rating": self._traits,
             "rating_offset": self._movie_bias,
+            "rating_range": np.array(self._range, np.float32),
         }
 
-    def user_vectors(self, *, seen_row: np.ndarray, seen_rating: np.ndarray, seen_row_splits: np.ndarray) -> Arrays:
+    def user_vectors(
+        self, *, seen_row: np.ndarray, seen_rating: np.ndarray, seen_row_splits: np.ndarray, seen_age: np.ndarray
+    ) -> Arrays:
         """See `ServingModel`.
 
         Args:
@@ -79,12 +93,20 @@ class InNumPy:
             rating = np.minimum(np.log1p(rating) / np.float32(np.log(2)), np.float32(5))  # see `tensors.strength`
         above_mean = np.bincount(user, rating - self._mean_rating, len(count)).astype(np.float32)
         user_mean = self._mean_rating + above_mean / (count + 5).astype(np.float32)
-        weight = 1 + self._liking * (rating - user_mean[user])
+        weight = (1 + self._liking * (rating - user_mean[user])) * self._recency.weights(seen_age)
         of_users = csr_array((weight, seen_row, seen_row_splits), (len(count), len(self._ids)))
         length = np.sqrt((count + self._prior_weight).astype(np.float32))
         retrieval = (of_users @ self._seen_vectors + self._prior) / length[:, np.newaxis]
         ratings = self._regress(seen_row, rating - self._movie_bias[seen_row], seen_row_splits)
-        return {"retrieval": retrieval, "rating": ratings, "known_user": count > 0, "seen_weight": weight}
+        vectors = {"retrieval": retrieval, "rating": ratings, "known_user": count > 0, "seen_weight": weight}
+        return {**vectors, "seen_boost": self._boost(seen_age, user, retrieval)} if self._successors else vectors
+
+    def _boost(self, age: np.ndarray, user: np.ndarray, retrieval: np.ndarray) -> np.ndarray:
+        """Return [S]: the factor of the strengths of each seen movie's successors; see `towers`."""
+        length = np.sqrt(((retrieval @ self._gram) * retrieval).sum(axis=1))
+        weight = successors.of_user(age)
+        of_user = np.bincount(user, weight**2, len(length)).astype(np.float32)
+        return weight * (self._successor_weight * length / np.sqrt(np.maximum(of_user, np.float32(1e-9))))[user]
 
     def rate_lists(self, *, rating_vector: np.ndarray, row: np.ndarray) -> Arrays:
         """See `ServingModel`."""

@@ -8,7 +8,10 @@ from typing import NamedTuple
 import numpy as np
 
 from recmodel.models.architectures import Users
+from recmodel.models.history import successors
 from recmodel.models.history.placing import PlacingGraph
+from recmodel.models.history.recency import NO_RECENCY, Recency
+from recmodel.models.history.successors import Successors
 from recmodel.models.history.weights import HistoryWeights
 from recmodel.models.tensors import SortedIds, frozen, padded, strength, user_of_each
 from recmodel.tf import tf
@@ -37,31 +40,49 @@ class Towers(tf.Module):
         self._ridge = frozen(np.diag(weights.ridge))
         self.rating_width = weights.traits.shape[1]
         self._mean_rating, self._liking = weights.mean_rating, weights.liking
-        self._prior_weight, self._range = weights.prior_weight, weights.rating_range
+        self._prior_weight, self.rating_range = weights.prior_weight, weights.rating_range
         # Graphs hold these as constants; the variable is for `read_weights`.
-        scalars = [weights.mean_rating, self._liking, self._prior_weight, *self._range]
+        scalars = [weights.mean_rating, self._liking, self._prior_weight, *self.rating_range]
         self._scalars = tf.Variable(np.array(scalars), trainable=False)  # not `frozen`: the range may be NaN
-        self._is_implicit = bool(np.isnan(self._range).any())
+        self._is_implicit = bool(np.isnan(self.rating_range).any())
+        # Models of earlier versions lack these variables: `read_weights` and `served` take that as the defaults.
+        self._recency = tf.Variable(np.array(weights.recency, np.float32), trainable=False)
+        self._successors = None if weights.successors is None else _SuccessorTable(weights.successors)
         self.place = None if weights.placing is None else PlacingGraph(weights.placing)
 
     def users(self, user_id: tf.Tensor, seen: tuple[tf.Tensor, ...]) -> Users:
         """Describe users by their histories; known are those who have rated a movie of the catalogue."""
-        seen_movie_id, rating, row_splits = seen
+        seen_movie_id, rating, row_splits, *given_age = seen
+        age = given_age[0] if given_age else _ages(row_splits)
         size = tf.shape(user_id)[0]
         movie, in_catalogue = self.movies.rows(seen_movie_id)
         user = tf.boolean_mask(user_of_each(row_splits), in_catalogue)
         movie, rating = tf.boolean_mask(movie, in_catalogue), tf.boolean_mask(rating, in_catalogue)
+        age = tf.cast(tf.boolean_mask(age, in_catalogue), tf.float32)
         rating = strength(rating) if self._is_implicit else rating
         count = tf.math.unsorted_segment_sum(tf.ones_like(rating), user, size)
         above_mean = tf.math.unsorted_segment_sum(rating - self._mean_rating, user, size)
         user_mean = self._mean_rating + above_mean / (count + 5)
-        weight = 1 + self._liking * (rating - tf.gather(user_mean, user))
+        floor, ratings = self._recency[0], self._recency[1]
+        recency = floor + (1 - floor) * tf.exp(-age / ratings)
+        weight = (1 + self._liking * (rating - tf.gather(user_mean, user))) * recency
         pieces = _pieces(tf.cast(count, tf.int32))
         summed = pieces.sums_of(weight, tf.gather(self.seen_vectors, pieces.of(movie))) + self._prior
         retrieval = summed * tf.math.rsqrt(count + self._prior_weight)[:, tf.newaxis]
         residual = rating - tf.gather(self._movie_bias, movie)
-        weights = tf.scatter_nd(tf.where(in_catalogue), weight, tf.shape(in_catalogue, tf.int64))
-        return Users(retrieval, self._regress(movie, residual, pieces), count > 0, weights)
+
+        def of_seen(values: tf.Tensor) -> tf.Tensor:
+            return tf.scatter_nd(tf.where(in_catalogue), values, tf.shape(in_catalogue, tf.int64))
+
+        boost = None
+        if self._successors is not None:
+            boost = of_seen(self._successors.of_users(age, user, retrieval))
+        return Users(retrieval, self._regress(movie, residual, pieces), count > 0, of_seen(weight), boost)
+
+    @property
+    def successors(self) -> tuple[tf.Tensor, tf.Tensor] | None:
+        """The rows [M, K] and the strengths [M, K] of successors; see `history.successors`. None: there are none."""
+        return None if self._successors is None else (self._successors.row, self._successors.strength)
 
     def _regress(self, movie: tf.Tensor, residual: tf.Tensor, pieces: _Pieces) -> tf.Tensor:
         """Return [B, k] ridge regressions of residuals on traits, from normal equations added up over pieces."""
@@ -86,10 +107,32 @@ class Towers(tf.Module):
 
     def _on_the_scale(self, rating: tf.Tensor) -> tf.Tensor:
         """Bend ratings smoothly at both ends of the scale: if they were clipped, many would tie at five stars."""
-        low, high = self._range
+        low, high = self.rating_range
         bend = 0.05 * (high - low)
         over, under = tf.nn.relu(rating - (high - bend)), tf.nn.relu(low + bend - rating)
         return rating - over + bend * (1 - tf.exp(-over / bend)) + under - bend * (1 - tf.exp(-under / bend))
+
+
+class _SuccessorTable(tf.Module):
+    """The table of `Successors`, and what it adds for a user."""
+
+    def __init__(self, table: Successors) -> None:
+        super().__init__()
+        self.row = frozen(table.row)
+        self.strength = frozen(table.strength)
+        self.weight, self.gram = frozen(np.array([table.weight], np.float32)), frozen(table.gram)
+
+    def of_users(self, age: tf.Tensor, user: tf.Tensor, retrieval: tf.Tensor) -> tf.Tensor:
+        """Return [S]: the factor of the strengths of each seen movie's successors.
+
+        Args:
+            age, user: [S] of seen movies.
+            retrieval: [B, d] vectors of the users.
+        """
+        length = tf.sqrt(tf.reduce_sum(tf.matmul(retrieval, self.gram) * retrieval, axis=1))
+        weight = tf.where(age < successors.RECENT, tf.exp(-age / successors.DECAY), 0.0)
+        of_user = tf.math.unsorted_segment_sum(weight**2, user, tf.shape(length)[0])
+        return weight * tf.gather(self.weight[0] * length * tf.math.rsqrt(tf.maximum(of_user, 1e-9)), user)
 
 
 def read_weights(saved_model: Path) -> HistoryWeights:
@@ -106,11 +149,18 @@ def read_weights(saved_model: Path) -> HistoryWeights:
     def array(name: str) -> np.ndarray:
         return checkpoint.get_tensor(f"{name}/.ATTRIBUTES/VARIABLE_VALUE")
 
-    if not checkpoint.has_tensor("_towers/seen_vectors/.ATTRIBUTES/VARIABLE_VALUE"):
+    def has(name: str) -> bool:
+        return checkpoint.has_tensor(f"{name}/.ATTRIBUTES/VARIABLE_VALUE")
+
+    if not has("_towers/seen_vectors"):
         raise ValueError(f"{saved_model} is not of the architecture history")
     scalars = "_towers/_scalars"
-    known = checkpoint.has_tensor(f"{scalars}/.ATTRIBUTES/VARIABLE_VALUE")
+    known = has(scalars)
     mean_rating, liking, prior_weight, low, high = array(scalars).tolist() if known else (3.5, 0.2, 1.0, 0.5, 5.0)
+    table = None
+    if has("_towers/_successors/row"):
+        row, strength, weight, gram = (array(f"_towers/_successors/{name}") for name in Successors._fields)
+        table = Successors(row, strength, weight.item(), gram)
     return HistoryWeights(
         movie_ids=array("_movies/ids"),
         seen_vectors=array("_towers/seen_vectors"),
@@ -123,7 +173,15 @@ def read_weights(saved_model: Path) -> HistoryWeights:
         liking=liking,
         prior_weight=prior_weight,
         rating_range=(low, high),
+        recency=Recency(*array("_towers/_recency").tolist()) if has("_towers/_recency") else NO_RECENCY,
+        successors=table,
     )
+
+
+def _ages(row_splits: tf.Tensor) -> tf.Tensor:
+    """Return [S] int32: the ages of ratings that are given user after user, the oldest of each first."""
+    user = user_of_each(row_splits)
+    return tf.cast(tf.gather(row_splits[1:], user), tf.int32) - 1 - tf.range(tf.size(user))
 
 
 class _Pieces(NamedTuple):

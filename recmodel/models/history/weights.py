@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from recmodel.models.history.recency import NO_RECENCY, Recency
+from recmodel.models.history.successors import Successors
+
 PLACED = ("seen_vectors", "movie_vectors", "traits", "movie_bias")  # the tables with a row for each movie
 
 
@@ -37,3 +40,5 @@ class HistoryWeights:
     prior_weight: float  # number of average movies added to every history
     rating_range: tuple[float, float]  # in stars; NaN for implicit feedback
     placing: Placing | None = None  # None in models of versions before 0.3.2
+    recency: Recency = NO_RECENCY  # that of models of earlier versions
+    successors: Successors | None = None

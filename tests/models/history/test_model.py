@@ -1,5 +1,7 @@
 """The default model, against its definition in float64 NumPy; all of its users in models/test_training.py."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from support.exact import history_scores
@@ -18,7 +20,7 @@ def test_the_history_model_serves_users_it_never_met():
     """All policies against the definition; seen ids outside the catalogue are ignored; nobody is known by id."""
     (fitted, *_), model = trained("default"), served("default")
     seen, ratings = np.array([10, 3]), np.array([5.0, 1.0])
-    score, rating = history_scores(fitted.weights, seen, ratings)
+    score, rating = history_scores(fitted.weights, seen, ratings, age=np.array([2, 0]))
     unseen = [0, 1, 3, 5]
     for rank_by, key in (("retrieval", score), ("rating", rating), ("two-stage", rating)):
         top = model.recommend(
@@ -34,8 +36,12 @@ def test_the_history_model_serves_users_it_never_met():
     everything, known = model.rate_catalogue([1], [seen], [ratings])
     assert known.all()
     assert everything[0] == pytest.approx(rating, abs=1e-5)
+    score, _ = history_scores(fitted.weights, seen, ratings)
+    pairs = model.predict(np.ones(len(MOVIES), int), MOVIES, [seen] * len(MOVIES), [ratings] * len(MOVIES))
+    assert pairs.retrieval_score == pytest.approx(score, abs=1e-5)
+    product, _ = history_scores(replace(fitted.weights, successors=None), seen, ratings)
     vector = model.user_embedding([1], [seen], [ratings])[0]
-    assert model.movie_embedding(MOVIES) @ vector == pytest.approx(score, abs=1e-5)
+    assert model.movie_embedding(MOVIES) @ vector == pytest.approx(product, abs=1e-5)
     with pytest.raises(ValueError, match="knows users by their history"):
         model.predict([1], [1])
 

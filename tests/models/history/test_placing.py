@@ -11,6 +11,8 @@ from recmodel import schemas as c
 from recmodel.models import saved_model
 from recmodel.models.history import placing
 from recmodel.models.history.extend import add_movies
+from recmodel.models.history.recency import Recency
+from recmodel.models.history.successors import Successors
 from recmodel.models.history.towers import Towers, read_weights
 from recmodel.models.history.weights import PLACED, HistoryWeights
 from recmodel.scoring.recommender import Recommender
@@ -34,6 +36,13 @@ def weights():
         liking=0.25,
         prior_weight=2.0,
         rating_range=(1.0, 10.0),
+        recency=Recency(0.2, 3.0),
+        successors=Successors(
+            row=random.integers(0, 12, (12, 2)).astype(np.int32),
+            strength=random.random((12, 2)).astype(np.float32),
+            weight=0.5,
+            gram=np.eye(4, dtype=np.float32),
+        ),
     )
 
 
@@ -78,6 +87,8 @@ def test_a_model_with_new_movies_gives_old_ones_the_same_numbers_and_stands_alon
     history = ([[0, 30, 110], [20]], [[9.0, 4.0, 7.0], [2.0]])
     of_before, _ = before.rate_catalogue([1, 2], *history)
     of_after, _ = after.rate_catalogue([1, 2], *history)
+    pairs = [[1] * 12, weights.movie_ids, [history[0][0]] * 12, [history[1][0]] * 12]
+    np.testing.assert_allclose(before.predict(*pairs).retrieval_score, after.predict(*pairs).retrieval_score, rtol=1e-5)
     is_old = np.isin(read_weights(tonight).movie_ids, weights.movie_ids)
     np.testing.assert_array_equal(of_after[:, is_old], of_before)
     loaded = tf.saved_model.load(str(trained)).signatures["place_movies"]

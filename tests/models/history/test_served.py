@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from recmodel import schemas as c
 from recmodel.data.ids import Labels
 from recmodel.models import saved_model
+from recmodel.models.history.recency import Recency
 from recmodel.models.history.served import InNumPy, open_model
+from recmodel.models.history.successors import Successors
 from recmodel.models.history.towers import Towers
 from recmodel.models.history.weights import HistoryWeights
 from recmodel.schemas import TEXT, Ids
@@ -29,11 +31,15 @@ def models(tmp_path_factory):
 
     made = {}
     for kind in (EXPLICIT, IMPLICIT, TEXT_IDS):
+        follow = random.integers(0, MOVIES, (MOVIES, 3)).astype(np.int32)
+        table = Successors(follow, abs(normal(MOVIES, 3)), 0.5, np.eye(6, dtype=np.float32))
         weights = HistoryWeights(
             movie_ids=np.arange(MOVIES), seen_vectors=normal(MOVIES, 6), average_seen=normal(6),
             movie_vectors=normal(MOVIES, 6), traits=normal(MOVIES, 5), movie_bias=normal(MOVIES) + 3,
             ridge=random.uniform(1, 9, 5).astype(np.float32), mean_rating=3.4, liking=0.25, prior_weight=2.0,
             rating_range=(np.nan, np.nan) if kind == IMPLICIT else (1.0, 10.0),
+            recency=Recency(0.2, 3.0),
+            successors=None if kind == IMPLICIT else table,
         )  # fmt: skip
         folder = tmp_path_factory.mktemp("served") / "saved_model"
         labels = Labels(movies=pa.array([f"tt{movie:04}" for movie in range(MOVIES)]))
@@ -60,6 +66,7 @@ def test_numpy_and_tensorflow_agree_to_the_last_bits(models, kind, lengths, seed
         "seen_movie_id": np.array([f"tt{movie:04}" for movie in row], object) if kind == TEXT_IDS else row,
         "seen_rating": random.integers(1, 11, len(row)).astype(np.float32),
         "seen_row_splits": np.append(0, np.cumsum(lengths)),
+        "seen_age": np.concatenate([random.permutation(length) for length in lengths]).astype(np.int32),
     }
     found, expected = in_numpy("user_vectors", inputs), in_tensorflow("user_vectors", inputs)
     assert found.keys() == expected.keys()

@@ -1,0 +1,26 @@
+"""Recency: how much more the newest ratings of a history say about what is watched next.
+
+A rating's age is the number of ratings that the user gave after it: 0 for the newest. Times themselves do not enter, so
+that a user who comes back after a year is known by what they watched last.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Recency(NamedTuple):
+    """The weight of a rating in a history: `floor` + (1 - `floor`) · exp(-age / `ratings`)."""
+
+    floor: float = 1.0  # of the oldest ratings, next to 1 of the newest; 1: the order of ratings does not matter
+    ratings: float = 1.0  # after so many newer ratings, what is above the floor has fallen to 37 %
+
+    def weights(self, age: np.ndarray) -> np.ndarray:
+        """Return the float32 weights of ratings of these ages (int)."""
+        floor = np.float32(self.floor)
+        return floor + (1 - floor) * np.exp(age.astype(np.float32) / np.float32(-self.ratings))
+
+
+NO_RECENCY = Recency()
