@@ -163,6 +163,11 @@ TYPES = st.sampled_from([pa.int64(), pa.string(), pa.float64()])
     rows=st.integers(1, 9),
     bytes_=st.sampled_from([1, 1500, 1 << 20]),
 )
+@example(  # row groups 6 to 8 are one piece
+    files=[(pa.table({"userId": range(9), "movieId": [1] * 9, "rating": [0.5] * 9, "timestamp": [7] * 8 + [None]}),
+            pa.int64(), 1)],
+    rows=3, bytes_=1,
+)  # fmt: skip
 def test_parquet_in_pieces_of_any_size_gives_the_same(empty, monkeypatch, files, rows, bytes_):
     folder, catalogue = empty
     as_written = [

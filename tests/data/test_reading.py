@@ -34,11 +34,10 @@ from recmodel.errors import InputRejected
     ids=["CRLF", "BOM", "no last newline", "blank lines", "spaces", "our own names", "all quoted"],
 )
 def test_harmless_differences_change_nothing(tmp_path, toy, change):
-    expected, catalogue, _ = read(toy)
+    expected, _, _ = read(toy)
     content = change((toy / "ratings.csv").read_bytes())
     found, _, validation = read(with_ratings(tmp_path, content))
     assert found == expected
-    assert data.fingerprint(found, catalogue) == data.fingerprint(expected, catalogue)
     assert validation.rejected().num_rows == 0
 
 

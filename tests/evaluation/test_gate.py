@@ -17,7 +17,8 @@ GOOD = Measures(rmse=0.0, top_k_accuracy_unseen={"100": 1.0})
 @pytest.fixture(scope="module")
 def baselines():
     """Hand-worked: everybody gives movie i the rating i, so biases predict without error; lists of movie 1 alone."""
-    fitted = {c.USER_ID: np.repeat([1, 2, 3], 2), c.MOVIE_ID: np.tile([1, 2], 3), c.RATING: np.tile([1.0, 2.0], 3)}
+    fitted = {c.USER_ID: np.repeat([1, 2, 3], 2), c.MOVIE_ID: np.tile([1, 2], 3), c.RATING: np.tile([1.0, 2.0], 3),
+              c.TIMESTAMP: np.zeros(6)}  # fmt: skip
     held_out = {c.USER_ID: np.array([1, 2]), c.MOVIE_ID: np.array([3, 3]), c.RATING: np.array([1.5, 1.5])}
     return baseline_measures(Split(fitted, held_out, np.arange(1, 200)))
 
