@@ -141,7 +141,7 @@ def draw(nights: list[Night], chart: Path) -> None:
         alt.X("night:Q"), alt.Y("value:Q", title=None, scale=alt.Scale(zero=True))
     )
     layers = base.mark_line() + base.mark_point(filled=True).encode(alt.Color("trained:N", title="with training"))
-    both = layers.properties(width=200, height=110).facet("what:N", columns=3, title=None)
+    both = layers.properties(width=200, height=110).facet(alt.Facet("what:N", title=None), columns=3)
     both.resolve_scale(y="independent").save(str(chart))
 
 
