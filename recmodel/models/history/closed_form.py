@@ -157,7 +157,7 @@ def _right_singular_vectors(
         of_part = image(vectors, users)
         return (of_part.T @ of_part).astype(np.float64)
 
-    with _threads() as threads:
+    with thread_pool() as threads:
 
         def summed(function: Callable[[np.ndarray, slice], np.ndarray]) -> np.ndarray:
             return _sum(threads.map(partial(function, of_movies * basis), ratings.parts()))
@@ -221,7 +221,7 @@ def _rating(
         of_movies += np.bincount(ratings.movie[rows], ratings.rating[rows], ratings.movies)
         of_users[users] += np.bincount(ratings.user[rows] - users.start, ratings.rating[rows])
 
-    with _threads() as threads:
+    with thread_pool() as threads:
 
         def of_part(users: slice) -> np.ndarray:
             """Return the new biases of some users, and [M] the sums of them over each movie's ratings."""
@@ -242,7 +242,7 @@ def _rating(
     return mean, bias, traits
 
 
-def _threads() -> ThreadPoolExecutor:
+def thread_pool() -> ThreadPoolExecutor:
     """Return a thread per core: SciPy multiplies in one and lets others run. Each holds the product of its part."""
     return ThreadPoolExecutor(len(os.sched_getaffinity(0)))
 

@@ -11,14 +11,19 @@ matrix of all pairs of movies.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from recmodel.models.history import closed_form
 
 _WINDOW = 20  # ratings after a movie in which its successors are sought
 _POPULARITY_DAMPING = 0.25  # exponent that lowers the weight of popular successors
 _PRIOR = 10.0  # ratings added to those of each successor: what few have rated follows by chance
-_CELLS = 1 << 24  # of the dense block of counts: 64 MiB; bounds the memory
+_LAG_BITS = 5  # of the key of a pair: the lower ones say how far its movies are apart
+_RATINGS = 1 << 15  # counted at a time: their pairs fit the cache
 
 RECENT = 10  # of the newest ratings of a user, the successors count
 DECAY = 3.0  # after so many newer ratings, the weight of a movie's successors has fallen to 37 %
@@ -49,43 +54,84 @@ def count(user: np.ndarray, movie: np.ndarray, movies: int, size: int) -> tuple[
     """Return the rows and the strengths of each movie's successors; see `Successors`.
 
     Args:
-        user, movie: [R] int, of ratings in the order of users, and for each user of time.
-        movies: M.
+        user, movie: [R] int32, of ratings in the order of users, and for each user of time.
+        movies: M, below 2^26.
         size: K, the number of successors to keep per movie; at most M.
     """
     size = min(size, movies)
     row, strength = np.zeros((movies, size), np.int32), np.zeros((movies, size), np.float32)
-    damped = (np.bincount(movie, minlength=movies) + _PRIOR).astype(np.float32) ** -_POPULARITY_DAMPING
+    number = np.bincount(movie, minlength=movies)
+    damped = (number + _PRIOR) ** -_POPULARITY_DAMPING
     place = np.argsort(movie, kind="stable")  # ratings by movie, so that each block of movies finds its own
-    ends = np.searchsorted(movie[place], np.arange(movies + 1))
-    block = max(1, _CELLS // movies)
-    for first in range(0, movies, block):
-        last = min(first + block, movies)
-        counts = _count_block(user, movie, place[ends[first] : ends[last]], first, last, movies) * damped
-        best = np.argpartition(-counts, size - 1, axis=1)[:, :size]
-        found = np.take_along_axis(counts, best, axis=1)
-        order = np.lexsort((best, -found))  # so that the table does not depend on how NumPy partitions
-        best, found = np.take_along_axis(best, order, 1), np.take_along_axis(found, order, 1)
-        length = np.sqrt((found**2).sum(axis=1, keepdims=True))
-        row[first:last] = np.where(found > 0, best, 0)
-        strength[first:last] = found / np.maximum(length, np.finfo(np.float32).tiny)
-    return row, strength
+    ends = np.append(0, np.cumsum(number))
+    # What follows each rating, and how many of that are the same user's.
+    after = sliding_window_view(np.append(movie[1:], np.zeros(_WINDOW, movie.dtype)), _WINDOW)
+    last_of_user = np.flatnonzero(np.append(user[1:] != user[:-1], True))
+    left = np.minimum(np.repeat(last_of_user, np.diff(last_of_user, prepend=-1)) - np.arange(len(user)), _WINDOW)
+    left = left.astype(np.int8)
+
+    def fill(block: slice) -> None:
+        of_block = place[ends[block.start] : ends[block.stop]]
+        first = (movie[of_block] - block.start).astype(np.int32)
+        starts, successor, counts = _count(first, after[of_block], left[of_block], block.stop - block.start, movies)
+        value = (counts * damped[successor]).astype(np.float32)
+        for i in np.flatnonzero(np.diff(starts)):
+            of_movie = slice(starts[i], starts[i + 1])
+            best = _strongest(value[of_movie], size)
+            row[block.start + i, : len(best)] = successor[of_movie][best]
+            strength[block.start + i, : len(best)] = value[of_movie][best]
+
+    with closed_form.thread_pool() as threads:
+        for _ in threads.map(fill, _blocks(number, movies)):
+            pass
+    length = np.sqrt((strength**2).sum(axis=1, keepdims=True))
+    return row, strength / np.maximum(length, np.finfo(np.float32).tiny)
 
 
-def _count_block(
-    user: np.ndarray, movie: np.ndarray, place: np.ndarray, first: int, last: int, movies: int
-) -> np.ndarray:
-    """Return [last - first, M] float32: how often each movie followed those from `first` to `last`.
+def _blocks(number: np.ndarray, movies: int) -> Iterator[slice]:
+    """Yield ranges of movies that have about `_RATINGS` ratings together, and whose pairs and lags fit 31 bits."""
+    ends, most = np.cumsum(number), max(1, (2**31 >> _LAG_BITS) // movies - 1)
+    first = 0
+    while first < movies:
+        before = ends[first - 1] if first else 0
+        last = int(np.searchsorted(ends, before + _RATINGS, "right"))
+        last = min(max(last, first + 1), first + most, movies)
+        yield slice(first, last)
+        first = last
+
+
+def _count(
+    first: np.ndarray, after: np.ndarray, left: np.ndarray, size: int, movies: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Count how often each movie followed those of a block, closer ones more.
+
+    Pairs are sorted rather than added to a table of all pairs, which would be as large as it is empty.
 
     Args:
-        place: [r] where the ratings of these movies are.
+        first: [r] int32, below `size`: which movies of the block were rated.
+        after: [r, _WINDOW] int, the movies that were rated next.
+        left: [r] int8, how many of these were rated by the same user.
+
+    Returns:
+        where the successors of each movie of the block begin and end, their rows, ascending, and their counts.
     """
-    counts = np.zeros((last - first) * movies, np.float32)
-    for lag in range(1, _WINDOW + 1):
-        before = place[place < len(user) - lag]
-        before = before[user[before] == user[before + lag]]
-        pair = (movie[before].astype(np.int64) - first) * movies + movie[before + lag]
-        np.add.at(counts, pair, np.float32(1 / (lag + 1)))
-    table = counts.reshape(last - first, movies)
-    table[np.arange(last - first), np.arange(first, last)] = 0
-    return table
+    lag = np.arange(_WINDOW, dtype=np.int32)
+    keys = after.astype(np.int32)
+    keys += (first * np.int32(movies))[:, np.newaxis]
+    keys <<= _LAG_BITS
+    keys |= lag
+    keys = np.sort(keys[lag.astype(np.int8) < left[:, np.newaxis]])
+    pair = keys >> _LAG_BITS
+    starts = np.flatnonzero(np.append(np.ones(min(1, len(pair)), bool), pair[1:] != pair[:-1]))
+    keys &= (1 << _LAG_BITS) - 1
+    counts = np.add.reduceat((1 / (lag + 2))[keys], starts) if len(keys) else np.empty(0)
+    distinct = pair[starts]
+    return np.searchsorted(distinct, np.arange(size + 1) * movies), distinct % movies, counts
+
+
+def _strongest(value: np.ndarray, size: int) -> np.ndarray:
+    """Return the places of the largest values, falling; of equal ones the first counts."""
+    some = np.arange(len(value))
+    if len(value) > size:
+        some = np.flatnonzero(value >= np.partition(value, len(value) - size)[len(value) - size])
+    return some[np.argsort(-value[some], kind="stable")][:size]

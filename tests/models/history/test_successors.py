@@ -13,8 +13,8 @@ from recmodel.models.history import successors
 HISTORIES = st.lists(st.permutations(range(30)).map(lambda order: order[: 1 + order[0]]), min_size=1, max_size=6)
 
 
-@given(watched=HISTORIES, size=st.integers(1, 40), cells=st.sampled_from([1, 100, 1 << 24]))
-def test_a_movies_successors_are_those_rated_soon_after_it(watched, size, cells):
+@given(watched=HISTORIES, size=st.integers(1, 40), ratings=st.sampled_from([1, 40, 1 << 15]))
+def test_a_movies_successors_are_those_rated_soon_after_it(watched, size, ratings):
     """By hand: 1 / (places apart + 1) within the next 20, popular ones damped, the strongest kept, at length 1."""
     counts, popularity = defaultdict(float), defaultdict(int)
     for history in watched:
@@ -23,7 +23,7 @@ def test_a_movies_successors_are_those_rated_soon_after_it(watched, size, cells)
             for apart, after in enumerate(history[place + 1 : place + 21], 1):
                 counts[movie, after] += 1 / (apart + 1)
     user = np.repeat(np.arange(len(watched)), [len(history) for history in watched])
-    with patch.object(successors, "_CELLS", cells):
+    with patch.object(successors, "_RATINGS", ratings):
         row, strength = successors.count(user, np.concatenate(watched), 30, size)
     assert row.shape == strength.shape == (30, min(size, 30))
     for movie in range(30):
