@@ -121,10 +121,10 @@ def _count(
     keys <<= _LAG_BITS
     keys |= lag
     keys = np.sort(keys[lag.astype(np.int8) < left[:, np.newaxis]])
-    pair = keys >> _LAG_BITS
+    pair: np.ndarray = keys >> _LAG_BITS
     starts = np.flatnonzero(np.append(np.ones(min(1, len(pair)), bool), pair[1:] != pair[:-1]))
-    keys &= (1 << _LAG_BITS) - 1
-    counts = np.add.reduceat((1 / (lag + 2))[keys], starts) if len(keys) else np.empty(0)
+    apart = (1 / (lag + 2))[keys & ((1 << _LAG_BITS) - 1)]
+    counts = np.add.reduceat(apart, starts) if len(keys) else np.empty(0)
     distinct = pair[starts]
     return np.searchsorted(distinct, np.arange(size + 1) * movies), distinct % movies, counts
 
