@@ -121,7 +121,7 @@ def _count(
     keys <<= _LAG_BITS
     keys |= lag
     keys = np.sort(keys[lag.astype(np.int8) < left[:, np.newaxis]])
-    pair: np.ndarray = keys >> _LAG_BITS
+    pair = keys >> _LAG_BITS
     starts = np.flatnonzero(np.append(np.ones(min(1, len(pair)), bool), pair[1:] != pair[:-1]))
     apart = (1 / (lag + 2))[keys & ((1 << _LAG_BITS) - 1)]
     counts = np.add.reduceat(apart, starts) if len(keys) else np.empty(0)
@@ -131,7 +131,7 @@ def _count(
 
 def _strongest(value: np.ndarray, size: int) -> np.ndarray:
     """Return the places of the largest values, falling; of equal ones the first counts."""
-    some = np.arange(len(value))
+    some: np.ndarray = np.arange(len(value))
     if len(value) > size:
         some = np.flatnonzero(value >= np.partition(value, len(value) - size)[len(value) - size])
     return some[np.argsort(-value[some], kind="stable")][:size]
