@@ -320,7 +320,9 @@ class _Reader:
     def _parquet_blocks(self, piece: ParquetPiece) -> Iterator[_Block]:
         """Yield blocks as they are stored. Row numbers start at 1."""
         store, path = storage.at(piece.part.location)
-        fragment = pyarrow.dataset.ParquetFileFormat().make_fragment(path, store, piece.values, piece.row_groups)
+        fragment = pyarrow.dataset.ParquetFileFormat().make_fragment(path, store, piece.values)
+        if piece.row_groups is not None:  # `make_fragment` would read them in the order of a set
+            fragment = fragment.subset(row_group_ids=piece.row_groups)
         schema = piece.schema or fragment.physical_schema
         layout = piece.layout or (schema.metadata or {}).get(READ_AS, b"Parquet").decode()
         self.findings.layouts[layout] = None
