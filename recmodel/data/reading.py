@@ -321,8 +321,8 @@ class _Reader:
         """Yield blocks as they are stored. Row numbers start at 1."""
         store, path = storage.at(piece.part.location)
         fragment = pyarrow.dataset.ParquetFileFormat().make_fragment(path, store, piece.values)
-        if piece.row_groups is not None:  # which PyArrow 26 reads in another order if they are given to `make_fragment`
-            fragment = fragment.subset(row_group_ids=[*piece.row_groups])
+        if piece.row_groups is not None:  # `make_fragment` would read them in the order of a set
+            fragment = fragment.subset(row_group_ids=piece.row_groups)
         schema = piece.schema or fragment.physical_schema
         layout = piece.layout or (schema.metadata or {}).get(READ_AS, b"Parquet").decode()
         self.findings.layouts[layout] = None
