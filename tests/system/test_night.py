@@ -123,7 +123,9 @@ def test_rows_are_what_the_saved_model_says(nightly):
     scores = user_vectors @ model.movie_embedding(movies).astype(np.float64).T
     weights = read_weights(version.saved_model)
     for row, ids in enumerate(seen):
-        np.add.at(scores[row], *boosts(weights, np.searchsorted(movies, ids), np.arange(len(ids))[::-1], scores[row]))
+        if weights.successors is not None:
+            place, age = np.searchsorted(movies, ids), np.arange(len(ids))[::-1]
+            np.add.at(scores[row], *boosts(weights, place, age, scores[row]))
         scores[row, np.searchsorted(movies, ids)] = -np.inf
     best = np.argsort(-scores, axis=1, kind="stable")[:, :10]
     assert rows[c.USER_ID].tolist() == np.repeat(users, 10).tolist()
