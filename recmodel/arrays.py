@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -86,3 +89,8 @@ def mixed(values: np.ndarray) -> np.ndarray:
 def places(among: pa.Array, ids: pa.Array | pa.ChunkedArray) -> np.ndarray:
     """Return int64, the place of each id among others; `ABSENT` where it is not one of them."""
     return pc.index_in(ids, value_set=among).fill_null(ABSENT).to_numpy(zero_copy_only=False).astype(np.int64)
+
+
+def thread_pool() -> ThreadPoolExecutor:
+    """Return a thread per core: NumPy and SciPy compute in one, and let others run."""
+    return ThreadPoolExecutor(len(os.sched_getaffinity(0)))

@@ -208,6 +208,7 @@ def _refused_if_unreadable(location: str) -> Iterator[None]:
 # -- one block ---------------------------------------------------------------------------------------------------
 
 _MAY_BE_EMPTY = {c.GENRES, c.IMDB_ID, c.TMDB_ID}
+_MISSING = "is missing"
 
 
 def _check_block(block: _Block, contract: Contract, conversion: Conversion) -> Checked:
@@ -217,11 +218,13 @@ def _check_block(block: _Block, contract: Contract, conversion: Conversion) -> C
     if contract.last_second is not None:
         late = pc.fill_null(pc.greater(typed.column(c.TIMESTAMP), contract.last_second), fill_value=False)
         in_time = ~late.to_numpy(zero_copy_only=False)
-    refusals = [
-        (f.name, conversion.reason(f.name), pc.is_null(typed.column(f.name)))
-        for f in schema
-        if f.name not in _MAY_BE_EMPTY and typed.column(f.name).null_count
-    ]
+    refusals = []
+    for stored, f in zip(block.columns, schema, strict=True):
+        if f.name in _MAY_BE_EMPTY or not typed.column(f.name).null_count:
+            continue
+        if stored.null_count:  # whose reason does not depend on how other rows are written
+            refusals.append((f.name, _MISSING, pc.is_null(stored)))
+        refusals.append((f.name, conversion.reason(f.name), pc.is_null(typed.column(f.name))))
     readable = in_time.copy()
     for _, _, mask in refusals:
         readable &= ~mask.to_numpy(zero_copy_only=False)

@@ -166,6 +166,8 @@ TYPES = st.sampled_from([pa.int64(), pa.string(), pa.float64()])
     bytes_=st.sampled_from([1, 1500, 1 << 20]),
 )
 @example(files=[(NINE, pa.int64(), 1)], rows=7, bytes_=1)
+@example(files=[(NINE.set_column(3, "timestamp", pa.array([None, None, 10**12, None] + 5 * [None])), pa.int64(), 1)],
+         rows=1, bytes_=1)  # fmt: skip
 def test_parquet_in_pieces_of_any_size_gives_the_same(empty, monkeypatch, files, rows, bytes_):
     folder, catalogue = empty
     as_written = [

@@ -136,7 +136,7 @@ def test_doubles_are_ids_only_where_they_are_exact(tmp_path, column, type_, limi
 def test_a_missing_double_is_a_row_without_an_id(tmp_path):
     ratings, _, validation = read(ratings_with("userId", pa.array([1.0, None, float("nan"), 4.0]), tmp_path), LENIENT)
     assert ratings[c.USER_ID].to_pylist() == [1, 4]
-    assert validation.rejected()["reason"].to_pylist() == ["is not an integer of 64 bits"] * 2
+    assert validation.rejected()["reason"].to_pylist() == ["is missing", "is not an integer of 64 bits"]
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import functools
 import operator
-import os
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import pairwise
@@ -21,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import scipy.sparse
 
-from recmodel.arrays import summed
+from recmodel.arrays import summed, thread_pool
 from recmodel.data import catalogue as lookup
 from recmodel.models.history.preset import Preset
 
@@ -240,11 +238,6 @@ def _rating(
     traits = np.column_stack([traits, _unit_rows(latent)])
     traits[:, 1:] -= (traits[:, 1:] * counts[:, np.newaxis]).sum(axis=0) / max(counts.sum(), 1)
     return mean, bias, traits
-
-
-def thread_pool() -> ThreadPoolExecutor:
-    """Return a thread per core: SciPy multiplies in one and lets others run. Each holds the product of its part."""
-    return ThreadPoolExecutor(len(os.sched_getaffinity(0)))
 
 
 def _sum(arrays: Iterable[np.ndarray]) -> np.ndarray:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from recmodel.models.history import closed_form
+from recmodel.arrays import thread_pool
 
 _WINDOW = 20  # ratings after a movie in which its successors are sought
 _POPULARITY_DAMPING = 0.25  # exponent that lowers the weight of popular successors
@@ -81,7 +81,7 @@ def count(user: np.ndarray, movie: np.ndarray, movies: int, size: int) -> tuple[
             row[block.start + i, : len(best)] = successor[of_movie][best]
             strength[block.start + i, : len(best)] = value[of_movie][best]
 
-    with closed_form.thread_pool() as threads:
+    with thread_pool() as threads:
         for _ in threads.map(fill, _blocks(number, movies)):
             pass
     length = np.sqrt((strength**2).sum(axis=1, keepdims=True))
