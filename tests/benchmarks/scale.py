@@ -141,16 +141,20 @@ def executors(store: Store) -> Iterator[Row]:
     machine, it is not 2.
     """
     seconds: dict[int, list[float]] = {1: [], 2: []}  # by the number of executors
+    stages: dict[int, dict[str, float]] = {}
     for share in (0.5, 1):
         data = store.ratings(share)
         with tempfile.TemporaryDirectory() as scratch, standalone(Path(scratch), memory="3g", pinned=True) as cluster:
             for count in seconds:
                 flags = ("--master", cluster["master"], "--total-executor-cores", count, "--executor-memory", "2g")
-                record = score(store.folder, data, store.history_model(), *flags).record
-                seconds[count].append(record.seconds[SCORE_AND_WRITE])
+                scored = score(store.folder, data, store.history_model(), *flags)
+                seconds[count].append(_read_to_checked(scored))
+                stages[count] = scored.record.seconds
         one, two = seconds[1][-1], seconds[2][-1]
-        part = f"two executors, {record.users:,} users: {SCORE_AND_WRITE}"
+        part = f"two executors, {scored.record.users:,} users: all that tasks do"
         yield Row(part, two, "s", ">= 1.8", "one executor", one, one / two)
+        for stage in READ_TO_CHECKED:
+            yield Row(f"- {stage}", stages[2][stage], "s", "", "one executor", stages[1][stage])
         yield Row("- two processes that sort", _two_cores_compared_with_one(), "x", compared="one process")
     one, two = (all_users - half for half, all_users in seconds.values())
     yield Row("what the second half of the users adds", two, "s", "", "one executor", one, one / two)
