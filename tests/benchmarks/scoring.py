@@ -89,7 +89,9 @@ def _kernel_rows(name: str, users: np.ndarray, movies: np.ndarray, seen: pd.Seri
     brute_force = tfrs.layers.factorized_top_k.BruteForce(k=size.top).index(movies)
     scores = np.empty((topn.USERS, topn.TILE), np.float32)
     blocks = [slice(start, start + topn.USERS) for start in range(0, len(users), topn.USERS)]
-    seen_pairs = [topn.paired(rows := np.concatenate(seen[block]), rows >= 0, seen[block]) for block in blocks]
+    seen_pairs = [
+        topn.paired(rows := np.concatenate(some), rows >= 0, some) for some in (list(seen[b]) for b in blocks)
+    ]
 
     def search(hidden: list[topn.Pairs]) -> np.ndarray:
         lists = [vectors.top(users[block], size.top, pairs).row for block, pairs in zip(blocks, hidden, strict=True)]
