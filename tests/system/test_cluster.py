@@ -84,10 +84,14 @@ def test_executors_are_given_python_and_code_and_die_and_the_rows_are_the_same(
     )  # fmt: skip
     pythons = {"PYSPARK_PYTHON": "./environment/bin/python", "PYSPARK_DRIVER_PYTHON": sys.executable}
     run = Score(command, nightly.models, output, NIGHT, **ON_LOOPBACK, **pythons)
-    worker = cluster["workers"][-1]
+
+    def executors_of(worker: int) -> list[int]:
+        return processes_of("CoarseGrainedExecutorBackend", worker)
 
     def doomed(victim: str) -> list[int]:
-        executors = processes_of("CoarseGrainedExecutorBackend", worker)
+        # One of them starts its executor later, perhaps after the first parts.
+        worker = max(reversed(cluster["workers"]), key=lambda worker: bool(executors_of(worker)))
+        executors = executors_of(worker)
         if victim == "python worker":
             return processes_of("pyspark.daemon", executors[0])[-1:]
         return executors if victim == "executor" else [*executors, worker]
