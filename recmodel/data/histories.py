@@ -85,11 +85,19 @@ def ages(splits: np.ndarray) -> np.ndarray:
     return (np.repeat(splits[1:], np.diff(splits)) - 1 - np.arange(splits[-1])).astype(np.int32)
 
 
+def oldest_first(time: np.ndarray, movie: np.ndarray, user: np.ndarray | None = None) -> np.ndarray:
+    """Return the order of ratings by time, user after user if there are several.
+
+    Of ratings of the same time, that of the greater movie is newer.
+    """
+    return np.lexsort((movie, time) if user is None else (movie, time, user))
+
+
 def by_time(user: np.ndarray, time: np.ndarray) -> np.ndarray:
-    """Return the stable order of ratings by user and time.
+    """Return the order of `oldest_first`, of ratings that ascend by user and movie.
 
     Args:
-        user: [S] int64, ascending.
+        user: [S] int64.
     """
     if not len(time) or int(time.max()) - int(time.min()) >= 2**32 or len(user) >= 2**31:
         return np.lexsort((time, user))

@@ -20,7 +20,7 @@ import pyarrow.parquet
 from recmodel import schemas as c
 from recmodel import storage
 from recmodel.arrays import Arrays
-from recmodel.data import archives, duplicates, layouts, reading
+from recmodel.data import archives, duplicates, histories, layouts, reading
 from recmodel.data import feedback as feedbacks
 from recmodel.data import ids as identifiers
 from recmodel.data.catalogue import with_delisted
@@ -225,7 +225,7 @@ def history_of(
         return np.empty(0, np.int64), np.empty(0, np.float32)
     ratings, _, labels = identifiers.number(pa.Table.from_batches(of_user), catalogue)
     rated = duplicates.combined(ratings, add_up=add_up)
-    order = np.lexsort((rated[c.MOVIE_ID], rated[c.TIMESTAMP]))
+    order = histories.oldest_first(rated[c.TIMESTAMP], rated[c.MOVIE_ID])
     return labels.movie_ids(rated[c.MOVIE_ID][order]), rated[c.RATING][order]
 
 

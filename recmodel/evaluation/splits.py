@@ -9,6 +9,7 @@ import numpy as np
 
 from recmodel import schemas as c
 from recmodel.arrays import Arrays, mixed, rows_of, runs, summed, take
+from recmodel.data import histories
 from recmodel.data.ids import NO_LABELS, Labels
 
 _HASHED = 1 << 20  # ratings at a time, as hashes are several times as wide as ids
@@ -33,7 +34,7 @@ class Split:
         """Return the fitted (movie ids, ratings) of each of `users`, the oldest first."""
         user, movie, time, rating = self._fitted_by_user
         first, end = np.searchsorted(user, users, "left"), np.searchsorted(user, users, "right")
-        rows = [a + np.lexsort((movie[a:b], time[a:b])) for a, b in zip(first, end, strict=True)]
+        rows = [a + histories.oldest_first(time[a:b], movie[a:b]) for a, b in zip(first, end, strict=True)]
         return [movie[of_user] for of_user in rows], [rating[of_user] for of_user in rows]
 
     @cached_property
@@ -142,7 +143,7 @@ def by_time(ratings: Arrays, test_share: float) -> tuple[Arrays, Arrays]:
 
 def last_out(ratings: Arrays) -> tuple[Arrays, Arrays]:
     """Return (train, test): the newest rating of each user who has two or more is held out."""
-    order = np.lexsort((ratings[c.MOVIE_ID], ratings[c.TIMESTAMP], ratings[c.USER_ID]))
+    order = histories.oldest_first(ratings[c.TIMESTAMP], ratings[c.MOVIE_ID], ratings[c.USER_ID])
     user = ratings[c.USER_ID][order]
     is_last = np.append(user[1:] != user[:-1], True)
     is_first = np.insert(user[1:] != user[:-1], 0, True)

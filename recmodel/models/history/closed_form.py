@@ -141,7 +141,7 @@ def _right_singular_vectors(
     Martinsson and Tropp, "Finding Structure with Randomness", 2011, section 4.5): a few products with the sparse
     matrix, a part of the users at a time, so that neither U × d, U × M nor M × M numbers are ever held.
     """
-    width = min(dim + 32, ratings.movies, ratings.users + len(content))
+    parts, width = ratings.parts(), min(dim + 32, ratings.movies, ratings.users + len(content))
     basis = np.random.RandomState(seed).standard_normal((ratings.movies, width)).astype(np.float32)
     of_users, of_movies = (scale.astype(np.float32)[:, np.newaxis] for scale in (of_users, of_movies))
 
@@ -157,13 +157,13 @@ def _right_singular_vectors(
 
     with thread_pool() as threads:
 
-        def summed(function: Callable[[np.ndarray, slice], np.ndarray]) -> np.ndarray:
-            return _sum(threads.map(partial(function, of_movies * basis), ratings.parts()))
+        def over_parts(function: Callable[[np.ndarray, slice], np.ndarray]) -> np.ndarray:
+            return _sum(threads.map(partial(function, of_movies * basis), parts))
 
         for _ in range(4):
-            basis = _orthonormal(of_movies * summed(back) + content.T @ (content @ basis))
+            basis = _orthonormal(of_movies * over_parts(back) + content.T @ (content @ basis))
         of_content = content @ basis
-        squared, rotation = np.linalg.eigh(summed(gram) + of_content.T @ of_content)
+        squared, rotation = np.linalg.eigh(over_parts(gram) + of_content.T @ of_content)
     largest = slice(None, -min(dim, width) - 1, -1)
     return basis @ rotation[:, largest].astype(np.float32), np.maximum(squared[largest], 1e-9)
 
