@@ -41,7 +41,7 @@ class Histories:
     user_id: pa.Array  # [U] int64 or string, ascending
     seen: Lists
     rating: np.ndarray  # [S] float32
-    age: np.ndarray  # [S] int32, how many newer ratings the user has; of equal times the greater movie is newer
+    time: np.ndarray  # [S] int64, seconds
     denied: Lists
 
     def __len__(self) -> int:
@@ -51,7 +51,14 @@ class Histories:
         start, stop, _ = users.indices(len(self))
         users = slice(start, stop)
         seen = slice(self.seen.splits[start], self.seen.splits[stop])
-        return Histories(self.user_id[users], self.seen[users], self.rating[seen], self.age[seen], self.denied[users])
+        return Histories(self.user_id[users], self.seen[users], self.rating[seen], self.time[seen], self.denied[users])
+
+    @cached_property
+    def age(self) -> np.ndarray:
+        """[S] int32, how many newer ratings the user has; see `oldest_first`."""
+        age = np.empty(len(self.time), np.int32)
+        age[by_time(self.seen.user, self.time)] = ages(self.seen.splits)
+        return age
 
 
 def of_users(users: pa.Array, ratings: pa.Table, denied: pa.Table | None = None) -> Histories:
@@ -67,13 +74,11 @@ def of_users(users: pa.Array, ratings: pa.Table, denied: pa.Table | None = None)
     rating = ratings.column(c.RATING).to_numpy()
     time = ratings.column(c.TIMESTAMP).fill_null(0).to_numpy()
     rating, time = (rating, time) if rows is None else (rating[rows], time[rows])
-    age = np.empty(len(time), np.int32)
-    age[by_time(seen.user, time)] = ages(seen.splits)
     if denied is None:
-        return Histories(users, seen, rating, age, Lists(np.zeros(len(users) + 1, np.int64), np.empty(0, np.int32)))
+        return Histories(users, seen, rating, time, Lists(np.zeros(len(users) + 1, np.int64), np.empty(0, np.int32)))
     order = in_order(denied.column(c.USER_ID), denied.column(c.MOVIE).to_numpy())
     denied = denied if order is None else denied.take(pa.array(order))
-    return Histories(users, seen, rating, age, _lists(users, denied)[0])
+    return Histories(users, seen, rating, time, _lists(users, denied)[0])
 
 
 def ages(splits: np.ndarray) -> np.ndarray:

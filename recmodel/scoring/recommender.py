@@ -88,6 +88,11 @@ class Recommender:
         """Whether the model knows users by what they have seen, and not by id."""
         return self._call.needs_history
 
+    @property
+    def needs_order(self) -> bool:
+        """Whether it matters in which order users have seen movies."""
+        return self._call.needs_order
+
     def predict(
         self,
         user_ids: object,
@@ -158,7 +163,8 @@ class Recommender:
         Args:
             seen: what they have seen, ascending by user.
             ratings: [S] float32, of the seen movies, in stars.
-            age: [S] int32, how many newer ratings the user has; None: each user's oldest comes first.
+            age: [S] int32, how many newer ratings the user has; None: each user's oldest comes first, or `needs_order`
+                is False.
             rank_by: one of `policies.NAMES`.
             candidates: how many movies two-stage retrieves before it ranks them by rating.
             denied: what must not be recommended to a user, whether seen or not.

@@ -15,6 +15,7 @@ class Signatures(Protocol):
 
     ids_are_text: Mapping[str, bool]  # by column
     needs_history: bool  # whether it knows users by what they have seen, and not by id
+    needs_order: bool  # whether it matters in which order they have seen it
     rating_width: int  # of rating vectors
 
     def __call__(self, name: str, inputs: Mapping[str, Any]) -> Arrays:
@@ -36,6 +37,7 @@ class InTensorFlow:
             name: pair[name].dtype == tf.string for name in (c.USER_ID, c.MOVIE_ID)
         }
         self.needs_history = "seen_movie_id" in pair
+        self.needs_order = "seen_age" in self._takes["user_vectors"]
         self.rating_width = self._takes["rate_lists"]["rating_vector"].shape[1]
 
     def __call__(self, name: str, inputs: Mapping[str, Any]) -> Arrays:

@@ -184,7 +184,7 @@ def recommend_block(
         users.user_id.to_numpy(zero_copy_only=False),
         seen,
         users.rating[in_catalogue],
-        users.age[in_catalogue],
+        users.age[in_catalogue] if model.needs_order else None,  # which takes a sort
         n=request.n,
         rank_by=request.rank_by,
         candidates=request.candidates,

@@ -58,7 +58,8 @@ class InNumPy:
             self._successors = {"successor_row": table["row"], "successor_strength": table["strength"]}
             self._successor_weight, self._gram = table["weight"][0], table["gram"]
         self.ids_are_text: Mapping[str, bool] = {c.USER_ID: False, c.MOVIE_ID: False}
-        self.needs_history, self.rating_width = True, self._traits.shape[1]
+        self.needs_history, self.needs_order = True, self._recency.floor < 1 or bool(self._successors)
+        self.rating_width = self._traits.shape[1]
 
     def __call__(self, name: str, inputs: Mapping[str, np.ndarray]) -> Arrays:
         """See `Signatures`."""
