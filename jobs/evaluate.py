@@ -21,34 +21,47 @@ from recmodel.progress import Stages
 @options.data
 @click.option("--preset", "presets", metavar="NAME", multiple=True, help="May be repeated; default: the settings'.")
 @click.option("--split", type=click.Choice(splits.KINDS), default="random", show_default=True,
-              help="What is held out: a random part, the newest part, or each user's newest rating.")  # fmt: skip
-@click.option("--test-share", type=float, help="Share held out, for the splits random and time.")
+              help="What is held out: a random part, the newest part, each user's newest rating, or a part of the "
+                   "ratings of users who are not fitted.")  # fmt: skip
+@click.option("--relevant", type=float, metavar="RATING", help="Only movies rated so high are to be recommended.")
+@click.option("--test-share", type=float, help="Share held out; of the split users, of them and of their ratings.")
 @click.option("--rows", type=int, help="Of the random split, use only the first ROWS rows.")
 @click.option("--seeds", type=int, default=1, show_default=True, help="Train this often; mean and spread are shown.")
 @click.option("--seed", type=int, help="Of the random split; training takes 0, 1, 2, ….")
 @click.option("--baselines/--no-baselines", default=True, help="Popularity, biases, EASE (up to 20,000 movies), ALS.")
+@click.option("--peers", is_flag=True, help="Also iALS and a Bayesian factorisation machine, where installed.")
+@click.option("--lists", type=click.Path(path_type=Path), multiple=True,
+              help="Also lists made elsewhere: Parquet with user_id, rank, movie_id. May be repeated.")  # fmt: skip
+@click.option("--write-split", "split_folder", type=click.Path(path_type=Path), help="Write the split, for these.")
 @click.option("--cold-start", is_flag=True, help="Also measure users with 0, 1, 3 and 10 ratings, or interactions.")
-@click.option("--output", "folder", callback=options.path, help="Where evaluation.json and .parquet are written.")
+@click.option(
+    "--output", "folder", callback=options.path, help="Where evaluation.html, .json and .parquet are written."
+)
 def evaluate(
-    presets: tuple[str, ...], split: str, rows: int | None, seeds: int, baselines: bool, cold_start: bool,
-    folder: str | None, **flags: Any,
+    presets: tuple[str, ...], split: str, rows: int | None, seeds: int, baselines: bool, peers: bool,
+    lists: tuple[Path, ...], split_folder: Path | None, cold_start: bool, relevant: float | None, folder: str | None,
+    **flags: Any,
 ) -> None:  # fmt: skip
     """Print how good a preset is compared with baselines, and write the same as JSON and Parquet.
 
-    Ratings: RMSE, MAE and calibration error in stars. Lists (fitted movies left out, the whole catalogue ranked):
-    recall, NDCG and precision at 10 and 100, coverage of the catalogue and novelty in bits.
+    Ratings: RMSE, MAE and calibration error in stars. Lists (known movies left out, the whole catalogue ranked):
+    recall, NDCG and precision at 10 to 100 (capped recall is of at most so many, as papers have it), MRR; of the first
+    10 coverage of the catalogue, Gini, novelty in bits, and how much more popular they are than what users rated.
     """
     chosen = settings.load_with(flags, "paths", "training")
     console.start_log(chosen.paths.logs, "evaluate")
     from recmodel.pipeline import evaluate as pipeline  # TensorFlow and Spark, which --help must not wait for
+    from recmodel.report import evaluation as page
 
     request = pipeline.Request(
-        presets or (chosen.training.preset,), split, rows=rows, seeds=seeds, baselines=baselines, cold_start=cold_start
-    )
+        presets or (chosen.training.preset,), split, rows=rows, seeds=seeds, baselines=baselines, peers=peers,
+        lists=lists, split_folder=split_folder, cold_start=cold_start, relevant_from=relevant,
+    )  # fmt: skip
     target = Path(folder or chosen.paths.evaluation)
     found = pipeline.run(chosen, request, target, Stages(console.show_stage))
     sizes, cold, new = views.evaluated(found)
     console.out.print(views.metrics_by_method(found.metrics, f"\n{split} split: {sizes}"))
+    console.out.print(views.differences(found.intervals))
     if found.new_movies:
         console.out.print(new)
     for frame, title in (
@@ -57,7 +70,10 @@ def evaluate(
     ):
         if frame is not None:
             console.out.print(views.frame_rows(frame, title))
-    console.out.print(f"written to {target}")
+    title, about = f"{found.metrics['method'][0]} compared, {split} split", f"{sizes[0].upper()}{sizes[1:]}."
+    html = page.render(title, about, found.metrics, found.intervals, found.segments)
+    (target / "evaluation.html").write_text(html, encoding="utf-8")
+    console.out.print(f"written to {target}; evaluation.html is for people")
 
 
 if __name__ == "__main__":

@@ -334,6 +334,27 @@ def metrics_by_method(frame: pd.DataFrame, title: str) -> Table:
     return view
 
 
+def differences(intervals: pd.DataFrame) -> Table:
+    """Return how far each method is from the first one, with 95 % intervals over users; empty if there is one only."""
+    first, *others = intervals["method"].unique()
+    view = table(f"\nCompared with {first}, with 95 % intervals over users", ["metric"] * bool(others), others)
+    for metric, rows in intervals.groupby("metric", sort=False):
+        by_method = rows.set_index("method")
+        if not others or len(by_method) == 1:
+            continue
+        cells = []
+        for method in others:
+            found = by_method.loc[method] if method in by_method.index else None
+            is_compared = found is not None and found["difference value"] == found["difference value"]
+            cells.append(
+                f"{found['difference value']:+.4f} [{found['difference low']:+.4f}, {found['difference high']:+.4f}]"
+                if found is not None and is_compared
+                else "–"
+            )
+        view.add_row(str(metric), *cells)
+    return view
+
+
 def frame_rows(frame: pd.DataFrame, title: str) -> Table:
     """Return a frame as it is: text and counts to the left, numbers to the right."""
     names = [name for name in ("ratings given", "interactions given", "method") if name in frame]

@@ -160,11 +160,13 @@ class Labels:
         """Return the ids of movies: int64, or texts (object)."""
         return _labelled(self.movies, numbers)
 
+    def user_numbers(self, user_ids: np.ndarray) -> np.ndarray:
+        """Return the numbers of users, in the same shape; `ABSENT` for a text without one."""
+        return _numbers(self.users, user_ids)
+
     def movie_numbers(self, movie_ids: np.ndarray) -> np.ndarray:
         """Return the numbers of movies, in the same shape; `ABSENT` for a text without one."""
-        if self.movies is None:
-            return movie_ids
-        return places(self.movies, pa.array(movie_ids.ravel(), pa.string())).reshape(movie_ids.shape)
+        return _numbers(self.movies, movie_ids)
 
     def hashes(self, name: str, numbers: np.ndarray) -> np.ndarray:
         """Return uint64 that depend on the ids alone, whatever other ids there are, of the column of that name."""
@@ -181,6 +183,10 @@ class Labels:
 
 
 NO_LABELS = Labels()
+
+
+def _numbers(texts: pa.Array | None, ids: np.ndarray) -> np.ndarray:
+    return ids if texts is None else places(texts, pa.array(ids.ravel(), pa.string())).reshape(ids.shape)
 
 
 def has_text(catalogue: pa.Table) -> bool:

@@ -6,12 +6,17 @@ Each takes a split and returns its predicted ratings and its ranked lists; a met
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from scipy.sparse import csr_array
 
 from recmodel import schemas as c
-from recmodel.arrays import locate, rows_of, runs, summed
+from recmodel.arrays import locate, rows_of, runs, summed, take
+from recmodel.errors import UsageRejected
 from recmodel.evaluation.splits import Split
 from recmodel.scoring.popularity import popularity
 
@@ -89,29 +94,45 @@ def of_biases(split: Split, damping: float = 5.0) -> Predictions:
     mean = fitted[c.RATING].mean(dtype=np.float64)
     count, total = split.counts()
     by_movie = (total - mean * count) / (count + damping)
-    by_rating = by_movie[rows_of(split.movie_ids, fitted[c.MOVIE_ID])]
-    users, user = runs(fitted[c.USER_ID])
+    known = split.known
+    by_rating = by_movie[rows_of(split.movie_ids, known[c.MOVIE_ID])]
+    users, user = runs(known[c.USER_ID])
     count = summed(user, len(users))
-    total = summed(user, len(users), fitted[c.RATING]) - summed(user, len(users), by_rating)
+    total = summed(user, len(users), known[c.RATING]) - summed(user, len(users), by_rating)
     by_user = (total - mean * count) / (count + damping)
-    row, known = locate(users, held_out[c.USER_ID])
+    row, is_known = locate(users, held_out[c.USER_ID])
     movie = rows_of(split.movie_ids, held_out[c.MOVIE_ID])
-    return Predictions(mean + by_movie[movie] + np.where(known, by_user[row], 0.0))
+    return Predictions(mean + by_movie[movie] + np.where(is_known, by_user[row], 0.0))
 
 
-def of_ease(split: Split, penalty: float = 100.0) -> Predictions:
+def of_ease(
+    split: Split, penalty: float = 100.0, *, liked_from: float = -np.inf, recency: tuple[float, float] | None = None
+) -> Predictions:
     """Recommend by EASE: ridge regression from items to items with a zero diagonal; M² memory, M³ time.
 
     Source: Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", 2019.
+
+    Args:
+        liked_from: fit to, and predict from, ratings of at least this.
+        recency: (floor, τ): predict from a history in which a rating that k others have followed weighs
+            floor + exp(-k/τ); None: all weigh the same.
     """
     size = len(split.movie_ids)
-    users, user = np.unique(split.fitted[c.USER_ID], return_inverse=True)
-    rated = np.zeros((len(users), size), np.float32)
-    rated[user, np.searchsorted(split.movie_ids, split.fitted[c.MOVIE_ID])] = 1
-    inverse = np.linalg.inv(rated.T @ rated + penalty * np.eye(size, dtype=np.float32))
+    liked = take(split.fitted, np.flatnonzero(split.fitted[c.RATING] >= liked_from))
+    _, user = np.unique(liked[c.USER_ID], return_inverse=True)
+    movie = np.searchsorted(split.movie_ids, liked[c.MOVIE_ID])
+    rated = csr_array((np.ones(len(movie), np.float32), (user, movie)), (user.max() + 1, size))
+    inverse = np.linalg.inv((rated.T @ rated).toarray() + penalty * np.eye(size, dtype=np.float32))
     weights = inverse / -np.diag(inverse)
     np.fill_diagonal(weights, 0)
-    return Predictions(lists=_best_unseen(_for_users(rated @ weights, users, split), split))
+    scores = np.tile(split.counts()[0].astype(np.float32), (len(split.users), 1))  # of users without history
+    for row, (movies, ratings) in enumerate(zip(*split.histories(split.users), strict=True)):
+        history = np.searchsorted(split.movie_ids, movies[ratings >= liked_from])
+        if len(history):
+            newer = np.arange(len(history))[::-1]
+            weight = recency[0] + np.exp(-newer / recency[1]) if recency else np.ones(len(history))
+            scores[row] = weight.astype(np.float32) @ weights[history]
+    return Predictions(lists=_best_unseen(scores, split))
 
 
 def of_als(spark: SparkSession, split: Split, rank: int = 32, seed: int = 0) -> Predictions:
@@ -141,6 +162,33 @@ def of_als(spark: SparkSession, split: Split, rank: int = 32, seed: int = 0) -> 
     cold = (predicted == 0) | ~known
     predicted[cold] = split.fitted[c.RATING].mean()
     return Predictions(predicted, lists)
+
+
+def of_file(path: Path, split: Split) -> Predictions:
+    """Return lists that were made elsewhere; a user without one gets an empty list.
+
+    Args:
+        path: Parquet with the columns user_id, rank (from 1) and movie_id, such as the table `recommendations`.
+
+    Raises:
+        UsageRejected: there is no such file, or it has no such columns.
+    """
+    columns = [c.USER_ID, c.RANK, c.MOVIE_ID]
+    try:
+        rows = pq.read_table(path, columns=columns)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise UsageRejected(
+            f"{path} cannot be read as lists: {error}; --lists takes Parquet with {', '.join(columns)}"
+        ) from None
+    user = split.labels.user_numbers(rows.column(c.USER_ID).to_numpy())
+    movie = split.labels.movie_numbers(rows.column(c.MOVIE_ID).to_numpy())
+    rank = rows.column(c.RANK).to_numpy()
+    row, is_measured = locate(split.users, user)
+    _, is_known = locate(split.movie_ids, movie)
+    wanted = is_measured & is_known & (rank <= LIST_LENGTH)
+    lists = np.full((len(split.users), LIST_LENGTH), -1)
+    lists[row[wanted], rank[wanted] - 1] = movie[wanted]
+    return Predictions(lists=lists)
 
 
 def _for_users(scores: np.ndarray, users: np.ndarray, split: Split) -> np.ndarray:

@@ -12,8 +12,6 @@ from recmodel.evaluation.splits import Split
 from recmodel.records import BIASES, POPULARITY, Measures, Metrics
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
-
     from recmodel.scoring.recommender import Recommender
 
 _MEASURED_USERS = 10_000  # enough for four digits, and done in a minute
@@ -75,38 +73,6 @@ def top_k_accuracy(lists: np.ndarray, split: Split) -> dict[str, float]:
     list_of_pair = lists[np.searchsorted(split.users, split.held_out[c.USER_ID])]
     hit = list_of_pair == split.held_out[c.MOVIE_ID][:, np.newaxis]
     return {str(k): float(hit[:, :k].any(axis=1).mean()) for k in TOP_K}
-
-
-def list_metrics(spark: SparkSession, lists: np.ndarray, split: Split) -> dict[str, float]:
-    """Return Spark's RankingMetrics at 10 and 100, each a mean over users; every held-out movie is relevant.
-
-    Also the catalogue coverage (the share of all movies in anybody's first 10) and the novelty in bits (the mean of
-    -log2 of the share of users who had rated a movie, over everybody's first 10).
-    """
-    from pyspark.mllib.evaluation import RankingMetrics
-
-    order = np.argsort(split.held_out[c.USER_ID], kind="stable")
-    cuts = np.searchsorted(split.held_out[c.USER_ID][order], split.users[1:])
-    # Spark takes doubles, which cannot tell large ids apart, but can tell places in the catalogue.
-    relevant = np.split(np.searchsorted(split.movie_ids, split.held_out[c.MOVIE_ID][order]), cuts)
-    places = np.searchsorted(split.movie_ids, lists)
-    pairs = [
-        (place[ranked >= 0].astype(float).tolist(), held_out.astype(float).tolist())
-        for ranked, place, held_out in zip(lists, places, relevant, strict=True)
-    ]
-    ranking = RankingMetrics(spark.sparkContext.parallelize(pairs).cache())
-    counts, _ = split.counts()
-    users = len(np.unique(split.fitted[c.USER_ID]))
-    first = lists[:, :10]
-    shown = np.searchsorted(split.movie_ids, first[first >= 0])
-    metrics = {}
-    for k in (10, 100):
-        metrics[f"recall@{k}"] = ranking.recallAt(k)
-        metrics[f"ndcg@{k}"] = ranking.ndcgAt(k)
-        metrics[f"precision@{k}"] = ranking.precisionAt(k)
-    metrics["coverage@10"] = len(np.unique(shown)) / len(split.movie_ids)
-    metrics["novelty@10"] = float(-np.log2((counts[shown] + 1) / (users + 1)).mean())
-    return metrics
 
 
 def held_out_metrics(model: Recommender, tasks: tuple[str, ...], split: Split) -> Metrics:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from recmodel import schemas as c
 from recmodel.arrays import Arrays, mixed, rows_of, runs, summed, take
@@ -24,6 +27,22 @@ class Split:
     movie_ids: np.ndarray  # [M] int64, ascending: the catalogue
     rated: bool = True  # False: the values are not ratings but weights of implicit feedback
     labels: Labels = NO_LABELS  # what the ids stand for, if the input has text
+    shown: Arrays | None = None  # ratings that nothing is fitted to, but that predictions may use
+    relevant_from: float | None = None  # only held-out movies rated so high are to be recommended; None: all are
+
+    @cached_property
+    def known(self) -> Arrays:
+        """Return what is known of the users when predictions are made: the fitted and the shown ratings."""
+        if self.shown is None:
+            return self.fitted
+        return {name: np.concatenate([values, self.shown[name]]) for name, values in self.fitted.items()}
+
+    @cached_property
+    def relevant(self) -> Arrays:
+        """Return the held-out ratings whose movies are to be recommended."""
+        if self.relevant_from is None:
+            return self.held_out
+        return take(self.held_out, np.flatnonzero(self.held_out[c.RATING] >= self.relevant_from))
 
     @cached_property
     def users(self) -> np.ndarray:
@@ -31,15 +50,15 @@ class Split:
         return np.unique(self.held_out[c.USER_ID])
 
     def histories(self, users: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Return the fitted (movie ids, ratings) of each of `users`, the oldest first."""
-        user, movie, time, rating = self._fitted_by_user
+        """Return the known (movie ids, ratings) of each of `users`, the oldest first."""
+        user, movie, time, rating = self._known_by_user
         first, end = np.searchsorted(user, users, "left"), np.searchsorted(user, users, "right")
         rows = [a + histories.oldest_first(time[a:b], movie[a:b]) for a, b in zip(first, end, strict=True)]
         return [movie[of_user] for of_user in rows], [rating[of_user] for of_user in rows]
 
     @cached_property
-    def _fitted_by_user(self) -> list[np.ndarray]:
-        columns = [self.fitted[name] for name in (c.USER_ID, c.MOVIE_ID, c.TIMESTAMP, c.RATING)]
+    def _known_by_user(self) -> list[np.ndarray]:
+        columns = [self.known[name] for name in (c.USER_ID, c.MOVIE_ID, c.TIMESTAMP, c.RATING)]
         if (columns[0][1:] >= columns[0][:-1]).all():
             return columns
         order = np.argsort(columns[0], kind="stable")
@@ -59,7 +78,17 @@ class Split:
         return summed(movie, size), summed(movie, size, self.fitted[c.RATING])
 
 
-KINDS = ("random", "time", "last-out")
+def write(split: Split, folder: Path) -> None:
+    """Write fitted.parquet, held_out.parquet and, if there are any, shown.parquet, with the ids of the input."""
+    labels = split.labels
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, part in (("fitted", split.fitted), ("shown", split.shown), ("held_out", split.held_out)):
+        if part is not None:
+            ids = {c.USER_ID: labels.user_ids(part[c.USER_ID]), c.MOVIE_ID: labels.movie_ids(part[c.MOVIE_ID])}
+            pq.write_table(pa.table({**part, **ids}), folder / f"{name}.parquet")
+
+
+KINDS = ("random", "time", "last-out", "users")
 
 
 def make(
@@ -72,14 +101,19 @@ def make(
     limit: int | None = None,
     rated: bool = True,
     labels: Labels = NO_LABELS,
+    relevant_from: float | None = None,
 ) -> Split:
     """Split ratings by one of `KINDS`.
 
     Args:
         movie_ids: [M] int64, ascending: the catalogue.
+        test_share: of the ratings; of the split `users`, of the users, and of each one's ratings.
         limit: of the random split, use only the first rows.
-        rated, labels: see `Split`.
+        rated, labels, relevant_from: see `Split`.
     """
+    if kind == "users":
+        fitted, shown, held_out = users_out(ratings, test_share, seed, relevant_from)
+        return Split(fitted, held_out, movie_ids, rated, labels, shown, relevant_from)
     if kind == "random":
         parts = at_random(ratings, test_share, seed, limit)
     elif kind == "time":
@@ -88,7 +122,7 @@ def make(
         parts = last_out(ratings)
     else:
         raise ValueError(f"no split is called {kind!r}; there are {', '.join(KINDS)}")
-    return Split(*parts, movie_ids, rated, labels)
+    return Split(*parts, movie_ids, rated, labels, relevant_from=relevant_from)
 
 
 def at_random(ratings: Arrays, test_share: float, seed: int, limit: int | None = None) -> tuple[Arrays, Arrays]:
@@ -151,6 +185,34 @@ def last_out(ratings: Arrays) -> tuple[Arrays, Arrays]:
     return take(ratings, order[~held_out]), take(ratings, order[held_out])
 
 
+_MOST_USERS_OUT, _LEAST_RATINGS = 10_000, 5  # of the split `users`
+
+
+def users_out(
+    ratings: Arrays, test_share: float, seed: int, relevant_from: float | None = None
+) -> tuple[Arrays, Arrays, Arrays]:
+    """Return (fitted, shown, held out): some users' ratings are not fitted; a part of them is shown, the rest held out.
+
+    Source: Liang et al., "Variational Autoencoders for Collaborative Filtering", 2018. As there, at most 10,000 users
+    are held out, who have at least 5 ratings, and where only high ratings are relevant, their others are left out.
+    """
+    random = np.random.RandomState(seed)
+    wanted = ratings
+    if relevant_from is not None:
+        wanted = take(ratings, np.flatnonzero(ratings[c.RATING] >= relevant_from))
+    users, count = np.unique(wanted[c.USER_ID], return_counts=True)
+    eligible = users[count >= _LEAST_RATINGS]
+    out = random.choice(eligible, min(int(len(users) * test_share), len(eligible), _MOST_USERS_OUT), replace=False)
+    of_out = take(wanted, np.flatnonzero(np.isin(wanted[c.USER_ID], out)))
+    of_out = take(of_out, random.permutation(len(of_out[c.USER_ID])))
+    of_out = take(of_out, np.argsort(of_out[c.USER_ID], kind="stable"))
+    user = of_out[c.USER_ID]
+    first, end = np.searchsorted(user, user, "left"), np.searchsorted(user, user, "right")
+    is_held_out = np.arange(len(user)) - first < np.ceil((end - first) * test_share)
+    fitted = take(ratings, np.flatnonzero(~np.isin(ratings[c.USER_ID], out)))
+    return fitted, take(of_out, np.flatnonzero(~is_held_out)), take(of_out, np.flatnonzero(is_held_out))
+
+
 def cold_users(
     ratings: Arrays,
     movie_ids: np.ndarray,
@@ -163,9 +225,8 @@ def cold_users(
     """Hold a fifth of the users out whole, and then show the model their first few ratings.
 
     Returns:
-        The split to fit a model to, and for each of `counts` one whose fitted part is that of the other users and that
-        many ratings of the cold ones, in random order. What is held out is the same in all: what follows the largest
-        of `counts`.
+        The split to fit a model to, and for each of `counts` one that shows that many ratings of the cold users, in
+        random order. What is held out is the same in all: what follows the largest of `counts`.
     """
     random = np.random.RandomState(seed)
     users = np.unique(ratings[c.USER_ID])
@@ -178,12 +239,8 @@ def cold_users(
     place = np.arange(len(first)) - first
     held_out = take(of_cold, np.flatnonzero(place >= max(counts)))
 
-    def with_first(count: int) -> Arrays:
-        few = take(of_cold, np.flatnonzero(place < count))
-        return {name: np.concatenate([others[name], few[name]]) for name in others}
-
     base = Split(others, held_out, movie_ids, rated, labels)
-    return base, {n: replace(base, fitted=with_first(n)) for n in counts}
+    return base, {n: replace(base, shown=take(of_cold, np.flatnonzero(place < n))) for n in counts}
 
 
 def _mix(state: np.ndarray) -> np.ndarray:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +21,14 @@ from recmodel.data import duplicates, movielens
 from recmodel.data import feedback as feedbacks
 from recmodel.data import ids as identifiers
 from recmodel.data.feedback import Feedback
-from recmodel.evaluation import baselines, splits
+from recmodel.errors import UsageRejected
+from recmodel.evaluation import baselines, intervals, peers, ranking, segments, splits
 from recmodel.evaluation.baselines import Predictions
-from recmodel.evaluation.metrics import list_metrics, new_movie_metrics, rating_metrics, rmse_by_movie_ratings
+from recmodel.evaluation.metrics import new_movie_metrics, rating_metrics, rmse_by_movie_ratings
 from recmodel.models import presets, saved_model, training, versions
 from recmodel.models.architectures import Preset
 from recmodel.pipeline import preflight, sources
-from recmodel.progress import Progress, Stages
+from recmodel.progress import Progress, Stages, log
 from recmodel.records import BIASES, EXPLICIT, POPULARITY, FeedbackKind
 from recmodel.schemas import Ids
 from recmodel.scoring.recommender import Recommender
@@ -33,6 +36,8 @@ from recmodel.settings import Settings
 from recmodel.spark import session
 
 _EASE_MOVIES = 20_000  # the most whose item-item matrix is inverted
+_EASE_RECENCY = 0.1, 3.0  # the floor and decay that did best on ml-latest-small (validation)
+_WITH_INTERVALS = ("recall@10", "ndcg@10", "recall@100", "ndcg@100", "mrr")
 
 
 @dataclass(frozen=True)
@@ -44,14 +49,20 @@ class Request:
     rows: int | None = None  # of the random split, use only the first rows
     seeds: int = 1  # train this often
     baselines: bool = True
+    peers: bool = False  # also those of `evaluation.peers` that are installed
+    lists: tuple[Path, ...] = ()  # files of lists that were made elsewhere
+    split_folder: Path | None = None  # where to write the split, for these methods
     cold_start: bool = False
+    relevant_from: float | None = None  # only held-out movies rated so high are to be recommended; None: all are
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What came out, one row per method and seed; also written to the output folder."""
+    """What came out; also written to the output folder."""
 
-    metrics: pd.DataFrame
+    metrics: pd.DataFrame  # a row per method and seed
+    intervals: pd.DataFrame  # a row per method and metric
+    segments: pd.DataFrame  # a row per segment and method
     fitted: int  # ratings, or interactions
     held_out: int
     cold_users: pd.DataFrame | None = None  # by how many of their ratings are shown
@@ -62,12 +73,19 @@ class Evaluation:
 
 
 def run(settings: Settings, request: Request, folder: Path, stages: Stages | None = None) -> Evaluation:
-    """Evaluate presets and baselines; write evaluation.json and .parquet to `folder`."""
+    """Evaluate presets and baselines; write evaluation.json and tables as Parquet to `folder`.
+
+    Raises:
+        InputRejected: see `movielens`.
+        UsageRejected: no preset of that name; or a limit of relevant ratings, and the input has no ratings.
+    """
     stages = stages or Stages()
     preflight.check(settings, spark=True, output=str(folder))
     with stages("read ratings and movies"):
         directory = sources.input_dir(settings.paths.data, settings.paths.sample, settings.input)
         feedback = feedbacks.decide(directory, settings.input)
+        if request.relevant_from is not None and feedback.is_implicit:
+            raise UsageRejected("--relevant is a rating, and this input has none; leave it out")
         chosen = {name: presets.for_feedback(presets.load(name), name, feedback.kind) for name in request.preset_names}
         ids, current = identifiers.decide(directory, settings.input), versions.open_current(settings.paths.models)
         known = current.catalogue() if current and current.ids == ids else None
@@ -86,7 +104,10 @@ def run(settings: Settings, request: Request, folder: Path, stages: Stages | Non
         limit=request.rows,
         rated=not feedback.is_implicit,
         labels=labels,
+        relevant_from=request.relevant_from,
     )
+    if request.split_folder is not None:
+        splits.write(split, request.split_folder)
     bench = _Bench(spark, split, ratings, catalogue, settings.training.seed, feedback, ids)
     first: Predictions | None = None  # of the first preset
 
@@ -99,9 +120,22 @@ def run(settings: Settings, request: Request, folder: Path, stages: Stages | Non
     if request.baselines:
         with stages("fit and measure the baselines"):
             bench.measure_baselines()
-    metrics = pd.DataFrame(bench.rows)
+    if request.peers:
+        there, missing = peers.installed()
+        if missing:
+            log.warning("not compared with %s: install the extra `peers` of recmodel", ", ".join(missing))
+        for name in there:
+            with stages(f"fit and measure {name}"):
+                bench.measure_peer(name)
+    for path in request.lists:
+        bench.measure_lists(path)
+    with stages("compare"):
+        metrics, of_segments = pd.DataFrame(bench.rows), bench.segments()
+        of_users = bench.intervals()
     folder.mkdir(parents=True, exist_ok=True)
     metrics.to_parquet(folder / "evaluation.parquet", index=False)
+    of_users.to_parquet(folder / "intervals.parquet", index=False)
+    of_segments.to_parquet(folder / "segments.parquet", index=False)
     rows = json.loads(metrics.to_json(orient="records"))
     (folder / "evaluation.json").write_text(json.dumps(rows, indent=2) + "\n")
 
@@ -117,8 +151,8 @@ def run(settings: Settings, request: Request, folder: Path, stages: Stages | Non
     counts, _ = split.counts()
     of_new = int((counts[np.searchsorted(split.movie_ids, split.held_out[c.MOVIE_ID])] == 0).sum())
     return Evaluation(
-        metrics, len(split.fitted[c.RATING]), len(split.held_out[c.RATING]), users, movies, int((counts == 0).sum()),
-        of_new, feedback.kind,
+        metrics, of_users, of_segments, len(split.fitted[c.RATING]), len(split.held_out[c.RATING]), users, movies,
+        int((counts == 0).sum()), of_new, feedback.kind,
     )  # fmt: skip
 
 
@@ -136,6 +170,7 @@ class _Bench:
         ids: Ids,
     ) -> None:
         self.rows: list[dict[str, Any]] = []
+        self._first_seeds: dict[str, Predictions] = {}  # by method
         self._spark, self._split, self._ratings = spark, split, ratings
         self._catalogue, self._seed, self._feedback, self._ids = catalogue, seed, feedback, ids
 
@@ -148,13 +183,67 @@ class _Bench:
         return predictions
 
     def measure_baselines(self) -> None:
-        """Fit and measure every baseline that the size of the catalogue allows."""
-        self._measure(POPULARITY, baselines.of_popularity(self._split))
-        if self._split.rated:
-            self._measure(BIASES, baselines.of_biases(self._split))
-        self._measure("ALS (Spark)", baselines.of_als(self._spark, self._split))
-        if len(self._split.movie_ids) <= _EASE_MOVIES:
-            self._measure("EASE", baselines.of_ease(self._split))
+        """Fit and measure every baseline that the split and the size of the catalogue allow."""
+        split = self._split
+        self._measure(POPULARITY, baselines.of_popularity(split))
+        if split.rated:
+            self._measure(BIASES, baselines.of_biases(split))
+        if split.shown is None:  # ALS knows nothing of users whose ratings were not fitted
+            self._measure("ALS (Spark)", baselines.of_als(self._spark, split))
+        if len(split.movie_ids) > _EASE_MOVIES:
+            return
+        self._measure("EASE", baselines.of_ease(split))
+        self._measure("EASE, recent", baselines.of_ease(split, recency=_EASE_RECENCY))
+        if split.relevant_from is not None:
+            self._measure("EASE, liked", baselines.of_ease(split, liked_from=split.relevant_from))
+
+    def measure_peer(self, name: str) -> None:
+        """Fit and measure one of `peers.PEERS`."""
+        _, predict = peers.PEERS[name]
+        self._measure(name, predict(self._split))
+
+    def measure_lists(self, path: Path) -> None:
+        """Measure lists that were made elsewhere, by a method that the file is named after."""
+        self._measure(path.stem, baselines.of_file(path, self._split))
+
+    def intervals(self) -> pd.DataFrame:
+        """Return measures of each method with their 95 % intervals, and their differences from the first method's."""
+        sums = {
+            (metric, method): of_users
+            for method, predictions in self._first_seeds.items()
+            for metric, of_users in self._per_user(predictions)
+        }
+        first, rows = next(iter(self._first_seeds)), []
+        for (metric, method), of_users in sums.items():
+            of_means = _root_of_ratio if metric == "rmse" else _ratio
+            rows.append({"method": method, "metric": metric, **_interval(of_users, of_means)})
+            of_first = sums.get((metric, first))
+            if method != first and of_first is not None:
+                both = np.hstack([of_users, of_first])
+                found = _interval(both, partial(_difference, of_means))
+                rows[-1] |= {f"difference {name}": value for name, value in found.items()}
+        return pd.DataFrame(rows)
+
+    def segments(self) -> pd.DataFrame:
+        """Return measures of each method for segments of users and movies."""
+        found = segments.of(self._split, self._catalogue)
+        return pd.DataFrame(
+            {**row, "method": method}
+            for method, predictions in self._first_seeds.items()
+            for row in segments.measure(predictions, self._split, found)
+        )
+
+    def _per_user(self, predictions: Predictions) -> Iterator[tuple[str, np.ndarray]]:
+        """Yield metric and [U, 2]: for each user the sum that its mean is made of, and of how many values it is."""
+        split = self._split
+        if predictions.lists is not None:
+            for metric, values in ranking.per_user(predictions.lists, split).items():
+                if metric in _WITH_INTERVALS:
+                    yield metric, np.stack([np.nan_to_num(values), ~np.isnan(values)], axis=1)
+        if predictions.ratings is not None:
+            user = np.searchsorted(split.users, split.held_out[c.USER_ID])
+            error = predictions.ratings.astype(np.float64) - split.held_out[c.RATING]
+            yield "rmse", np.stack([np.bincount(user, error**2), np.bincount(user)], axis=1)
 
     def cold_start(self, preset: Preset, warm: Predictions) -> tuple[pd.DataFrame, pd.DataFrame | None]:
         """Measure users unknown in training by their shown ratings, and RMSE by the movie's fitted ratings, if any.
@@ -179,8 +268,8 @@ class _Bench:
                 if predictions.ratings is not None:
                     row["rmse"] = rating_metrics(predictions.ratings, split.held_out[c.RATING])["rmse"]
                 if predictions.lists is not None:
-                    lists = list_metrics(self._spark, predictions.lists, split)
-                    row |= {metric: lists[metric] for metric in ("recall@10", "ndcg@10", "recall@100")}
+                    lists = ranking.per_user(predictions.lists, split)
+                    row |= {metric: np.nanmean(lists[metric]) for metric in ("recall@10", "ndcg@10", "recall@100")}
                 by_user.append(row)
         of_ratings = {"model": warm, **({BIASES: baselines.of_biases(self._split)} if rated else {})}
         by_movie = [
@@ -197,9 +286,12 @@ class _Bench:
         if predictions.ratings is not None:
             row |= rating_metrics(predictions.ratings, self._split.held_out[c.RATING])
         if predictions.lists is not None:
-            row |= list_metrics(self._spark, predictions.lists, self._split)
+            of_users = ranking.per_user(predictions.lists, self._split)
+            row |= {metric: float(np.nanmean(values)) for metric, values in of_users.items()}
+            row |= ranking.of_lists(predictions.lists, self._split)
         row |= new_movie_metrics(predictions, self._split)
         self.rows.append(row)
+        self._first_seeds.setdefault(name, predictions)
 
     def _train(
         self, split: splits.Split, preset: Preset, seed: int, progress: Progress | None = None
@@ -217,3 +309,21 @@ class _Bench:
         with tempfile.TemporaryDirectory() as scratch:
             saved_model.save(trained.towers(), Path(scratch) / "saved_model", self._ids, split.labels)
             return Recommender(Path(scratch) / "saved_model"), trained
+
+
+def _ratio(means: np.ndarray) -> np.ndarray:
+    return means[:, 0] / means[:, 1]
+
+
+def _root_of_ratio(means: np.ndarray) -> np.ndarray:
+    return np.sqrt(_ratio(means))
+
+
+def _difference(of: Callable[[np.ndarray], np.ndarray], means: np.ndarray) -> np.ndarray:
+    return of(means[:, :2]) - of(means[:, 2:])
+
+
+def _interval(of_users: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray]) -> dict[str, float]:
+    """Return the value of a statistic of means over users, and the ends of its interval."""
+    low, high = intervals.bootstrap(of_users, statistic)
+    return {"value": float(statistic(of_users.mean(axis=0, keepdims=True))[0]), "low": low, "high": high}

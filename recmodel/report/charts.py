@@ -70,17 +70,19 @@ class Chart:
     numbers: list[dict[str, Any]]  # the data as a table; empty where the page has such a table already
 
 
-def _chart(
+def figure(
     name: str, heading: str, unit: str, description: str, chart: Any, numbers: list[dict[str, Any]],
     height: int = _HEIGHT,
 ) -> Chart:  # fmt: skip
+    """Return a chart of Altair's as a chart of a page; see `Chart`."""
     spec = chart.properties(width="container", height=height, description=description).to_dict()
     for unwanted in ("$schema", "config"):  # a web address, and defaults that CONFIG replaces
         spec.pop(unwanted, None)
     return Chart(name, heading, unit, description, spec, numbers)
 
 
-def _data(rows: list[dict[str, Any]]) -> alt.Data:
+def inline(rows: list[dict[str, Any]]) -> alt.Data:
+    """Return rows as data that a chart carries with it."""
     return alt.Data(values=rows)  # type: ignore[no-untyped-call, unused-ignore]
 
 
@@ -97,7 +99,7 @@ def _around(values: list[float], room: float) -> alt.Scale:
 
 def _grouped_bars(rows: list[dict[str, Any]], names: list[str], x: alt.X, y: alt.Y, tooltips: list[Any]) -> alt.Chart:
     return (
-        alt.Chart(_data(rows))
+        alt.Chart(inline(rows))
         .mark_bar()
         .encode(x=x, y=y, xOffset=alt.XOffset("series:N", sort=names), color=_series(names), tooltip=tooltips)
     )
@@ -134,7 +136,7 @@ def rating_errors(metrics: Metrics) -> Chart:
         ["series:N", "measure:N", alt.Tooltip("stars:Q", format=".4f")],
     )
     values = ", ".join(f"{row['measure']} of {row['series']} {row['stars']:.3f}" for row in rows)
-    return _chart(
+    return figure(
         "rating-errors",
         "Error of predicted ratings",
         "stars; lower is better",
@@ -160,7 +162,7 @@ def hit_rates(metrics: Metrics, noun: str = "ratings") -> Chart:
         ["series:N", "k:N", alt.Tooltip("share:Q", format=".2%")],
     )
     values = ", ".join(f"{row['series']}, top {row['k']}: {row['share']:.3f}" for row in rows)
-    return _chart(
+    return figure(
         "hit-rates",
         f"Held-out {noun} in the user's top k",
         "share; higher is better",
@@ -176,7 +178,7 @@ def losses(metrics: Metrics) -> list[Chart]:
     for name, values in metrics.epochs.items():
         if values:
             rows = [{"epoch": i, "loss": loss} for i, loss in enumerate(values, start=1)]
-            base = alt.Chart(_data(rows)).encode(
+            base = alt.Chart(inline(rows)).encode(
                 x=alt.X("epoch:O", title="epoch", axis=alt.Axis(labelAngle=0, labelOverlap=True)),
                 y=alt.Y("loss:Q", scale=_around(values, 0.05 * abs(values[-1])), axis=alt.Axis(format=".3~f")),
                 tooltip=["epoch:O", alt.Tooltip("loss:Q", format=".5f")],
@@ -185,7 +187,7 @@ def losses(metrics: Metrics) -> list[Chart]:
             task = name.removesuffix("_loss")
             description = f"Line chart of {len(values)} epochs, from {values[0]:.4f} to {values[-1]:.4f}."
             charts.append(
-                _chart(f"loss-{task}", f"Training loss, {task}", "mean per epoch", description, chart, rows, 150)
+                figure(f"loss-{task}", f"Training loss, {task}", "mean per epoch", description, chart, rows, 150)
             )
     return charts
 
@@ -244,7 +246,7 @@ def _over_time(
         ),  # not the reader's zone
         axis=alt.Axis(format="%-d %b", tickCount={"interval": "day", "step": max(1, days // 4)}),
     )
-    base = alt.Chart(_data(rows)).encode(
+    base = alt.Chart(inline(rows)).encode(
         x=x,
         y=alt.Y("value:Q", scale=scale, axis=alt.Axis(format=number_format, tickCount=3)),
         tooltip=[
@@ -253,10 +255,10 @@ def _over_time(
             alt.Tooltip("model:N"),
         ],
     )
-    rule = alt.Chart(_data(model_changes)).mark_rule(color="var(--muted)", strokeDash=[3, 3]).encode(x=x)
+    rule = alt.Chart(inline(model_changes)).mark_rule(color="var(--muted)", strokeDash=[3, 3]).encode(x=x)
     chart = rule + base.mark_line(color="var(--model)") + base.mark_point(color="var(--model)")
     description = f"Line chart of {len(rows)} runs, from {rows[0]['value']:.4g} to {rows[-1]['value']:.4g}."
-    return _chart(name, heading, "", description, chart, [], 110)
+    return figure(name, heading, "", description, chart, [], 110)
 
 
 def _mean_overlap(overlap: Overlap | None) -> float | None:
@@ -267,7 +269,7 @@ def overlap_histogram(overlap: Overlap) -> Chart:
     """Draw how many users kept how much of their list."""
     rows = [{"share": i / 10, "users": users} for i, users in enumerate(overlap.by_tenth)]
     chart = (
-        alt.Chart(_data(rows))
+        alt.Chart(inline(rows))
         .mark_bar(color="var(--model)")
         .encode(
             x=alt.X(
@@ -283,7 +285,7 @@ def overlap_histogram(overlap: Overlap) -> Chart:
         f"Bar chart of {overlap.users:,} users by the share of their list that was in the previous one; the mean is "
         f"{overlap.mean:.0%}."
     )
-    return _chart("overlap", "Overlap with the lists of the previous run", "users", description, chart, rows)
+    return figure("overlap", "Overlap with the lists of the previous run", "users", description, chart, rows)
 
 
 # -- scores and ratings --------------------------------------------------------------------------------------------
@@ -314,14 +316,14 @@ def rating_distribution(predicted: dict[float, int], actual: dict[float, int]) -
         f"{max(counts, key=lambda step: counts[step]):g} stars ({name})" for name, counts in series.items() if counts
     ]
     description = f"Bar chart of shares by half star. Most frequent: {', '.join(modes)}."
-    return _chart("rating-distribution", "Predicted and actual ratings", "share", description, chart, rows)
+    return figure("rating-distribution", "Predicted and actual ratings", "share", description, chart, rows)
 
 
 def scores(summary: Summary) -> Chart:
     """Draw the distribution of retrieval scores."""
     rows: list[dict[str, Any]] = [dict(row) for row in summary.scores]
     chart = (
-        alt.Chart(_data(rows))
+        alt.Chart(inline(rows))
         .mark_rect(color="var(--model)", stroke="var(--paper)")
         .encode(
             x=alt.X(
@@ -337,14 +339,14 @@ def scores(summary: Summary) -> Chart:
         )
     )
     description = f"Histogram of scores from {summary.scores[0]['low']:.3g} to {summary.scores[-1]['high']:.3g}."
-    return _chart("scores", "Retrieval scores", "recommendations", description, chart, rows)
+    return figure("scores", "Retrieval scores", "recommendations", description, chart, rows)
 
 
 def by_rank(summary: Summary) -> Chart:
     """Draw how the score falls along the list."""
     rows = [row for row in summary.by_rank if row["median"] is not None]
     x = alt.X("rank:Q", title="rank", scale=alt.Scale(nice=False), axis=alt.Axis(tickMinStep=1))
-    base = alt.Chart(_data(rows)).encode(x=x)
+    base = alt.Chart(inline(rows)).encode(x=x)
     band = base.mark_area(color="var(--model)", opacity=0.18).encode(
         y=alt.Y("low:Q", axis=alt.Axis(format="~g")), y2="high:Q"
     )
@@ -354,7 +356,7 @@ def by_rank(summary: Summary) -> Chart:
     )
     ends = f"{rows[0]['median']:.3g} at rank 1 to {rows[-1]['median']:.3g} at rank {len(rows)}"
     description = f"Line chart; the median falls from {ends}."
-    return _chart(
+    return figure(
         "by-rank", "Retrieval score by rank", "median and middle 80 % of users", description, band + line, rows
     )
 
@@ -391,7 +393,7 @@ def buckets(statistics: InteractionStatistics, users: np.ndarray, noun: str = "r
         ["series:N", "bucket:N", alt.Tooltip("share:Q", format=".1%")],
     )
     values = ", ".join(f"{row['bucket']} % of the movies: {row['share']:.2f} of {row['series']}" for row in rows)
-    return _chart(
+    return figure(
         "popularity-buckets",
         "Recommendations by popularity",
         f"share of all recommendations and of all {noun}",
@@ -414,7 +416,7 @@ def against_popularity(movies: list[dict[str, Any]], noun: str = "ratings") -> C
         for name in ("ratings", "users")
     }
     chart = (
-        alt.Chart(_data(movies))
+        alt.Chart(inline(movies))
         .mark_point(color="var(--model)", opacity=0.5, size=28)
         .encode(
             x=alt.X("ratings:Q", title=f"{noun} of the movie", scale=scale, axis=axes["ratings"]),
@@ -422,7 +424,7 @@ def against_popularity(movies: list[dict[str, Any]], noun: str = "ratings") -> C
             tooltip=["title:N", alt.Tooltip("ratings:Q", title=noun, format=","), alt.Tooltip("users:Q", format=",")],
         )
     )
-    return _chart(
+    return figure(
         "against-popularity",
         f"Recommendations and {noun}, movie by movie",
         "users who are recommended the movie",

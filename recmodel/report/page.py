@@ -23,6 +23,7 @@ from markupsafe import Markup
 
 from recmodel import formatting, records
 from recmodel import schemas as c
+from recmodel.evaluation import ranking
 from recmodel.report import charts, findings, popularity_buckets
 from recmodel.report.charts import Chart
 from recmodel.report.facts import Facts
@@ -45,6 +46,25 @@ def render(facts: Facts, limits: Settings) -> str:
     Args:
         limits: the settings whose limits the findings compare with.
     """
+    return from_template(
+        "report.html",
+        _charts(facts, limits),
+        **vars(facts),
+        findings=findings.findings(facts, limits),
+        concentration=_concentration(facts),
+        most_recommended=_most_recommended(facts, _MOVIES_IN_TABLE),
+        c=c,
+        records=records,
+    )
+
+
+def from_template(name: str, sections: dict[str, list[Chart]], **values: Any) -> str:
+    """Return the page of a template, with the styles and scripts of all pages.
+
+    Args:
+        sections: the charts by section of the page.
+        values: what else the template shows.
+    """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("recmodel.report"), autoescape=True, trim_blocks=True, lstrip_blocks=True,
         undefined=jinja2.StrictUndefined, finalize=_inert,
@@ -53,20 +73,14 @@ def render(facts: Facts, limits: Settings) -> str:
         name: getattr(formatting, name)
         for name in ("number", "percent", "plain", "signed", "day", "short_day", "seconds", "clipped", "stars")
     }
-    sections = _charts(facts, limits)
     script = _script()
-    page = environment.get_template("report.html").render(
-        **vars(facts),
-        findings=findings.findings(facts, limits),
-        concentration=_concentration(facts),
-        most_recommended=_most_recommended(facts, _MOVIES_IN_TABLE),
+    page = environment.get_template(name).render(
+        **values,
         sections=sections,
         specs={
             "config": charts.CONFIG,
             "charts": {chart.name: chart.spec for section in sections.values() for chart in section},
         },
-        c=c,
-        records=records,
         style=Markup(_template("report.css")),
         script=Markup(script),
         script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
@@ -158,7 +172,7 @@ def _concentration(facts: Facts) -> dict[str, dict[str, float]]:
         counts["ratings"] = facts.statistics.ratings
     return {
         name: {
-            "gini": popularity_buckets.gini(per_movie),
+            "gini": ranking.gini(per_movie),
             "half": popularity_buckets.movies_with_half(per_movie),
             "movies": int((per_movie > 0).sum()),
         }

@@ -27,16 +27,6 @@ def bucket_shares(popularity: np.ndarray, counts: np.ndarray) -> list[float]:
     return [float(ordered[start:end].sum() / total) for start, end in itertools.pairwise(bounds)]
 
 
-def gini(counts: np.ndarray) -> float:
-    """Return the Gini coefficient: 0 if all movies are equal, towards 1 if one has everything; NaN if all are 0."""
-    total = counts.sum()
-    if not total:
-        return float("nan")
-    ascending = np.sort(counts).astype(np.float64)
-    n = len(ascending)
-    return float(2 * (np.arange(1, n + 1) * ascending).sum() / (n * total) - (n + 1) / n)
-
-
 def movies_with_half(counts: np.ndarray) -> int:
     """Return the smallest number of movies that together have half of all counts."""
     return int(np.searchsorted(np.cumsum(np.sort(counts)[::-1]), counts.sum() / 2) + 1)

@@ -1,10 +1,13 @@
 """Baselines against hand-worked cases and their definitions."""
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from support.evaluation import by_hand
 
 from recmodel import schemas as c
+from recmodel.errors import UsageRejected
 from recmodel.evaluation import baselines
 from recmodel.evaluation.splits import Split
 
@@ -44,3 +47,39 @@ def test_ease_is_the_constrained_regression():
     scores[rated[0] > 0] = -np.inf
     best = MOVIES[np.argsort(-scores, kind="stable")][: int((rated[0] == 0).sum())]
     assert baselines.of_ease(split, penalty=2.0).lists[0][: len(best)].tolist() == best.tolist()
+
+
+def test_ease_predicts_from_recent_or_liked_ratings_only():
+    """With all weight on the newest rating, or on the one that is liked, the others might not be in the history."""
+    random = np.random.RandomState(1)
+    others = [(u, m, 3.0, 0) for u in range(1, 40) for m in MOVIES[random.rand(5) < 0.6]]
+    history = [(0, 10, 3.0, 0), (0, 20, 3.0, 1), (0, 30, 3.0, 2)]
+    wanted = by_hand((0, 50, 3.0, 9))
+    weights = baselines.of_ease(Split(by_hand(*others, *history), wanted, MOVIES), recency=(0.0, 1e-9)).lists[0]
+    shown = Split(by_hand(*others, *history), wanted, MOVIES)
+    scores = {  # of movies 40 and 50, by the newest rating alone
+        movie: _ease_weights(shown)[2, column] for movie, column in ((40, 3), (50, 4))
+    }
+    assert weights[:2].tolist() == sorted(scores, key=lambda movie: -scores[movie])
+
+
+def _ease_weights(split, penalty=100.0):
+    users = np.unique(split.fitted[c.USER_ID])
+    rated = np.zeros((len(users), 5))
+    rated[np.searchsorted(users, split.fitted[c.USER_ID]), np.searchsorted(MOVIES, split.fitted[c.MOVIE_ID])] = 1
+    weights = np.zeros((5, 5))
+    for j in range(5):
+        others = np.arange(5) != j
+        gram = rated[:, others].T @ rated[:, others]
+        weights[others, j] = np.linalg.solve(gram + penalty * np.eye(4), rated[:, others].T @ rated[:, j])
+    return weights
+
+
+def test_lists_made_elsewhere(split, tmp_path):
+    """Of two users one has a list, in which one movie is unknown; users who are not measured do not matter."""
+    rows = {c.USER_ID: [2, 2, 2, 9], c.RANK: [2, 1, 3, 1], c.MOVIE_ID: [20, 40, 77, 10]}
+    pq.write_table(pa.table(rows), tmp_path / "mine.parquet")
+    lists = baselines.of_file(tmp_path / "mine.parquet", split).lists
+    assert lists[:, :4].tolist() == [[-1, -1, -1, -1], [40, 20, -1, -1]]
+    with pytest.raises(UsageRejected, match="takes Parquet with user_id, rank, movie_id"):
+        baselines.of_file(tmp_path / "nothing.parquet", split)

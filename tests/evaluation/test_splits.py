@@ -1,12 +1,15 @@
 """Splits: what is held out, against hand-worked cases and the published protocol."""
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.evaluation import by_hand, pairs_of
 
 from recmodel import schemas as c
+from recmodel.data.ids import Labels
 from recmodel.evaluation import splits
 
 
@@ -31,10 +34,40 @@ def test_cold_users_are_shown_so_many_of_their_ratings():
     assert len(cold) == 2
     assert not np.isin(base.fitted[c.USER_ID], cold).any()
     for count, part in by_count.items():
-        assert len(part.fitted[c.USER_ID]) == 8 * 20 + 2 * count
+        assert pairs_of(part.fitted) == pairs_of(base.fitted)
+        assert len(part.shown[c.USER_ID]) == 2 * count
         assert pairs_of(part.held_out) == pairs_of(base.held_out)
-        assert not set(pairs_of(part.fitted)) & set(pairs_of(part.held_out))
+        assert not set(pairs_of(part.known)) & set(pairs_of(part.held_out))
         assert len(part.held_out[c.USER_ID]) == 2 * 10
+
+
+@pytest.mark.parametrize("relevant_from", [None, 4.0])
+def test_users_are_held_out_whole_and_four_fifths_of_what_is_relevant_is_shown(relevant_from):
+    """Of 20 users, 10 have ten ratings of 4 stars and five of 2; the others, who are never held out, have four."""
+    rows = [(user, movie, 4.0 if movie < 10 else 2.0, 0) for user in range(10) for movie in range(15)]
+    rows = by_hand(*rows, *((user, movie, 5.0, 0) for user in range(10, 20) for movie in range(4)))
+    split = splits.make("users", rows, np.arange(15), test_share=0.2, seed=0, relevant_from=relevant_from)
+    assert len(split.users) == 4
+    assert (split.users < 10).all()
+    assert not np.isin(split.fitted[c.USER_ID], split.users).any()
+    each = 15 if relevant_from is None else 10
+    assert np.unique(split.held_out[c.USER_ID], return_counts=True)[1].tolist() == [each // 5] * 4
+    assert len(split.shown[c.USER_ID]) == 4 * (each - each // 5)
+    assert not set(pairs_of(split.shown)) & set(pairs_of(split.held_out))
+    if relevant_from:
+        assert min(split.shown[c.RATING].min(), split.held_out[c.RATING].min()) >= relevant_from
+    seen, _ = split.histories(split.users)
+    assert [len(movies) for movies in seen] == [each - each // 5] * 4
+
+
+def test_a_split_is_written_with_the_ids_of_the_input(tmp_path):
+    labels = Labels(pa.array(["ann", "bob"]), pa.array(["tt01", "tt02"]))
+    rows = by_hand((0, 0, 4.0, 1), (0, 1, 3.0, 2), (1, 1, 2.0, 3))
+    splits.write(splits.make("last-out", rows, np.arange(2), test_share=0.2, seed=0, labels=labels), tmp_path)
+    held_out = pq.read_table(tmp_path / "held_out.parquet").to_pydict()
+    assert (held_out[c.USER_ID], held_out[c.MOVIE_ID], held_out[c.RATING]) == (["ann"], ["tt02"], [3.0])
+    assert pq.read_table(tmp_path / "fitted.parquet").num_rows == 2
+    assert not (tmp_path / "shown.parquet").exists()
 
 
 def test_histories_are_those_of_the_fitted_part(split):

@@ -1,0 +1,92 @@
+"""Ranking metrics: how good ranked lists are for each user, and what they are like as a whole."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from recmodel import schemas as c
+from recmodel.evaluation.splits import Split
+
+CUTOFFS = (10, 20, 50, 100)
+
+
+def per_user(lists: np.ndarray, split: Split) -> dict[str, np.ndarray]:
+    """Measure each user's list against the relevant held-out movies.
+
+    Recall is the share of a user's relevant movies that is found. Capped recall divides by k where more than k are
+    relevant, as Liang et al., "Variational Autoencoders for Collaborative Filtering", 2018, and later papers do. NDCG
+    has binary relevance, after Järvelin and Kekäläinen, "Cumulated Gain-Based Evaluation of IR Techniques", 2002.
+
+    Args:
+        lists: [U, L] movie ids, best first, of the users of `split.users`; -1 pads.
+
+    Returns:
+        A [U] float64 array per metric; NaN for users without a relevant movie.
+    """
+    length = lists.shape[1]
+    hits, relevant = _hits(lists, split), _relevant_per_user(split)
+    judged = np.where(relevant > 0, relevant, np.nan)
+    discount = 1 / np.log2(np.arange(2, max(length, *CUTOFFS) + 2))
+    gains, ideal = hits * discount[:length], np.append(np.nan, np.cumsum(discount))
+    found = {}
+    for k in CUTOFFS:
+        count, most = hits[:, :k].sum(axis=1), np.minimum(judged, k)
+        found[f"recall@{k}"] = count / judged
+        found[f"capped recall@{k}"] = count / most
+        found[f"ndcg@{k}"] = gains[:, :k].sum(axis=1) / np.where(
+            relevant > 0, ideal[np.minimum(relevant, k) - 1], np.nan
+        )
+        found[f"precision@{k}"] = count / k + 0 * judged
+    first = np.where(hits.any(axis=1), 1 / (hits.argmax(axis=1) + 1), 0.0)
+    found["mrr"] = first + 0 * judged
+    return found
+
+
+def of_lists(lists: np.ndarray, split: Split, k: int = 10) -> dict[str, float]:
+    """Measure everybody's first `k` movies together.
+
+    Returns:
+        coverage: the share of the catalogue that is in anybody's list.
+        gini: how unequally the movies are recommended, from 0 (all equally often) to 1 (all lists hold the same few).
+        novelty: the mean of -log2 of the share of users who had rated a movie, in bits.
+        popularity lift: how many more ratings the recommended movies have than those that the same users had rated,
+            as a share of the latter; after Abdollahpouri et al., "The Unfairness of Popularity Bias in
+            Recommendation", 2019.
+    """
+    counts, _ = split.counts()
+    users = len(np.unique(split.fitted[c.USER_ID]))
+    first = lists[:, :k]
+    shown = np.searchsorted(split.movie_ids, first[first >= 0])
+    seen = np.concatenate(split.histories(split.users)[0] or [split.movie_ids[:0]])
+    usual = counts[np.searchsorted(split.movie_ids, seen)].mean() if len(seen) else np.nan
+    return {
+        f"coverage@{k}": len(np.unique(shown)) / len(split.movie_ids),
+        f"gini@{k}": gini(np.bincount(shown, minlength=len(split.movie_ids))),
+        f"novelty@{k}": float(-np.log2((counts[shown] + 1) / (users + 1)).mean()),
+        f"popularity lift@{k}": float(counts[shown].mean() / usual - 1) if usual else np.nan,
+    }
+
+
+def gini(counts: np.ndarray) -> float:
+    """Return the Gini coefficient: 0 if all movies are equal, towards 1 if one has everything; NaN if all are 0."""
+    total = counts.sum()
+    if not total:
+        return float("nan")
+    ascending = np.sort(counts).astype(np.float64)
+    n = len(ascending)
+    return float(2 * (np.arange(1, n + 1) * ascending).sum() / (n * total) - (n + 1) / n)
+
+
+def _hits(lists: np.ndarray, split: Split) -> np.ndarray:
+    """Return which places of which lists hold a relevant movie, [U, L] bool."""
+    relevant, size = split.relevant, len(split.movie_ids)
+    place = np.searchsorted(split.movie_ids, lists)
+    pairs = np.arange(len(lists))[:, np.newaxis] * size + np.minimum(place, size - 1)
+    wanted = np.searchsorted(split.users, relevant[c.USER_ID]) * size
+    wanted += np.searchsorted(split.movie_ids, relevant[c.MOVIE_ID])
+    return np.isin(pairs, wanted) & (lists >= 0)
+
+
+def _relevant_per_user(split: Split) -> np.ndarray:
+    """Return how many held-out movies are relevant to each user, [U] int64."""
+    return np.bincount(np.searchsorted(split.users, split.relevant[c.USER_ID]), minlength=len(split.users))
