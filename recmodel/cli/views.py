@@ -15,7 +15,7 @@ from recmodel.records import EXPLICIT, IMPLICIT
 if TYPE_CHECKING:
     import pandas as pd
 
-    from recmodel.pipeline import capacity, evaluate, forget, predict, score, train, training_capacity
+    from recmodel.pipeline import capacity, evaluate, forget, predict, score, search, train, training_capacity
     from recmodel.records import FeedbackKind, Metrics, RunRecord
 
 NO_RATINGS = "there are no ratings, as the model was trained on implicit feedback"
@@ -335,24 +335,40 @@ def metrics_by_method(frame: pd.DataFrame, title: str) -> Table:
 
 
 def differences(intervals: pd.DataFrame) -> Table:
-    """Return how far each method is from the first one, with 95 % intervals over users; empty if there is one only."""
-    first, *others = intervals["method"].unique()
-    view = table(f"\nCompared with {first}, with 95 % intervals over users", ["metric"] * bool(others), others)
-    for metric, rows in intervals.groupby("metric", sort=False):
-        by_method = rows.set_index("method")
-        if not others or len(by_method) == 1:
-            continue
+    """Return how far each method is from the first one, with 95 % intervals over users; no rows if it is alone."""
+    first = intervals["method"].iloc[0]
+    metrics = [metric for metric in ("ndcg@10", "recall@100", "rmse") if (intervals["metric"] == metric).any()]
+    compared = intervals[intervals["method"] != first].set_index(["method", "metric"])
+    view = table(f"\nDifferences from {first}, with 95 % intervals over users", ["method"], metrics)
+    for method in compared.index.unique("method"):
         cells = []
-        for method in others:
-            found = by_method.loc[method] if method in by_method.index else None
-            is_compared = found is not None and found["difference value"] == found["difference value"]
-            cells.append(
-                f"{found['difference value']:+.4f} [{found['difference low']:+.4f}, {found['difference high']:+.4f}]"
-                if found is not None and is_compared
-                else "–"
-            )
-        view.add_row(str(metric), *cells)
+        for metric in metrics:
+            found = compared.loc[(method, metric)] if (method, metric) in compared.index else {}
+            value = found.get("difference value", float("nan"))
+            interval = f" ({found['difference low']:+.4f}, {found['difference high']:+.4f})" if value == value else ""
+            cells.append(f"{value:+.4f}{interval}" if interval else "–")
+        view.add_row(str(method), *cells)
     return view
+
+
+def trial(number: int, found: search.Trial) -> str:
+    """Return a trial as one line."""
+    values = "the preset as it is" if found.is_preset else _values(found.values)
+    return f"trial {number}: {found.measure:.4f}, {values}"
+
+
+def trials(found: Sequence[search.Trial], objective: str) -> Table:
+    """Return trials, the best first."""
+    view = table(f"\nBest by {objective} on validation ratings", ["values"], [objective])
+    for one in found:
+        view.add_row(_values(one.values) + " (the preset as it is)" * one.is_preset, f"{one.measure:.4f}")
+    return view
+
+
+def _values(values: dict[str, Any]) -> str:
+    return ", ".join(
+        f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in values.items()
+    )
 
 
 def frame_rows(frame: pd.DataFrame, title: str) -> Table:

@@ -7,8 +7,6 @@ import numpy as np
 from recmodel import schemas as c
 from recmodel.evaluation.splits import Split
 
-CUTOFFS = (10, 20, 50, 100)
-
 
 def per_user(lists: np.ndarray, split: Split) -> dict[str, np.ndarray]:
     """Measure each user's list against the relevant held-out movies.
@@ -26,17 +24,14 @@ def per_user(lists: np.ndarray, split: Split) -> dict[str, np.ndarray]:
     length = lists.shape[1]
     hits, relevant = _hits(lists, split), _relevant_per_user(split)
     judged = np.where(relevant > 0, relevant, np.nan)
-    discount = 1 / np.log2(np.arange(2, max(length, *CUTOFFS) + 2))
+    discount = 1 / np.log2(np.arange(2, max(length, 100) + 2))
     gains, ideal = hits * discount[:length], np.append(np.nan, np.cumsum(discount))
-    found = {}
-    for k in CUTOFFS:
-        count, most = hits[:, :k].sum(axis=1), np.minimum(judged, k)
-        found[f"recall@{k}"] = count / judged
-        found[f"capped recall@{k}"] = count / most
-        found[f"ndcg@{k}"] = gains[:, :k].sum(axis=1) / np.where(
-            relevant > 0, ideal[np.minimum(relevant, k) - 1], np.nan
-        )
-        found[f"precision@{k}"] = count / k + 0 * judged
+    count = {k: hits[:, :k].sum(axis=1) for k in (10, 20, 50, 100)}
+    found = {f"recall@{k}": count[k] / judged for k in count}
+    found |= {f"capped recall@{k}": count[k] / np.minimum(judged, k) for k in (20, 50)}
+    for k in (10, 100):
+        found[f"ndcg@{k}"] = gains[:, :k].sum(axis=1) / ideal[np.minimum(relevant, k)]
+        found[f"precision@{k}"] = count[k] / k + 0 * judged
     first = np.where(hits.any(axis=1), 1 / (hits.argmax(axis=1) + 1), 0.0)
     found["mrr"] = first + 0 * judged
     return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -77,11 +76,9 @@ def _thirds(values: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
     present = values[~np.isnan(values)]
     if not len(present):
         return
-    bounds = np.unique(np.quantile(present, [0, 1 / 3, 2 / 3, 1], method="lower"))
-    if len(bounds) == 1:
-        bounds = np.append(bounds, bounds)
-    for i, (low, high) in enumerate(itertools.pairwise(bounds)):
-        rows = (values >= low if i == 0 else values > low) & (values <= high)
+    bounds = np.unique(np.quantile(present, [1 / 3, 2 / 3], method="lower"))
+    group = np.where(np.isnan(values), -1, np.searchsorted(bounds, values))
+    for rows in (group == i for i in range(len(bounds) + 1)):
         if rows.any():
             least, most = values[rows].min(), values[rows].max()
             yield (f"{least:g}" if least == most else f"{least:g} to {most:g}"), rows

@@ -72,6 +72,37 @@ class Evaluation:
     feedback: FeedbackKind = EXPLICIT
 
 
+@dataclass(frozen=True)
+class Input:
+    """Ratings to split, and what they are of."""
+
+    ratings: Arrays  # one per (user, movie)
+    catalogue: pa.Table  # `schemas.CATALOGUE`, with the ids of the input or their numbers
+    labels: identifiers.Labels  # what the numbers stand for
+    ids: Ids
+    feedback: Feedback
+
+    @property
+    def movie_ids(self) -> np.ndarray:
+        """[M] int64, ascending."""
+        return self.catalogue.column(c.MOVIE_ID).to_numpy()
+
+
+def read(settings: Settings) -> Input:
+    """Read ratings and movies, with the movies that the current version, too, knows.
+
+    Raises:
+        InputRejected: see `movielens`.
+    """
+    directory = sources.input_dir(settings.paths.data, settings.paths.sample, settings.input)
+    feedback = feedbacks.decide(directory, settings.input)
+    ids, current = identifiers.decide(directory, settings.input), versions.open_current(settings.paths.models)
+    known = current.catalogue() if current and current.ids == ids else None
+    catalogue, table, _ = movielens.read(directory, settings.input, known, feedback, ids)
+    table, catalogue, labels = identifiers.number(table, catalogue)
+    return Input(duplicates.combined(table, add_up=feedback.is_implicit), catalogue, labels, ids, feedback)
+
+
 def run(settings: Settings, request: Request, folder: Path, stages: Stages | None = None) -> Evaluation:
     """Evaluate presets and baselines; write evaluation.json and tables as Parquet to `folder`.
 
@@ -82,33 +113,29 @@ def run(settings: Settings, request: Request, folder: Path, stages: Stages | Non
     stages = stages or Stages()
     preflight.check(settings, spark=True, output=str(folder))
     with stages("read ratings and movies"):
-        directory = sources.input_dir(settings.paths.data, settings.paths.sample, settings.input)
-        feedback = feedbacks.decide(directory, settings.input)
-        if request.relevant_from is not None and feedback.is_implicit:
+        found = read(settings)
+        if request.relevant_from is not None and found.feedback.is_implicit:
             raise UsageRejected("--relevant is a rating, and this input has none; leave it out")
-        chosen = {name: presets.for_feedback(presets.load(name), name, feedback.kind) for name in request.preset_names}
-        ids, current = identifiers.decide(directory, settings.input), versions.open_current(settings.paths.models)
-        known = current.catalogue() if current and current.ids == ids else None
-        catalogue, table, _ = movielens.read(directory, settings.input, known, feedback, ids)
-        table, catalogue, labels = identifiers.number(table, catalogue)
+        chosen = {
+            name: presets.for_feedback(presets.load(name), name, found.feedback.kind) for name in request.preset_names
+        }
 
     with stages("start Spark"):
         spark = session.start("recmodel evaluate")
-    ratings = duplicates.combined(table, add_up=feedback.is_implicit)
     split = splits.make(
         request.split,
-        ratings,
-        catalogue.column(c.MOVIE_ID).to_numpy(),
+        found.ratings,
+        found.movie_ids,
         test_share=settings.training.test_share,
         seed=settings.training.seed,
         limit=request.rows,
-        rated=not feedback.is_implicit,
-        labels=labels,
+        rated=not found.feedback.is_implicit,
+        labels=found.labels,
         relevant_from=request.relevant_from,
     )
     if request.split_folder is not None:
         splits.write(split, request.split_folder)
-    bench = _Bench(spark, split, ratings, catalogue, settings.training.seed, feedback, ids)
+    bench = _Bench(spark, split, found, settings.training.seed)
     first: Predictions | None = None  # of the first preset
 
     for name in request.preset_names:
@@ -152,27 +179,17 @@ def run(settings: Settings, request: Request, folder: Path, stages: Stages | Non
     of_new = int((counts[np.searchsorted(split.movie_ids, split.held_out[c.MOVIE_ID])] == 0).sum())
     return Evaluation(
         metrics, of_users, of_segments, len(split.fitted[c.RATING]), len(split.held_out[c.RATING]), users, movies,
-        int((counts == 0).sum()), of_new, feedback.kind,
+        int((counts == 0).sum()), of_new, found.feedback.kind,
     )  # fmt: skip
 
 
 class _Bench:
     """A split, and the rows of what was measured on it."""
 
-    def __init__(
-        self,
-        spark: SparkSession,
-        split: splits.Split,
-        ratings: Arrays,
-        catalogue: pa.Table,
-        seed: int,
-        feedback: Feedback,
-        ids: Ids,
-    ) -> None:
+    def __init__(self, spark: SparkSession, split: splits.Split, found: Input, seed: int) -> None:
         self.rows: list[dict[str, Any]] = []
         self._first_seeds: dict[str, Predictions] = {}  # by method
-        self._spark, self._split, self._ratings = spark, split, ratings
-        self._catalogue, self._seed, self._feedback, self._ids = catalogue, seed, feedback, ids
+        self._spark, self._split, self._input, self._seed = spark, split, found, seed
 
     def measure_preset(self, name: str, preset: Preset, seed: int, progress: Progress) -> Predictions:
         """Train a preset and measure it; return its predictions."""
@@ -226,7 +243,7 @@ class _Bench:
 
     def segments(self) -> pd.DataFrame:
         """Return measures of each method for segments of users and movies."""
-        found = segments.of(self._split, self._catalogue)
+        found = segments.of(self._split, self._input.catalogue)
         return pd.DataFrame(
             {**row, "method": method}
             for method, predictions in self._first_seeds.items()
@@ -253,7 +270,7 @@ class _Bench:
         """
         rated = self._split.rated
         base, histories = splits.cold_users(
-            self._ratings, self._split.movie_ids, seed=self._seed, rated=rated, labels=self._split.labels
+            self._input.ratings, self._split.movie_ids, seed=self._seed, rated=rated, labels=self._split.labels
         )
         model, _ = self._train(base, preset, 0)
         by_user, given = [], "ratings given" if rated else "interactions given"
@@ -296,19 +313,25 @@ class _Bench:
     def _train(
         self, split: splits.Split, preset: Preset, seed: int, progress: Progress | None = None
     ) -> tuple[Recommender, training.Trained]:
-        """Train, export and load again, so that what is measured is what would be served."""
-        trained = training.train(
-            split.fitted,
-            np.unique(self._ratings[c.USER_ID]),
-            self._catalogue,
-            preset,
-            seed=seed,
-            rating_range=self._feedback.rating_range,
-            progress=progress,
-        )
-        with tempfile.TemporaryDirectory() as scratch:
-            saved_model.save(trained.towers(), Path(scratch) / "saved_model", self._ids, split.labels)
-            return Recommender(Path(scratch) / "saved_model"), trained
+        return train(self._input, split, preset, seed, progress)
+
+
+def train(
+    found: Input, split: splits.Split, preset: Preset, seed: int, progress: Progress | None = None
+) -> tuple[Recommender, training.Trained]:
+    """Train on the fitted part of a split, export and load again, so that what is measured is what would be served."""
+    trained = training.train(
+        split.fitted,
+        np.unique(found.ratings[c.USER_ID]),
+        found.catalogue,
+        preset,
+        seed=seed,
+        rating_range=found.feedback.rating_range,
+        progress=progress,
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        saved_model.save(trained.towers(), Path(scratch) / "saved_model", found.ids, split.labels)
+        return Recommender(Path(scratch) / "saved_model"), trained
 
 
 def _ratio(means: np.ndarray) -> np.ndarray:

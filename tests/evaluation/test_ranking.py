@@ -26,8 +26,9 @@ def test_means_over_users_are_those_of_spark(spark):
     pairs = [(row[row >= 0].astype(float).tolist(), wanted) for row, wanted in zip(lists, of_user, strict=True)]
     expected = RankingMetrics(spark.sparkContext.parallelize(pairs, 1))
     found = {name: values.mean() for name, values in ranking.per_user(lists, split).items()}
-    for k in ranking.CUTOFFS:
+    for k in (10, 20, 50, 100):
         assert found[f"recall@{k}"] == pytest.approx(expected.recallAt(k))
+    for k in (10, 100):
         assert found[f"ndcg@{k}"] == pytest.approx(expected.ndcgAt(k))
         assert found[f"precision@{k}"] == pytest.approx(expected.precisionAt(k))
 
@@ -44,10 +45,11 @@ def test_only_relevant_movies_count_and_users_without_one_do_not(split):
 
 
 def test_capped_recall_can_reach_1_where_more_is_relevant_than_shown():
-    held_out = by_hand(*((1, movie, 4.0, 0) for movie in MOVIES[:12]))
-    found = ranking.per_user(MOVIES[np.newaxis, :12], Split(by_hand((1, 150, 4.0, 0)), held_out, MOVIES))
-    assert found["capped recall@10"][0] == 1
-    assert found["recall@10"][0] == pytest.approx(10 / 12)
+    movies = np.arange(30)
+    held_out = by_hand(*((1, movie, 4.0, 0) for movie in movies[:25]))
+    found = ranking.per_user(movies[np.newaxis, :25], Split(by_hand((1, 29, 4.0, 0)), held_out, movies))
+    assert found["capped recall@20"][0] == 1
+    assert found["recall@20"][0] == pytest.approx(20 / 25)
 
 
 def test_lists_as_a_whole_by_hand(split):
