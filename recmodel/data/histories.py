@@ -90,6 +90,11 @@ def ages(splits: np.ndarray) -> np.ndarray:
     return (np.repeat(splits[1:], np.diff(splits)) - 1 - np.arange(splits[-1])).astype(np.int32)
 
 
+def have_order(time: np.ndarray) -> bool:
+    """Return whether times say in what order ratings were given: where none are known, all are 0."""
+    return bool(len(time)) and bool(time.min() < time.max())
+
+
 def oldest_first(time: np.ndarray, movie: np.ndarray, user: np.ndarray | None = None) -> np.ndarray:
     """Return the order of ratings by time, user after user if there are several.
 
