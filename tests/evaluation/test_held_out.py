@@ -37,7 +37,7 @@ def test_metrics_are_those_of_the_held_out_rows(preset, tmp_path):
         unseen_hits.append(unseen.index(movie) < 1)
         gains.append(1 / np.log2(unseen.index(movie) + 2))
         served = model.recommend([user], [seen], [ratings], rank_by=policies.automatic(("retrieval", "rating")))
-        liked += [1 / np.log2(served.movie_id[0].tolist().index(movie) + 2)] * (rating >= 3)
+        liked += [1 / np.log2(served.movie_id[0].tolist().index(movie) + 2)] * int(rating >= 3)
     assert len(errors) == len(held_out[c.RATING])
     assert measured.rmse == pytest.approx(np.sqrt(np.mean(np.square(errors))), abs=1e-5)
     assert measured.top_k_accuracy["5"] == pytest.approx(np.mean(hits))

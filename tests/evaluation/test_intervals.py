@@ -16,7 +16,7 @@ from recmodel.evaluation.intervals import bootstrap
     st.floats(-0.9, 0.9),
     st.integers(0, 2**32 - 1),
 )
-@hypothesis_settings(max_examples=25)
+@hypothesis_settings(max_examples=10)
 def test_the_interval_of_a_paired_difference_is_that_of_the_normal_distribution(
     users, shift, spread, correlation, seed
 ):

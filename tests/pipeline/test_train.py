@@ -41,7 +41,7 @@ def test_a_version_that_is_worse_stays_on_disk_unless_it_is_promoted(toy, toy_mo
 
 
 def test_what_serves_is_fitted_to_all_ratings_and_versions_are_compared_by_what_was_not(toy, tmp_path, monkeypatch):
-    """By the preset that knows users by id: it has a vector of a movie whose only rating is held out, if it is fitted."""
+    """The same recipe again: the models that are measured are equal, though those that serve were fitted to more."""
     models = tmp_path / "models"
     first = recmodel.train(toy, models, preset="joint", epochs=1)
     metrics, manifest = first.metrics(), first.manifest
@@ -55,9 +55,7 @@ def test_what_serves_is_fitted_to_all_ratings_and_versions_are_compared_by_what_
     assert compared.returncode == 0, said(compared)
     assert "fitted again" in said(compared)
     newest = versions.open_version(models).metrics()
-    for found in newest.compared[
-        first.name
-    ]:  # the same recipe, so the measured models are the same, which served are not
+    for found in newest.compared[first.name]:
         assert (found.new, found.low, found.high) == (found.rival, 0, 0)
     served, measured = (first.saved_model / "variables", first.measured_model / "variables")
     assert any((served / file.name).read_bytes() != file.read_bytes() for file in measured.iterdir())
