@@ -116,7 +116,7 @@ def recommendations(title: str, rows: Sequence[dict[str, Any]], feedback: Feedba
     if not rated:
         view.caption, view.caption_justify = NO_RATINGS, "left"
     for row in rows:
-        score = row[c.RETRIEVAL_SCORE]
+        score = row[c.RETRIEVAL_SCORE] if row.get(c.SCORE) is None else row[c.SCORE]
         view.add_row(
             str(row[c.RANK]),
             row[c.TITLE],

@@ -16,6 +16,8 @@ import pyarrow.compute as pc
 from recmodel import schemas as c
 from recmodel.data import duplicates
 
+AGE_UNKNOWN = 10  # of all ratings where no times are known: they weigh the same, and nothing has succeeded them
+
 
 @dataclass(frozen=True)
 class Lists:

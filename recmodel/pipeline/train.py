@@ -274,8 +274,8 @@ def _held_out(ratings: Arrays, labels: Labels, test_share: float) -> tuple[np.nd
         return np.empty(0, np.int64), None
     rows, kind = newest.choose(ratings, labels)
     if kind.kind != NEWEST:
-        log.log(NOTICE, "the ratings have no times, so the model is measured by some rating of each user, "
-                "not the newest")  # fmt: skip
+        log.log(NOTICE, "the ratings have no times, so the model takes no account of their order and is measured by "
+                "some rating of each user, not the newest")  # fmt: skip
     return rows, kind
 
 

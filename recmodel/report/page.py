@@ -27,6 +27,7 @@ from recmodel.report import charts, findings, popularity_buckets
 from recmodel.report.charts import Chart
 from recmodel.report.facts import Facts
 from recmodel.report.summary import USERS
+from recmodel.scoring import policies
 from recmodel.settings import Settings
 from recmodel.tables.erasing import Users
 
@@ -58,6 +59,7 @@ def render(facts: Facts, limits: Settings) -> str:
     page = environment.get_template("report.html").render(
         **vars(facts),
         findings=findings.findings(facts, limits),
+        policy=policies.named(facts.run.rank_by),
         concentration=_concentration(facts),
         most_recommended=_most_recommended(facts, _MOVIES_IN_TABLE),
         sections=sections,

@@ -71,6 +71,9 @@ def test_input_without_times_is_measured_by_some_rating_of_each_user(toy, tmp_pa
     (data / "ratings.csv").write_text("\n".join(line.rpartition(",")[0] for line in lines) + "\n")
     trained = here("train", "--data", data, "--models", tmp_path / "models", "--preset", "rating", "--epochs", "1")
     assert trained.returncode == 0, said(trained)
-    assert "the ratings have no times, so the model is measured by some rating of each user" in said(trained)
+    assert (
+        "the ratings have no times, so the model takes no account of their order and is measured by some rating"
+        in said(trained)
+    )
     assert "held out some rating of each of 40 users" in said(trained)
     assert versions.open_version(tmp_path / "models").metrics().held_out == "some"
