@@ -26,7 +26,9 @@ from recmodel.progress import Stages
 @click.option("--batch-size", type=int, help="Ratings per training step, instead of the preset's.")
 @click.option("--learning-rate", type=float, help="Of the optimiser, instead of the preset's.")
 @click.option("--seed", type=int, help="Same seed, same data, same model.")
-@click.option("--test-share", type=float, help="Share of the ratings held out to measure the model; 0 for none.")
+@click.option(
+    "--test-share", type=float, help="0: hold nothing out and measure nothing. Other shares are for evaluate."
+)
 @click.option("--promote/--no-promote", default=None,
               help="Make it current even if it is worse, or not even if it is better.")  # fmt: skip
 @click.option("--gate/--no-gate", default=None,
@@ -39,13 +41,13 @@ def train(
 ) -> None:  # fmt: skip
     """Train a model and make it the current version, unless it is worse than the one that is.
 
-    The two are compared on the same held-out ratings; training.gate says how much worse is too much. A version that
-    is refused stays on disk, and the exit code is 4: --promote, or models promote, makes it current anyway. With
-    --gate, as in nightly, it also has to be better than popularity and biases.
+    The two are compared by the newest rating of each user, to which neither was fitted; training.gate says how much
+    worse is too much. A version that is refused stays on disk, and the exit code is 4: --promote, or models promote,
+    makes it current anyway. With --gate, as in nightly, it must not be worse than popularity and biases either.
 
-    Reads the ratings and movies of DIR, fits the retrieval and the rating task, measures both on held-out ratings and
-    writes a new version below --models: SavedModel, catalogue, metrics and manifest. Settings
-    that are not given come from conf/settings.yaml.
+    Reads the ratings and movies of DIR, fits the retrieval and the rating task, measures both on held-out ratings, fits
+    them again to all ratings (training.refit) and writes a new version below --models: SavedModel, catalogue, metrics
+    and manifest. Settings that are not given come from conf/settings.yaml.
     """
     chosen = settings.load_with(flags, "paths", "input", "training")
     preset = presets.load(chosen.training.preset, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate)

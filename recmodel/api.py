@@ -40,7 +40,7 @@ def train(
     Args:
         data: a MovieLens directory with ratings and movies, or the word 'sample'.
         preset: one of conf/presets.yaml; epochs, batch_size and learning_rate replace its values.
-        test_share: of the ratings, held out to measure the model: see `version.metrics()`.
+        test_share: 0: hold no ratings out, so measure nothing; otherwise see `version.metrics()`.
         as_of: use only ratings up to this time, or the end of this date in UTC.
         gate: compare with baselines too, not only with the current version; see `training.gate` in the settings.
         promote: True: make it current even if it is worse; False: don't make it current.

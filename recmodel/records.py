@@ -22,6 +22,11 @@ FeedbackKind = Literal["explicit", "implicit"]
 EXPLICIT: FeedbackKind = "explicit"
 IMPLICIT: FeedbackKind = "implicit"
 
+# Which rating of a user training holds out: the newest or, where times are not known, some one. See `evaluation.newest`
+HeldOutKind = Literal["newest", "some"]
+NEWEST: HeldOutKind = "newest"
+SOME: HeldOutKind = "some"
+
 _NO_FILTERS = {"max_new", "opt_out"}  # rules: always set; decides who is served by the model
 
 _Record = TypeVar("_Record", bound="Record")
@@ -210,11 +215,38 @@ class Measures(Record):
         None  # by k: share of held-out pairs found among the first k of all movies
     )
     top_k_accuracy_unseen: dict[str, float] | None = None  # the same without the movies that the user had rated
+    # Of the movies that the user had not rated: NDCG of the first 10 by retrieval score; and, of the users who liked
+    # the held-out movie, NDCG of the first 10 as they are published. None in versions before 0.3.2.
+    ndcg_at_10: float | None = None
+    ndcg_at_10_liked: float | None = None
+    intervals: dict[str, tuple[float, float]] | None = None  # 95 %, by the names of fields above
 
     @property
     def accuracy_at_100(self) -> float | None:
         """The share of held-out pairs among the user's first 100 unseen movies; None where it was not measured."""
         return (self.top_k_accuracy_unseen or {}).get("100")
+
+
+# What the gate judges, by the names of the fields.
+MEASURES = {"ndcg_at_10": "NDCG@10", "ndcg_at_10_liked": "NDCG@10 of liked movies", "rmse": "RMSE"}
+
+
+class Difference(Record):
+    """A new model compared with a rival, by a measure of the same held-out ratings."""
+
+    measure: str  # the name of a field of `Measures`
+    new: float
+    rival: float
+    low: float  # the ends of the 95 % interval of new - rival
+    high: float
+    allowed: float  # by so much the new model may be worse
+
+    @property
+    def is_worse(self) -> bool:
+        """Whether the new model is worse by more than is allowed, and not by chance."""
+        if self.measure == "rmse":
+            return self.new - self.rival > self.allowed and self.low > 0
+        return self.rival - self.new > self.allowed and self.high < 0
 
 
 class Metrics(Measures):
@@ -227,10 +259,14 @@ class Metrics(Measures):
     examples_per_second: int = 0
     test_rows: int = 0  # held out
     measured_users: int | None = None  # that the measures are of
+    held_out: HeldOutKind | None = None  # which of their ratings; None in versions before 0.3.2: a share of all ratings
+    refit: bool = False  # whether what serves was fitted again, to the held-out ratings too, after it was measured
+    refit_rows: int | None = None  # to so many ratings in all
     opted_out_rows: int = 0  # ratings of users who have opted out, which it was not trained with
     left_out_rows: int = 0  # ratings of users whom training.max_ratings left out
     superseded_rows: int = 0  # ratings that a later one of the same user and movie replaced
     baselines: dict[str, Measures] | None = None  # by name, on the same held-out ratings
+    compared: dict[str, list[Difference]] | None = None  # with baselines and the version that was current, by name
     gate: list[str] | None = None  # why the model must not become the current one; None where nobody asked
     ratings_file: str | None = None  # that the model was trained on; None in versions before 0.3.2
     ratings_bytes: int | None = None
@@ -245,6 +281,13 @@ class Metrics(Measures):
 # -- manifest.json ---------------------------------------------------------------------------------------------------
 
 
+class HeldOut(Record):
+    """Which ratings the measured model was not fitted to: one of each of some users."""
+
+    kind: HeldOutKind
+    users_up_to: float  # those whose hash is at most that; see `evaluation.newest`
+
+
 class Manifest(Record):
     """manifest.json: what a model version is, and the sha256 of each of its files."""
 
@@ -257,6 +300,7 @@ class Manifest(Record):
     settings: dict[str, Any] = {}
     data_fingerprint: str = ""
     newest_rating: datetime | None = None  # that the model has seen, held-out ones included; None where not known
+    held_out: HeldOut | None = None  # None: nothing, or in versions before 0.3.2 a share of all ratings
     libraries: dict[str, str] = {}
     git_commit: str | None = None
     signatures: tuple[str, ...] = ()  # of the SavedModel; empty in versions before 0.3.2

@@ -41,6 +41,7 @@ TMDB_ID = "tmdb_id"
 RANK = "rank"
 RETRIEVAL_SCORE = "retrieval_score"
 PREDICTED_RATING = "predicted_rating"
+SCORE = "score"  # by which a list is ordered; runs of older versions have none
 SOURCE = "source"
 MOVIE = "movie"  # the row of a movie in the run's catalogue, inside a run
 MODEL_VERSION = "model_version"
@@ -111,6 +112,7 @@ RECOMMENDATION = pa.schema(
         (SCORED_AT, pa.timestamp("us", "UTC")),
         (BECAUSE_MOVIE_ID, pa.int64()),
         (BECAUSE_TITLE, pa.string()),
+        (SCORE, pa.float32()),
     ]
 )
 # A published predicted rating.

@@ -36,6 +36,12 @@ _PREFIX = "RECMODEL_"
 HOOK_FACTS = ("outcome", "exit_code", "step", "message", "date", "output", "log", "logs", "environment")
 _NO_SETTINGS = {f"{_PREFIX}{name.upper()}" for name in ("conf", "spark_log", "night_log", "shared_tmpdir", *HOOK_FACTS)}
 
+# Settings of earlier versions that mean something else now, and what to set instead.
+_GONE = {
+    "training.gate.accuracy": "training.gate.max_ndcg_loss, a share of the other's NDCG@10",
+    "training.gate.rmse": "training.gate.max_rmse_loss, a share of the rating scale's width",
+}
+
 PredictedRatings = Literal["top-n", "all"]
 
 
@@ -74,8 +80,16 @@ class Paths(_Section):
 class Gate(_Section):
     """By how much a new model may be worse than the current one."""
 
-    rmse: float = Field(ge=0)
-    accuracy: float = Field(ge=0)
+    max_ndcg_loss: float = Field(ge=0)
+    max_rmse_loss: float = Field(ge=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_no_old_names(cls, values: Any) -> Any:
+        for name in values if isinstance(values, dict) else ():
+            if instead := _GONE.get(f"training.gate.{name}"):
+                raise ValueError(f"{name} is no setting any more; there is {instead}")
+        return values
 
 
 class Training(_Section):
@@ -89,6 +103,7 @@ class Training(_Section):
     max_growth: float = Field(ge=0)
     max_new: float = Field(ge=0)
     max_new_ratings: float = Field(ge=0)
+    refit: bool
     gate: Gate
 
 
@@ -272,6 +287,8 @@ def _refuse_unknown_variables() -> None:
         if variable.upper().startswith(_PREFIX) and name not in known and variable.upper() not in _NO_SETTINGS:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {_PREFIX}{near[0]}?" if near else "unset it"
+            if instead := _GONE.get(name.lower().replace("__", ".")):
+                hint = f"there is {instead}"
             raise UsageRejected(f"the environment variable {variable} sets nothing; {hint}")
 
 

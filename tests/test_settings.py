@@ -138,7 +138,7 @@ def test_a_preset_of_an_unknown_architecture_is_told_the_known_ones():
 
 
 def test_an_unknown_preset_is_told_the_known_ones():
-    with pytest.raises(UsageRejected, match="no preset is called 'best'.* has default, next, joint, rating"):
+    with pytest.raises(UsageRejected, match="no preset is called 'best'.* has default, any-order, joint, rating"):
         presets.load("best")
     with pytest.raises(UsageRejected, match=r"preset joint, epochs: .* \(got 0\)"):
         presets.load("joint", epochs=0)

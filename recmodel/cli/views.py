@@ -10,7 +10,7 @@ from rich.table import Table
 
 from recmodel import schemas as c
 from recmodel.cli.console import facts, stars, table
-from recmodel.records import EXPLICIT, IMPLICIT
+from recmodel.records import EXPLICIT, IMPLICIT, MEASURES, NEWEST
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -116,7 +116,7 @@ def recommendations(title: str, rows: Sequence[dict[str, Any]], feedback: Feedba
     if not rated:
         view.caption, view.caption_justify = NO_RATINGS, "left"
     for row in rows:
-        score = row[c.RETRIEVAL_SCORE]
+        score = row[c.RETRIEVAL_SCORE] if row.get(c.SCORE) is None else row[c.SCORE]
         view.add_row(
             str(row[c.RANK]),
             row[c.TITLE],
@@ -237,12 +237,25 @@ def training_summary(training: train.Training) -> Table:
         **_fitted(metrics, training.version.feedback),
         "examples per second": f"{metrics.examples_per_second:,}",
     }
-    if metrics.rmse:
-        summary["held-out RMSE"] = f"{metrics.rmse:.4f} stars"
+    if metrics.refit_rows:
+        summary["fitted again"] = f"{metrics.refit_rows:,} rows, held-out ones too, for the model that serves"
+    if metrics.measured_users:
+        newest = "the newest" if metrics.held_out == NEWEST else "some rating"
+        summary["held out"] = f"{newest} of each of {metrics.measured_users:,} users"
+    for name, measure in MEASURES.items():
+        if (value := getattr(metrics, name)) is not None:
+            low, high = (metrics.intervals or {}).get(name, (value, value))
+            summary[f"held-out {measure}"] = f"{value:.4f} ({low:.4f} to {high:.4f}{_of_rivals(metrics, name)})"
     for k, share in (metrics.top_k_accuracy or {}).items():
         unseen = (metrics.top_k_accuracy_unseen or {})[k]
         summary[f"held-out top-{k} accuracy"] = f"{unseen:.4f} among unseen movies, {share:.4f} among all"
     return facts({**summary, **_replaced(training), "written to": training.version.path})
+
+
+def _of_rivals(metrics: Metrics, measure: str) -> str:
+    """Return what the baselines reach by a measure."""
+    rivals = {name: getattr(rival, measure) for name, rival in (metrics.baselines or {}).items()}
+    return "".join(f"; {name} {value:.4f}" for name, value in rivals.items() if value is not None)
 
 
 def _replaced(training: train.Training) -> dict[str, str]:
@@ -251,17 +264,15 @@ def _replaced(training: train.Training) -> dict[str, str]:
     if compared is None:
         return {"replaces": "no version: it is the first"} if training.promoted else {"current version": "none"}
     outcome = {"replaces": compared.current} if training.promoted else {"current version stays": compared.current}
-    if compared.of_new is None or compared.of_current is None:
+    if compared.differences is None:
         return {**outcome, "compared with it": f"not at all: {compared.why_not}"}
-    pairs = [
-        (name, new, old)
-        for name, new, old in (
-            ("RMSE", compared.of_new.rmse, compared.of_current.rmse),
-            ("top-100 accuracy", compared.of_new.accuracy_at_100, compared.of_current.accuracy_at_100),
-        )
-        if new is not None and old is not None
-    ]
-    figures = "; ".join(f"held-out {name} {new:.4f} against its {old:.4f}" for name, new, old in pairs)
+    figures = "; ".join(
+        f"held-out {MEASURES[found.measure]} {found.new:.4f} against its {found.rival:.4f} "
+        f"({found.low:+.4f} to {found.high:+.4f})"
+        for found in compared.differences
+    )
+    if figures and compared.users < (training.version.metrics().measured_users or 0):
+        figures += f"; by {compared.users:,} users, whose held-out ratings it was not fitted to either"
     return {**outcome, "compared with it": figures or "not at all: they were trained for different tasks"}
 
 
@@ -284,7 +295,7 @@ def _fitted(metrics: Metrics, feedback: FeedbackKind) -> dict[str, str]:
 
 def training_dry_run(plan: train.DryRun, preset: str, test_share: float, models: str) -> Table:
     """Return what a training run would do."""
-    held_out = f"{plan.ratings:,}, {test_share:.0%} of them held out"
+    held_out = f"{plan.ratings:,}, {'one of each of up to 10,000 users' if test_share else 'none of them'} held out"
     return facts(
         {
             "preset": preset,

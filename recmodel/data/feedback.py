@@ -29,6 +29,12 @@ class Feedback:
     note: str = ""  # what was assumed; empty for ratings
 
     @property
+    def four_stars(self) -> float:
+        """What four of five stars are on the rating scale: who rates a movie so high likes it. NaN if implicit."""
+        low, high = self.rating_range
+        return low + 0.75 * (high - low)  # on a scale from 0.5 in steps of a half it is 3.875, so from 4 on
+
+    @property
     def is_implicit(self) -> bool:
         """Whether there are no ratings."""
         return self.kind == IMPLICIT

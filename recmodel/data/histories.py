@@ -16,6 +16,8 @@ import pyarrow.compute as pc
 from recmodel import schemas as c
 from recmodel.data import duplicates
 
+AGE_UNKNOWN = 10  # of all ratings where no times are known: they weigh the same, and nothing has succeeded them
+
 
 @dataclass(frozen=True)
 class Lists:
@@ -88,6 +90,11 @@ def ages(splits: np.ndarray) -> np.ndarray:
         splits: [U + 1] where the ratings of each user begin and end.
     """
     return (np.repeat(splits[1:], np.diff(splits)) - 1 - np.arange(splits[-1])).astype(np.int32)
+
+
+def have_order(time: np.ndarray) -> bool:
+    """Return whether times say in what order ratings were given: where none are known, all are 0."""
+    return bool(len(time)) and bool(time.min() < time.max())
 
 
 def oldest_first(time: np.ndarray, movie: np.ndarray, user: np.ndarray | None = None) -> np.ndarray:

@@ -38,8 +38,15 @@ class Predictions:
     lists: np.ndarray | None = None  # [U, LIST_LENGTH] movie ids, best first, fitted movies left out; -1 pads
 
 
-def of_model(model: Recommender, tasks: tuple[str, ...], split: Split, *, include_seen: bool = False) -> Predictions:
-    """Predict with a served model.
+def of_model(
+    model: Recommender,
+    tasks: tuple[str, ...],
+    split: Split,
+    *,
+    include_seen: bool = False,
+    rank_by: str = "retrieval",
+) -> Predictions:
+    """Predict with a served model, whose lists are in the order of a ranking policy.
 
     A user it does not know gets what the published tables would hold: damped means of movies, and the most rated ones.
     """
@@ -65,7 +72,7 @@ def of_model(model: Recommender, tasks: tuple[str, ...], split: Split, *, includ
                 values = model.predict(users_of_pairs, movie_ids[pairs]).predicted_rating
             predicted[pairs] = np.where(np.isnan(values), predicted[pairs], values)
         if "retrieval" in tasks:
-            top = model.recommend(user_ids, seen, ratings, n=LIST_LENGTH, include_seen=include_seen)
+            top = model.recommend(user_ids, seen, ratings, n=LIST_LENGTH, rank_by=rank_by, include_seen=include_seen)
             lists[start : start + len(block), : top.movie_id.shape[1]] = labels.movie_numbers(top.movie_id)
             for b in np.flatnonzero(~top.known_user):
                 lists[start + b] = split.movie_ids[order[: lists.shape[1]]]

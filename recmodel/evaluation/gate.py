@@ -4,39 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from recmodel.records import IMPLICIT, FeedbackKind, Measures
+from recmodel.evaluation.held_out import Outcomes
+from recmodel.records import IMPLICIT, MEASURES, Difference, FeedbackKind
 from recmodel.settings import Gate
 
-_NO_MARGIN = Gate(rmse=0, accuracy=0)
+NO_MARGIN = Gate(max_ndcg_loss=0, max_rmse_loss=0)
 
 
-def reasons_to_refuse(
-    measures: Measures, baselines: Mapping[str, Measures], current: tuple[str, Measures] | None, margins: Gate
-) -> list[str]:
-    """Return why a new model must not become the current one; nothing if it may.
-
-    It has to be better than each baseline, and worse than the current model by at most the margins, in RMSE and in
-    top-100 accuracy, each where both were measured. All measures are of the same held-out ratings.
+def compare(new: Outcomes, rival: Outcomes, margins: Gate, scale: float) -> list[Difference]:
+    """Compare a new model with a rival on the same held-out ratings, by each measure that both have.
 
     Args:
-        measures: those of the new model.
-        current: the current version and its measures; None where there is none.
+        scale: the width of the rating scale, in stars.
     """
-    rivals = [(name, rival, _NO_MARGIN) for name, rival in baselines.items()]
-    if current is not None:
-        rivals.append((*current, margins))
-    reasons = []
-    for name, rival, margin in rivals:
-        if measures.rmse is not None and rival.rmse is not None and measures.rmse > rival.rmse + margin.rmse:
-            reasons.append(
-                f"held-out RMSE {measures.rmse:.4f} is above {rival.rmse:.4f} of {name} plus {margin.rmse:g}"
-            )
-        accuracy, limit = measures.accuracy_at_100, rival.accuracy_at_100
-        if accuracy is not None and limit is not None and accuracy < limit - margin.accuracy:
-            reasons.append(
-                f"held-out top-100 accuracy {accuracy:.4f} is below {limit:.4f} of {name} minus {margin.accuracy:g}"
-            )
-    return reasons
+    differences = []
+    for measure in MEASURES:
+        if measure in new.by_measure and measure in rival.by_measure:
+            low, high = new.interval_of_difference(rival, measure)
+            value = rival.value(measure)
+            allowed = margins.max_rmse_loss * scale if measure == "rmse" else margins.max_ndcg_loss * value
+            values = {"new": new.value(measure), "rival": value, "low": low, "high": high, "allowed": allowed}
+            differences.append(Difference(measure=measure, **values))
+    return differences
+
+
+def reasons_to_refuse(compared: Mapping[str, Sequence[Difference]]) -> list[str]:
+    """Return why a new model must not become the current one; nothing if it may.
+
+    It must not be worse than a rival by more than the margin, unless that may be chance: where the interval of the
+    difference holds 0, other users might have said the opposite.
+
+    Args:
+        compared: by the names of the rivals.
+    """
+    return [
+        f"held-out {MEASURES[found.measure]} {found.new:.4f} is worse than {found.rival:.4f} of {name} by more than "
+        f"{found.allowed:.4f} (95 % interval of the difference {found.low:+.4f} to {found.high:+.4f})"
+        for name, differences in compared.items()
+        for found in differences
+        if found.is_worse
+    ]
 
 
 def change_of_feedback(current: str, trained_on: FeedbackKind, now: FeedbackKind) -> str | None:

@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 import numpy as np
 
 from recmodel import schemas as c
-from recmodel.evaluation.baselines import TOP_K, Predictions, of_biases, of_model, of_popularity
+from recmodel.evaluation.baselines import TOP_K, Predictions
 from recmodel.evaluation.splits import Split
-from recmodel.records import BIASES, POPULARITY, Measures, Metrics
-
-if TYPE_CHECKING:
-    from recmodel.scoring.recommender import Recommender
-
-_MEASURED_USERS = 10_000  # enough for four digits, and done in a minute
 
 
 def rating_metrics(predicted: np.ndarray, actual: np.ndarray) -> dict[str, float]:
@@ -73,41 +65,3 @@ def top_k_accuracy(lists: np.ndarray, split: Split) -> dict[str, float]:
     list_of_pair = lists[np.searchsorted(split.users, split.held_out[c.USER_ID])]
     hit = list_of_pair == split.held_out[c.MOVIE_ID][:, np.newaxis]
     return {str(k): float(hit[:, :k].any(axis=1).mean()) for k in TOP_K}
-
-
-def held_out_metrics(model: Recommender, tasks: tuple[str, ...], split: Split) -> Metrics:
-    """Measure a model on the held-out ratings of at most 10,000 users; without any only `test_rows` is set.
-
-    `top_k_accuracy` ranks the whole catalogue, as the notebook did; `top_k_accuracy_unseen` leaves out what the user
-    had rated, as the published tables do.
-    """
-    test_rows = len(split.held_out[c.RATING])
-    if not test_rows:
-        return Metrics(test_rows=0)
-    split = split.of_some_users(_MEASURED_USERS)
-    predictions = of_model(model, tasks, split)
-    of_all = of_model(model, ("retrieval",), split, include_seen=True) if "retrieval" in tasks else Predictions()
-    measures = _measures(predictions, split)
-    accuracy = None if of_all.lists is None else top_k_accuracy(of_all.lists, split)
-    return Metrics(
-        test_rows=test_rows,
-        measured_users=len(split.users),
-        top_k_accuracy=accuracy,
-        **measures.model_dump(exclude={"top_k_accuracy"}),
-    )
-
-
-def baseline_measures(split: Split) -> dict[str, Measures]:
-    """Measure methods without a model on the same held-out ratings, by their names; biases only of ratings."""
-    split = split.of_some_users(_MEASURED_USERS)
-    methods = {BIASES: of_biases} if split.rated else {}
-    return {name: _measures(of(split), split) for name, of in (methods | {POPULARITY: of_popularity}).items()}
-
-
-def _measures(predictions: Predictions, split: Split) -> Measures:
-    fields: dict[str, Any] = {}
-    if predictions.ratings is not None:
-        fields |= rating_metrics(predictions.ratings, split.held_out[c.RATING])
-    if predictions.lists is not None:
-        fields["top_k_accuracy_unseen"] = top_k_accuracy(predictions.lists, split)
-    return Measures(**fields)

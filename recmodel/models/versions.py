@@ -31,7 +31,7 @@ from recmodel import storage
 from recmodel.errors import ModelRejected
 from recmodel.models import architectures
 from recmodel.models.architectures import Preset
-from recmodel.records import EXPLICIT, FeedbackKind, Manifest, Metrics
+from recmodel.records import EXPLICIT, FeedbackKind, HeldOut, Manifest, Metrics
 from recmodel.schemas import INTEGER_IDS, Ids
 from recmodel.storage import Location, sha256, sha256_of
 
@@ -40,6 +40,7 @@ _CURRENT, _HISTORY, _FAILED = "CURRENT", ".history", ".training-failed"
 _PROMOTIONS = ".promotions"  # a line for each time that a version became CURRENT; versions before 0.3.2 have none
 _TIME = "%Y%m%dT%H%M%SZ"  # with which names of versions and promotions begin, UTC
 _SAVED_MODEL = "saved_model"
+_MEASURED_MODEL = "measured_model"  # if another one serves: the one that was measured, as it was not fitted to all
 _CATALOGUE = "catalogue.parquet"
 _METRICS = "metrics.json"
 _MANIFEST = "manifest.json"
@@ -68,6 +69,12 @@ class ModelVersion:
     def saved_model(self) -> Path:
         """The directory of the SavedModel."""
         return self.path / _SAVED_MODEL
+
+    @property
+    def measured_model(self) -> Path:
+        """The directory of the SavedModel that was not fitted to held-out ratings."""
+        measured = self.path / _MEASURED_MODEL
+        return measured if measured.is_dir() else self.saved_model
 
     @property
     def saved_model_bytes(self) -> int:
@@ -122,6 +129,8 @@ def write_version(
     feedback: FeedbackKind = EXPLICIT,
     newest_rating: datetime | None = None,
     ids: Ids = INTEGER_IDS,
+    measured_model: Path | None = None,
+    held_out: HeldOut | None = None,
 ) -> ModelVersion:
     """Write a new version. It becomes the current one only by `promote`.
 
@@ -135,6 +144,8 @@ def write_version(
         feedback: what the model was trained on.
         newest_rating: the time of the newest rating that it has seen.
         ids: what the ids of users and movies are.
+        measured_model: the directory of the SavedModel that was measured; None: it is the same.
+        held_out: what it was not fitted to.
     """
     created = datetime.now(timezone.utc)
     remote = storage.is_uri(models)
@@ -144,6 +155,8 @@ def write_version(
         folder = Path(scratch) / "version"
         folder.mkdir()
         shutil.copytree(saved_model, folder / _SAVED_MODEL)
+        if measured_model is not None:
+            shutil.copytree(measured_model, folder / _MEASURED_MODEL)
         pq.write_table(catalogue, folder / _CATALOGUE)
         storage.write(folder / _METRICS, metrics.to_bytes())
         files = _checksums(folder)
@@ -154,6 +167,7 @@ def write_version(
             tasks=preset.tasks,
             feedback=feedback,
             newest_rating=newest_rating,
+            held_out=held_out,
             ids=ids,
             settings={"preset": preset.model_dump(), "training": training},
             data_fingerprint=data_fingerprint,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 
 from recmodel import schemas as c
@@ -15,18 +16,25 @@ from recmodel.data import feedback as feedbacks
 from recmodel.data import ids as identifiers
 from recmodel.data import in_memory, movielens
 from recmodel.data.feedback import Feedback
+from recmodel.data.ids import Labels
 from recmodel.data.validation import Validation
 from recmodel.errors import InputRejected, ModelRejected
 from recmodel.evaluation import gate as gates
-from recmodel.evaluation import splits
+from recmodel.evaluation import held_out as held_out_ratings
+from recmodel.evaluation import newest, splits
+from recmodel.evaluation.held_out import Measured
 from recmodel.models import presets, versions
 from recmodel.models.architectures import Preset
 from recmodel.pipeline import preflight, sources
-from recmodel.progress import NOTICE, Stages, log
-from recmodel.records import FeedbackKind, Measures
+from recmodel.progress import NOTICE, Progress, Stages, log
+from recmodel.records import NEWEST, Difference, FeedbackKind, HeldOut, Metrics
 from recmodel.schemas import Ids
 from recmodel.settings import Gate, Settings
+from recmodel.settings import Training as TrainingSettings
 from recmodel.storage import Location
+
+if TYPE_CHECKING:
+    from recmodel.models.training import Trained
 
 
 @dataclass(frozen=True)
@@ -53,8 +61,8 @@ class Comparison:
     """A new model and the current version, on the same held-out ratings, to which neither was fitted."""
 
     current: str
-    of_new: Measures | None = None  # None where the two cannot be compared
-    of_current: Measures | None = None
+    users: int = 0  # by whose ratings they are compared
+    differences: list[Difference] | None = None  # None where the two cannot be compared
     why_not: str = ""  # why they cannot be compared; empty where they can
     losses: tuple[str, ...] = ()  # what the current version does and the new one would not
 
@@ -99,69 +107,85 @@ def run(
         current = versions.open_current(models)
         folder = sources.input_dir(settings.paths.data, settings.paths.sample, settings.input)
         preset, feedback, catalogue, ratings, validation, opted_out = _read(folder, settings, preset, current)
-        ids, superseded = validation.ids, ratings.superseded
+        ids, superseded, columns = validation.ids, ratings.superseded, ratings.columns
         size = movielens.ratings_size(folder)
         numbered_catalogue, labels = in_memory.number(ratings, catalogue)
-        fingerprint = movielens.fingerprint(ratings.columns, catalogue, labels)
+        fingerprint = movielens.fingerprint(columns, catalogue, labels)
+        rows, kind = _held_out(columns, labels, settings.training.test_share)
+        del ratings
 
     with stages("start TensorFlow"):
-        from recmodel.evaluation import metrics as measuring
-        from recmodel.models import saved_model, training
-        from recmodel.scoring.recommender import Recommender
+        from recmodel.models import saved_model
 
-    with stages(f"train preset {settings.training.preset}") as progress:
-        user_ids, _ = runs(ratings.columns[c.USER_ID])
-        parts = splits.by_pair(ratings.columns, settings.training.test_share, settings.training.seed, labels)
-        movie_ids = numbered_catalogue.column(c.MOVIE_ID).to_numpy()
-        split = splits.Split(*parts, movie_ids, rated=not feedback.is_implicit, labels=labels)
-        del ratings
-        fitted = _up_to(settings.training.max_ratings, split, preset, settings.training.seed)
-        left_out = len(split.fitted[c.RATING]) - len(fitted[c.RATING])
-        trained = training.train(
-            fitted,
-            user_ids,
-            numbered_catalogue,
-            preset,
-            seed=settings.training.seed,
-            rating_range=feedback.rating_range,
-            progress=progress,
-        )
-        del fitted
-
+    fit = _Fit(
+        settings.training, preset, numbered_catalogue, labels, feedback.rating_range, runs(columns[c.USER_ID])[0]
+    )
     with tempfile.TemporaryDirectory() as scratch:
+        exported, refitted = Path(scratch, "measured_model"), None
+        fitted, held_out = newest.take_out(columns, rows)
+        with stages(f"train preset {settings.training.preset}") as progress:
+            trained, left_out = fit(fitted, progress)
         with stages("export"):
-            exported = Path(scratch, "saved_model")
             signatures = saved_model.save(trained.towers(), exported, ids, labels)
+        metrics = Metrics(**trained.report(), test_rows=len(rows), left_out_rows=left_out)
+        del trained
+        split = splits.Split(
+            fitted,
+            held_out,
+            numbered_catalogue.column(c.MOVIE_ID).to_numpy(),
+            rated=not feedback.is_implicit,
+            labels=labels,
+        )
+        comparison, compared, name = None, dict[str, list[Difference]](), versions.current(models)
         with stages("measure on held-out ratings"):
-            measures = measuring.held_out_metrics(Recommender(exported), preset.tasks, split)
-            baselines = measuring.baseline_measures(split) if measures.test_rows else None
-        comparison, refusals = None, None
-        name = versions.current(models)
+            bench = _Bench(split, feedback, margins)
+            if len(rows):
+                measured, baselines = bench.of_model(exported, preset.tasks), bench.of_baselines()
+                compared = {name: bench.compare(measured, rival, gates.NO_MARGIN) for name, rival in baselines.items()}
+                metrics = metrics.model_copy(
+                    update={
+                        **measured.measures.model_dump(exclude_none=True),
+                        "measured_users": len(split.users),
+                        "held_out": kind and kind.kind,
+                        "baselines": {name: rival.measures for name, rival in baselines.items()},
+                    }
+                )
+        of_baselines = gates.reasons_to_refuse(compared) if baselines_too else []
         if name:
             with stages("compare with the current version"):
-                comparison = _compare(name, current, exported, preset, measures, split, feedback.kind)
+                comparison = _compare(name, current, preset, measured if len(rows) else None, bench, kind, validation)
+        if comparison and comparison.differences:
+            compared[comparison.current] = comparison.differences
+        del split, bench
+        if len(rows) and settings.training.refit:
+            with stages(f"train preset {settings.training.preset} on all ratings") as progress:
+                refitted = Path(scratch, "saved_model")
+                trained, left_out = fit(newest.put_back(fitted, held_out, rows), progress)
+            with stages("export"):
+                saved_model.save(trained.towers(), refitted, ids, labels)
+            metrics = metrics.model_copy(update={"refit": True, "refit_rows": trained.examples})
+            del trained
+        refusals = None
         if promote is None:
-            refusals = gates.reasons_to_refuse(measures, (baselines or {}) if baselines_too else {}, None, margins)
-            refusals += _refusals(comparison, margins) if comparison else []
+            refusals = of_baselines + (_refusals(comparison) if comparison else [])
         elif not promote:
             refusals = ["it was trained with --no-promote"]
-        metrics = measures.model_copy(
-            update={
-                **trained.report(),
-                "superseded_rows": superseded,
-                "opted_out_rows": opted_out,
-                "left_out_rows": left_out,
-                "baselines": baselines,
-                "gate": refusals,
-                "ratings_file": size.file,
-                "ratings_bytes": None if validation.left_out else size.bytes,  # not of the rows that were read
-            }
-        )
         version = versions.write_version(
             models,
-            exported,
+            refitted or exported,
+            measured_model=refitted and exported,
+            held_out=kind,
             catalogue=catalogue,
-            metrics=metrics,
+            metrics=metrics.model_copy(
+                update={
+                    "superseded_rows": superseded,
+                    "opted_out_rows": opted_out,
+                    "compared": compared or None,
+                    "gate": refusals,
+                    "ratings_file": size.file,
+                    "ratings_bytes": None if validation.left_out else size.bytes,  # not of the rows that were read
+                }
+            ),
             preset_name=settings.training.preset,
             preset=preset,
             training=settings.training.model_dump(),
@@ -172,7 +196,7 @@ def run(
             ids=ids,
         )
     promoted = not refusals
-    if promoted and promote is None and comparison is not None and comparison.of_new is None:
+    if promoted and promote is None and comparison is not None and comparison.differences is None:
         log.warning("%s replaces %s without a comparison: %s", version.name, comparison.current, comparison.why_not)
     if promoted:
         versions.promote(models, version.name)
@@ -244,18 +268,57 @@ def _without_opted_out(
     return left, len(ratings) - len(left)
 
 
-def _up_to(most: int, split: splits.Split, preset: Preset, seed: int) -> Arrays:
-    """Return the ratings to fit to: all, or where these are more than `most` (0: no limit), those of some users."""
-    ratings = len(split.fitted[c.RATING])
-    if not most or ratings <= most:
-        return split.fitted
-    if preset.holds_users:
-        log.log(NOTICE, "training.max_ratings does not apply: this model knows users by id, so it is fitted to all")
-        return split.fitted
-    fitted = splits.of_some_users(split.fitted, most, seed, split.labels)
-    log.log(NOTICE, "the model is fitted to %s of %s ratings, those of some users (training.max_ratings)",
-            f"{len(fitted[c.RATING]):,}", f"{ratings:,}")  # fmt: skip
-    return fitted
+def _held_out(ratings: Arrays, labels: Labels, test_share: float) -> tuple[np.ndarray, HeldOut | None]:
+    """Return the rows that are held out, and by what they were chosen; nothing if the share is 0."""
+    if not test_share:
+        return np.empty(0, np.int64), None
+    rows, kind = newest.choose(ratings, labels)
+    if kind.kind != NEWEST:
+        log.log(NOTICE, "the ratings have no times, so the model takes no account of their order and is measured by "
+                "some rating of each user, not the newest")  # fmt: skip
+    return rows, kind
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """The recipe by which a model is fitted to ratings: once to be measured, and once to serve."""
+
+    training: TrainingSettings
+    preset: Preset
+    catalogue: pa.Table  # with int64 ids
+    labels: Labels
+    rating_range: tuple[float, float]
+    user_ids: np.ndarray
+
+    def __call__(self, ratings: Arrays, progress: Progress) -> tuple[Trained, int]:
+        """Return the model, and how many ratings `training.max_ratings` leaves out."""
+        from recmodel.models import training
+
+        fitted = self._up_to(self.training.max_ratings, ratings)
+        left_out = len(ratings[c.RATING]) - len(fitted[c.RATING])
+        trained = training.train(
+            fitted,
+            self.user_ids,
+            self.catalogue,
+            self.preset,
+            seed=self.training.seed,
+            rating_range=self.rating_range,
+            progress=progress,
+        )
+        return trained, left_out
+
+    def _up_to(self, most: int, ratings: Arrays) -> Arrays:
+        """Return the ratings to fit to: all, or where these are more than `most` (0: no limit), those of some users."""
+        rows = len(ratings[c.RATING])
+        if not most or rows <= most:
+            return ratings
+        if self.preset.holds_users:
+            log.log(NOTICE, "training.max_ratings does not apply: this model knows users by id, so it is fitted to all")
+            return ratings
+        fitted = splits.of_some_users(ratings, most, self.training.seed, self.labels)
+        log.log(NOTICE, "the model is fitted to %s of %s ratings, those of some users (training.max_ratings)",
+                f"{len(fitted[c.RATING]):,}", f"{rows:,}")  # fmt: skip
+        return fitted
 
 
 def _ids(folder: Location, settings: Settings, current: versions.ModelVersion | None) -> Ids:
@@ -265,56 +328,66 @@ def _ids(folder: Location, settings: Settings, current: versions.ModelVersion | 
     return identifiers.for_model(folder, settings.input, current.name, current.ids)
 
 
+@dataclass(frozen=True)
+class _Bench:
+    """What models are measured by, all in the same way."""
+
+    split: splits.Split
+    feedback: Feedback
+    margins: Gate
+
+    def of_model(self, saved_model: Path, tasks: tuple[str, ...]) -> Measured:
+        """Measure a SavedModel."""
+        from recmodel.scoring.recommender import Recommender
+
+        return held_out_ratings.of_version(Recommender(saved_model), tasks, self.split, self.feedback.four_stars)
+
+    def of_baselines(self) -> dict[str, Measured]:
+        """Measure methods without a model."""
+        return held_out_ratings.of_baselines(self.split, self.feedback.four_stars)
+
+    def compare(self, new: Measured, rival: Measured, margins: Gate) -> list[Difference]:
+        """Compare a model with a rival."""
+        low, high = self.feedback.rating_range
+        return gates.compare(new.outcomes, rival.outcomes, margins, high - low)
+
+
 def _compare(
     name: str,
     current: versions.ModelVersion | None,
-    exported: Path,
     preset: Preset,
-    measures: Measures,
-    split: splits.Split,
-    feedback: FeedbackKind,
+    new: Measured | None,
+    bench: _Bench,
+    kind: HeldOut | None,
+    validation: Validation,
 ) -> Comparison:
     """Compare a new model with the current version.
 
     Args:
         name, current: the current version; None if it cannot be used.
-        exported: the SavedModel of the new one.
-        measures: those of the new one on the split.
+        new: the new one, measured on the split of the bench; None where nothing is held out.
+        kind: by what the ratings of the split were chosen.
+        validation: of the input.
     """
     if current is None:
         return Comparison(name, why_not="it cannot be used")
-    change = gates.change_of_feedback(name, current.feedback, feedback)
+    change = gates.change_of_feedback(name, current.feedback, bench.feedback.kind)
     if change:
         return Comparison(name, why_not=change, losses=(change,))
-    fair = _held_out_by_both(split, current)
-    if not len(fair.held_out[c.RATING]):
-        return Comparison(name, why_not="no ratings are held out by both, so there is nothing to compare by")
-    if len(fair.held_out[c.RATING]) < len(split.held_out[c.RATING]):
-        measures = _measures(exported, preset.tasks, fair)
-    of_current = _measures(current.saved_model, current.tasks, fair)
-    return Comparison(name, measures, of_current, losses=gates.lost_tasks(name, current.tasks, preset.tasks))
+    losses = gates.lost_tasks(name, current.tasks, preset.tasks)
+    fair = None
+    if new is not None and kind is not None:
+        split = bench.split
+        fair = newest.unseen(split.held_out, kind, current.manifest, validation.newest_time, split.labels)
+    if new is None or fair is None or not fair.any():
+        why = "no ratings are held out by both, so there is nothing to compare by"
+        return Comparison(name, why_not=why, losses=losses)
+    bench = replace(bench, split=held_out_ratings.some(bench.split, fair))
+    rival = bench.of_model(current.measured_model, current.tasks)
+    of_same = replace(new, outcomes=new.outcomes.of(fair))
+    return Comparison(name, int(fair.sum()), bench.compare(of_same, rival, bench.margins), losses=losses)
 
 
-def _held_out_by_both(split: splits.Split, current: versions.ModelVersion) -> splits.Split:
-    """Return the split with those held-out ratings alone that the current version, too, was not fitted to."""
-    before = current.manifest.settings.get("training", {})
-    if not {"test_share", "seed"} <= before.keys():
-        return split
-    _, held_out = splits.by_pair(split.held_out, before["test_share"], before["seed"], split.labels)
-    return replace(split, held_out=held_out)
-
-
-def _refusals(comparison: Comparison, margins: Gate) -> list[str]:
+def _refusals(comparison: Comparison) -> list[str]:
     """Return why the gate keeps the current version; nothing if the new one may replace it."""
-    if comparison.of_new is None or comparison.of_current is None:
-        return [*comparison.losses]
-    current = comparison.current, comparison.of_current
-    return [*gates.reasons_to_refuse(comparison.of_new, {}, current, margins), *comparison.losses]
-
-
-def _measures(saved_model: Path, tasks: tuple[str, ...], split: splits.Split) -> Measures:
-    """Return the measures of a model on the split."""
-    from recmodel.evaluation.metrics import held_out_metrics
-    from recmodel.scoring.recommender import Recommender
-
-    return held_out_metrics(Recommender(saved_model), tasks, split)
+    return [*gates.reasons_to_refuse({comparison.current: comparison.differences or []}), *comparison.losses]

@@ -43,7 +43,7 @@ class Run(NamedTuple):
     ratings: int
     seconds: float  # of the command, without the epochs but with TensorFlow's tracing
     peak_mib: float
-    epoch_seconds: float  # of one epoch
+    epoch_seconds: float  # of one epoch, of both fits if there are two
 
 
 class Forecast(NamedTuple):
@@ -112,7 +112,7 @@ def _train(data: Path, models: Path, settings: Settings) -> Run:
         how = last if last and done.returncode in EXIT_CODES else f"it {formatting.ending(done.returncode)}"
         raise ModelRejected(f"a run to measure failed: {how}")
     metrics: Metrics = versions.open_version(models).metrics()
-    epoch = min(metrics.epoch_seconds)
+    epoch = min(metrics.epoch_seconds) * (1 + metrics.refit)
     return Run(
         ratings=metrics.input_rows, seconds=seconds - _EPOCHS * epoch,
         peak_mib=peak / 1024, epoch_seconds=epoch,

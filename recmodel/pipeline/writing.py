@@ -50,7 +50,7 @@ def write_and_check(
     """
     context = spark.sparkContext
     run = staging.run_of(staged, resolved.carried_run)
-    payload, request = _payload(resolved, workload, staged, run, model), _request(resolved, spark)
+    payload, request = _payload(resolved, workload, staged, run, model), _request(resolved, workload, spark)
     stats = context.accumulator(worker.WorkerStats(), worker.MergeWorkerStats())
     job = worker.Job(
         all_pairs=resolved.settings.scoring.predicted_ratings == "all",
@@ -101,7 +101,7 @@ def _payload(resolved: ResolvedRun, workload: Workload, staged: StagedRun, run: 
     )
 
 
-def _request(resolved: ResolvedRun, spark: SparkSession) -> TopNRequest:
+def _request(resolved: ResolvedRun, workload: Workload, spark: SparkSession) -> TopNRequest:
     scoring = resolved.settings.scoring
     return TopNRequest(
         n=scoring.top_n,
@@ -109,6 +109,7 @@ def _request(resolved: ResolvedRun, spark: SparkSession) -> TopNRequest:
         candidates=scoring.candidates,
         include_seen=scoring.include_seen,
         min_history=scoring.min_history,
+        is_ordered=workload.counts.newest_rating is not None,
         liked_from=resolved.feedback.liked_from,
         block_bytes=scoring.block_mib << 20,
         threads=resources.threads(dict(spark.sparkContext.getConf().getAll())),

@@ -28,6 +28,7 @@ from recmodel.report import charts, findings, popularity_buckets
 from recmodel.report.charts import Chart
 from recmodel.report.facts import Facts
 from recmodel.report.summary import USERS
+from recmodel.scoring import policies
 from recmodel.settings import Settings
 from recmodel.tables.erasing import Users
 
@@ -51,6 +52,7 @@ def render(facts: Facts, limits: Settings) -> str:
         _charts(facts, limits),
         **vars(facts),
         findings=findings.findings(facts, limits),
+        policy=policies.named(facts.run.rank_by),
         concentration=_concentration(facts),
         most_recommended=_most_recommended(facts, _MOVIES_IN_TABLE),
         c=c,

@@ -17,7 +17,7 @@ from recmodel.scoring import topn
 if TYPE_CHECKING:
     from recmodel.tf import tf
 
-AUTO = "auto"  # in the settings: the first policy whose tasks the model was trained for
+AUTO = "auto"  # in the settings: see `automatic`
 
 
 class Model(Protocol):
@@ -164,14 +164,15 @@ class _TwoStage(Policy):
 
 
 class _Blend(Policy):
-    """Order by retrieval score × predicted rating², neither below 0: what they will watch and like.
+    """Order by retrieval score × predicted rating²: what they will watch and like.
 
     Of movies that nobody would watch, the best rated ones are no recommendation; of those that somebody will watch, the
-    disliked ones are not. The square was chosen on validation data; see tests/benchmarks/README.md.
+    disliked ones are not. Movies with a score of 0 or less come last, by that score. The square was chosen on
+    validation data; see tests/benchmarks/README.md.
     """
 
     name = "blend"
-    help = "what they will watch and like"
+    help = "what they will watch and like (retrieval score × predicted rating²)"
     tasks = ("retrieval", "rating")
     order = "blend"
 
@@ -202,15 +203,14 @@ class _Blend(Policy):
 
         scores, ratings = of.retrieval_scores(), tf.nn.relu(of.ratings())
         hidden = tf.math.is_inf(scores)
-        return _top_k(tf.where(hidden, -np.inf, tf.nn.relu(scores) * ratings * ratings), of.n)
+        return _top_k(tf.where(hidden, -np.inf, tf.where(scores > 0, scores * (ratings * ratings), scores)), of.n)
 
     def list_length(self, n: int, candidates: int) -> int:
         return max(n, candidates)
 
 
-_POLICIES = {
-    policy.name: policy for policy in (_Retrieval(), _Rating(), _TwoStage(), _Blend())
-}  # `automatic` tries them in order
+_POLICIES = {policy.name: policy for policy in (_Retrieval(), _Rating(), _TwoStage(), _Blend())}
+_AUTOMATIC = ("blend", "retrieval", "rating")
 
 NAMES = tuple(_POLICIES)
 HELP = "; ".join(f"{policy.name}: {policy.help}" for policy in _POLICIES.values()) + "."
@@ -228,8 +228,8 @@ def named(name: str) -> Policy:
 
 
 def automatic(tasks: Collection[str]) -> str:
-    """Return the first policy whose tasks a model was trained for; if there is none, the first policy."""
-    return next((name for name in NAMES if not missing_tasks(name, tasks)), NAMES[0])
+    """Return the policy for a model that was trained for these tasks: one that uses all of them."""
+    return next((name for name in _AUTOMATIC if not missing_tasks(name, tasks)), NAMES[0])
 
 
 def missing_tasks(name: str, tasks: Collection[str]) -> list[str]:
@@ -273,7 +273,7 @@ def _in_order_of_ratings(search: topn.Search, model: Model, users: Users) -> top
 
 
 def _blended(score: np.ndarray, rating: np.ndarray) -> np.ndarray:
-    return np.maximum(score, 0) * np.maximum(rating, 0) ** 2
+    return np.where(score > 0, score * np.maximum(rating, 0) ** 2, score)
 
 
 def _top_k(scores: tf.Tensor, k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

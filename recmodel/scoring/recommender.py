@@ -31,6 +31,7 @@ class TopN:
 
     row: np.ndarray  # [B, n] int64, of the catalogue
     movie_id: np.ndarray  # [B, n] int64; or texts (object), padded with None
+    score: np.ndarray  # [B, n] float32, by which the list is ordered: of the ranking policy
     retrieval_score: np.ndarray  # [B, n] float32
     predicted_rating: np.ndarray  # [B, n] float32, stars
     because: np.ndarray  # [B, n] int64, row of the liked movie that contributes most to it; -1 where none does
@@ -182,7 +183,7 @@ class Recommender:
         if not len(user_ids):  # TensorFlow cannot map over nobody
             nothing = np.empty((0, n), np.float32)
             no_ids = nothing.astype(np.int64)
-            return TopN(no_ids, no_ids, nothing, nothing, no_ids, np.empty(0, np.int32), np.empty(0, bool))
+            return TopN(no_ids, no_ids, nothing, nothing, nothing, no_ids, np.empty(0, np.int32), np.empty(0, bool))
         history = self._history_of_rows(len(user_ids), seen, ratings, age)
         users = self._call("user_vectors", {c.USER_ID: user_ids, **history})
         boosts = None
@@ -212,6 +213,7 @@ class Recommender:
             movie_id=np.where(
                 none, np.array(None if self._call.ids_are_text[c.MOVIE_ID] else -1), self.catalogue_ids[row]
             ),
+            score=np.where(none, np.float32(np.nan), top.score),
             retrieval_score=np.where(none, np.float32(np.nan), score),
             predicted_rating=np.where(none, np.float32(np.nan), rating),
             because=because,

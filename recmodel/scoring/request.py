@@ -53,3 +53,4 @@ class TopNRequest:
     liked_from: float | None  # in stars, see `reasons.liked`; None: no reasons
     block_bytes: int  # memory of a worker for the users it scores at a time
     threads: int  # of TensorFlow in a worker
+    is_ordered: bool = True  # whether the input says in what order ratings were given

@@ -25,7 +25,7 @@ from pyspark import Broadcast, SparkFiles
 from pyspark.accumulators import Accumulator, AccumulatorParam
 
 from recmodel import schemas as c
-from recmodel.data.histories import Histories, Lists
+from recmodel.data.histories import AGE_UNKNOWN, Histories, Lists
 from recmodel.scoring import recommender, rules, topn
 from recmodel.scoring.request import Payload, TopNRequest
 
@@ -180,11 +180,14 @@ def recommend_block(
     """
     seen, in_catalogue = _pairs(users.seen, payload)
     denied, _ = _pairs(users.denied, payload)
+    age = None
+    if model.needs_order:  # which takes a sort
+        age = users.age[in_catalogue] if request.is_ordered else np.full(len(seen.row), AGE_UNKNOWN, np.int32)
     top = model.recommend_rows(
         users.user_id.to_numpy(zero_copy_only=False),
         seen,
         users.rating[in_catalogue],
-        users.age[in_catalogue] if model.needs_order else None,  # which takes a sort
+        age,
         n=request.n,
         rank_by=request.rank_by,
         candidates=request.candidates,
@@ -197,13 +200,13 @@ def recommend_block(
     cold = ~top.known_user | (np.diff(users.seen.splits) < request.min_history) | _opted_out(users, payload)
     row, because = top.row.copy(), np.where(cold[:, np.newaxis], -1, top.because)
     score = top.retrieval_score.copy() if "retrieval" in payload.tasks else np.full_like(top.retrieval_score, np.nan)
-    rating = top.predicted_rating.copy()
+    rating, by = top.predicted_rating.copy(), top.score.copy()
     if cold.any():
         hidden = denied if request.include_seen else seen.and_also(denied)
         popular = _popular(payload, hidden, cold, request.n)
         row[cold] = -1
         row[cold, : popular.shape[1]] = popular
-        score[cold], rating[cold] = np.nan, payload.popular_rating[row[cold]]
+        score[cold], by[cold], rating[cold] = np.nan, np.nan, payload.popular_rating[row[cold]]
     filled = row >= 0
     user, position = np.nonzero(filled)
     row, because = row[filled], because[filled]
@@ -222,6 +225,7 @@ def recommend_block(
         c.SCORED_AT: pa.repeat(pa.scalar(payload.scored_at, c.RECOMMENDATION.field(c.SCORED_AT).type), len(row)),
         c.BECAUSE_MOVIE_ID: movie_id.take(reason),
         c.BECAUSE_TITLE: title.take(reason),
+        c.SCORE: pa.array(by[filled], from_pandas=True),
     }
     return pa.table([columns[name] for name in c.RECOMMENDATION.names], c.RECOMMENDATION.names)
 

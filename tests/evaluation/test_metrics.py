@@ -4,15 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from support.inputs import MOVIES
-from support.training import train
 
 from recmodel import schemas as c
 from recmodel.evaluation import metrics
 from recmodel.evaluation.baselines import Predictions
-from recmodel.evaluation.splits import Split
-from recmodel.models import saved_model
-from recmodel.scoring import recommender
 
 
 def test_rating_metrics_by_hand():
@@ -49,30 +44,3 @@ def test_new_movies_are_measured_alone_by_hand(split):
     assert metrics.new_movie_metrics(Predictions(lists=without), split) == {"recall@100, new movies": 0}
     known = replace(split, fitted={name: np.append(split.fitted[name], split.held_out[name]) for name in split.fitted})
     assert metrics.new_movie_metrics(Predictions(ratings, lists), known) == {}
-
-
-@pytest.mark.parametrize("preset", ["joint", "default"])
-def test_metrics_are_those_of_the_held_out_rows(preset, tmp_path):
-    """RMSE and top-k accuracy, computed again here by hand from what the saved model says."""
-    random = np.random.RandomState(3)
-    rows = [(user, movie, random.randint(1, 11) / 2, 0) for user in range(30) for movie in (1, 2, 3, 4, 10)]
-    trained, fitted, held_out = train(preset, rows=rows, seed=3)
-    saved_model.save(trained.towers(), tmp_path / "saved_model")
-    model = recommender.Recommender(tmp_path / "saved_model")
-    split = Split(fitted, held_out, MOVIES)
-    measured = metrics.held_out_metrics(model, ("retrieval", "rating"), split)
-    assert measured.test_rows == len(held_out[c.RATING])
-    errors, hits, unseen_hits = [], [], []
-    for user, movie, rating in zip(*(held_out[name] for name in (c.USER_ID, c.MOVIE_ID, c.RATING)), strict=True):
-        mine = fitted[c.USER_ID] == user
-        seen, ratings = fitted[c.MOVIE_ID][mine], fitted[c.RATING][mine]
-        assert len(seen)
-        pairs = model.predict([user] * 6, MOVIES, [seen] * 6, [ratings] * 6)
-        errors.append(pairs.predicted_rating[movie == MOVIES][0] - rating)
-        order = MOVIES[np.argsort(-pairs.retrieval_score, kind="stable")].tolist()
-        hits.append(order.index(movie) < 5)
-        unseen_hits.append([m for m in order if m not in seen].index(movie) < 1)
-    assert len(errors) == len(held_out[c.RATING])
-    assert measured.rmse == pytest.approx(np.sqrt(np.mean(np.square(errors))), abs=1e-5)
-    assert measured.top_k_accuracy["5"] == pytest.approx(np.mean(hits))
-    assert measured.top_k_accuracy_unseen["1"] == pytest.approx(np.mean(unseen_hits))

@@ -108,7 +108,7 @@ def test_people_read_that_there_are_no_ratings(world):
     [
         (("score", "--rank-by", "two-stage"), 2, "choose --rank-by retrieval and --predicted-ratings top-n"),
         (("score", "--predicted-ratings", "all"), 2, "so it predicts no ratings"),
-        (("train", "--preset", "ranking"), 2, "the input has none; choose one of default, next, joint, retrieval"),
+        (("train", "--preset", "ranking"), 2, "the input has none; choose one of default, any-order, joint, retrieval"),
     ],
 )
 def test_what_needs_ratings_is_refused_with_the_remedy(world, tmp_path, command, code, sentence):

@@ -1,17 +1,13 @@
 """A training run, in this process, on small data."""
 
 import shutil
-from types import SimpleNamespace
 
-import numpy as np
 from support.processes import here, said
 
 import recmodel
-from recmodel import schemas as c
 from recmodel import settings
-from recmodel.evaluation import splits
 from recmodel.models import versions
-from recmodel.pipeline import due, train
+from recmodel.pipeline import due
 
 
 def test_superseded_ratings_are_counted_in_training_and_are_no_growth(with_repeats, tmp_path):
@@ -31,7 +27,7 @@ def test_a_version_that_is_worse_stays_on_disk_unless_it_is_promoted(toy, toy_mo
     refused = here(*command)
     newest = versions.list_versions(models)[-1]
     assert (refused.returncode, versions.current(models)) == (4, before)
-    assert f"current version stays {before} compared with it held-out top-100 accuracy" in said(refused)
+    assert f"current version stays {before} compared with it held-out NDCG@10" in said(refused)
     sentence = f"not trained for rating, as the current version {before} is; it stays on disk, and --promote, or models"
     assert f"{sentence} promote {newest}, makes it current anyway" in said(refused)
     assert "not trained for rating" in versions.read_metrics(models, newest).gate[-1]
@@ -44,20 +40,40 @@ def test_a_version_that_is_worse_stays_on_disk_unless_it_is_promoted(toy, toy_mo
     assert (versions.current(models), versions.list_versions(models)[-1]) == (newest, kept.name)
 
 
-def test_versions_are_compared_on_what_neither_was_fitted_to():
-    pairs = {c.USER_ID: np.repeat(np.arange(100), 20), c.MOVIE_ID: np.tile(np.arange(20), 100), c.RATING: np.ones(2000)}
-    split = splits.Split(*splits.by_pair(pairs, 0.2, 42), np.arange(20))
+def test_what_serves_is_fitted_to_all_ratings_and_versions_are_compared_by_what_was_not(toy, tmp_path, monkeypatch):
+    """The same recipe again: the models that are measured are equal, though those that serve were fitted to more."""
+    models = tmp_path / "models"
+    first = recmodel.train(toy, models, preset="joint", epochs=1)
+    metrics, manifest = first.metrics(), first.manifest
+    assert (metrics.test_rows, metrics.measured_users, metrics.held_out) == (40, 40, "newest")
+    assert (metrics.refit, metrics.refit_rows) == (True, metrics.train_rows + 40)
+    assert (manifest.held_out.kind, manifest.held_out.users_up_to) == ("newest", 1.0)
+    assert first.measured_model.name == "measured_model"
+    assert f"{first.measured_model.name}/saved_model.pb" in manifest.files
 
-    def held_out(**training: float) -> set:
-        current = SimpleNamespace(manifest=SimpleNamespace(settings={"training": training}))
-        fair = train._held_out_by_both(split, current).held_out
-        return {*zip(fair[c.USER_ID].tolist(), fair[c.MOVIE_ID].tolist(), strict=True)}
+    compared = here("train", "--data", toy, "--models", models, "--preset", "joint", "--epochs", "1")
+    assert compared.returncode == 0, said(compared)
+    assert "fitted again" in said(compared)
+    newest = versions.open_version(models).metrics()
+    for found in newest.compared[first.name]:
+        assert (found.new, found.low, found.high) == (found.rival, 0, 0)
+    served, measured = (first.saved_model / "variables", first.measured_model / "variables")
+    assert any((served / file.name).read_bytes() != file.read_bytes() for file in measured.iterdir())
 
-    everything = held_out(test_share=0.2, seed=42)
-    other_seed = held_out(test_share=0.2, seed=43)
-    fitted_by_other, _ = splits.by_pair(pairs, 0.2, 43)
-    fitted = {*zip(fitted_by_other[c.USER_ID].tolist(), fitted_by_other[c.MOVIE_ID].tolist(), strict=True)}
-    assert len(everything) == len(split.held_out[c.RATING])
-    assert other_seed == everything - fitted != everything
-    assert held_out() == everything  # of versions that don't say how they were trained
-    assert held_out(test_share=0.0, seed=42) == set()
+    monkeypatch.setenv("RECMODEL_TRAINING__REFIT", "false")
+    once = recmodel.train(toy, models, preset="joint", epochs=1)
+    assert (once.metrics().refit, once.measured_model) == (False, once.saved_model)
+
+
+def test_input_without_times_is_measured_by_some_rating_of_each_user(toy, tmp_path):
+    data = shutil.copytree(toy, tmp_path / "data")
+    lines = (data / "ratings.csv").read_text().splitlines()
+    (data / "ratings.csv").write_text("\n".join(line.rpartition(",")[0] for line in lines) + "\n")
+    trained = here("train", "--data", data, "--models", tmp_path / "models", "--preset", "rating", "--epochs", "1")
+    assert trained.returncode == 0, said(trained)
+    assert (
+        "the ratings have no times, so the model takes no account of their order and is measured by some rating"
+        in said(trained)
+    )
+    assert "held out some rating of each of 40 users" in said(trained)
+    assert versions.open_version(tmp_path / "models").metrics().held_out == "some"

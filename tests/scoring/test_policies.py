@@ -7,9 +7,9 @@ from recmodel.scoring import policies
 
 @pytest.mark.parametrize(
     ("tasks", "name"),
-    [(("retrieval", "rating"), "retrieval"), (("retrieval",), "retrieval"), (("rating",), "rating"), ((), "retrieval")],
+    [(("retrieval", "rating"), "blend"), (("retrieval",), "retrieval"), (("rating",), "rating"), ((), "retrieval")],
 )
-def test_automatic_is_the_first_that_the_model_was_trained_for(tasks, name):
+def test_automatic_uses_all_that_the_model_was_trained_for(tasks, name):
     assert policies.automatic(tasks) == name
 
 

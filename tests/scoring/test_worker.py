@@ -77,7 +77,7 @@ def of_user(rows: pa.Table, user: int) -> dict[str, list]:
 
 
 def test_rows_of_a_block_are_the_oracles(case, payload, everybody, seen):
-    for rank_by in ("retrieval", "rating", "two-stage"):
+    for rank_by in ("retrieval", "rating", "two-stage", "blend"):
         rows = scoring.recommend_block(case.model, everybody, payload, replace(REQUEST, rank_by=rank_by))
         assert rows.schema.names == c.RECOMMENDATION.names
         assert {*rows.column(c.SOURCE).to_pylist()} == {c.SOURCE_MODEL}
@@ -85,6 +85,7 @@ def test_rows_of_a_block_are_the_oracles(case, payload, everybody, seen):
             mine = of_user(rows, user)
             assert mine[c.MOVIE_ID] == oracle_top(case.weights, row, movies, 5, rank_by, 10).tolist()
             assert mine[c.RANK] == list(range(1, len(mine[c.RANK]) + 1))
+            assert mine[c.SCORE] == sorted(mine[c.SCORE], reverse=True)
             assert mine[c.TITLE] == [f"Movie {movie}" for movie in mine[c.MOVIE_ID]]
 
 
@@ -138,7 +139,7 @@ def test_users_without_a_model_get_what_is_popular(case, payload, users_of):
     for user in (stranger, newcomer):
         popular = of_user(rows, user)
         assert {*popular[c.SOURCE]} == {c.SOURCE_POPULARITY}
-        assert {*popular[c.RETRIEVAL_SCORE], *popular[c.BECAUSE_MOVIE_ID]} == {None}
+        assert {*popular[c.RETRIEVAL_SCORE], *popular[c.SCORE], *popular[c.BECAUSE_MOVIE_ID]} == {None}
         assert popular[c.PREDICTED_RATING] == [3.0] * 4  # everybody always gave three stars
     assert {*scoring.predicted_of(rows).column(c.USER_ID).to_pylist()} == {known}
     picky = scoring.recommend_block(case.model, users, payload, replace(REQUEST, min_history=3))

@@ -41,7 +41,7 @@ def oracle_top(weights, user_row, seen, n, rank_by, candidates) -> np.ndarray:
     if rank_by == "two-stage":
         by_score = allowed[np.argsort(-score[allowed], kind="stable")][: max(candidates, n)]
         allowed = np.sort(by_score)
-    key = {"retrieval": score, "blend": np.maximum(score, 0) * rating**2}.get(rank_by, rating)
+    key = {"retrieval": score, "blend": np.where(score > 0, score * rating**2, score)}.get(rank_by, rating)
     return weights.movie_ids[allowed[np.argsort(-key[allowed], kind="stable")][:n]]
 
 

@@ -26,7 +26,7 @@ TABLE_COLUMNS = {
     "user_id": "BIGINT", "rank": "INTEGER", "movie_id": "BIGINT", "title": "VARCHAR", "retrieval_score": "FLOAT",
     "predicted_rating": "FLOAT", "source": "VARCHAR", "model_version": "VARCHAR",
     "scored_at": "TIMESTAMP WITH TIME ZONE",
-    "because_movie_id": "BIGINT", "because_title": "VARCHAR", "run_date": "DATE",
+    "because_movie_id": "BIGINT", "because_title": "VARCHAR", "score": "FLOAT", "run_date": "DATE",
 }  # fmt: skip
 
 
@@ -127,14 +127,17 @@ def test_rows_are_what_the_saved_model_says(nightly):
             place, age = np.searchsorted(movies, ids), np.arange(len(ids))[::-1]
             np.add.at(scores[row], *boosts(weights, place, age, scores[row]))
         scores[row, np.searchsorted(movies, ids)] = -np.inf
-    best = np.argsort(-scores, axis=1, kind="stable")[:, :10]
+    ratings, _ = model.rate_catalogue(users, seen, given)
+    blended = np.where(scores > 0, scores * ratings.astype(np.float64) ** 2, scores)
+    best = np.argsort(-blended, axis=1, kind="stable")[:, :10]
     assert rows[c.USER_ID].tolist() == np.repeat(users, 10).tolist()
     found = np.searchsorted(movies, rows[c.MOVIE_ID].to_numpy().reshape(-1, 10))
     by_found = np.take_along_axis(scores, found, axis=1)
-    assert np.abs(by_found - np.take_along_axis(scores, best, axis=1)).max() < 1e-5  # the same but for near ties
+    score = np.take_along_axis(blended, found, axis=1)
+    assert score == pytest.approx(np.take_along_axis(blended, best, axis=1), rel=1e-4)  # the same but for near ties
     assert (found == best).mean() > 0.999
     assert rows[c.RETRIEVAL_SCORE].to_numpy() == pytest.approx(by_found.ravel(), abs=1e-5)
-    ratings, _ = model.rate_catalogue(users, seen, given)
+    assert rows[c.SCORE].to_numpy() == pytest.approx(score.ravel(), rel=1e-4)
     expected = np.take_along_axis(ratings, found, axis=1)
     assert rows[c.PREDICTED_RATING].to_numpy() == pytest.approx(expected.ravel(), abs=1e-5)
     assert rows[c.PREDICTED_RATING].between(0.5, 5).all()

@@ -399,7 +399,7 @@ def test_spark_sql_reads_the_tables(spark, nightly):
     assert types == {
         "user_id": "bigint", "rank": "int", "movie_id": "bigint", "title": "string", "retrieval_score": "float",
         "predicted_rating": "float", "source": "string", "model_version": "string", "scored_at": "timestamp",
-        "because_movie_id": "bigint", "because_title": "string", "run_date": "date",
+        "because_movie_id": "bigint", "because_title": "string", "score": "float", "run_date": "date",
     }  # fmt: skip
     top = spark.sql(
         "select user_id, count(*) as n from recommendations where run_date = '2026-01-31' and rank <= 3 "

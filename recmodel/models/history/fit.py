@@ -79,8 +79,8 @@ def _sequence(
     Args:
         timestamp: [R] seconds, of the ratings; ratings at the same time count in the order of movie ids.
     """
-    if timestamp.min() == timestamp.max():
-        log.warning("the ratings have no times, so the model takes no account of the order in which movies were rated")
+    if not histories.have_order(timestamp):
+        log.info("the ratings have no times, so the model takes no account of the order in which movies were rated")
         return NO_RECENCY, None
     recency = Recency(preset.recency_floor, preset.recency_ratings)
     if not preset.successors:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from recmodel.arrays import thread_pool
+from recmodel.data.histories import AGE_UNKNOWN
 
 _WINDOW = 20  # ratings after a movie in which its successors are sought
 _POPULARITY_DAMPING = 0.25  # exponent that lowers the weight of popular successors
@@ -25,7 +26,7 @@ _PRIOR = 10.0  # ratings added to those of each successor: what few have rated f
 _LAG_BITS = 5  # of the key of a pair: the lower ones say how far its movies are apart
 _RATINGS = 1 << 15  # counted at a time: their pairs fit the cache
 
-RECENT = 10  # of the newest ratings of a user, the successors count
+RECENT = AGE_UNKNOWN  # of so many of the newest ratings of a user, the successors count
 DECAY = 3.0  # after so many newer ratings, the weight of a movie's successors has fallen to 37 %
 
 
