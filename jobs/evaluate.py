@@ -11,6 +11,7 @@ from recmodel import settings
 from recmodel.cli import console, options, views
 from recmodel.evaluation import splits
 from recmodel.progress import Stages
+from recmodel.scoring import policies as ranking
 
 
 @click.command(
@@ -19,11 +20,17 @@ from recmodel.progress import Stages
     context_settings=options.CONTEXT,
 )
 @options.data
-@click.option("--preset", "presets", metavar="NAME", multiple=True, help="May be repeated; default: the settings'.")
+@click.option(
+    "--preset", "preset_names", metavar="NAME", multiple=True, help="May be repeated; default: the settings'."
+)
+@click.option("--rank-by", type=click.Choice(ranking.NAMES), multiple=True, default=("retrieval",),
+              show_default=True, help="Whose lists are measured. May be repeated.")  # fmt: skip
 @click.option("--split", type=click.Choice(splits.KINDS), default="random", show_default=True,
               help="What is held out: a random part, the newest part, each user's newest rating, or a part of the "
                    "ratings of users who are not fitted.")  # fmt: skip
-@click.option("--relevant", type=float, metavar="RATING", help="Only movies rated so high are to be recommended.")
+@click.option(
+    "--relevant", "relevant_from", type=float, metavar="RATING", help="Only movies rated so high are to be recommended."
+)
 @click.option("--test-share", type=float, help="Share held out; of the split users, of them and of their ratings.")
 @click.option("--rows", type=int, help="Of the random split, use only the first ROWS rows.")
 @click.option("--seeds", type=int, default=1, show_default=True, help="Train this often; mean and spread are shown.")
@@ -37,11 +44,7 @@ from recmodel.progress import Stages
 @click.option(
     "--output", "folder", callback=options.path, help="Where evaluation.html, .json and .parquet are written."
 )
-def evaluate(
-    presets: tuple[str, ...], split: str, rows: int | None, seeds: int, baselines: bool, peers: bool,
-    lists: tuple[Path, ...], split_folder: Path | None, cold_start: bool, relevant: float | None, folder: str | None,
-    **flags: Any,
-) -> None:  # fmt: skip
+def evaluate(folder: str | None, **flags: Any) -> None:
     """Print how good a preset is compared with baselines, and write the same as JSON and Parquet.
 
     Ratings: RMSE, MAE and calibration error in stars. Lists (known movies left out, the whole catalogue ranked):
@@ -53,14 +56,12 @@ def evaluate(
     from recmodel.pipeline import evaluate as pipeline  # TensorFlow and Spark, which --help must not wait for
     from recmodel.report import evaluation as page
 
-    request = pipeline.Request(
-        presets or (chosen.training.preset,), split, rows=rows, seeds=seeds, baselines=baselines, peers=peers,
-        lists=lists, split_folder=split_folder, cold_start=cold_start, relevant_from=relevant,
-    )  # fmt: skip
+    flags["preset_names"] = flags["preset_names"] or (chosen.training.preset,)
+    request = pipeline.Request(**{name: flags[name] for name in pipeline.Request.__dataclass_fields__})
     target = Path(folder or chosen.paths.evaluation)
     found = pipeline.run(chosen, request, target, Stages(console.show_stage))
     sizes, cold, new = views.evaluated(found)
-    console.out.print(views.metrics_by_method(found.metrics, f"\n{split} split: {sizes}"))
+    console.out.print(views.metrics_by_method(found.metrics, f"\n{request.split} split: {sizes}"))
     console.out.print(views.differences(found.intervals))
     if found.new_movies:
         console.out.print(new)
@@ -70,7 +71,7 @@ def evaluate(
     ):
         if frame is not None:
             console.out.print(views.frame_rows(frame, title))
-    title, about = f"{found.metrics['method'][0]} compared, {split} split", f"{sizes[0].upper()}{sizes[1:]}."
+    title, about = f"{found.metrics['method'][0]} compared, {request.split} split", f"{sizes[0].upper()}{sizes[1:]}."
     html = page.render(title, about, found.metrics, found.intervals, found.segments)
     (target / "evaluation.html").write_text(html, encoding="utf-8")
     console.out.print(f"written to {target}; evaluation.html is for people")

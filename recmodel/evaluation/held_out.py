@@ -9,7 +9,7 @@ import numpy as np
 
 from recmodel import schemas as c
 from recmodel.arrays import take
-from recmodel.evaluation import intervals
+from recmodel.evaluation import intervals, ranking
 from recmodel.evaluation.baselines import Predictions, of_biases, of_model, of_popularity
 from recmodel.evaluation.intervals import Interval
 from recmodel.evaluation.metrics import rating_metrics, top_k_accuracy
@@ -19,8 +19,6 @@ from recmodel.scoring import policies
 
 if TYPE_CHECKING:
     from recmodel.scoring.recommender import Recommender
-
-_K = 10
 
 
 @dataclass(frozen=True)
@@ -111,21 +109,15 @@ def _measured(predictions: Predictions, served: Predictions, split: Split, liked
         outcomes["rmse"] = (predictions.ratings.astype(np.float64) - rating) ** 2
     if predictions.lists is not None and served.lists is not None:
         fields["top_k_accuracy_unseen"] = top_k_accuracy(predictions.lists, split)
-        outcomes["ndcg_at_10"] = _ndcg(predictions.lists, split)
+        outcomes["ndcg_at_10"] = ranking.per_user(predictions.lists, split)["ndcg@10"]
         liked = rating >= liked_from
         if liked.any():
-            outcomes["ndcg_at_10_liked"] = np.where(liked, _ndcg(served.lists, split), np.nan)
+            outcomes["ndcg_at_10_liked"] = np.where(liked, ranking.per_user(served.lists, split)["ndcg@10"], np.nan)
     found = Outcomes(outcomes)
     for name in outcomes:
         fields[name] = found.value(name)
     bounds = {name: found.interval(name) for name in outcomes}
     return Measured(Measures(**fields, intervals=bounds or None), found)
-
-
-def _ndcg(lists: np.ndarray, split: Split) -> np.ndarray:
-    """Return [U] the NDCG of the first 10 movies: with one that is relevant, it depends on the place of that alone."""
-    hit = lists[:, :_K] == split.held_out[c.MOVIE_ID][:, np.newaxis]
-    return (hit / np.log2(np.arange(2, hit.shape[1] + 2))).sum(axis=1)
 
 
 def _finish(measure: str, mean: np.ndarray) -> np.ndarray:

@@ -48,6 +48,7 @@ class Request:
     split: str  # one of `splits.KINDS`
     rows: int | None = None  # of the random split, use only the first rows
     seeds: int = 1  # train this often
+    rank_by: tuple[str, ...] = ("retrieval",)  # the ranking policies whose lists are measured
     baselines: bool = True
     peers: bool = False  # also those of `evaluation.peers` that are installed
     lists: tuple[Path, ...] = ()  # files of lists that were made elsewhere
@@ -142,7 +143,7 @@ def run(settings: Settings, request: Request, folder: Path, stages: Stages | Non
         preset = chosen[name]
         for seed in range(request.seeds):
             with stages(f"train and measure {name}, seed {seed}") as progress:
-                predictions = bench.measure_preset(name, preset, seed, progress)
+                predictions = bench.measure_preset(name, preset, request.rank_by, seed, progress)
                 first = first or predictions
     if request.baselines:
         with stages("fit and measure the baselines"):
@@ -191,13 +192,17 @@ class _Bench:
         self._first_seeds: dict[str, Predictions] = {}  # by method
         self._spark, self._split, self._input, self._seed = spark, split, found, seed
 
-    def measure_preset(self, name: str, preset: Preset, seed: int, progress: Progress) -> Predictions:
-        """Train a preset and measure it; return its predictions."""
+    def measure_preset(
+        self, name: str, preset: Preset, rank_by: tuple[str, ...], seed: int, progress: Progress
+    ) -> Predictions:
+        """Train a preset and measure it by each policy that it is trained for; return its predictions by the first."""
         model, trained = self._train(self._split, preset, seed, progress)
-        predictions = baselines.of_model(model, preset.tasks, self._split)
         speed = {"train s": trained.seconds, "examples/s": trained.examples_per_second}
-        self._measure(name, predictions, seed, speed)
-        return predictions
+        measured = []
+        for policy in rank_by:
+            measured.append(baselines.of_model(model, preset.tasks, self._split, rank_by=policy))
+            self._measure(name if policy == rank_by[0] else f"{name}, {policy}", measured[-1], seed, speed)
+        return measured[0]
 
     def measure_baselines(self) -> None:
         """Fit and measure every baseline that the split and the size of the catalogue allow."""

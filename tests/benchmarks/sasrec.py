@@ -4,7 +4,7 @@ Source: Kang and McAuley, "Self-Attentive Sequential Recommendation", 2018, in t
 an older NumPy than recmodel, so it runs in an environment of its own:
 
     ./submit.sh evaluate --data ml-latest-small --split last-out --write-split split
-    python -m venv peers && peers/bin/pip install 'rectools[torch]' pyarrow
+    python -m venv peers && peers/bin/pip install 'rectools[torch]' 'pyarrow<20'
     peers/bin/python tests/benchmarks/sasrec.py split sasrec.parquet
     ./submit.sh evaluate --data ml-latest-small --split last-out --lists sasrec.parquet
 """
