@@ -112,26 +112,38 @@ def of_biases(split: Split, damping: float = 5.0) -> Predictions:
     return Predictions(mean + by_movie[movie] + np.where(is_known, by_user[row], 0.0))
 
 
-def of_ease(
-    split: Split, penalty: float = 100.0, *, liked_from: float = -np.inf, recency: tuple[float, float] | None = None
-) -> Predictions:
-    """Recommend by EASE: ridge regression from items to items with a zero diagonal; M² memory, M³ time.
+def ease_weights(split: Split, penalty: float = 100.0, liked_from: float = -np.inf) -> np.ndarray:
+    """Fit EASE: ridge regression from items to items with a zero diagonal; M² memory, M³ time.
 
     Source: Steck, "Embarrassingly Shallow Autoencoders for Sparse Data", 2019.
 
     Args:
-        liked_from: fit to, and predict from, ratings of at least this.
-        recency: (floor, τ): predict from a history in which a rating that k others have followed weighs
-            floor + exp(-k/τ); None: all weigh the same.
+        liked_from: fit to ratings of at least this.
+
+    Returns:
+        [M, M] float32, from movies in a history to movies to recommend.
     """
     size = len(split.movie_ids)
     liked = take(split.fitted, np.flatnonzero(split.fitted[c.RATING] >= liked_from))
     _, user = np.unique(liked[c.USER_ID], return_inverse=True)
     movie = np.searchsorted(split.movie_ids, liked[c.MOVIE_ID])
-    rated = csr_array((np.ones(len(movie), np.float32), (user, movie)), (user.max() + 1, size))
+    rated = csr_array((np.ones(len(movie), np.float32), (user, movie)), (len(split.fitted[c.USER_ID]), size))
     inverse = np.linalg.inv((rated.T @ rated).toarray() + penalty * np.eye(size, dtype=np.float32))
     weights = inverse / -np.diag(inverse)
     np.fill_diagonal(weights, 0)
+    return weights
+
+
+def of_ease(
+    split: Split, weights: np.ndarray, liked_from: float = -np.inf, recency: tuple[float, float] | None = None
+) -> Predictions:
+    """Recommend by EASE.
+
+    Args:
+        weights: see `ease_weights`.
+        liked_from: predict from ratings of at least this.
+        recency: (floor, τ): a rating that k others have followed weighs floor + exp(-k/τ); None: all weigh the same.
+    """
     scores = np.tile(split.counts()[0].astype(np.float32), (len(split.users), 1))  # of users without history
     for row, (movies, ratings) in enumerate(zip(*split.histories(split.users), strict=True)):
         history = np.searchsorted(split.movie_ids, movies[ratings >= liked_from])

@@ -214,10 +214,12 @@ class _Bench:
             self._measure("ALS (Spark)", baselines.of_als(self._spark, split))
         if len(split.movie_ids) > _EASE_MOVIES:
             return
-        self._measure("EASE", baselines.of_ease(split))
-        self._measure("EASE, recent", baselines.of_ease(split, recency=_EASE_RECENCY))
+        weights = baselines.ease_weights(split)
+        self._measure("EASE", baselines.of_ease(split, weights))
+        self._measure("EASE, recent", baselines.of_ease(split, weights, recency=_EASE_RECENCY))
         if split.relevant_from is not None:
-            self._measure("EASE, liked", baselines.of_ease(split, liked_from=split.relevant_from))
+            weights = baselines.ease_weights(split, liked_from=split.relevant_from)
+            self._measure("EASE, liked", baselines.of_ease(split, weights, split.relevant_from))
 
     def measure_peer(self, name: str) -> None:
         """Fit and measure one of `peers.PEERS`."""
