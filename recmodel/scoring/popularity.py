@@ -7,7 +7,7 @@ import numpy as np
 # After this share of all ratings, the weight of a rating has fallen to 37 %. What is recent is told by ratings, and not
 # by days, so that a quiet season does not make a few ratings decide. Chosen on validation data; see
 # tests/benchmarks/README.md.
-_RECENT = 0.2
+RECENT = 0.2
 _UNIT = 1 << 20  # the weight of the newest rating: whole numbers add up to the same in any order
 
 
@@ -16,15 +16,16 @@ def day(time: np.ndarray) -> np.ndarray:
     return np.maximum(time, 0) // 86_400
 
 
-def weights(per_day: np.ndarray) -> np.ndarray:
+def weights(per_day: np.ndarray, share: float = RECENT) -> np.ndarray:
     """Return [D] float64 whole numbers: how much a rating of each day counts in what is popular of late.
 
-    A rating that r newer ones have followed, of R in all, counts exp(-r / (0.2 R)); those of a day count their mean.
+    A rating that r newer ones have followed, of R in all, counts exp(-r / (share R)); those of a day count their mean.
 
     Args:
         per_day: [D] number of ratings.
+        share: of all ratings, after which one counts 37 %.
     """
-    falls = _RECENT * per_day.sum()
+    falls = share * per_day.sum()
     newer = per_day[::-1].cumsum()[::-1] - per_day
     mean = falls * np.exp(-newer / falls) * -np.expm1(-per_day / falls) / np.maximum(per_day, 1)
     return np.rint(_UNIT * mean)
