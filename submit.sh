@@ -17,6 +17,7 @@
 #   ./submit.sh settings              print the settings in force and where each comes from
 #   ./submit.sh benchmark ...         measure scoring speed against other libraries; benchmark scale ...: at large sizes;
 #                                     benchmark new_movies ...: quality of lists of movies without ratings;
+#                                     benchmark trending ...: and of lists of users without ratings;
 #                                     benchmark kills | readers | nights: commands killed, readers at work, many nights
 #
 # Each command has its own help: ./submit.sh train --help
@@ -156,7 +157,7 @@ case $command in
     benchmark)
         prepare "[sample,test]" java
         script=scoring
-        case ${1:-} in scale | new_movies | kills | readers | nights) script=$1 && shift ;; esac
+        case ${1:-} in scale | new_movies | trending | kills | readers | nights) script=$1 && shift ;; esac
         exec python "$root/tests/benchmarks/$script.py" "$@"
         ;;
     -h | --help | help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}" ;;

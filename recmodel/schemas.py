@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 Id = int | str  # of a user or a movie
 IdKind = Literal["integer", "text"]
@@ -56,6 +57,7 @@ FINGERPRINT = "fingerprint"  # of a user's ratings: another when any of them is 
 SOURCE_MODEL = "model"
 SOURCE_CONTENT = "content"  # by the model too, which knows the movie by its genres and year only
 SOURCE_POPULARITY = "popularity"
+SOURCE_TRENDING = "trending"  # popularity of late, where times are known
 
 # name in a MovieLens file -> name here
 MOVIELENS_NAMES = {
@@ -78,6 +80,11 @@ PAIRS = pa.schema([(USER_ID, pa.int64()), (MOVIE_ID, pa.int64())])
 STAGED = pa.schema([(USER_ID, pa.int64()), (MOVIE, pa.int32()), (RATING, pa.float32()), (TIMESTAMP, pa.int64())])
 STAGED_PAIRS = pa.schema([STAGED.field(USER_ID), STAGED.field(MOVIE)])
 CATALOGUE = pa.schema([*MOVIES, LINKS.field(IMDB_ID), LINKS.field(TMDB_ID)])
+
+
+def are_by_model(source: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    """Return which values of `SOURCE` say that the model has recommended the movie, to that user."""
+    return pc.invert(pc.is_in(source, value_set=pa.array([SOURCE_POPULARITY, SOURCE_TRENDING])))
 
 
 def with_ids(schema: pa.Schema, ids: Ids) -> pa.Schema:

@@ -122,7 +122,7 @@ def recommendations(title: str, rows: Sequence[dict[str, Any]], feedback: Feedba
             row[c.TITLE],
             *(row[c.BECAUSE_TITLE] or "–" for _ in reasons),
             *(stars(row[c.PREDICTED_RATING]) for _ in ratings),
-            "popular" if row[c.SOURCE] == c.SOURCE_POPULARITY else _number(score),
+            {c.SOURCE_POPULARITY: "popular", c.SOURCE_TRENDING: "trending"}.get(row[c.SOURCE], _number(score)),
             str(row[c.MOVIE_ID]),
         )
     return view

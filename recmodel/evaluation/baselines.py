@@ -16,9 +16,10 @@ from scipy.sparse import csr_array
 
 from recmodel import schemas as c
 from recmodel.arrays import locate, rows_of, runs, summed, take
+from recmodel.data.histories import have_order
 from recmodel.errors import UsageRejected
 from recmodel.evaluation.splits import Split
-from recmodel.scoring.popularity import popularity
+from recmodel.scoring import popularity
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -48,9 +49,10 @@ def of_model(
 ) -> Predictions:
     """Predict with a served model, whose lists are in the order of a ranking policy.
 
-    A user it does not know gets what the published tables would hold: damped means of movies, and the most rated ones.
+    A user it does not know gets what the published tables would hold: damped means of movies, and the most rated ones,
+    of late if times are known.
     """
-    order, popular_rating = popularity(split.movie_ids, *split.counts())
+    order, popular_rating = popularity.popularity(split.movie_ids, *split.counts(), _trend(split))
     users, labels = split.users, split.labels
     row = np.searchsorted(users, split.held_out[c.USER_ID])
     movie_ids = labels.movie_ids(split.held_out[c.MOVIE_ID])
@@ -79,9 +81,18 @@ def of_model(
     return Predictions(predicted if "rating" in tasks else None, lists if "retrieval" in tasks else None)
 
 
+def _trend(split: Split) -> np.ndarray | None:
+    """Return [M] how popular each movie is of late; None where times are not known."""
+    time = split.fitted[c.TIMESTAMP]
+    if not have_order(time):
+        return None
+    movie, per_day = rows_of(split.movie_ids, split.fitted[c.MOVIE_ID]), np.bincount(popularity.day(time))
+    return popularity.trend(movie, time, popularity.weights(per_day), len(split.movie_ids))
+
+
 def of_popularity(split: Split) -> Predictions:
     """Recommend the most rated movies that the user has not rated yet."""
-    order, _ = popularity(split.movie_ids, *split.counts())
+    order, _ = popularity.popularity(split.movie_ids, *split.counts())
     ranked = split.movie_ids[order]
     lists = np.full((len(split.users), min(LIST_LENGTH, len(ranked))), -1)
     for row, seen in zip(lists, split.histories(split.users)[0], strict=True):

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from recmodel import schemas as c
+from recmodel import storage
 from recmodel.arrays import places
 from recmodel.data import staged as staged_ratings
 from recmodel.data.staged import Part
@@ -18,9 +19,8 @@ from recmodel.pipeline.resolve import ResolvedRun
 from recmodel.pipeline.staging import InputCounts
 from recmodel.progress import Stages, log
 from recmodel.records import Record
-from recmodel.scoring import parts
+from recmodel.scoring import parts, popularity
 from recmodel.scoring.parts import Counted
-from recmodel.scoring.popularity import popularity
 from recmodel.scoring.run import Run
 from recmodel.spark import resources, session, tasks
 from recmodel.tables.base import StagedRun
@@ -91,7 +91,8 @@ def _count(
     starts = staged_ratings.starts_by_rows(
         run.input.at(staged_ratings.RATINGS), resources.partitions(rows, _RATINGS_OF_A_TASK, slots)
     )
-    work = partial(parts.count, run=run, fingerprint=resolved.settings.scoring.incremental)
+    of_day = None if counts.newest_rating is None else _weights_of_days(run)
+    work = partial(parts.count, run=run, fingerprint=resolved.settings.scoring.incremental, of_day=of_day)
     counted = tasks.each(spark, work, staged_ratings.parts(starts))
     number, total = ratings.counts.astype(np.float64), ratings.sums.copy()
     for part in counted:
@@ -99,7 +100,9 @@ def _count(
             number -= part.of_movies[0]
             total -= part.of_movies[1]
     of_model, catalogues = _rows_of_model(resolved), resolved.catalogues
-    popular, rating = popularity(of_model, number[of_model], total[of_model])
+    trends = [part.trend for part in counted if part.trend is not None]
+    recent = np.sum(trends, axis=0)[of_model] if trends else None
+    popular, rating = popularity.popularity(of_model, number[of_model], total[of_model], recent)
     may_recommend = business_rules.allowed(catalogues, number[of_model], resolved.settings.rules)
     staging.write_movies(staged, popular=popular, popular_rating=rating, allowed=may_recommend)
     repeats = sum(part.duplicates for part in counted)
@@ -116,6 +119,17 @@ def _count(
         }
     )
     return counts, counted
+
+
+def _weights_of_days(run: Run) -> np.ndarray:
+    """Return how much a rating of each day counts in what is popular of late; see `popularity.weights`."""
+    per_day: np.ndarray = np.zeros(0, np.int64)
+    for batch in storage.dataset(run.input.at(staged_ratings.RATINGS)).to_batches(columns=[c.TIMESTAMP]):
+        days = popularity.day(batch.column(0).fill_null(0).to_numpy())
+        longer = np.bincount(days, minlength=len(per_day))
+        longer[: len(per_day)] += per_day
+        per_day = longer
+    return popularity.weights(per_day)
 
 
 def _rows_of_model(resolved: ResolvedRun) -> np.ndarray:

@@ -24,7 +24,7 @@ def users_to_score(
     user_id = users.column(c.USER_ID).combine_chunks()
     place = pc.index_in(user_id, value_set=users_before.column(c.USER_ID).combine_chunks())
     same = pc.equal(users_before.column(c.FINGERPRINT).combine_chunks().take(place), users.column(c.FINGERPRINT))
-    by_model = rows_before.filter(pc.not_equal(rows_before.column(c.SOURCE), c.SOURCE_POPULARITY)).column(c.USER_ID)
+    by_model = rows_before.filter(c.are_by_model(rows_before.column(c.SOURCE))).column(c.USER_ID)
     stays = pc.and_(same.fill_null(False), pc.is_in(user_id, value_set=by_model.combine_chunks()))
     if opted_out is not None:
         stays = pc.and_not(stays, pc.is_in(user_id, value_set=opted_out))

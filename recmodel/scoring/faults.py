@@ -59,7 +59,7 @@ def found(
     movie = places(expected.movie_ids, rows.column(c.MOVIE_ID))
     user = places(user_id, rows.column(c.USER_ID))
     known, was_asked = movie >= 0, user >= 0
-    by_model = pc.not_equal(rows.column(c.SOURCE), c.SOURCE_POPULARITY).to_numpy()
+    by_model = c.are_by_model(rows.column(c.SOURCE)).to_numpy()
     is_new = pc.equal(rows.column(c.SOURCE), c.SOURCE_CONTENT).to_numpy()
     score, rating = (rows.column(name).to_numpy() for name in (c.RETRIEVAL_SCORE, c.PREDICTED_RATING))  # null: NaN
     rank, (low, high) = rows.column(c.RANK).to_numpy(), expected.rating_range

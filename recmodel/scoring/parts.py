@@ -18,7 +18,7 @@ from recmodel import storage
 from recmodel.arrays import hashes, mixed
 from recmodel.data import duplicates, histories, staged
 from recmodel.data.staged import Part, StagedInput
-from recmodel.scoring import carried, faults, worker
+from recmodel.scoring import carried, faults, popularity, worker
 from recmodel.scoring.run import SUPERSEDED, TO_SCORE, Run
 from recmodel.scoring.worker import Job
 
@@ -38,10 +38,11 @@ class Counted(NamedTuple):
     work: np.ndarray  # the work of scoring all users of the part up to each of these
     duplicates: int  # ratings that do not count
     of_movies: tuple[np.ndarray, np.ndarray] | None  # [M] number and sum of these; None: there are none
+    trend: np.ndarray | None  # [M] see `popularity.trend`, of the ratings that count; None: times are not known
     to_score: int  # users whose lists in an earlier run do not stand
 
 
-def count(part: Part, run: Run, *, fingerprint: bool) -> Counted:
+def count(part: Part, run: Run, *, fingerprint: bool, of_day: np.ndarray | None = None) -> Counted:
     """Count the ratings of each user, set those aside that do not count, and find out who is scored.
 
     Writes a file of the table `users`, of the rejects if ratings are superseded, and of those who are scored again if
@@ -49,9 +50,12 @@ def count(part: Part, run: Run, *, fingerprint: bool) -> Counted:
 
     Args:
         fingerprint: whether to write fingerprints of the users' ratings, by which a later run sees which have changed.
+        of_day: see `popularity.weights`; None: times are not known.
     """
-    in_order, of_movies = run.input.in_order, None
-    rows = counting = part.read(run.input.at(staged.RATINGS), None if fingerprint or not in_order else [c.USER_ID])
+    in_order, of_movies, trend = run.input.in_order, None, None
+    needed = [c.USER_ID] if of_day is None else [c.USER_ID, c.MOVIE, c.TIMESTAMP]
+    rows = counting = part.read(run.input.at(staged.RATINGS), None if fingerprint or not in_order else needed)
+    movies = run.input.catalogue().num_rows
     if not in_order:
         rows = histories.sorted_rows(rows)
         counting, counts = histories.that_count(rows, add_up=run.input.add_up)
@@ -60,8 +64,10 @@ def count(part: Part, run: Run, *, fingerprint: bool) -> Counted:
             if not run.input.add_up:
                 _reject(part, run, others)
             movie, rating = (others.column(name).to_numpy() for name in (c.MOVIE, c.RATING))
-            movies = run.input.catalogue().num_rows
             of_movies = np.bincount(movie, minlength=movies), np.bincount(movie, rating, movies)
+    if of_day is not None:
+        movie, time = counting.column(c.MOVIE).to_numpy(), counting.column(c.TIMESTAMP).fill_null(0).to_numpy()
+        trend = popularity.trend(movie, time, of_day, movies)
     users = _users(rows, counting, _hashes(run.input) if fingerprint else None)
     run.write(c.USERS_TABLE, part.file, users)
     work = (1 + _WORK_PER_RATING * users.column(c.RATINGS_COUNT).to_numpy()).cumsum()
@@ -73,6 +79,7 @@ def count(part: Part, run: Run, *, fingerprint: bool) -> Counted:
         work=work[points],
         duplicates=rows.num_rows - counting.num_rows,
         of_movies=of_movies,
+        trend=trend,
         to_score=users.num_rows if run.before is None else _find_users_to_score(part, run),
     )
 

@@ -25,7 +25,7 @@ class Payload:
     tasks: tuple[str, ...]  # that the model was trained for
     movies: pa.Table  # [M] movie_id and title
     row: np.ndarray  # int32: for each movie of the run's catalogue its row here; -1 where the model lacks it
-    popular: np.ndarray  # [M] rows, most rated first
+    popular: np.ndarray  # [M] rows, most rated first; see `popularity`
     popular_rating: np.ndarray  # [M] float32: the damped mean rating of each movie, in stars
     scored_at: datetime
     placed: np.ndarray | None = None  # [M] bool: what the model knows by genres and year only; None: nothing

@@ -32,7 +32,7 @@ from recmodel.scoring.request import Payload, TopNRequest
 if TYPE_CHECKING:
     from recmodel.progress import Progress
 
-_SOURCES = pa.array([c.SOURCE_POPULARITY, c.SOURCE_MODEL, c.SOURCE_CONTENT])
+_SOURCES = pa.array([c.SOURCE_POPULARITY, c.SOURCE_TRENDING, c.SOURCE_MODEL, c.SOURCE_CONTENT])
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ def recommend_block(
     """Return the rows (`schemas.RECOMMENDATION`) of a block of users, in their order, rank ascending.
 
     A user unknown to the model, with fewer than `min_history` ratings, or who has opted out gets the most rated movies
-    instead. The column of a task that the model was not trained for is null.
+    instead, those of late if times are known. The column of a task that the model was not trained for is null.
     """
     seen, in_catalogue = _pairs(users.seen, payload)
     denied, _ = _pairs(users.denied, payload)
@@ -210,7 +210,7 @@ def recommend_block(
     filled = row >= 0
     user, position = np.nonzero(filled)
     row, because = row[filled], because[filled]
-    source = np.where(cold[user], 0, 1 if payload.placed is None else 1 + payload.placed[row])
+    source = np.where(cold[user], int(request.is_ordered), 2 if payload.placed is None else 2 + payload.placed[row])
     reason = pa.array(because, mask=because < 0)
     movie_id, title = (payload.movies.column(name) for name in (c.MOVIE_ID, c.TITLE))
     columns = {
@@ -232,9 +232,7 @@ def recommend_block(
 
 def predicted_of(rows: pa.Table) -> pa.Table:
     """Return the predicted ratings (`schemas.PREDICTED_RATING_ROW`) among recommendations: those by the model."""
-    by_model = pc.and_(
-        pc.not_equal(rows.column(c.SOURCE), c.SOURCE_POPULARITY), rows.column(c.PREDICTED_RATING).is_valid()
-    )
+    by_model = pc.and_(c.are_by_model(rows.column(c.SOURCE)), rows.column(c.PREDICTED_RATING).is_valid())
     return rows.filter(by_model).select(c.PREDICTED_RATING_ROW.names)
 
 

@@ -18,23 +18,23 @@ from recmodel.schemas import Id
 _MIX = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: its multiples are spread evenly (Fibonacci hashing)
 
 
-def candidate_users(rows: ds.Dataset, by_model: int = 400, by_popularity: int = 40) -> dict[Id, str]:
+def candidate_users(rows: ds.Dataset, of_model: int = 400, of_popularity: int = 40) -> dict[Id, str]:
     """Select users of each source of recommendations, scattered over all ids.
 
     Args:
         rows: `schemas.RECOMMENDATION`, of any size.
-        by_model, by_popularity: how many users at most of each source.
+        of_model, of_popularity: how many users at most of each source.
 
     Returns:
-        The source of each selected user's recommendations.
+        The source of each selected user's recommendations: the model or popularity, of late too.
     """
-    limits = {c.SOURCE_MODEL: by_model, c.SOURCE_POPULARITY: by_popularity}
+    limits = {c.SOURCE_MODEL: of_model, c.SOURCE_POPULARITY: of_popularity}
     smallest: dict[str, list[tuple[int, Id]]] = {source: [] for source in limits}  # (hash, user_id)
     first_rows = rows.to_batches(columns=[c.USER_ID, c.SOURCE], filter=pc.field(c.RANK) == 1)
     for batch in first_rows:
         for source, limit in limits.items():
-            is_popular = pc.equal(batch.column(c.SOURCE), c.SOURCE_POPULARITY)
-            of_source = is_popular if source == c.SOURCE_POPULARITY else pc.invert(is_popular)  # new movies too
+            by_model = c.are_by_model(batch.column(c.SOURCE))  # new movies too
+            of_source = by_model if source == c.SOURCE_MODEL else pc.invert(by_model)
             ids = batch.filter(of_source).column(c.USER_ID).to_numpy(zero_copy_only=False)
             hashed = hashes(ids) * _MIX
             first = np.argsort(hashed, kind="stable")[:limit]

@@ -27,7 +27,7 @@ def test_a_run_as_of_a_day_is_that_of_data_cut_at_its_end(toy_models, tmp_path, 
         as_of, of_cut = (published(tmp_path / output, "2026-01-31", table) for output in ("a", "b"))
         if table == c.RECOMMENDATIONS_TABLE:
             as_of, of_cut = without_time(as_of), without_time(of_cut)
-            assert {*as_of[c.SOURCE].to_pylist()} == {"model", "popularity"}
+            assert {*as_of[c.SOURCE].to_pylist()} == {"model", "trending"}
         assert as_of.equals(of_cut), table
     a, b = (run_json(tmp_path / output, "2026-01-31") for output in ("a", "b"))
     left_out = len(rows) + len(later) - b["rows_in"]["ratings.csv"]

@@ -51,7 +51,7 @@ def world(tmp_path_factory, score_here):
 def test_no_rating_is_published_and_everything_else_is(world):
     rows = published(world.output, DAY)
     assert rows.column(c.PREDICTED_RATING).null_count == rows.num_rows
-    assert {*rows.column(c.SOURCE).to_pylist()} == {"model", "content", "popularity"}
+    assert {*rows.column(c.SOURCE).to_pylist()} == {"model", "content", "trending"}
     by_model = [row for row in rows.to_pylist() if row[c.SOURCE] == "model"]
     assert all(row[c.RETRIEVAL_SCORE] is not None for row in by_model)
     assert any(row[c.BECAUSE_TITLE] for row in by_model)

@@ -23,8 +23,8 @@ def opt_out(tmp_path, monkeypatch):
 def popular(output, day) -> set[int]:
     """Who is served from popularity."""
     rows = published(output, day)
-    by_popularity = rows.filter(pc.equal(rows[c.SOURCE], "popularity"))[c.USER_ID].to_pylist()
-    by_model = rows.filter(pc.not_equal(rows[c.SOURCE], "popularity"))[c.USER_ID].to_pylist()
+    by_popularity = rows.filter(pc.equal(rows[c.SOURCE], "trending"))[c.USER_ID].to_pylist()
+    by_model = rows.filter(pc.not_equal(rows[c.SOURCE], "trending"))[c.USER_ID].to_pylist()
     assert not {*by_popularity} & {*by_model}
     return {*by_popularity}
 

@@ -23,7 +23,7 @@ def test_superseded_ratings_are_rejects_that_change_nothing(
         score_here("--data", data, "--output", output, *arguments)
     a, b = tmp_path / "a/partial", tmp_path / "b/partial"
     assert without_time(published(a, DAY)).equals(without_time(published(b, DAY)))
-    assert set(published(a, DAY)[c.SOURCE].to_pylist()) == {"model", "popularity"}
+    assert set(published(a, DAY)[c.SOURCE].to_pylist()) == {"model", "trending"}
     rejects = published(a, DAY, "rejects").to_pylist()
     assert Counter(row["value"] for row in rejects) == Counter(
         f"user_id {user}, movie_id {movie}, rating {rating}, timestamp {timestamp}"
@@ -77,7 +77,7 @@ def test_only_the_users_asked_for_are_scored_and_new_ones_get_what_is_popular(to
     )  # fmt: skip
     rows = published(tmp_path / "o/partial", DAY).to_pandas()
     assert rows[c.USER_ID].tolist() == [3, 3, 5, 5, 12345, 12345]
-    assert rows[c.SOURCE].tolist() == ["model"] * 4 + ["popularity"] * 2
+    assert rows[c.SOURCE].tolist() == ["model"] * 4 + ["trending"] * 2
     rated = [row[1] for row in make_ratings()]
     most = sorted(set(rated), key=lambda movie: (-rated.count(movie), movie))[:2]
     assert rows.query("user_id == 12345")[c.MOVIE_ID].tolist() == most
@@ -122,6 +122,6 @@ def test_rules_and_reasons_are_in_what_is_published(toy, toy_models, tmp_path, s
     for row in because.itertuples():
         assert row.because_movie_id in rated[row.user_id]
         assert row.because_title == titles[row.because_movie_id]
-    assert rows.loc[rows[c.SOURCE] == "popularity", c.BECAUSE_TITLE].isna().all()
+    assert rows.loc[rows[c.SOURCE] == "trending", c.BECAUSE_TITLE].isna().all()
     run = run_json(tmp_path / "output/partial", DAY)
     assert (run["movies_allowed"], run["settings"]["rules"]["deny"]["genres"]) == (4, ["Sci-Fi"])

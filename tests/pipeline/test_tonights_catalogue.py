@@ -39,8 +39,8 @@ def test_a_movie_that_left_is_recommended_to_nobody_and_still_is_seen_and_taste(
     before, tonight = (output.recommendations(date(2026, 2, day)).to_table() for day in (1, 2))
     assert GONE in before.column(c.MOVIE_ID).to_pylist()
     assert GONE not in tonight.column(c.MOVIE_ID).to_pylist()
-    sources = {(row[c.SOURCE], row[c.MOVIE_ID] == NEW) for row in tonight.to_pylist()} - {("popularity", True)}
-    assert sources == {("model", False), ("popularity", False), ("content", True)}
+    sources = {(row[c.SOURCE], row[c.MOVIE_ID] == NEW) for row in tonight.to_pylist()} - {("trending", True)}
+    assert sources == {("model", False), ("trending", False), ("content", True)}
     reasons = tonight.filter(pc.equal(tonight.column(c.BECAUSE_MOVIE_ID), GONE))
     assert {*reasons.column(c.BECAUSE_TITLE).to_pylist()} == {"Amélie (2001)"}  # as the model calls it
     titles = tonight.filter(pc.equal(tonight.column(c.MOVIE_ID), 1)).column(c.TITLE).to_pylist()

@@ -138,11 +138,12 @@ def test_users_without_a_model_get_what_is_popular(case, payload, users_of):
     assert of_user(rows, newcomer)[c.MOVIE_ID] == movies[[6, 13, 20, 27]].tolist()
     for user in (stranger, newcomer):
         popular = of_user(rows, user)
-        assert {*popular[c.SOURCE]} == {c.SOURCE_POPULARITY}
+        assert {*popular[c.SOURCE]} == {c.SOURCE_TRENDING}
         assert {*popular[c.RETRIEVAL_SCORE], *popular[c.SCORE], *popular[c.BECAUSE_MOVIE_ID]} == {None}
         assert popular[c.PREDICTED_RATING] == [3.0] * 4  # everybody always gave three stars
     assert {*scoring.predicted_of(rows).column(c.USER_ID).to_pylist()} == {known}
-    picky = scoring.recommend_block(case.model, users, payload, replace(REQUEST, min_history=3))
+    without_times = replace(REQUEST, min_history=3, is_ordered=False)
+    picky = scoring.recommend_block(case.model, users, payload, without_times)
     assert {*picky.column(c.SOURCE).to_pylist()} == {c.SOURCE_POPULARITY}
 
 
