@@ -42,6 +42,10 @@ def test_relative_paths_start_at_the_project_whatever_the_working_directory(monk
             "scoring.top_n: Input should be greater than or equal to 1 (got 0); correct --top-n",
         ),
         ({"training": {"test_share": 1.0}}, "training.test_share"),
+        (
+            {"training": {"gate": {"accuracy": 0.01}}},
+            "accuracy is no setting any more; there is training.gate.max_ndcg_loss",
+        ),
         ({"scoring": {"rank_by": "best"}}, "scoring.rank_by"),
         ({"scoring": {"top": 3}}, "scoring.top: Extra inputs are not permitted"),
     ],
@@ -84,6 +88,7 @@ def test_a_bad_settings_file_is_named(monkeypatch, tmp_path, content):
         ("RECMODEL_SCORING__TOPN", "did you mean RECMODEL_SCORING__TOP_N?"),
         ("recmodel_training__sead", "did you mean RECMODEL_TRAINING__SEED?"),
         ("RECMODEL_XYZ", "unset it"),
+        ("RECMODEL_TRAINING__GATE__RMSE", "there is training.gate.max_rmse_loss, a share of the rating scale's width"),
     ],
 )
 def test_a_variable_that_sets_nothing_is_refused_with_the_near_name(monkeypatch, name, hint):

@@ -310,9 +310,9 @@ def training_dry_run(plan: train.DryRun, preset: str, test_share: float, models:
 
 def model_versions(metrics: dict[str, Metrics], current: str | None) -> Table:
     """Return model versions, how good they were, and why the gate refused one."""
-    view = table(None, ["", "version", "refused because"], ["RMSE", "top-100 accuracy"])
+    view = table(None, ["", "version", "refused because"], ["RMSE", "NDCG@10", "top-100 accuracy"])
     for name, measured in metrics.items():
-        figures = (_number(measured.rmse), _number(measured.accuracy_at_100))
+        figures = (_number(measured.rmse), _number(measured.ndcg_at_10), _number(measured.accuracy_at_100))
         view.add_row("CURRENT" if name == current else "", name, "; ".join(measured.gate or []), *figures)
     return view
 

@@ -1,19 +1,24 @@
 """The default model, against its definition in float64 NumPy; all of its users in models/test_training.py."""
 
 from dataclasses import replace
+from datetime import datetime, timezone
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from support.exact import history_scores
 from support.inputs import CATALOGUE, MOVIES, make_ratings, table
 from support.training import served, trained
 
 from recmodel import schemas as c
-from recmodel.data import duplicates
+from recmodel.data import duplicates, histories
 from recmodel.models import presets
 from recmodel.models.embedding.model import tf
 from recmodel.models.history import closed_form
 from recmodel.models.history import model as history_model
+from recmodel.scoring import worker
+from recmodel.scoring.request import Payload, TopNRequest
+from recmodel.scoring.signatures import InTensorFlow
 
 
 def test_the_history_model_serves_users_it_never_met():
@@ -44,6 +49,29 @@ def test_the_history_model_serves_users_it_never_met():
     assert model.movie_embedding(MOVIES) @ vector == pytest.approx(product, abs=1e-5)
     with pytest.raises(ValueError, match="knows users by their history"):
         model.predict([1], [1])
+
+
+def test_without_times_the_order_of_a_history_does_not_matter():
+    """Two users with the same ratings, given in opposite orders."""
+    history = histories.of_users(
+        pa.array([1, 2]),
+        pa.table({
+            c.USER_ID: [1, 1, 1, 2, 2, 2], c.MOVIE: pa.array([0, 2, 4] * 2, pa.int32()),
+            c.RATING: pa.array([5, 1, 4] * 2, pa.float32()), c.TIMESTAMP: [1, 2, 3, 3, 2, 1],
+        }),
+    )  # fmt: skip
+    movies = pa.table({c.MOVIE_ID: MOVIES, c.TITLE: CATALOGUE.column(c.TITLE)})
+    payload = Payload(
+        model_version="", model_digest="", open_model=InTensorFlow, tasks=("retrieval", "rating"), movies=movies,
+        row=np.arange(6), popular=np.arange(6), popular_rating=np.zeros(6), scored_at=datetime.now(timezone.utc),
+    )  # fmt: skip
+    scores = {}
+    for is_ordered in (True, False):
+        request = TopNRequest(3, "blend", 6, False, 1, None, 1 << 20, 1, is_ordered)
+        rows = worker.recommend_block(served("default"), history, payload, request).to_pandas()
+        scores[is_ordered] = [rows[rows[c.USER_ID] == user][c.RETRIEVAL_SCORE].tolist() for user in (1, 2)]
+    assert scores[True][0] != pytest.approx(scores[True][1])
+    assert scores[False][0] == pytest.approx(scores[False][1])
 
 
 def test_the_rating_loss_is_leave_one_out(monkeypatch):
