@@ -240,10 +240,10 @@ class Recommender:
         return result[c.PREDICTED_RATING], result["known_user"]
 
     def rate_catalogue_rows(
-        self, user_ids: np.ndarray, seen: topn.Pairs, ratings: np.ndarray
+        self, user_ids: np.ndarray, seen: topn.Pairs, ratings: np.ndarray, age: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return what `rate_catalogue` does for users whose histories are given as in `recommend_rows`."""
-        history = self._history_of_rows(len(user_ids), seen, ratings, None)
+        history = self._history_of_rows(len(user_ids), seen, ratings, age)
         if self._call.ids_are_text[c.MOVIE_ID]:
             history["seen_movie_id"] = self.catalogue_ids[seen.row]
         result = self._call("rate_catalogue", {c.USER_ID: user_ids, **history})

@@ -147,7 +147,7 @@ def predict_all(users: Histories, job: Job) -> Iterator[pa.Table]:
     if len(users):
         model, payload = _loaded_model(job), job.payload.value
         for block in blocks(users, 40 * payload.movies.num_rows, 0, job.request.block_bytes):
-            yield predict_block(model, block, payload)
+            yield predict_block(model, block, payload, is_ordered=job.request.is_ordered)
     job.stats.add(WorkerStats(peak_bytes=_peak_bytes()))
 
 
@@ -180,9 +180,7 @@ def recommend_block(
     """
     seen, in_catalogue = _pairs(users.seen, payload)
     denied, _ = _pairs(users.denied, payload)
-    age = None
-    if model.needs_order:  # which takes a sort
-        age = users.age[in_catalogue] if request.is_ordered else np.full(len(seen.row), AGE_UNKNOWN, np.int32)
+    age = _ages(model, users, in_catalogue, request.is_ordered)
     top = model.recommend_rows(
         users.user_id.to_numpy(zero_copy_only=False),
         seen,
@@ -236,14 +234,17 @@ def predicted_of(rows: pa.Table) -> pa.Table:
     return rows.filter(by_model).select(c.PREDICTED_RATING_ROW.names)
 
 
-def predict_block(model: recommender.Recommender, users: Histories, payload: Payload) -> pa.Table:
+def predict_block(
+    model: recommender.Recommender, users: Histories, payload: Payload, *, is_ordered: bool = True
+) -> pa.Table:
     """Return the rows (`schemas.PREDICTED_RATING_ROW`) of a block of users, in their order: all movies.
 
     Users who are unknown or have opted out have none.
     """
     seen, in_catalogue = _pairs(users.seen, payload)
     user_id = users.user_id.to_numpy(zero_copy_only=False)
-    ratings, known = model.rate_catalogue_rows(user_id, seen, users.rating[in_catalogue])
+    age = _ages(model, users, in_catalogue, is_ordered)
+    ratings, known = model.rate_catalogue_rows(user_id, seen, users.rating[in_catalogue], age)
     known = np.flatnonzero(known & ~_opted_out(users, payload))
     rows, movies = len(known) * payload.movies.num_rows, np.tile(np.arange(payload.movies.num_rows), len(known))
     columns = {
@@ -253,6 +254,15 @@ def predict_block(model: recommender.Recommender, users: Histories, payload: Pay
         c.MODEL_VERSION: pa.repeat(payload.model_version, rows),
     }
     return pa.table([columns[name] for name in c.PREDICTED_RATING_ROW.names], c.PREDICTED_RATING_ROW.names)
+
+
+def _ages(
+    model: recommender.Recommender, users: Histories, in_catalogue: np.ndarray, is_ordered: bool
+) -> np.ndarray | None:
+    """Return the age of each rating of a movie in the catalogue; None if the model takes no account of it."""
+    if not model.needs_order:
+        return None
+    return users.age[in_catalogue] if is_ordered else np.full(np.count_nonzero(in_catalogue), AGE_UNKNOWN, np.int32)
 
 
 def _opted_out(users: Histories, payload: Payload) -> np.ndarray:

@@ -51,8 +51,9 @@ def text_of(movie_ids: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("rank_by", ["retrieval", "rating", "two-stage"])
 def test_lists_are_the_same(both, rank_by):
-    seen = [np.append(text_of(ids), "not in the catalogue") for ids in both.seen]
-    stars = [np.append(values, 1.0) for values in both.stars]
+    # The oldest, as the others' places in the order count.
+    seen = [np.insert(text_of(ids), 0, "not in the catalogue") for ids in both.seen]
+    stars = [np.insert(values, 0, 1.0) for values in both.stars]
     denied = [ids[:1] for ids in both.seen]
     options = {"n": 4, "rank_by": rank_by, "candidates": 3, "liked_from": 2.5, "include_seen": True}
     expected = both.integers.recommend(both.users, both.seen, both.stars, denied=denied, **options)

@@ -84,9 +84,14 @@ def history_scores(
     row = np.searchsorted(weights.movie_ids, seen)
     ratings = ratings.astype(np.float64)
     traits = weights.traits.astype(np.float64)
-    residual = ratings - weights.movie_bias[row]
-    taste = np.linalg.solve(traits[row].T @ traits[row] + np.diag(weights.ridge), traits[row].T @ residual)
-    raw = weights.movie_bias + traits @ taste
+    newer = np.arange(len(row))[::-1] if age is None else age
+    floor, ratings_to_fall = weights.rating_recency
+    weight = floor + (1 - floor) * np.exp(-newer / ratings_to_fall)
+    residual = weight * (ratings - weights.movie_bias[row])
+    squares = traits[row].T @ (weight[:, np.newaxis] * traits[row])
+    taste = np.linalg.solve(squares + np.diag(weights.ridge), traits[row].T @ residual)
+    intercept, slope = weights.calibration
+    raw = intercept + slope * (weights.movie_bias + traits @ taste)
     low, high = weights.rating_range
     bend = (high - low) / 20
     bent = np.where(raw > high - bend, high - bend * np.exp(-(raw - high + bend) / bend), raw)

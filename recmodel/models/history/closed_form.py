@@ -21,8 +21,11 @@ import scipy.sparse
 
 from recmodel.arrays import summed, thread_pool
 from recmodel.data import catalogue as lookup
+from recmodel.models.history import calibration
+from recmodel.models.history.calibration import Calibration
 from recmodel.models.history.preset import Preset
 
+_CALIBRATED = 1_000_000  # ratings, about, that a line of two numbers is fitted to
 # Users are taken in parts, each by one thread. What they are decides the order of sums, and so the last bits of them.
 _PARTS, _RATINGS_IN_PART, _USERS_IN_PART = 4, 1 << 22, 1 << 16  # at least; about, at most
 
@@ -54,6 +57,19 @@ class Interactions:
         cuts[0], cuts[-1] = 0, self.users
         return [slice(int(first), int(last)) for first, last in pairwise(cuts) if first < last]
 
+    def of_some_users(self, most: int) -> Interactions:
+        """Return about `most` of the ratings: all of some users, spread evenly. Users keep their rows."""
+        share = most / max(len(self.movie), 1)
+        if share >= 1:
+            return self
+        chosen = np.zeros(self.users, bool)
+        chosen[np.linspace(0, self.users - 1, max(1, int(share * self.users))).astype(int)] = True
+        return self.where(np.repeat(chosen, self.activity))
+
+    def where(self, rows: np.ndarray) -> Interactions:
+        """Return some of the ratings, given by a mask. Users keep their rows."""
+        return Interactions(self.user[rows], self.movie[rows], self.rating[rows], self.users, self.movies)
+
     def who_rated_what(self, users: slice, dtype: type[np.floating]) -> scipy.sparse.csr_array:
         """Return the matrix of some users and all movies that is 1 where there is a rating, without copying those."""
         rows = slice(self.starts[users.start], self.starts[users.stop])
@@ -72,6 +88,7 @@ class Start:
     traits: np.ndarray  # [M, k], the first column 1
     movie_bias: np.ndarray  # [M], stars, the overall mean included
     mean_rating: float  # stars
+    calibration: Calibration  # of predicted ratings
     counts: np.ndarray  # [M] ratings of each movie
 
 
@@ -105,6 +122,7 @@ def start(ratings: Interactions, movie_features: Features, preset: Preset, seed:
         traits=traits.astype(np.float32),
         movie_bias=(mean + bias).astype(np.float32),
         mean_rating=float(mean),
+        calibration=_calibration(ratings, movie_features, candidate, preset),
         counts=counts,
     )
 
@@ -194,7 +212,7 @@ def _rating(
     centred on the rated movies, so that the weight of the 1 is the user's own bias.
     """
     eras = np.exp(-0.5 * ((movie_features.year[:, np.newaxis] - np.arange(1930, 2019, 8)) / 8) ** 2)
-    fame = np.log1p(counts)
+    fame = np.log(counts + 8.0)  # below so many ratings a movie's fame says little: users choose what they rate
     feature_columns = np.column_stack(
         [
             movie_features.genres / np.sqrt(np.maximum(movie_features.genres.sum(axis=1, keepdims=True), 1)),
@@ -238,6 +256,28 @@ def _rating(
     traits = np.column_stack([traits, _unit_rows(latent)])
     traits[:, 1:] -= (traits[:, 1:] * counts[:, np.newaxis]).sum(axis=0) / max(counts.sum(), 1)
     return mean, bias, traits
+
+
+def _calibration(ratings: Interactions, movie_features: Features, candidate: np.ndarray, preset: Preset) -> Calibration:
+    """Fit a calibration to the tenth of the ratings of some users that the rating task is not fitted to here."""
+    some = ratings.of_some_users(_CALIBRATED)
+    is_held_out = np.arange(len(some.movie)) % 10 == 0
+    rest, held_out = some.where(~is_held_out), some.where(is_held_out)
+    counts = summed(rest.movie, rest.movies).astype(np.int64)
+    mean, bias, traits = _rating(rest, movie_features, counts, candidate, preset)
+    penalty, predicted = np.diag(ridge(traits.shape[1], preset)), mean + bias[held_out.movie]
+    for user in np.flatnonzero(held_out.activity):
+        known, wanted = (slice(part.starts[user], part.starts[user + 1]) for part in (rest, held_out))
+        of_user = traits[rest.movie[known]]
+        residual = rest.rating[known] - mean - bias[rest.movie[known]]
+        weights = np.linalg.solve(of_user.T @ of_user + penalty, of_user.T @ residual)
+        predicted[wanted] += traits[held_out.movie[wanted]] @ weights
+    return calibration.fit(predicted, held_out.rating)
+
+
+def ridge(dim: int, preset: Preset) -> np.ndarray:
+    """Return [k] float32: the penalties. A user's bias, on the constant trait, is penalised less than the others."""
+    return np.array([preset.bias_ridge] + [preset.trait_ridge] * (dim - 1), np.float32)
 
 
 def _sum(arrays: Iterable[np.ndarray]) -> np.ndarray:

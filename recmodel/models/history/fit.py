@@ -47,14 +47,16 @@ def prepare(
     fitted = fitted if order is None else take(fitted, order)
     ratings = _interactions(fitted, movie_ids, is_implicit=bool(np.isnan(rating_range).any()))
     start = closed_form.start(ratings, closed_form.features(catalogue), preset, seed)
-    recency, table = _sequence(ratings, fitted[c.TIMESTAMP], preset)
+    recency, rating_recency, table = _sequence(ratings, fitted[c.TIMESTAMP], preset)
     start_seconds = time.monotonic() - started
     model = HistoryModel(start, preset)
     model.compile(optimizer=tf.keras.optimizers.Adam(preset.learning_rate))
     batches = HistoryBatches(ratings, seed)
 
     def weights() -> HistoryWeights:
-        fitted = replace(model.weights_as_arrays(movie_ids, rating_range), recency=recency)
+        fitted = replace(
+            model.weights_as_arrays(movie_ids, rating_range), recency=recency, rating_recency=rating_recency
+        )
         if table is not None:
             gram = fitted.movie_vectors.T @ fitted.movie_vectors
             fitted = replace(fitted, successors=Successors(*table, preset.successor_weight, gram))
@@ -73,21 +75,22 @@ def _interactions(fitted: Arrays, movie_ids: np.ndarray, *, is_implicit: bool) -
 
 def _sequence(
     ratings: Interactions, timestamp: np.ndarray, preset: Preset
-) -> tuple[Recency, tuple[np.ndarray, np.ndarray] | None]:
-    """Return what is about the order of histories, and what `successors.count` does; nothing if it is not known.
+) -> tuple[Recency, Recency, tuple[np.ndarray, np.ndarray] | None]:
+    """Return the recency of both tasks, and what `successors.count` does; nothing if the order is not known.
 
     Args:
         timestamp: [R] seconds, of the ratings; ratings at the same time count in the order of movie ids.
     """
     if not histories.have_order(timestamp):
         log.info("the ratings have no times, so the model takes no account of the order in which movies were rated")
-        return NO_RECENCY, None
+        return NO_RECENCY, NO_RECENCY, None
     recency = Recency(preset.recency_floor, preset.recency_ratings)
+    rating_recency = Recency(preset.rating_recency_floor, preset.rating_recency_ratings)
     if not preset.successors:
-        return recency, None
+        return recency, rating_recency, None
     order = histories.by_time(ratings.user.astype(np.int64), timestamp)
     user, movie = ratings.user[order], ratings.movie[order]
-    return recency, successors.count(user, movie, ratings.movies, preset.successors)
+    return recency, rating_recency, successors.count(user, movie, ratings.movies, preset.successors)
 
 
 class HistoryBatches(tf.keras.utils.Sequence):

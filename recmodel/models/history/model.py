@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from recmodel.models.history.closed_form import Start
+from recmodel.models.history.closed_form import Start, ridge
 from recmodel.models.history.preset import Preset
 from recmodel.models.history.weights import HistoryWeights
 from recmodel.tf import tf
@@ -102,6 +102,7 @@ class HistoryModel(tfrs.models.Model):
             liking=preset.liking,
             prior_weight=preset.prior_weight,
             rating_range=rating_range,
+            calibration=start.calibration,
         )
 
     def _retrieval_loss(self, movie: tf.Tensor, rating: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
@@ -183,8 +184,3 @@ def average_seen(start: Start) -> np.ndarray:
     """Return [d] float32: the mean vector of the movies of all ratings."""
     summed = (start.seen_vectors * start.counts[:, np.newaxis]).sum(axis=0)
     return (summed / max(start.counts.sum(), 1)).astype(np.float32)
-
-
-def ridge(dim: int, preset: Preset) -> np.ndarray:
-    """Return [k] float32: the penalties. A user's bias, on the constant trait, is penalised less than the others."""
-    return np.array([preset.bias_ridge] + [preset.trait_ridge] * (dim - 1), np.float32)

@@ -22,6 +22,8 @@ class Preset(architectures.Preset):
     prior_weight: float = Field(gt=0)
     recency_floor: float = Field(gt=0, le=1)
     recency_ratings: float = Field(gt=0)
+    rating_recency_floor: float = Field(gt=0, le=1)
+    rating_recency_ratings: float = Field(gt=0)
     successors: int = Field(ge=0)
     successor_weight: float = Field(ge=0)
     bias_ridge: float = Field(gt=0)

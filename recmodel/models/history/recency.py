@@ -1,4 +1,4 @@
-"""Recency: how much more the newest ratings of a history say about what is watched next.
+"""Recency: how much more the newest ratings of a history say about what is watched, and liked, next.
 
 A rating's age is the number of ratings that the user gave after it: 0 for the newest. Times themselves do not enter, so
 that a user who comes back after a year is known by what they watched last.

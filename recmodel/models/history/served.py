@@ -20,6 +20,7 @@ from recmodel import schemas as c
 from recmodel.arrays import Arrays
 from recmodel.models import variables
 from recmodel.models.history import successors
+from recmodel.models.history.calibration import NO_CALIBRATION
 from recmodel.models.history.recency import NO_RECENCY, Recency
 from recmodel.models.history.successors import Successors
 from recmodel.scoring.signatures import InTensorFlow, Signatures
@@ -47,18 +48,23 @@ class InNumPy:
         self._ridge = np.asfortranarray(variables["_towers/_ridge"])
         # In the units of one over the root of its penalty, each trait has the penalty 1.
         self._scale = (1 / np.sqrt(np.diag(self._ridge))).astype(np.float32)
+        line = variables.get("_towers/_calibration", np.array(NO_CALIBRATION, np.float32))
+        self._offset, self._slope = line[0] + line[1] * self._movie_bias, line[1]
         scalars = variables["_towers/_scalars"].astype(np.float32)
         self._mean_rating, self._liking, self._prior_weight, *self._range = scalars
         self._is_implicit = bool(np.isnan(self._range).any())
-        recency = "_towers/_recency"
-        self._recency = Recency(*variables[recency].tolist()) if recency in variables else NO_RECENCY
+        recency, of_ratings = (
+            Recency(*variables[name].tolist()) if name in variables else NO_RECENCY
+            for name in ("_towers/_recency", "_towers/_rating_recency")
+        )
+        self._recency, self._rating_recency = recency, of_ratings
         self._successors: Arrays = {}
         if "_towers/_successors/row" in variables:
             table = {name: variables[f"_towers/_successors/{name}"] for name in Successors._fields}
             self._successors = {"successor_row": table["row"], "successor_strength": table["strength"]}
             self._successor_weight, self._gram = table["weight"][0], table["gram"]
         self.ids_are_text: Mapping[str, bool] = {c.USER_ID: False, c.MOVIE_ID: False}
-        self.needs_history, self.needs_order = True, self._recency.floor < 1 or bool(self._successors)
+        self.needs_history, self.needs_order = True, min(recency.floor, of_ratings.floor) < 1 or bool(self._successors)
         self.rating_width = self._traits.shape[1]
 
     def __call__(self, name: str, inputs: Mapping[str, np.ndarray]) -> Arrays:
@@ -75,7 +81,7 @@ class InNumPy:
             "retrieval": self._movie_vectors,
             "seen": self._seen_vectors,
             "rating": self._traits,
-            "rating_offset": self._movie_bias,
+            "rating_offset": self._offset,
             "rating_range": np.array(self._range, np.float32),
         }
 
@@ -98,7 +104,10 @@ class InNumPy:
         of_users = csr_array((weight, seen_row, seen_row_splits), (len(count), len(self._ids)))
         length = np.sqrt((count + self._prior_weight).astype(np.float32))
         retrieval = (of_users @ self._seen_vectors + self._prior) / length[:, np.newaxis]
-        ratings = self._regress(seen_row, rating - self._movie_bias[seen_row], seen_row_splits)
+        root = np.sqrt(self._rating_recency.weights(seen_age))
+        residual = root * (rating - self._movie_bias[seen_row])
+        ratings = self._slope * self._regress(seen_row, residual, seen_row_splits, root)
+
         vectors = {"retrieval": retrieval, "rating": ratings, "known_user": count > 0, "seen_weight": weight}
         return {**vectors, "seen_boost": self._boost(seen_age, user, retrieval)} if self._successors else vectors
 
@@ -113,22 +122,27 @@ class InNumPy:
         """See `ServingModel`."""
         # BLAS rounds by the number of rows: without it, a rating is the same in a list of any length.
         product = np.einsum("bnk,bk->bn", self._traits[row], rating_vector)
-        return {c.PREDICTED_RATING: self._on_the_scale(product + self._movie_bias[row])}
+        return {c.PREDICTED_RATING: self._on_the_scale(product + self._offset[row])}
 
     def rate_catalogue(self, **history: np.ndarray) -> Arrays:
         """See `ServingModel`; takes what `user_vectors` takes."""
         users = self.user_vectors(**history)
-        ratings = self._on_the_scale(users["rating"] @ self._traits.T + self._movie_bias)
+        ratings = self._on_the_scale(users["rating"] @ self._traits.T + self._offset)
         ratings[~users["known_user"]] = np.nan
         return {c.PREDICTED_RATING: ratings, "known_user": users["known_user"]}
 
-    def _regress(self, row: np.ndarray, residual: np.ndarray, splits: np.ndarray) -> np.ndarray:
-        """Return [B, k] ridge regressions of residuals [S] on traits."""
+    def _regress(self, row: np.ndarray, residual: np.ndarray, splits: np.ndarray, root: np.ndarray) -> np.ndarray:
+        """Return [B, k] ridge regressions of residuals [S] on traits.
+
+        Args:
+            root: [S] the root of each rating's weight, by which the residuals are multiplied already.
+        """
         weights = np.zeros((len(splits) - 1, self.rating_width), np.float32)
         one = np.eye(self.rating_width, dtype=np.float32, order="F")
         for user in np.flatnonzero(np.diff(splits)):
             of_user = slice(splits[user], splits[user + 1])
             traits = self._traits.take(row[of_user], axis=0)
+            traits *= root[of_user, np.newaxis]
             size = len(traits)
             if size < self.rating_width:
                 traits *= self._scale

@@ -9,6 +9,7 @@ import numpy as np
 
 from recmodel.models.architectures import Users
 from recmodel.models.history import successors
+from recmodel.models.history.calibration import NO_CALIBRATION, Calibration
 from recmodel.models.history.placing import PlacingGraph
 from recmodel.models.history.recency import NO_RECENCY, Recency
 from recmodel.models.history.successors import Successors
@@ -47,6 +48,8 @@ class Towers(tf.Module):
         self._is_implicit = bool(np.isnan(self.rating_range).any())
         # Models of earlier versions lack these variables: `read_weights` and `served` take that as the defaults.
         self._recency = tf.Variable(np.array(weights.recency, np.float32), trainable=False)
+        self._rating_recency = tf.Variable(np.array(weights.rating_recency, np.float32), trainable=False)
+        self._calibration = tf.Variable(np.array(weights.calibration, np.float32), trainable=False)
         self._successors = None if weights.successors is None else _SuccessorTable(weights.successors)
         self.place = None if weights.placing is None else PlacingGraph(weights.placing)
 
@@ -63,13 +66,12 @@ class Towers(tf.Module):
         count = tf.math.unsorted_segment_sum(tf.ones_like(rating), user, size)
         above_mean = tf.math.unsorted_segment_sum(rating - self._mean_rating, user, size)
         user_mean = self._mean_rating + above_mean / (count + 5)
-        floor, ratings = self._recency[0], self._recency[1]
-        recency = floor + (1 - floor) * tf.exp(-age / ratings)
-        weight = (1 + self._liking * (rating - tf.gather(user_mean, user))) * recency
+        weight = (1 + self._liking * (rating - tf.gather(user_mean, user))) * _recency_weights(self._recency, age)
         pieces = _pieces(tf.cast(count, tf.int32))
         summed = pieces.sums_of(weight, tf.gather(self.seen_vectors, pieces.of(movie))) + self._prior
         retrieval = summed * tf.math.rsqrt(count + self._prior_weight)[:, tf.newaxis]
-        residual = rating - tf.gather(self._movie_bias, movie)
+        root = tf.sqrt(_recency_weights(self._rating_recency, age))
+        residual = root * (rating - tf.gather(self._movie_bias, movie))
 
         def of_seen(values: tf.Tensor) -> tf.Tensor:
             return tf.scatter_nd(tf.where(in_catalogue), values, tf.shape(in_catalogue, tf.int64))
@@ -77,33 +79,43 @@ class Towers(tf.Module):
         boost = None
         if self._successors is not None:
             boost = of_seen(self._successors.of_users(age, user, retrieval))
-        return Users(retrieval, self._regress(movie, residual, pieces), count > 0, of_seen(weight), boost)
+        rating_vector = self._calibration[1] * self._regress(movie, residual, pieces, root)
+        return Users(retrieval, rating_vector, count > 0, of_seen(weight), boost)
 
     @property
     def successors(self) -> tuple[tf.Tensor, tf.Tensor] | None:
         """The rows [M, K] and the strengths [M, K] of successors; see `history.successors`. None: there are none."""
         return None if self._successors is None else (self._successors.row, self._successors.strength)
 
-    def _regress(self, movie: tf.Tensor, residual: tf.Tensor, pieces: _Pieces) -> tf.Tensor:
-        """Return [B, k] ridge regressions of residuals on traits, from normal equations added up over pieces."""
+    def _regress(self, movie: tf.Tensor, residual: tf.Tensor, pieces: _Pieces, root: tf.Tensor) -> tf.Tensor:
+        """Return [B, k] ridge regressions of residuals on traits, from normal equations added up over pieces.
+
+        Args:
+            root: [S] the root of each rating's weight, by which the residuals are multiplied already.
+        """
         traits = tf.gather(self._traits, pieces.of(movie, filler=self._movie_bias.shape[0]))
+        traits *= pieces.of(root)[:, :, tf.newaxis]
         squares = pieces.add_up(tf.matmul(traits, traits, transpose_a=True))
         factor = tf.linalg.cholesky(squares + self._ridge)
         return tf.linalg.cholesky_solve(factor, pieces.sums_of(residual, traits)[:, :, tf.newaxis])[:, :, 0]
 
     def linear_rating(self) -> dict[str, tf.Tensor]:
         """Return the traits and the biases: `_on_the_scale` keeps the order of the products."""
-        return {"rating": self._traits[:-1], "rating_offset": self._movie_bias}
+        return {"rating": self._traits[:-1], "rating_offset": self._offset()}
 
     def rate_lists(self, rating_vector: tf.Tensor, movie: tf.Tensor) -> tf.Tensor:
         """Rate a list of movies for each user."""
         product = tf.einsum("bk,bnk->bn", rating_vector, tf.gather(self._traits, movie))
-        return self._on_the_scale(product + tf.gather(self._movie_bias, movie))
+        return self._on_the_scale(product + tf.gather(self._offset(), movie))
 
     def rate_catalogue(self, rating_vector: tf.Tensor) -> tf.Tensor:
         """Rate all movies for each user."""
         product = tf.matmul(rating_vector, self._traits[:-1], transpose_b=True)
-        return self._on_the_scale(product + self._movie_bias)
+        return self._on_the_scale(product + self._offset())
+
+    def _offset(self) -> tf.Tensor:
+        """Return [M]: the movies' biases, calibrated as users' rating vectors are."""
+        return self._calibration[0] + self._calibration[1] * self._movie_bias
 
     def _on_the_scale(self, rating: tf.Tensor) -> tf.Tensor:
         """Bend ratings smoothly at both ends of the scale: if they were clipped, many would tie at five stars."""
@@ -152,12 +164,15 @@ def read_weights(saved_model: Path) -> HistoryWeights:
     def has(name: str) -> bool:
         return checkpoint.has_tensor(f"{name}/.ATTRIBUTES/VARIABLE_VALUE")
 
+    def recency(name: str) -> Recency:
+        return Recency(*array(name).tolist()) if has(name) else NO_RECENCY
+
     if not has("_towers/seen_vectors"):
         raise ValueError(f"{saved_model} is not of the architecture history")
     scalars = "_towers/_scalars"
     known = has(scalars)
     mean_rating, liking, prior_weight, low, high = array(scalars).tolist() if known else (3.5, 0.2, 1.0, 0.5, 5.0)
-    table = None
+    table, line = None, "_towers/_calibration"
     if has("_towers/_successors/row"):
         row, strength, weight, gram = (array(f"_towers/_successors/{name}") for name in Successors._fields)
         table = Successors(row, strength, weight.item(), gram)
@@ -173,9 +188,17 @@ def read_weights(saved_model: Path) -> HistoryWeights:
         liking=liking,
         prior_weight=prior_weight,
         rating_range=(low, high),
-        recency=Recency(*array("_towers/_recency").tolist()) if has("_towers/_recency") else NO_RECENCY,
+        recency=recency("_towers/_recency"),
+        rating_recency=recency("_towers/_rating_recency"),
+        calibration=Calibration(*array(line).tolist()) if has(line) else NO_CALIBRATION,
         successors=table,
     )
+
+
+def _recency_weights(recency: tf.Variable, age: tf.Tensor) -> tf.Tensor:
+    """See `Recency.weights`."""
+    floor, ratings = recency[0], recency[1]
+    return floor + (1 - floor) * tf.exp(-age / ratings)
 
 
 def _ages(row_splits: tf.Tensor) -> tf.Tensor:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from recmodel.models.history.calibration import NO_CALIBRATION, Calibration
 from recmodel.models.history.recency import NO_RECENCY, Recency
 from recmodel.models.history.successors import Successors
 
@@ -41,4 +42,6 @@ class HistoryWeights:
     rating_range: tuple[float, float]  # in stars; NaN for implicit feedback
     placing: Placing | None = None  # None in models of versions before 0.3.2
     recency: Recency = NO_RECENCY  # that of models of earlier versions
+    rating_recency: Recency = NO_RECENCY  # in the regression of a user's ratings
     successors: Successors | None = None
+    calibration: Calibration = NO_CALIBRATION
