@@ -50,7 +50,7 @@ def prepare(
     recency, table = _sequence(ratings, fitted[c.TIMESTAMP], preset)
     start_seconds = time.monotonic() - started
     model = HistoryModel(start, preset)
-    model.compile(optimizer=tf.keras.optimizers.Adam(preset.learning_rate))
+    model.compile(optimizer=tf.keras.optimizers.legacy.Adam(preset.learning_rate))
     batches = HistoryBatches(ratings, seed)
 
     def weights() -> HistoryWeights:
