@@ -205,7 +205,8 @@ def _left_out_errors(
 
 def _by_movie(movie: tf.Tensor, values: tf.Tensor, movies: int) -> tf.Tensor:
     """Return [M], the sum of the values [B, L] of each movie."""
-    return tf.math.bincount(tf.reshape(movie, [-1]), tf.reshape(values, [-1]), movies, movies)
+    # Not `tf.math.bincount`, whose threads add floats up in any order: models would differ in the last bits.
+    return tf.math.unsorted_segment_sum(values, movie, movies)
 
 
 @tf.custom_gradient

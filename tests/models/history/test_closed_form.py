@@ -35,7 +35,8 @@ def test_a_sample_of_the_users_finds_nearly_the_same_singular_vectors(monkeypatc
     monkeypatch.setattr(closed_form, "_RATINGS_IN_SAMPLE", len(user) // 8)
     some = ratings.some_parts()
     assert ratings.share(some) == pytest.approx(1 / 8, rel=0.2)
-    assert some[0].start < 50 and some[-1].stop > 1700
+    assert some[0].start < 50
+    assert some[-1].stop > 1700
     assert of_all * 0.99 < energy() < of_all
 
 
