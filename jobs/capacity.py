@@ -45,14 +45,14 @@ def capacity(
     a line through both, and Spark's share of them goes down with the cores. Users are taken to have as many
     ratings as those of DATA.
 
-    With --ratings it trains twice instead, on users made from DATA, and forecasts training on this machine.
+    With --ratings it trains three times instead, on users made from DATA, and forecasts training on this machine.
     """
     chosen = settings.load_with(flags, "paths", "scoring", "training")
     if ratings is not None:
         epochs = presets.load(chosen.training.preset).epochs
-        with console.out.status("two trainings to measure …"):
-            few, more = training_capacity.measure(chosen)
-        console.out.print(views.training_forecast(training_capacity.forecast(few, more, ratings, epochs), ratings))
+        with console.out.status("three trainings to measure …"):
+            runs = training_capacity.measure(chosen)
+        console.out.print(views.training_forecast(training_capacity.forecast(runs, ratings, epochs), ratings))
         return
     if users is None or cores is None:
         raise click.UsageError("give --users and --cores for a night, or --ratings for training")

@@ -1,11 +1,12 @@
-"""Capacity of training: what `train` takes for any number of ratings, from two runs that are measured on this machine.
+"""Capacity of training: what `train` takes for any number of ratings, from runs that are measured on this machine.
 
-Both train on users like the real ones, few and more of them, in processes of their own:
+They train on users like the real ones, few and more of them, in processes of their own. Between two of them, and beyond
+the last,
 
     seconds = a line in the ratings, for all but the epochs, + epochs × another for one epoch
     memory = a line in the ratings
 
-Both runs are on all cores of this machine, and so is what is forecast.
+The runs are on all cores of this machine, and so is what is forecast.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,7 +36,9 @@ from recmodel.pipeline import capacity, preflight, sources
 from recmodel.records import Metrics
 from recmodel.settings import Settings
 
-FEW, MORE = 1_000_000, 16_000_000  # ratings of the two runs; far apart, as a line through both extends their noise
+# Ratings of the runs. Up to the second, an epoch gets more gradient steps with more ratings, and beyond it larger ones.
+# The last two are far apart, as a line through both extends their noise.
+RUNS = (1_000_000, 6_000_000, 16_000_000)
 _EPOCHS = 2  # TensorFlow traces the step in the first
 
 
@@ -54,8 +59,13 @@ class Forecast(NamedTuple):
     peak_mib: float
 
 
-def forecast(few: Run, more: Run, ratings: int, epochs: int) -> Forecast:
-    """Return what training on that many ratings takes."""
+def forecast(runs: Sequence[Run], ratings: int, epochs: int) -> Forecast:
+    """Return what training on that many ratings takes.
+
+    Args:
+        runs: at least two, ascending by ratings.
+    """
+    few, more = next((pair for pair in pairwise(runs) if ratings <= pair[1].ratings), runs[-2:])
 
     def line(name: str) -> float:
         low, high = getattr(few, name), getattr(more, name)
@@ -65,8 +75,8 @@ def forecast(few: Run, more: Run, ratings: int, epochs: int) -> Forecast:
     return Forecast(line("seconds") + epoch_seconds, epoch_seconds, line("peak_mib"))
 
 
-def measure(settings: Settings) -> tuple[Run, Run]:
-    """Train on few ratings and on more of them, as `recmodel train` does.
+def measure(settings: Settings) -> list[Run]:
+    """Train on few ratings and on more of them, as `recmodel train` does; return the runs, ascending by ratings.
 
     Raises:
         InputRejected: see `movielens`.
@@ -85,14 +95,13 @@ def measure(settings: Settings) -> tuple[Run, Run]:
     value = settings.input.weight if feedback.is_implicit else c.RATING
     runs = []
     with tempfile.TemporaryDirectory(prefix="recmodel-capacity-") as scratch:
-        for count in (FEW, MORE):
+        for count in RUNS:
             data = Path(scratch, f"{count}-ratings")
             users = max(1, round(count / mean))
             capacity.write_users(data, ratings, movie_ids, movie_ids, users, value, c.INTEGER)
             pa.default_memory_pool().release_unused()
             runs.append(_train(data, Path(scratch, f"models-{count}"), settings))
-    few, more = runs
-    return few, more
+    return runs
 
 
 def _train(data: Path, models: Path, settings: Settings) -> Run:

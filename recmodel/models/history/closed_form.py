@@ -28,6 +28,7 @@ from recmodel.models.history.preset import Preset
 _CALIBRATED = 1_000_000  # ratings, about, that a line of two numbers is fitted to
 # Users are taken in parts, each by one thread. What they are decides the order of sums, and so the last bits of them.
 _PARTS, _RATINGS_IN_PART, _USERS_IN_PART = 4, 1 << 22, 1 << 16  # at least; about, at most
+_RATINGS_IN_SAMPLE, _PARTS_IN_SAMPLE = 1 << 22, 16  # about; of users all over
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,15 @@ class Interactions:
     def parts(self) -> list[slice]:
         """Return slices of the users that have about as many ratings each."""
         count = max(_PARTS, -(-len(self.movie) // _RATINGS_IN_PART), -(-self.users // _USERS_IN_PART))
+        return self._cut(count)
+
+    def some_parts(self) -> list[slice]:
+        """Return slices of a sample of the users; of all users, if a sample would not be much less."""
+        every = len(self.movie) // _RATINGS_IN_SAMPLE
+        return self._cut(_PARTS_IN_SAMPLE * every)[::every] if every > 1 else self.parts()
+
+    def _cut(self, count: int) -> list[slice]:
+        """Return at most `count` slices of the users that have about as many ratings each."""
         cuts = np.searchsorted(self.starts, np.linspace(0, len(self.movie), count + 1))
         cuts[0], cuts[-1] = 0, self.users
         return [slice(int(first), int(last)) for first, last in pairwise(cuts) if first < last]
@@ -69,6 +79,10 @@ class Interactions:
     def where(self, rows: np.ndarray) -> Interactions:
         """Return some of the ratings, given by a mask. Users keep their rows."""
         return Interactions(self.user[rows], self.movie[rows], self.rating[rows], self.users, self.movies)
+
+    def share(self, parts: list[slice]) -> float:
+        """Return what share of the ratings some parts have."""
+        return sum(int(self.starts[users.stop] - self.starts[users.start]) for users in parts) / len(self.movie)
 
     def who_rated_what(self, users: slice, dtype: type[np.floating]) -> scipy.sparse.csr_array:
         """Return the matrix of some users and all movies that is 1 where there is a rating, without copying those."""
@@ -157,9 +171,10 @@ def _right_singular_vectors(
 
     The matrix holds of_users[u] · of_movies[m] where user u has rated movie m. Randomised subspace iteration (Halko,
     Martinsson and Tropp, "Finding Structure with Randomness", 2011, section 4.5): a few products with the sparse
-    matrix, a part of the users at a time, so that neither U × d, U × M nor M × M numbers are ever held.
+    matrix, a part of the users at a time, so that neither U × d, U × M nor M × M numbers are ever held. Of many
+    ratings, all but the last iteration take those of some users: they find nearly the same subspace.
     """
-    parts, width = ratings.parts(), min(dim + 32, ratings.movies, ratings.users + len(content))
+    width = min(dim + 32, ratings.movies, ratings.users + len(content))
     basis = np.random.RandomState(seed).standard_normal((ratings.movies, width)).astype(np.float32)
     of_users, of_movies = (scale.astype(np.float32)[:, np.newaxis] for scale in (of_users, of_movies))
 
@@ -175,13 +190,15 @@ def _right_singular_vectors(
 
     with thread_pool() as threads:
 
-        def over_parts(function: Callable[[np.ndarray, slice], np.ndarray]) -> np.ndarray:
+        def over(parts: list[slice], function: Callable[[np.ndarray, slice], np.ndarray]) -> np.ndarray:
             return _sum(threads.map(partial(function, of_movies * basis), parts))
 
-        for _ in range(4):
-            basis = _orthonormal(of_movies * over_parts(back) + content.T @ (content @ basis))
+        some, all_ = ratings.some_parts(), ratings.parts()
+        for parts in [some, some, some, all_]:
+            scale = of_movies / np.float32(ratings.share(parts))
+            basis = _orthonormal(scale * over(parts, back) + content.T @ (content @ basis))
         of_content = content @ basis
-        squared, rotation = np.linalg.eigh(over_parts(gram) + of_content.T @ of_content)
+        squared, rotation = np.linalg.eigh(over(all_, gram) + of_content.T @ of_content)
     largest = slice(None, -min(dim, width) - 1, -1)
     return basis @ rotation[:, largest].astype(np.float32), np.maximum(squared[largest], 1e-9)
 

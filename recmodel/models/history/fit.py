@@ -50,7 +50,7 @@ def prepare(
     recency, rating_recency, table = _sequence(ratings, fitted[c.TIMESTAMP], preset)
     start_seconds = time.monotonic() - started
     model = HistoryModel(start, preset)
-    model.compile(optimizer=tf.keras.optimizers.Adam(preset.learning_rate))
+    model.compile(optimizer=tf.keras.optimizers.legacy.Adam(preset.learning_rate))
     batches = HistoryBatches(ratings, seed)
 
     def weights() -> HistoryWeights:
@@ -101,9 +101,9 @@ class HistoryBatches(tf.keras.utils.Sequence):
         length = ratings.activity
         by_length = np.argsort(-length, kind="stable")[: np.count_nonzero(length)]
         self._batches: list[np.ndarray] = []
-        self._larger = larger = max(1, len(ratings.user) // (_BATCHES * _CELLS_IN_BATCH))
+        self._larger = larger = max(1.0, len(ratings.user) / (_BATCHES * _CELLS_IN_BATCH))
         while len(by_length):
-            size = max(1, larger * min(_USERS_IN_BATCH, _CELLS_IN_BATCH // length[by_length[0]]))
+            size = max(1, int(larger * min(_USERS_IN_BATCH, _CELLS_IN_BATCH // length[by_length[0]])))
             self._batches.append(by_length[:size])
             by_length = by_length[size:]
         self._random = np.random.RandomState(seed)

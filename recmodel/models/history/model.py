@@ -10,6 +10,8 @@ vector is a ridge regression of their ratings on the movies' traits. Both tasks 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from recmodel.models.history.closed_form import Start, ridge
@@ -29,17 +31,15 @@ Batch = dict[str, tf.Tensor]  # [B, L]: movie int32 (row of the catalogue), rati
 class CatalogueSoftmax(tfrs.tasks.Retrieval):
     """A retrieval task whose candidates are the movies of the catalogue, not the other movies of a batch."""
 
-    def call(self, logits: tf.Tensor, candidates: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
+    def call(self, positive: tf.Tensor, candidates: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
         """Return the mean negative log-likelihood of the targets.
 
         Args:
-            logits: [B, L] of each movie of the history.
+            positive: [B] sum of the logits of the movies to be predicted.
             candidates: [B, C] logits of the candidates; what the user has seen already is at -inf or near it.
-            target: [B, L] 1 for the movies to be predicted, else 0.
+            targets: [B] number of the movies to be predicted.
         """
-        log_likelihood = logits - tf.reduce_logsumexp(candidates, axis=1, keepdims=True)
-        targets = tf.reduce_sum(target, axis=1)
-        by_user = -tf.reduce_sum(target * log_likelihood, axis=1)
+        by_user = targets * tf.reduce_logsumexp(candidates, axis=1) - positive
         weight = tf.math.rsqrt(targets + 1)  # so that a user of a thousand ratings does not count a thousand times
         return tf.reduce_sum(by_user * weight) / tf.maximum(tf.reduce_sum(targets * weight), 1)
 
@@ -50,7 +50,9 @@ class HistoryModel(tfrs.models.Model):
     def __init__(self, start: Start, preset: Preset) -> None:
         super().__init__()
         self._start, self._preset = start, preset
-        self._seen = tf.constant(start.seen_vectors)
+        # Tensors: arrays would become part of the graph, which TensorFlow copies many times.
+        self._seen, self._vectors = tf.constant(start.seen_vectors), tf.constant(start.movie_vectors)
+        self._traits, self._bias = tf.constant(start.traits), tf.constant(start.movie_bias)
         self._average = tf.constant(average_seen(start))
         self._ridge = tf.constant(ridge(start.traits.shape[1], preset))
         self._per_rating = tf.constant(1 / np.maximum(start.counts, 1), tf.float32)
@@ -73,7 +75,7 @@ class HistoryModel(tfrs.models.Model):
         of_ratings = self._rating_loss(movie, rating, present, ratings) if self._is_rated else None
         movie, rating, present = (values[:_RETRIEVED] for values in (movie, rating, present))
         retrieval_loss = self._retrieval_loss(movie, rating, present)
-        retrieval_penalty = tf.reduce_sum(self.movie_delta**2) / self._ratings
+        retrieval_penalty = 2 * tf.nn.l2_loss(self.movie_delta) / self._ratings
         self._loss_means["retrieval"].update_state(retrieval_loss, tf.reduce_sum(present))
         loss = self._preset.retrieval_weight * (retrieval_loss + retrieval_penalty)
         if of_ratings is None:
@@ -112,25 +114,22 @@ class HistoryModel(tfrs.models.Model):
         count = tf.reduce_sum(shown, axis=1, keepdims=True)
         mean = self._start.mean_rating
         user_mean = mean + tf.reduce_sum((rating - mean) * shown, axis=1, keepdims=True) / (count + 5)
-        weight = shown * (1 + self._preset.liking * (rating - user_mean))
+        weight = 1 + self._preset.liking * (rating - user_mean)
         prior = self._preset.prior_weight
-        summed = tf.linalg.matvec(tf.gather(self._seen, movie), weight, transpose_a=True) + prior * self._average
+        summed = _rows_summed(self._seen, movie, shown * weight) + prior * self._average
         user = summed * tf.math.rsqrt(count + prior)
         candidate, correction = self._candidates()
-        candidates = tf.matmul(user, self._vectors(candidate), transpose_b=True) + correction
+        vectors = self._vectors + self._preset.retrieval_step * self.movie_delta
         none = tf.fill([len(self._start.counts)], -1)
         column = tf.tensor_scatter_nd_update(none, candidate[:, tf.newaxis], tf.range(tf.size(candidate)))
+        of_candidates = tf.matmul(user, _rows(vectors, candidate, column), transpose_b=True) + correction
         column = tf.gather(column, movie)  # of each movie of the history among the candidates
         users = tf.broadcast_to(tf.range(tf.shape(movie)[0])[:, tf.newaxis], tf.shape(movie))
         places = tf.stack([users, tf.maximum(column, 0)], axis=-1)
-        candidates = tf.tensor_scatter_nd_add(candidates, places, tf.where(column < 0, 0.0, -1e9 * shown))
-        logits = tf.linalg.matvec(self._vectors(movie), user)
-        return self.retrieval_task(logits, candidates, present - shown)
-
-    def _vectors(self, movie: tf.Tensor) -> tf.Tensor:
-        """Return the retrieval vectors of some rows of the catalogue, as trained so far."""
-        delta = self._preset.retrieval_step * tf.gather(self.movie_delta, movie)
-        return tf.gather(self._start.movie_vectors, movie) + delta
+        of_candidates = tf.tensor_scatter_nd_add(of_candidates, places, tf.where(column < 0, 0.0, -1e9 * shown))
+        target = present - shown
+        of_targets = tf.reduce_sum(user * _rows_summed(vectors, movie, target), axis=1)
+        return self.retrieval_task(of_targets, of_candidates, tf.reduce_sum(target, axis=1))
 
     def _candidates(self) -> tuple[tf.Tensor, tf.Tensor]:
         """Return [C] rows of the catalogue, and [C] corrections to add to their logits.
@@ -149,35 +148,111 @@ class HistoryModel(tfrs.models.Model):
     def _rating_loss(
         self, movie: tf.Tensor, rating: tf.Tensor, present: tf.Tensor, ratings: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return the error of predicting each rating from the user's others, in closed form; and the deltas' penalty.
-
-        The leave-one-out residual of a ridge regression is its residual over 1 - leverage (Golub, Heath and Wahba,
-        "Generalized Cross-Validation", 1979). The gradient of the solution t = A⁻¹ b is that of one Newton step from
-        the solution itself, A held fixed: exact, and no gradient goes through the factorisation.
-        """
-        trait_delta, bias_delta = tf.gather(self.trait_delta, movie), tf.gather(self.bias_delta, movie)
-        traits = (tf.gather(self._start.traits, movie) + trait_delta) * present[..., tf.newaxis]
-        residual = (rating - tf.gather(self._start.movie_bias, movie) - bias_delta) * present
-        fixed = tf.stop_gradient(traits)
-        factor = tf.linalg.cholesky(tf.matmul(fixed, fixed, transpose_a=True) + tf.linalg.diag(self._ridge))
-
-        def solve(right: tf.Tensor) -> tf.Tensor:
-            return tf.squeeze(tf.linalg.cholesky_solve(factor, right[..., tf.newaxis]), axis=-1)
-
-        right = tf.linalg.matvec(traits, residual, transpose_a=True)
-        solution = tf.stop_gradient(solve(right))
-        left = tf.linalg.matvec(traits, tf.linalg.matvec(traits, solution), transpose_a=True) + self._ridge * solution
-        trait_weights = solution + solve(right - left)
-        whitened = tf.linalg.triangular_solve(factor, tf.transpose(fixed, [0, 2, 1]))
-        leverage = tf.minimum(tf.reduce_sum(whitened**2, axis=1), 0.95)
-        error = (residual - tf.linalg.matvec(traits, trait_weights)) / (1 - leverage) * present
-        # The task takes labels and predictions: what is left to explain, and the leave-one-out prediction of it.
-        flat = [tf.reshape(values, [-1, 1]) for values in (residual, residual - error)]
-        loss = self.rating_task(labels=flat[0], predictions=flat[1]) / ratings
-        shrink = tf.gather(self._per_rating, movie) * present  # adds up to 1 for each movie
-        penalty = self._preset.trait_penalty * tf.reduce_sum(trait_delta**2 * shrink[..., tf.newaxis])
-        penalty += self._preset.bias_penalty * tf.reduce_sum(bias_delta**2 * shrink)
+        """Return the mean squared error of predicting each rating from the user's others; and the deltas' penalty."""
+        traits, bias = self._traits + self.trait_delta, self._bias + self.bias_delta
+        error = tf.reshape(_left_out_errors(traits, bias, movie, rating, present, self._ridge), [-1, 1])
+        loss = self.rating_task(labels=tf.zeros_like(error), predictions=error) / ratings
+        shrink = _by_movie(movie, present, len(self._start.counts)) * self._per_rating  # adds up to 1 for each movie
+        penalty = self._preset.trait_penalty * tf.reduce_sum(shrink * tf.reduce_sum(self.trait_delta**2, axis=1))
+        penalty += self._preset.bias_penalty * tf.reduce_sum(shrink * self.bias_delta**2)
         return loss, penalty / ratings
+
+
+def _left_out_errors(
+    traits: tf.Tensor, bias: tf.Tensor, movie: tf.Tensor, rating: tf.Tensor, present: tf.Tensor, ridge: tf.Tensor
+) -> tf.Tensor:
+    """Return [B, L]: by how much each rating differs from what the user's other ratings predict; 0 where there is none.
+
+    The leave-one-out residual of a ridge regression is its residual e over 1 - leverage (Golub, Heath and Wahba,
+    "Generalized Cross-Validation", 1979), the leverages held fixed. With T the traits of a user's movies and r what the
+    bias leaves of the ratings, the weights are w = A⁻¹ Tᵀ r, where A = Tᵀ T + ridge, and e = r - T w. So if g is the
+    gradient with respect to e, z = -A⁻¹ Tᵀ g, and y = g + T z, the gradient with respect to T is e zᵀ - y wᵀ, and that
+    with respect to r is y. As it has rank 2, sparse products add it up by movie without an array [B, L, k].
+
+    Args:
+        traits: [M, k]
+        bias: [M]
+        ridge: [k]
+    """
+
+    @tf.custom_gradient
+    def errors(traits: tf.Tensor, bias: tf.Tensor) -> tuple[tf.Tensor, Callable]:
+        rows = tf.gather(traits, movie) * present[..., tf.newaxis]
+        residual = (rating - tf.gather(bias, movie)) * present
+        normal = tf.matmul(rows, rows, transpose_a=True) + tf.linalg.diag(ridge)
+        identity = tf.eye(tf.shape(traits)[1], batch_shape=tf.shape(movie)[:1])
+        inverse = tf.linalg.cholesky_solve(tf.linalg.cholesky(normal), identity)
+
+        def solve(values: tf.Tensor) -> tf.Tensor:
+            return tf.linalg.matvec(inverse, tf.linalg.matvec(rows, values, transpose_a=True))
+
+        weights = solve(residual)
+        left = residual - tf.linalg.matvec(rows, weights)
+        leverage = tf.reduce_sum(tf.matmul(rows, inverse) * rows, axis=2)
+        scale = present / (1 - tf.minimum(leverage, 0.95))
+
+        def gradient(of_errors: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            of_left = of_errors * scale
+            z = -solve(of_left)
+            y = of_left + tf.linalg.matvec(rows, z)
+            movies = traits.shape[0]
+            of_traits = _added_up(z, movie, left, movies) - _added_up(weights, movie, y, movies)
+            return of_traits, -_by_movie(movie, y, movies)
+
+        return left * scale, gradient
+
+    return errors(traits, bias)
+
+
+def _by_movie(movie: tf.Tensor, values: tf.Tensor, movies: int) -> tf.Tensor:
+    """Return [M], the sum of the values [B, L] of each movie."""
+    # Not `tf.math.bincount`, whose threads add floats up in any order: models would differ in the last bits.
+    return tf.math.unsorted_segment_sum(values, movie, movies)
+
+
+@tf.custom_gradient
+def _rows(table: tf.Tensor, row: tf.Tensor, place: tf.Tensor) -> tuple[tf.Tensor, Callable]:
+    """Return the rows of a table; `tf.gather`, with a gradient that costs a third.
+
+    Args:
+        row: [C], each row once.
+        place: [M] of each row of the table among them, or -1.
+    """
+
+    def gradient(of_rows: tf.Tensor) -> tuple[tf.Tensor, None, None]:
+        with_zeros = tf.pad(of_rows, [[0, 1], [0, 0]])
+        return tf.gather(with_zeros, tf.where(place < 0, tf.size(row), place)), None, None
+
+    return tf.gather(table, row), gradient
+
+
+@tf.custom_gradient
+def _rows_summed(table: tf.Tensor, movie: tf.Tensor, values: tf.Tensor) -> tuple[tf.Tensor, Callable]:
+    """Return [B, d]: the sum of the rows of each user's movies, each times its value [B, L], which has no gradient."""
+    matrix = _matrix(movie, values, table.shape[0])
+
+    def gradient(of_sums: tf.Tensor) -> tuple[tf.Tensor, None, None]:
+        return _added_up(of_sums, movie, values, table.shape[0]), None, None
+
+    return tf.raw_ops.SparseMatrixMatMul(a=matrix, b=table), gradient
+
+
+def _added_up(of_users: tf.Tensor, movie: tf.Tensor, values: tf.Tensor, movies: int) -> tf.Tensor:
+    """Return [M, d]: the sum of the rows [B, d] of the users who have each movie, each times its value [B, L]."""
+    matrix = _matrix(movie, values, movies)
+    transposed = tf.raw_ops.SparseMatrixTranspose(input=matrix, type=tf.float32)
+    return tf.raw_ops.SparseMatrixMatMul(a=transposed, b=of_users)
+
+
+def _matrix(movie: tf.Tensor, values: tf.Tensor, movies: int) -> tf.Tensor:
+    """Return the sparse matrix [B, M] of the values [B, L] of each user's movies, in rows.
+
+    TensorFlow multiplies it five times as fast as it does a `SparseTensor`, or as it adds up gathered rows.
+    """
+    cell = tf.where(values != 0)
+    place = tf.stack([cell[:, 0], tf.cast(tf.gather_nd(movie, cell), tf.int64)], axis=1)
+    shape = tf.stack([tf.shape(values, tf.int64)[0], movies])
+    return tf.raw_ops.SparseTensorToCSRSparseMatrix(indices=place, values=tf.gather_nd(values, cell), dense_shape=shape)
 
 
 def average_seen(start: Start) -> np.ndarray:

@@ -21,6 +21,25 @@ def test_singular_vectors_are_those_of_the_dense_matrix():
     assert np.abs(np.diag(right[:5] @ found)) == pytest.approx(np.ones(5), abs=1e-3)
 
 
+def test_a_sample_of_the_users_finds_nearly_the_same_singular_vectors(monkeypatch):
+    random = np.random.RandomState(0)
+    users, movies = random.standard_normal((2000, 4)), random.standard_normal((100, 4))
+    user, movie = np.nonzero(users @ movies.T > 2.5)
+    ratings = closed_form.Interactions(user, movie, np.ones(len(user), np.float32), 2000, 100)
+
+    def energy():
+        content = np.zeros((1, 100), np.float32)
+        return closed_form._right_singular_vectors(ratings, np.ones(2000), np.ones(100), content, 8, seed=0)[1].sum()
+
+    of_all = energy()
+    monkeypatch.setattr(closed_form, "_RATINGS_IN_SAMPLE", len(user) // 8)
+    some = ratings.some_parts()
+    assert ratings.share(some) == pytest.approx(1 / 8, rel=0.2)
+    assert some[0].start < 50
+    assert some[-1].stop > 1700
+    assert of_all * 0.99 < energy() < of_all
+
+
 def test_features_come_from_titles_and_genres():
     found = closed_form.features(CATALOGUE)
     assert found.year.tolist() == [1999, 2001, 1996, 1996, 2001, 1999]  # the undated one at the median

@@ -97,6 +97,47 @@ def test_the_rating_loss_is_leave_one_out(monkeypatch):
     assert float(penalty) == 0
 
 
+def test_gradients_are_those_of_the_plain_definitions():
+    """What the model adds up by sparse products, against TensorFlow's own gradients of gathered rows."""
+    random = np.random.default_rng(0)
+    movie = tf.constant([[0, 2, 5, 0], [1, 2, 4, 5], [3, 0, 0, 0]])
+    present = tf.constant([[1, 1, 1, 0], [1, 1, 1, 1], [1, 0, 0, 0]], tf.float32)
+    rating, ridge = tf.constant(random.uniform(0.5, 5, (3, 4)), tf.float32), tf.constant([4.0, 10.0, 10.0])
+    table, bias = (tf.Variable(random.standard_normal(shape), dtype=tf.float32) for shape in ((7, 3), 7))
+    row, place = tf.constant([5, 1, 2]), tf.constant([-1, 1, 2, -1, -1, 0, -1])
+
+    def left_out():
+        rows = tf.gather(table, movie) * present[..., tf.newaxis]
+        residual = ((rating - tf.gather(bias, movie)) * present)[..., tf.newaxis]
+        normal = tf.matmul(rows, rows, transpose_a=True) + tf.linalg.diag(ridge)
+        leverage = tf.reduce_sum(
+            rows * tf.linalg.matrix_transpose(tf.linalg.solve(normal, tf.transpose(rows, [0, 2, 1]))), 2
+        )
+        error = residual - tf.matmul(rows, tf.linalg.solve(normal, tf.matmul(rows, residual, transpose_a=True)))
+        return error[..., 0] / tf.stop_gradient(1 - leverage)
+
+    for ours, plain in (
+        (lambda: history_model._left_out_errors(table, bias, movie, rating, present, ridge), left_out),
+        (
+            lambda: history_model._rows_summed(table + 0, movie, present * rating),
+            lambda: tf.reduce_sum(tf.gather(table, movie) * (present * rating)[..., tf.newaxis], axis=1),
+        ),
+        (lambda: history_model._rows(table + 0, row, place), lambda: tf.gather(table, row)),
+    ):
+        values, gradients = zip(_with_gradients(ours, table, bias), _with_gradients(plain, table, bias), strict=True)
+        np.testing.assert_allclose(*values, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(*gradients, rtol=1e-4, atol=1e-5)
+
+
+def _with_gradients(function, *variables):
+    """Return what the function returns, and the gradients of the sum of its sines, in one array."""
+    with tf.GradientTape() as tape:
+        values = function()
+        total = tf.reduce_sum(tf.sin(values))
+    gradients = tape.gradient(total, variables, unconnected_gradients="zero")
+    return values.numpy(), np.concatenate([tf.convert_to_tensor(g).numpy().ravel() for g in gradients])
+
+
 def _start():
     fitted = duplicates.latest(table(make_ratings()))
     users, user = np.unique(fitted[c.USER_ID], return_inverse=True)
