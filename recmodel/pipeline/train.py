@@ -36,6 +36,8 @@ from recmodel.storage import Location
 if TYPE_CHECKING:
     from recmodel.models.training import Trained
 
+_REFIT_FROM = 0.001  # share of the ratings that is held out
+
 
 @dataclass(frozen=True)
 class Training:
@@ -157,7 +159,7 @@ def run(
         if comparison and comparison.differences:
             compared[comparison.current] = comparison.differences
         del split, bench
-        if len(rows) and settings.training.refit:
+        if settings.training.refit and _is_worth_a_refit(len(rows), len(fitted[c.RATING])):
             with stages(f"train preset {settings.training.preset} on all ratings") as progress:
                 refitted = Path(scratch, "saved_model")
                 trained, left_out = fit(newest.put_back(fitted, held_out, rows), progress)
@@ -266,6 +268,15 @@ def _without_opted_out(
     if not len(left) and len(ratings):
         raise InputRejected(f"all ratings are of users in {opt_out} (rules.opt_out); correct the list")
     return left, len(ratings) - len(left)
+
+
+def _is_worth_a_refit(held_out: int, fitted: int) -> bool:
+    """Return whether so many held-out ratings would change a model that is fitted to so many others."""
+    if not held_out or held_out >= _REFIT_FROM * (held_out + fitted):
+        return bool(held_out)
+    log.log(NOTICE, "the model is not fitted again to the %s held-out ratings, as they are less than a thousandth of "
+            "all", f"{held_out:,}")  # fmt: skip
+    return False
 
 
 def _held_out(ratings: Arrays, labels: Labels, test_share: float) -> tuple[np.ndarray, HeldOut | None]:

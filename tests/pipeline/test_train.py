@@ -8,6 +8,7 @@ import recmodel
 from recmodel import settings
 from recmodel.models import versions
 from recmodel.pipeline import due
+from recmodel.pipeline import train as pipeline
 
 
 def test_superseded_ratings_are_counted_in_training_and_are_no_growth(with_repeats, tmp_path):
@@ -77,3 +78,12 @@ def test_input_without_times_is_measured_by_some_rating_of_each_user(toy, tmp_pa
     )
     assert "held out some rating of each of 40 users" in said(trained)
     assert versions.open_version(tmp_path / "models").metrics().held_out == "some"
+
+
+def test_a_model_is_not_fitted_again_for_less_than_a_thousandth(caplog):
+    caplog.set_level("INFO")
+    assert pipeline._is_worth_a_refit(40, 39_960)
+    assert not pipeline._is_worth_a_refit(0, 1_000)
+    assert not caplog.messages
+    assert not pipeline._is_worth_a_refit(10_000, 25_000_000)
+    assert "not fitted again to the 10,000 held-out ratings" in caplog.text
