@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -131,34 +132,12 @@ def run(
             signatures = saved_model.save(trained.towers(), exported, ids, labels)
         metrics = Metrics(**trained.report(), test_rows=len(rows), left_out_rows=left_out)
         del trained
-        split = splits.Split(
-            fitted,
-            held_out,
-            numbered_catalogue.column(c.MOVIE_ID).to_numpy(),
-            rated=not feedback.is_implicit,
-            labels=labels,
-        )
-        comparison, compared, name = None, dict[str, list[Difference]](), versions.current(models)
-        with stages("measure on held-out ratings"):
-            bench = _Bench(split, feedback, margins)
-            if len(rows):
-                measured, baselines = bench.of_model(exported, preset.tasks), bench.of_baselines()
-                compared = {name: bench.compare(measured, rival, gates.NO_MARGIN) for name, rival in baselines.items()}
-                metrics = metrics.model_copy(
-                    update={
-                        **measured.measures.model_dump(exclude_none=True),
-                        "measured_users": len(split.users),
-                        "held_out": kind and kind.kind,
-                        "baselines": {name: rival.measures for name, rival in baselines.items()},
-                    }
-                )
-        of_baselines = gates.reasons_to_refuse(compared) if baselines_too else []
-        if name:
-            with stages("compare with the current version"):
-                comparison = _compare(name, current, preset, measured if len(rows) else None, bench, kind, validation)
-        if comparison and comparison.differences:
-            compared[comparison.current] = comparison.differences
-        del split, bench
+        movie_ids = numbered_catalogue.column(c.MOVIE_ID).to_numpy()
+        split = splits.Split(fitted, held_out, movie_ids, rated=not feedback.is_implicit, labels=labels)
+        bench = _Bench(split, kind, feedback, margins, validation.newest_time)
+        del split
+        judged = bench.judge(exported, preset.tasks, versions.current(models), current, stages)
+        del bench  # and what it keeps of the ratings
         if settings.training.refit and _is_worth_a_refit(len(rows), len(fitted[c.RATING])):
             with stages(f"train preset {settings.training.preset} on all ratings") as progress:
                 refitted = Path(scratch, "saved_model")
@@ -167,9 +146,9 @@ def run(
                 saved_model.save(trained.towers(), refitted, ids, labels)
             metrics = metrics.model_copy(update={"refit": True, "refit_rows": trained.examples})
             del trained
-        refusals = None
+        comparison, refusals = judged.comparison, None
         if promote is None:
-            refusals = of_baselines + (_refusals(comparison) if comparison else [])
+            refusals = judged.refusals(baselines_too=baselines_too)
         elif not promote:
             refusals = ["it was trained with --no-promote"]
         version = versions.write_version(
@@ -180,9 +159,9 @@ def run(
             catalogue=catalogue,
             metrics=metrics.model_copy(
                 update={
+                    **judged.fields,
                     "superseded_rows": superseded,
                     "opted_out_rows": opted_out,
-                    "compared": compared or None,
                     "gate": refusals,
                     "ratings_file": size.file,
                     "ratings_bytes": None if validation.left_out else size.bytes,  # not of the rows that were read
@@ -340,65 +319,95 @@ def _ids(folder: Location, settings: Settings, current: versions.ModelVersion | 
 
 
 @dataclass(frozen=True)
+class _Judged:
+    """What the gate knows of a new model."""
+
+    fields: dict[str, Any]  # of metrics.json
+    baselines: dict[str, list[Difference]]  # by name
+    comparison: Comparison | None  # with the current version; None where there is none
+
+    def refusals(self, *, baselines_too: bool) -> list[str]:
+        """Return why the gate keeps the current version; nothing if the new one may replace it."""
+        reasons = gates.reasons_to_refuse(self.baselines) if baselines_too else []
+        if self.comparison is None:
+            return reasons
+        differences = self.comparison.differences or []
+        return [*reasons, *gates.reasons_to_refuse({self.comparison.current: differences}), *self.comparison.losses]
+
+
+@dataclass(frozen=True)
 class _Bench:
     """What models are measured by, all in the same way."""
 
     split: splits.Split
+    kind: HeldOut | None  # by what the held-out ratings were chosen; None: there are none
     feedback: Feedback
     margins: Gate
+    newest: datetime | None  # the time of the newest rating of the input
 
-    def of_model(self, saved_model: Path, tasks: tuple[str, ...]) -> Measured:
+    def judge(
+        self,
+        exported: Path,
+        tasks: tuple[str, ...],
+        name: str | None,
+        current: versions.ModelVersion | None,
+        stages: Stages,
+    ) -> _Judged:
+        """Measure a new model, and compare it with baselines and with the current version.
+
+        Args:
+            exported: its SavedModel.
+            tasks: that it was trained for.
+            name, current: the current version; None if it cannot be used, or if there is no name, there is none.
+        """
+        fields, of_baselines, new, comparison = dict[str, Any](), dict[str, list[Difference]](), None, None
+        with stages("measure on held-out ratings"):
+            if self.kind is not None and len(self.split.users):
+                new = self._of_model(exported, tasks)
+                rivals = held_out_ratings.of_baselines(self.split, self.feedback.four_stars)
+                of_baselines = {name: self._compare(new, rival, gates.NO_MARGIN) for name, rival in rivals.items()}
+                fields = new.measures.model_dump(exclude_none=True) | {
+                    "measured_users": len(self.split.users),
+                    "held_out": self.kind.kind,
+                    "baselines": {name: rival.measures for name, rival in rivals.items()},
+                }
+        if name:
+            with stages("compare with the current version"):
+                comparison = self._with_current(name, current, tasks, new)
+        compared = of_baselines | ({name: comparison.differences} if comparison and comparison.differences else {})
+        return _Judged(fields | {"compared": compared or None}, of_baselines, comparison)
+
+    def _with_current(
+        self, name: str, current: versions.ModelVersion | None, tasks: tuple[str, ...], new: Measured | None
+    ) -> Comparison:
+        """Compare a new model with the current version; None if it cannot be used.
+
+        Args:
+            new: the new one, measured; None where nothing is held out.
+        """
+        if current is None:
+            return Comparison(name, why_not="it cannot be used")
+        change = gates.change_of_feedback(name, current.feedback, self.feedback.kind)
+        if change:
+            return Comparison(name, why_not=change, losses=(change,))
+        losses, fair = gates.lost_tasks(name, current.tasks, tasks), np.zeros(0, bool)
+        if new is not None and self.kind is not None:
+            held_out, labels = self.split.held_out, self.split.labels
+            fair = newest.unseen(held_out, self.kind, current.manifest, self.newest, labels)
+        if new is None or not fair.any():
+            why = "no ratings are held out by both, so there is nothing to compare by"
+            return Comparison(name, why_not=why, losses=losses)
+        of_both = replace(self, split=held_out_ratings.some(self.split, fair))
+        rival = of_both._of_model(current.measured_model, current.tasks)
+        differences = self._compare(replace(new, outcomes=new.outcomes.of(fair)), rival, self.margins)
+        return Comparison(name, int(fair.sum()), differences, losses=losses)
+
+    def _of_model(self, saved_model: Path, tasks: tuple[str, ...]) -> Measured:
         """Measure a SavedModel."""
         from recmodel.scoring.recommender import Recommender
 
         return held_out_ratings.of_version(Recommender(saved_model), tasks, self.split, self.feedback.four_stars)
 
-    def of_baselines(self) -> dict[str, Measured]:
-        """Measure methods without a model."""
-        return held_out_ratings.of_baselines(self.split, self.feedback.four_stars)
-
-    def compare(self, new: Measured, rival: Measured, margins: Gate) -> list[Difference]:
-        """Compare a model with a rival."""
+    def _compare(self, new: Measured, rival: Measured, margins: Gate) -> list[Difference]:
         low, high = self.feedback.rating_range
         return gates.compare(new.outcomes, rival.outcomes, margins, high - low)
-
-
-def _compare(
-    name: str,
-    current: versions.ModelVersion | None,
-    preset: Preset,
-    new: Measured | None,
-    bench: _Bench,
-    kind: HeldOut | None,
-    validation: Validation,
-) -> Comparison:
-    """Compare a new model with the current version.
-
-    Args:
-        name, current: the current version; None if it cannot be used.
-        new: the new one, measured on the split of the bench; None where nothing is held out.
-        kind: by what the ratings of the split were chosen.
-        validation: of the input.
-    """
-    if current is None:
-        return Comparison(name, why_not="it cannot be used")
-    change = gates.change_of_feedback(name, current.feedback, bench.feedback.kind)
-    if change:
-        return Comparison(name, why_not=change, losses=(change,))
-    losses = gates.lost_tasks(name, current.tasks, preset.tasks)
-    fair = None
-    if new is not None and kind is not None:
-        split = bench.split
-        fair = newest.unseen(split.held_out, kind, current.manifest, validation.newest_time, split.labels)
-    if new is None or fair is None or not fair.any():
-        why = "no ratings are held out by both, so there is nothing to compare by"
-        return Comparison(name, why_not=why, losses=losses)
-    bench = replace(bench, split=held_out_ratings.some(bench.split, fair))
-    rival = bench.of_model(current.measured_model, current.tasks)
-    of_same = replace(new, outcomes=new.outcomes.of(fair))
-    return Comparison(name, int(fair.sum()), bench.compare(of_same, rival, bench.margins), losses=losses)
-
-
-def _refusals(comparison: Comparison) -> list[str]:
-    """Return why the gate keeps the current version; nothing if the new one may replace it."""
-    return [*gates.reasons_to_refuse({comparison.current: comparison.differences or []}), *comparison.losses]
