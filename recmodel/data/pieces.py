@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pyarrow.parquet as pq
 
@@ -59,7 +59,19 @@ class IcebergPiece:
     part: Part  # the table
 
 
-Piece: TypeAlias = TextPiece | ParquetPiece | IcebergPiece
+@dataclass(frozen=True)
+class KeptPiece:
+    """What a share of the input was found to hold, when it was read for several dates; see `kept`."""
+
+    part: Part  # the file of its ratings (`schemas.STAGED`)
+    rejects: str | None  # where the file of its rejects (`schemas.TIMED_REJECTS`) is; None: there are none
+    lines_before: int  # to be added to the row numbers of the rejects
+    left_out: int  # rows that are not kept, as they are later than any of the dates
+    findings: dict[str, Any] = field(compare=False)  # `reading.Findings`
+    observed: list[float] = field(compare=False)  # see `rules.OnScale`
+
+
+Piece: TypeAlias = TextPiece | ParquetPiece | IcebergPiece | KeptPiece
 Share: TypeAlias = Sequence[Piece]  # what one task reads, in order
 
 
