@@ -319,7 +319,7 @@ class _Reader:
         """Yield blocks of the live rows of an Iceberg table, which are numbered in the order in which they are read."""
         location = piece.part.location
         table = iceberg.open_folder(location)
-        self.findings.layouts[iceberg.described(table)] = None
+        self.findings.layouts[f"{iceberg.described(table)}, in one piece, as it has deletes or changed columns"] = None
         present = iceberg.column_names(table)
         place = self._place(location, present, {})
         chosen = [present[position] for position in place.positions]
