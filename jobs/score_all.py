@@ -42,11 +42,13 @@ _PREVIEW_ROWS = 3
 @click.option("--incremental/--full", default=None,
               help="Score only users whose ratings have changed since the last run with this model and these settings.",
 )  # fmt: skip
+@options.read_until
 @options.spark
 @options.dry_run
 def score(
-    run_date: date | None, allow_future: bool, model_version: str | None, users: str | None, dry_run: bool, **flags: Any
-) -> None:
+    run_date: date | None, allow_future: bool, model_version: str | None, users: str | None, read_until: str | None,
+    dry_run: bool, **flags: Any,
+) -> None:  # fmt: skip
     """Score every user against the whole catalogue and publish the top N as Parquet.
 
     Runs on Spark: the model is packed and broadcast once, each Python worker loads it once, and pandas UDFs score a
@@ -67,7 +69,7 @@ def score(
         plan = pipeline.dry_run(chosen, day, **what, stages=stages)
         console.conclude(views.score_dry_run(plan, day, output.location), views.DRY_RUN)
         return
-    run = pipeline.run(chosen, day, **what, stages=stages)
+    run = pipeline.run(chosen, day, **what, read_until=read_until, stages=stages)
     console.conclude(views.run_summary(run, output.location))
     for user_id in output.first_users(day, 1) if console.out.is_terminal else []:  # not into a mail or the journal
         rows = output.recommendations_of(day, [user_id]).slice(0, _PREVIEW_ROWS).to_pylist()

@@ -105,6 +105,8 @@ REJECTS = pa.schema(
     ]
 )
 
+TIMED_REJECTS = REJECTS.append(RATINGS.field(TIMESTAMP))  # inside a run; null where a row has no time that can be read
+
 # A published recommendation; run_date is the folder. Columns are added at the end only.
 RECOMMENDATION = pa.schema(
     [

@@ -78,6 +78,10 @@ as_of = click.option(
 )  # fmt: skip
 
 
+# Between a back-fill and its steps: the last time that any of its dates needs ratings of; empty: all there are.
+read_until = click.option("--read-until", hidden=True)
+
+
 def _day(_context: click.Context, parameter: click.Parameter, value: str | None) -> date | None:
     return None if value is None else dates.parse_date(value, parameter.opts[0])
 

@@ -5,11 +5,13 @@ Deletes and renamed columns are respected. Catalogues are those of PyIceberg's o
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import quote
 
 import pyarrow as pa
 
@@ -20,6 +22,7 @@ from recmodel.storage import Location
 if TYPE_CHECKING:
     from pyiceberg.table import Table
 
+_OF_S3 = {"s3.endpoint": "AWS_ENDPOINT_URL", "s3.region": "AWS_REGION"}
 _METADATA = r"v?(\d+).*\.metadata\.json"  # Hadoop's v3.metadata.json, and 00003-<uuid>.metadata.json of catalogues
 
 
@@ -38,7 +41,10 @@ def open_folder(folder: Location) -> Table:
     with _readable(str(folder)):
         from pyiceberg.table import StaticTable
 
-        return StaticTable.from_metadata(str(_newest_metadata(Path(folder, "metadata")).resolve()))
+        newest = _newest_metadata(storage.below(folder, "metadata"))
+        # What PyArrow and others take from the environment, PyIceberg takes from its own settings alone.
+        given = {name: os.environ[variable] for name, variable in _OF_S3.items() if variable in os.environ}
+        return StaticTable.from_metadata(newest, given)
 
 
 def open_named(name: str) -> Table | None:
@@ -83,6 +89,59 @@ def arrow_schema(table: Table, columns: list[str]) -> pa.Schema:
     return pa.schema([whole.field(name).remove_metadata() for name in columns])
 
 
+class DataFile(NamedTuple):
+    """A Parquet file of a table, all rows of which are live."""
+
+    location: str  # a path or a URI
+    name: str  # below the table
+    size: int  # bytes
+
+
+def plain_files(name: str, table: Table) -> list[DataFile] | None:
+    """Return the live data files if any reader of Parquet finds the live rows in them; None otherwise.
+
+    That is so where no file has deletes, and no column was ever renamed, dropped or given another type.
+
+    Raises:
+        InputRejected: the metadata cannot be read.
+    """
+    with _readable(name):
+        if not _has_kept_its_columns(table):
+            return None
+        files = []
+        for task in table.scan().plan_files():
+            if task.delete_files or task.file.file_format.value != "PARQUET":
+                return None
+            place = task.file.file_path
+            below = place.removeprefix(f"{table.location().rstrip('/')}/")
+            files.append(DataFile(_location(place), below, task.file.file_size_in_bytes))
+        return files
+
+
+def _has_kept_its_columns(table: Table) -> bool:
+    """Return whether each name has always stood for the same column, and each column is there still."""
+    now = {field.field_id: field for field in table.schema().fields}
+    earlier = [field for schema in table.schemas().values() for field in schema.fields]
+    names = {field.name for field in now.values()}
+    return (
+        len(names) == len(now)
+        and all(
+            field.field_id in now
+            and (field.name, field.field_type) == (now[field.field_id].name, now[field.field_id].field_type)
+            for field in earlier
+        )
+        and all(field.initial_default is None for field in now.values())
+    )
+
+
+def _location(place: str) -> str:
+    """Return where a file is, as the rest of the program has it. Iceberg's URIs are not quoted."""
+    parts = re.match(r"(\w+)://([^/]*)(/.*)", place)
+    if parts is None or parts[1] == "file":
+        return parts[3] if parts else place.removeprefix("file:")
+    return f"{re.sub('^s3[an]$', 's3', parts[1])}://{parts[2]}{quote(parts[3])}"
+
+
 def batches(name: str, table: Table, columns: list[str]) -> Iterator[pa.RecordBatch]:
     """Yield the live rows, the columns in the order of `columns`.
 
@@ -106,17 +165,15 @@ def size(name: str, table: Table) -> int:
         return sum(task.file.file_size_in_bytes for task in table.scan().plan_files())
 
 
-def _newest_metadata(folder: Path) -> Path:
-    hint = folder / "version-hint.text"
-    if hint.is_file():
-        named = [folder / f"v{hint.read_text().strip()}.metadata.json", folder / hint.read_text().strip()]
-        for path in named:
-            if path.is_file():
-                return path
-    numbered = [(int(match[1]), path) for path in folder.iterdir() if (match := re.fullmatch(_METADATA, path.name))]
-    if not numbered:
+def _newest_metadata(folder: str) -> str:
+    names = storage.names(folder)
+    hint = (storage.read(storage.below(folder, "version-hint.text")) or b"").decode().strip()
+    hinted = [name for name in (f"v{hint}.metadata.json", hint) if name in names]
+    numbered = [(int(match[1]), name) for name in names if (match := re.fullmatch(_METADATA, name))]
+    if not hinted and not numbered:
         raise InputRejected(f"{folder} names no version of the Iceberg table; export it as Parquet")
-    return max(numbered)[1]
+    newest = storage.below(folder, hinted[0] if hinted else max(numbered)[1])
+    return newest if storage.is_uri(newest) else str(Path(newest).resolve())
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
@@ -17,9 +17,10 @@ import pyarrow.parquet as pq
 
 from recmodel import schemas as c
 from recmodel import storage
-from recmodel.data import staged, tally
-from recmodel.data.pieces import IcebergPiece, Piece, Share
-from recmodel.data.reading import Contract
+from recmodel.data import kept, staged, tally
+from recmodel.data.layouts import Part
+from recmodel.data.pieces import IcebergPiece, KeptPiece, Piece, Share
+from recmodel.data.reading import Checked, Contract
 from recmodel.data.rules import as_ratings
 from recmodel.data.staged import StagedRatings
 from recmodel.data.tally import Tally
@@ -60,14 +61,21 @@ class Taken:
 
 
 def take(work: Work, job: Job) -> Taken:
-    """Read, check and stage a share of the ratings; see `reading.check`."""
+    """Read, check and stage a share of the ratings; see `reading.check` and `kept`."""
     found = Tally(decisions=work.decisions.copy())
     name = staged.file(work.number)
+
+    def keep(block: Checked) -> None:
+        write(pa.RecordBatch.from_arrays([*block.rejected.columns, block.times], schema=c.TIMED_REJECTS))
+
     with (
-        _rejects_file(storage.below(job.folder, _REJECTS, name)) as keep,
+        _parquet_file(storage.below(job.folder, _REJECTS, name), c.TIMED_REJECTS) as write,
         storage.create(storage.below(job.folder, staged.RATINGS, name)) as sink,
     ):
-        batches = map(as_ratings, tally.accepted(work.share, job.contract, found, keep))
+        if isinstance(work.share[0], KeptPiece):
+            batches = kept.accepted(work.share[0], job.contract, found, keep)
+        else:
+            batches = map(as_ratings, tally.accepted(work.share, job.contract, found, keep))
         ratings = staged.write(batches, sink, job.movies, job.ids, rated=job.rated)
     storage.write_arrays(_counts_file(job, work.number), counts=ratings.counts, sums=ratings.sums)
     nothing = np.empty(0)
@@ -107,6 +115,25 @@ def clear(job: Job) -> None:
         storage.remove(folder)
 
 
+def kept_pieces(shares: Sequence[Share], taken: Sequence[Taken], job: Job) -> list[KeptPiece]:
+    """Return what all shares hold, to be taken again for other dates than that of the job."""
+    before = tally.lines_before(shares, [share.tally for share in taken])
+    return [_kept_piece(share, lines, job) for share, lines in zip(taken, before, strict=True)]
+
+
+def _kept_piece(taken: Taken, lines_before: int, job: Job) -> KeptPiece:
+    name, of_share = staged.file(taken.number), taken.tally
+    ratings = storage.below(job.folder, staged.RATINGS, name)
+    return KeptPiece(
+        part=Part(ratings, name, storage.entry(ratings).size),
+        rejects=storage.below(job.folder, _REJECTS, name) if of_share.rejected else None,
+        lines_before=lines_before,
+        left_out=of_share.left_out,
+        findings=asdict(of_share.findings),
+        observed=of_share.observed,
+    )
+
+
 # -- rejects -----------------------------------------------------------------------------------------------------------
 
 
@@ -129,27 +156,27 @@ def publish_rejects(rejects: Rejects, job: Job) -> None:
     name = staged.file(rejects.number)
     with (
         storage.open_file(storage.below(job.folder, _REJECTS, name)) as opened,
-        _rejects_file(storage.below(job.rejects, name)) as keep,
+        _parquet_file(storage.below(job.rejects, name), c.REJECTS) as write,
     ):
         place = c.REJECTS.get_field_index("row")
         for batch in pq.ParquetFile(opened).iter_batches():
             row = pc.add(batch.column(place), rejects.lines_before)
-            keep(batch.set_column(place, c.REJECTS.field(place), row))
+            write(batch.select(c.REJECTS.names).set_column(place, c.REJECTS.field(place), row))
 
 
 @contextmanager
-def _rejects_file(location: str) -> Iterator[Callable[[pa.RecordBatch], None]]:
+def _parquet_file(location: str, schema: pa.Schema) -> Iterator[Callable[[pa.RecordBatch], None]]:
     """Give a function that adds rows to a file, which is there at the end if there are any."""
     with ExitStack() as stack:
         writers: list[pq.ParquetWriter] = []
 
-        def keep(rows: pa.RecordBatch) -> None:
+        def write(rows: pa.RecordBatch) -> None:
             if not writers:
                 sink = stack.enter_context(storage.create(location))
-                writers.append(stack.enter_context(pq.ParquetWriter(sink, c.REJECTS, **storage.PARQUET)))
+                writers.append(stack.enter_context(pq.ParquetWriter(sink, schema, **storage.PARQUET)))
             writers[0].write_batch(rows)
 
-        yield keep
+        yield write
 
 
 def _counts_file(job: Job, number: int) -> str:

@@ -111,11 +111,6 @@ def source(location: Location) -> Source:
     return _folder_of_parts(path)
 
 
-def has_log(location: str) -> bool:
-    """Return whether a table's rows are not those of its files alone, but what a log next to them says."""
-    return not storage.entry(location).is_file and bool({"_delta_log", "metadata"} & _folders_in(location))
-
-
 def _folders_in(location: str) -> set[str]:
     return {entry.path for entry in _entries(location) if not entry.is_file}
 

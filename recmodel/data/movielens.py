@@ -43,7 +43,7 @@ _DAY = 86_400  # seconds
 def data_dir(data: str, sample_cache: str, *, local: bool = False) -> Location:
     """Return the directory that `--data` means: the sample for its word, an unpacked copy for a zip file.
 
-    What lies at a URI is read where it lies, but for zip files and Delta and Iceberg tables, which are copied.
+    What lies at a URI is read where it lies, but for zip files, which are copied to be unpacked.
 
     Args:
         local: whether all that lies at a URI is copied.
@@ -72,9 +72,7 @@ def _at_uri(uri: str, *, local: bool) -> Location:
             if copy.is_file():
                 return archives.unpack(copy)
         elif names := [*filter(layouts.is_part_of_input, storage.names(uri))]:
-            if local or any(layouts.has_log(storage.below(uri, name)) for name in names):
-                return storage.fetch(uri, names)
-            return uri
+            return storage.fetch(uri, names) if local else uri
     except OSError as error:
         raise InputRejected(f"{uri} cannot be read ({error}); check the address and the right to it") from None
     raise InputRejected(f"{uri} holds neither ratings nor movies; check the address")

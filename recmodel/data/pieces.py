@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pyarrow.parquet as pq
 
 from recmodel import storage
-from recmodel.data import text
+from recmodel.data import iceberg, text
 from recmodel.data.layouts import Part, Source
 from recmodel.data.text import Dialect
 
@@ -46,7 +46,7 @@ class ParquetPiece:
     part: Part
     row_groups: tuple[int, ...] | None = None  # None: all
     rows_before: int = 0  # rows of the file before these
-    # Of a file of a Delta table, whose log says what the files alone do not:
+    # Of a file of a Delta or Iceberg table, whose log says what the files alone do not:
     layout: str = ""  # what to call the table; empty: a Parquet file
     schema: pa.Schema | None = None  # the table's; None: the file's own
     values: ds.Expression | None = field(default=None, compare=False)  # of columns that are in the log alone
@@ -54,12 +54,24 @@ class ParquetPiece:
 
 @dataclass(frozen=True)
 class IcebergPiece:
-    """All live rows of an Iceberg table."""
+    """All live rows of an Iceberg table whose data files do not say by themselves which rows these are."""
 
     part: Part  # the table
 
 
-Piece: TypeAlias = TextPiece | ParquetPiece | IcebergPiece
+@dataclass(frozen=True)
+class KeptPiece:
+    """What a share of the input was found to hold, when it was read for several dates; see `kept`."""
+
+    part: Part  # the file of its ratings (`schemas.STAGED`)
+    rejects: str | None  # where the file of its rejects (`schemas.TIMED_REJECTS`) is; None: there are none
+    lines_before: int  # to be added to the row numbers of the rejects
+    left_out: int  # rows that are not kept, as they are later than any of the dates
+    findings: dict[str, Any] = field(compare=False)  # `reading.Findings`
+    observed: list[float] = field(compare=False)  # see `rules.OnScale`
+
+
+Piece: TypeAlias = TextPiece | ParquetPiece | IcebergPiece | KeptPiece
 Share: TypeAlias = Sequence[Piece]  # what one task reads, in order
 
 
@@ -72,7 +84,7 @@ def whole(source: Source) -> list[Piece]:
     if source.format == "delta":
         return [*_live_files(source)]
     if source.format == "iceberg":
-        return [IcebergPiece(Part(source.location, source.name, 0))]
+        return _of_iceberg(source)
     return [TextPiece(part) if source.format == "text" else ParquetPiece(part) for part in source.parts]
 
 
@@ -157,10 +169,22 @@ def _live_files(source: Source) -> Iterator[ParquetPiece]:
     dataset, version = delta_dataset(source.location)
     layout = f"Delta table, version {version}"
     for fragment in dataset.get_fragments():
-        location = storage.below(source.location, fragment.path)
+        location = storage.inside(source.location, fragment.path)
         size = dataset.filesystem.get_file_info(fragment.path).size
         part = Part(location, f"{source.name}/{fragment.path}", size)
         yield ParquetPiece(part, layout=layout, schema=dataset.schema, values=fragment.partition_expression)
+
+
+def _of_iceberg(source: Source) -> list[Piece]:
+    table = iceberg.open_folder(source.location)
+    files = iceberg.plain_files(source.location, table)
+    if files is None:
+        return [IcebergPiece(Part(source.location, source.name, 0))]
+    layout, schema = iceberg.described(table), iceberg.arrow_schema(table, iceberg.column_names(table))
+    return [
+        ParquetPiece(Part(file.location, f"{source.name}/{file.name}", file.size), layout=layout, schema=schema)
+        for file in files
+    ]
 
 
 def delta_dataset(location: str) -> tuple[ds.FileSystemDataset, int]:

@@ -55,6 +55,7 @@ class Checked:
 
     accepted: pa.RecordBatch
     rejected: pa.RecordBatch
+    times: pa.Array  # of the rejected rows, in seconds since 1970; null where it cannot be read
     left_out: int = 0  # rows of a later time than was asked for, which are neither
 
     @property
@@ -99,14 +100,19 @@ def check(
     reader = _Reader(contract.schema, contract.names, findings)
     with _refused_if_unreadable(contract.table):
         for block in ahead(reader.blocks(of_table)):
-            if contract.last_second is not None and not findings.has_times:
-                raise InputRejected(
-                    f"{contract.table} has no column of times, so what it held as of {contract.as_of} is not known; "
-                    "leave --as-of (input.as_of) out, or add the column"
-                )
+            refuse_without_times(contract, findings)
             checked = _check_block(block, contract, conversion)
             findings.assumptions |= conversion.assumptions
             yield checked
+
+
+def refuse_without_times(contract: Contract, findings: Findings) -> None:
+    """Raise InputRejected if what was there at a time is asked for, and the table has no times."""
+    if contract.last_second is not None and not findings.has_times:
+        raise InputRejected(
+            f"{contract.table} has no column of times, so what it held as of {contract.as_of} is not known; "
+            "leave --as-of (input.as_of) out, or add the column"
+        )
 
 
 def column_names(source: Source) -> list[str]:
@@ -231,6 +237,7 @@ def _check_block(block: _Block, contract: Contract, conversion: Conversion) -> C
     refusals += [_on_readable(rule, typed, readable) for rule in contract.rules]
 
     accepted = in_time.copy()
+    times = typed.column(c.TIMESTAMP) if c.TIMESTAMP in schema.names else pa.nulls(typed.num_rows, pa.int64())
     rejects = list(block.malformed)
     for name, reason, mask in refusals:
         refused_here = accepted & mask.to_numpy(zero_copy_only=False)
@@ -238,11 +245,13 @@ def _check_block(block: _Block, contract: Contract, conversion: Conversion) -> C
         column = schema.get_field_index(name)
         for i in np.flatnonzero(refused_here):
             value = printable(block.columns[column][int(i)].as_py())
-            rejects.append(reject(block.file, int(block.row_numbers[i]), block.names[column], value, reason))
+            row = reject(block.file, int(block.row_numbers[i]), block.names[column], value, reason)
+            rejects.append(row | {c.TIMESTAMP: times[int(i)].as_py()})
     rejects.sort(key=lambda row: row["row"])
     return Checked(
         accepted=typed if accepted.all() else typed.filter(pa.array(accepted)),
         rejected=pa.RecordBatch.from_pylist(rejects, schema=c.REJECTS),
+        times=pa.array([row.get(c.TIMESTAMP) for row in rejects], pa.int64()),
         left_out=int((~in_time).sum()),
     )
 
@@ -303,14 +312,14 @@ class _Reader:
                 yield from self._text_blocks(piece)
             elif isinstance(piece, ParquetPiece):
                 yield from self._parquet_blocks(piece)
-            else:
+            elif isinstance(piece, IcebergPiece):
                 yield from self._iceberg_blocks(piece)
 
     def _iceberg_blocks(self, piece: IcebergPiece) -> Iterator[_Block]:
         """Yield blocks of the live rows of an Iceberg table, which are numbered in the order in which they are read."""
         location = piece.part.location
         table = iceberg.open_folder(location)
-        self.findings.layouts[iceberg.described(table)] = None
+        self.findings.layouts[f"{iceberg.described(table)}, in one piece, as it has deletes or changed columns"] = None
         present = iceberg.column_names(table)
         place = self._place(location, present, {})
         chosen = [present[position] for position in place.positions]

@@ -123,20 +123,20 @@ def overruled(tallies: Sequence[Tally]) -> dict[int, Decisions]:
 
 
 def accepted(
-    of_table: Iterable[Piece], contract: Contract, tally: Tally, keep: Callable[[pa.RecordBatch], None]
+    of_table: Iterable[Piece], contract: Contract, tally: Tally, keep: Callable[[Checked], None]
 ) -> Iterator[pa.RecordBatch]:
     """Yield the accepted rows of pieces of a table; see `reading.check`.
 
     Args:
         tally: gets what becomes of the rows, also if they cannot be read; has the decisions of earlier rows.
-        keep: takes the rejected rows (`schemas.REJECTS`).
+        keep: takes each block that has rejected rows.
     """
     contract = replace(contract, rules=[copy(rule) for rule in contract.rules])  # which remember what they have seen
     try:
         for block in ahead(reading.check(of_table, contract, tally.findings, tally.decisions)):
             tally.add(block)
             if block.rejected.num_rows:
-                keep(block.rejected)
+                keep(block)
             if tally.has_too_many_rejects:
                 break
             yield block.accepted

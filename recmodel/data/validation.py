@@ -88,7 +88,7 @@ class Validation:
         """
         tally, rejects = Tally(), list[pa.RecordBatch]()
         pieces = (piece for share in reading.shares(request.source, request.contract.schema) for piece in share)
-        yield from accepted(pieces, request.contract, tally, rejects.append)
+        yield from accepted(pieces, request.contract, tally, lambda block: rejects.append(block.rejected))
         self.rejects += rejects
         self.conclude(request, tally)
 

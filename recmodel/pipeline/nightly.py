@@ -123,7 +123,7 @@ def run(night: Night, ending: Ending) -> None:
         _score_and_report(night, day, ending)
         if ending.failure:
             return
-    _try("clean up", _clean_up, settings)
+    _try("clean up", _clean_up, night)
 
 
 def _train(night: Night, ending: Ending) -> None:
@@ -314,7 +314,14 @@ def _score_flags(night: Night, day: date) -> list[str]:
     paths = night.settings.paths
     where = ["--data", paths.data, "--models", paths.models, "--output", paths.output]
     as_then = _as_then(night, day) if day < date.today() else _as_of(night.settings)
-    return [*where, "--run-date", f"{day:%Y-%m-%d}", *as_then, *night.score_flags]
+    together = ["--read-until", _last_as_of(night)] if len(night.dates) > 1 else []
+    return [*where, "--run-date", f"{day:%Y-%m-%d}", *as_then, *together, *night.score_flags]
+
+
+def _last_as_of(night: Night) -> str:
+    """Return the time up to which ratings are needed by the last date of a night; empty: all there are."""
+    last = night.dates[-1]
+    return night.settings.input.as_of or (f"{last:%Y-%m-%d}" if last < date.today() else "")
 
 
 def _as_of(settings: Settings) -> list[str]:
@@ -342,7 +349,12 @@ def _as_then(night: Night, day: date) -> list[str]:
     return [*as_of, "--model-version", name]
 
 
-def _clean_up(settings: Settings) -> None:
+def _clean_up(night: Night) -> None:
+    settings = night.settings
+    if len(night.dates) > 1:
+        output = open_output(settings.paths.output, partial=night.partial)
+        with output.locked():
+            output.discard_kept_input()
     for name in versions.prune(settings.paths.models, settings.retention.models):
         log.log(NOTICE, "removed model version %s", name)
     for path in Path(settings.paths.logs).glob("*.log*"):

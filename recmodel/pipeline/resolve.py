@@ -37,6 +37,8 @@ class ResolvedRun:
     users_file: Path | None  # who is scored; None: all who have rated
     conditions: str  # see `incremental`
     carried_run: RunRecord | None  # the earlier run whose rows this one carries on, if it does
+    read_until: str | None = None  # the time of the last of several dates whose ratings are read at once, empty for
+    # all there are; None: the run is the only one of its night. See `back_fill`
 
 
 def resolve_run(
@@ -48,12 +50,14 @@ def resolve_run(
     folder: storage.Location,
     validation: Validation,
     stages: Stages,
+    read_until: str | None = None,
 ) -> ResolvedRun:
     """Find and check the model, tonight's catalogue, the ranking policy and the run to carry on.
 
     Args:
         folder: a MovieLens directory.
         validation: of the input; gets the kind of its ids.
+        read_until: see `ResolvedRun`.
 
     Raises:
         InputRejected: see `movielens.read_catalogue` and `feedback.for_model`.
@@ -81,7 +85,9 @@ def resolve_run(
     conditions, carried_run = incremental.conditions(settings, rank_by, version, catalogues, feedback), None
     if settings.scoring.incremental and users_file is None:
         carried_run = incremental.earlier_run(output, run_date, conditions)
-    return ResolvedRun(settings, version, catalogues, feedback, rank_by, users_file, conditions, carried_run)
+    return ResolvedRun(
+        settings, version, catalogues, feedback, rank_by, users_file, conditions, carried_run, read_until
+    )
 
 
 def _refuse_other_ids(output: Output, version: versions.ModelVersion) -> None:

@@ -23,7 +23,7 @@ from recmodel.data.validation import Validation
 from recmodel.errors import RecmodelError, ScoringFailed
 from recmodel.formatting import redacted_values
 from recmodel.models import architectures
-from recmodel.pipeline import partial, preflight, sources, staging
+from recmodel.pipeline import back_fill, partial, preflight, sources, staging
 from recmodel.pipeline.resolve import ResolvedRun, resolve_run, run_key
 from recmodel.progress import NOTICE, Stages, log, where_the_trace_is
 from recmodel.records import EarlierRun, RunRecord
@@ -59,6 +59,7 @@ def run(
     model_version: str | None = None,
     users_file: Path | None = None,
     allow_future: bool = False,
+    read_until: str | None = None,
     stages: Stages | None = None,
 ) -> RunRecord:
     """Check the model and the input, score, check what was written, publish it, and return its run.json.
@@ -67,6 +68,7 @@ def run(
         model_version: None: the current one.
         users_file: who is scored, in a partial run; None: all who have rated.
         allow_future: whether the run date may lie after tomorrow.
+        read_until: see `ResolvedRun`.
 
     Raises:
         RecmodelError: of the kind that names which of these steps failed.
@@ -78,7 +80,9 @@ def run(
     with output.locked():
         folder = sources.input_dir(settings.paths.data, settings.paths.sample, settings.input)
         validation = Validation(settings.input)
-        resolved = resolve_run(settings, output, run_date, model_version, users_file, folder, validation, stages)
+        resolved = resolve_run(
+            settings, output, run_date, model_version, users_file, folder, validation, stages, read_until
+        )
         version = resolved.version
         log.info("model %s, trained at %s, ranked by %s", version.name, version.manifest.created_at, resolved.rank_by)
 
@@ -88,9 +92,10 @@ def run(
 
         with session.starting("recmodel score", ship_package=True, needs=_needs(resolved, len(model))) as starting:
             with stages("read and check the input"):
-                staged = output.stage(run_date, run_key(resolved, folder))
+                kept_in = output.kept_input(back_fill.key(resolved, folder))
+                staged = output.stage(run_date, run_key(resolved, folder), kept_in)
                 with _room_freed(staged):
-                    staging.stage_input(resolved, folder, validation, staged, starting)
+                    staging.stage_input(resolved, folder, validation, staged, starting, kept_in)
             with stages("start Spark"):
                 spark = starting.result()
         try:

@@ -6,8 +6,9 @@ Tables that are not files are copied to Parquet files first, so that the same co
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,8 +92,15 @@ def _copy_of_spark(spark: SparkSession, address: Address, table: str, target: Pa
         _refuse_missing(address, "Spark's catalogue has no such table or view")
         return
     chosen, unused = _columns(address, table, rows.columns, settings)
-    schema, batches = queries.fetch(str(address), rows, chosen)
-    _write(target, schema, batches, f"{address}, through Spark{unused}")
+    read_as = f"{address}, through Spark{unused}"
+    if not queries.runs_on_this_machine(spark):
+        log.log(NOTICE, "the executors are on other machines, so the rows of %s pass through the driver", address)
+        schema, batches = queries.fetch(str(address), rows, chosen)
+        _write(target, schema, batches, read_as)
+        return
+    schema = queries.write(str(address), rows, chosen, partial(_part, target), {READ_AS: read_as.encode()})
+    if not target.exists():  # no rows, and no parts
+        _write(target, schema, (), read_as)
 
 
 def _refuse_missing(address: Address, why: str) -> None:
@@ -119,10 +127,24 @@ def _wanted(address: Address, table: str, present: list[str], settings: Input) -
     return wanted
 
 
+@contextmanager
+def _part(folder: Path, number: int) -> Iterator[pa.NativeFile]:
+    """Open a file of a folder for writing."""
+    file = folder / f"part-{number:05d}.parquet"
+    with storage.create(file) as sink:
+        yield sink
+    _date_by_content(file)
+
+
 def _write(target: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch], read_as: str) -> None:
-    """Write rows to a Parquet file. Its time stands for its content, as `movielens.identity` compares times."""
+    """Write rows to a Parquet file."""
     with pq.ParquetWriter(target, schema.with_metadata({READ_AS: read_as.encode()})) as writer:
         for batch in batches:
             writer.write_table(pa.Table.from_batches([batch]).cast(schema))
-    stands_for_content = int(storage.sha256(target)[:12], 16)
-    os.utime(target, ns=(stands_for_content, stands_for_content))
+    _date_by_content(target)
+
+
+def _date_by_content(file: Path) -> None:
+    """Give a file a time that stands for its content, as `movielens.identity` compares times."""
+    stands_for_content = int(storage.sha256(file)[:12], 16)
+    os.utime(file, ns=(stands_for_content, stands_for_content))

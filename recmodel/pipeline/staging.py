@@ -25,7 +25,7 @@ from recmodel.data.staged import StagedInput, StagedRatings
 from recmodel.data.statistics import InteractionStatistics
 from recmodel.data.validation import Validation
 from recmodel.errors import InputRejected
-from recmodel.pipeline import taking
+from recmodel.pipeline import back_fill, taking
 from recmodel.pipeline.resolve import ResolvedRun
 from recmodel.records import InputFile, Record, RunRecord
 from recmodel.schemas import INTEGER_IDS, Ids
@@ -69,6 +69,7 @@ def stage_input(
     validation: Validation,
     staged: StagedRun,
     starting: Future[SparkSession] | None = None,
+    kept_in: str | None = None,
 ) -> InputCounts:
     """Read and check the input once; stage the usable ratings, the rejects and the users asked for.
 
@@ -77,6 +78,7 @@ def stage_input(
         validation: of the input, which has read the catalogue.
         starting: a session that is being started, for what is left of the ratings when it is there; None: all are read
             in this process.
+        kept_in: the folder of the ratings that several dates share; see `back_fill`. None: the run is alone.
 
     Raises:
         InputRejected: see `movielens`; then nothing stays staged.
@@ -87,7 +89,7 @@ def stage_input(
         return InputCounts.model_validate(remembered)
     catalogue, users, pairs = resolved.catalogues.all, resolved.users_file, resolved.settings.rules.deny_pairs
     try:
-        rejected = _stage_ratings(resolved, folder, validation, staged, starting)
+        rejected = _stage_ratings(resolved, folder, validation, staged, starting, kept_in)
         asked = None if users is None else movielens.read_ids(users, c.USERS, validation)
         if asked is not None:
             storage.write_rows(staged.scratch(staged_ratings.ASKED), asked)
@@ -125,6 +127,7 @@ def _stage_ratings(
     validation: Validation,
     staged: StagedRun,
     starting: Future[SparkSession] | None,
+    kept_in: str | None,
 ) -> int:
     """Stage the usable ratings and the rejects among them; return the number of these."""
     catalogue = resolved.catalogues.all
@@ -137,7 +140,9 @@ def _stage_ratings(
         ids=validation.ids,
         rated=not resolved.feedback.is_implicit,
     )
-    ratings, rejected = taking.stage(request, validation, job, starting)
+    if kept_in is not None:
+        kept_in = back_fill.kept_in(resolved, request, job, kept_in, starting)
+    ratings, rejected = taking.stage(request, validation, job, starting, kept_in)
     write_counts(staged, ratings, catalogue)
     return rejected
 

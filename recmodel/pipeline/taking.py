@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+import numpy as np
+
 from recmodel import storage
-from recmodel.data import intake, reading
+from recmodel.data import intake, kept, reading
 from recmodel.data.intake import Job, Taken, Work
 from recmodel.data.pieces import Share
 from recmodel.data.staged import StagedRatings
@@ -30,7 +33,11 @@ _Result = TypeVar("_Result")
 
 
 def stage(
-    request: Request, validation: Validation, job: Job, starting: Future[SparkSession] | None
+    request: Request,
+    validation: Validation,
+    job: Job,
+    starting: Future[SparkSession] | None,
+    kept_in: str | None = None,
 ) -> tuple[StagedRatings, int]:
     """Stage the usable ratings and the rejects among them; return the counts of the former and the number of these.
 
@@ -38,19 +45,44 @@ def stage(
         request: what is read.
         validation: of the input.
         starting: see `staging.stage_input`.
+        kept_in: a folder with what `keep` has read, which is taken instead of the input.
 
     Raises:
         InputRejected: see `Validation.conclude`; or there is not one rating.
         ScoringFailed: Spark does not start, or fails.
     """
     intake.clear(job)
-    shares = reading.shares(request.source, request.contract.schema)
+    shares: Sequence[Share]
+    if kept_in is None:
+        shares = reading.shares(request.source, request.contract.schema)
+    else:
+        shares = [[piece] for piece in kept.remembered(kept_in) or []]
+        job = replace(job, movies=np.arange(len(job.movies)))  # as the kept ratings have them
     taken = _take_all(shares, job, starting)
     tally = merged(shares[: len(taken)], [share.tally for share in taken])
     validation.conclude(request, tally)
     counted = intake.joined(taken, job)
     _each(partial(intake.publish_rejects, job=job), intake.of_shares(shares[: len(taken)], taken), starting)
     return counted, tally.rejected
+
+
+def keep(request: Request, job: Job, starting: Future[SparkSession] | None) -> bool:
+    """Keep what an input holds in the folder of the job, for several dates; see `kept`.
+
+    Returns:
+        Whether that went well: not if the input would be refused.
+
+    Raises:
+        ScoringFailed: Spark does not start, or fails.
+    """
+    intake.clear(job)
+    shares = reading.shares(request.source, job.contract.schema)
+    taken = _take_all(shares, job, starting)
+    if _is_refused(taken) or any(share.tally.failure for share in taken):
+        storage.remove(job.folder)
+        return False
+    kept.remember(job.folder, intake.kept_pieces(shares, taken, job))
+    return True
 
 
 def _take_all(shares: Sequence[Share], job: Job, starting: Future[SparkSession] | None) -> list[Taken]:

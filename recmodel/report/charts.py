@@ -13,6 +13,7 @@ from typing import Any
 import altair as alt
 import numpy as np
 
+from recmodel import schemas as c
 from recmodel.data.statistics import InteractionStatistics
 from recmodel.records import BIASES, POPULARITY, Measures, Metrics
 from recmodel.report import popularity_buckets
@@ -345,6 +346,8 @@ def scores(summary: Summary) -> Chart:
 def by_rank(summary: Summary) -> Chart:
     """Draw how the score falls along the list."""
     rows = [row for row in summary.by_rank if row["median"] is not None]
+    if all(row[c.PREDICTED_RATING] is None for row in rows):  # as of implicit feedback
+        rows = [{name: value for name, value in row.items() if name != c.PREDICTED_RATING} for row in rows]
     x = alt.X("rank:Q", title="rank", scale=alt.Scale(nice=False), axis=alt.Axis(tickMinStep=1))
     base = alt.Chart(inline(rows)).encode(x=x)
     band = base.mark_area(color="var(--model)", opacity=0.18).encode(

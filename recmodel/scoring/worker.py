@@ -93,14 +93,15 @@ def watched(stats: Accumulator[WorkerStats], users: int, progress: Progress, sec
 
 # -- in the workers ----------------------------------------------------------------------------------------------
 
-# The loaded model, by its version and what it may recommend. Lives as long as the Python worker, which Spark reuses.
+# The loaded model, by its content, as tonight's new movies are in it, and what it may recommend. Lives as long as the
+# Python worker, which Spark reuses.
 _loaded: dict[tuple[str, bytes | None], recommender.Recommender] = {}
 
 
 def _loaded_model(job: Job) -> recommender.Recommender:
     """Return the broadcast model, which is loaded once per worker, however many partitions the worker processes."""
     payload = job.payload.value
-    key = payload.model_version, None if payload.allowed is None else payload.allowed.tobytes()
+    key = payload.model_digest, None if payload.allowed is None else payload.allowed.tobytes()
     if key not in _loaded:
         started = time.perf_counter()
         gc.disable()  # half a million objects are created by TensorFlow, hardly any of them garbage: a sixth faster

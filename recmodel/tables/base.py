@@ -34,6 +34,7 @@ LATEST = "latest"
 PARTIAL = "partial"  # the folder of the partial runs of an output; see `output.open_output`
 RUN_FILE = "run.json"
 _STAGED = re.compile(r"(\d{4}-\d\d-\d\d)-")
+_KEPT = "input-"  # how the folders of kept inputs begin
 
 
 def partition(run_date: date) -> str:
@@ -169,22 +170,34 @@ class Output(ABC):
 
     # -- writing ----------------------------------------------------------------------------------------------------
 
-    def stage(self, run_date: date, key: str) -> StagedRun:
+    def stage(self, run_date: date, key: str, kept_in: str | None = None) -> StagedRun:
         """Return the place for a run under way, which exists if a run of that key was interrupted; remove all others.
 
         Args:
             key: names what the run depends on; another key is another run. Call with the lock held.
+            kept_in: what `kept_input` has returned; None: no kept input stays.
 
         Raises:
             ScoringFailed: the place cannot be made.
         """
         try:
             for name in storage.names(self._staging):
-                if name != _stage_name(run_date, key):
-                    storage.remove(storage.below(self._staging, name))
+                folder = storage.below(self._staging, name)
+                if name != _stage_name(run_date, key) and folder != kept_in:
+                    storage.remove(folder)
             return self._open_stage(storage.below(self._staging, _stage_name(run_date, key)), run_date)
         except OSError as error:
             raise self._cannot_write(error) from error
+
+    def kept_input(self, key: str | None) -> str | None:
+        """Return where runs of several dates keep an input that they share, by its key; None for None."""
+        return key and storage.below(self._staging, f"{_KEPT}{key}")
+
+    def discard_kept_input(self) -> None:
+        """Remove the input that runs of several dates have shared. Call it with the lock held."""
+        for name in storage.names(self._staging):
+            if name.startswith(_KEPT):
+                storage.remove(storage.below(self._staging, name))
 
     def find(self, users: Users) -> list[Found]:
         """Return what the published runs hold of some users, by date; runs that hold nothing are left out."""

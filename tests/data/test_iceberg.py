@@ -1,5 +1,7 @@
 """Iceberg tables as input: their live rows, in a folder and by the name that a catalogue has for them."""
 
+import os
+import re
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,11 +13,12 @@ from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.table.snapshots import Operation
 from pyiceberg.table.update.snapshot import _FastAppendFiles
 from pyiceberg.typedef import Record
+from pyiceberg.types import StringType
 from pyiceberg.utils.config import Config
 from support.inputs import LENIENT, LISTED, RATED, read, with_files
 
 from recmodel import schemas as c
-from recmodel.data import iceberg
+from recmodel.data import iceberg, layouts, pieces
 from recmodel.data import movielens as data
 from recmodel.errors import InputRejected, UsageRejected
 
@@ -51,7 +54,8 @@ def test_a_folder_is_read_by_its_live_rows_under_the_names_that_columns_have_now
     ratings, _, validation = read(folder)
     expected = read(toy)[0].filter(pc.greater(pc.field(c.USER_ID), 20))
     assert rows_by_pair(ratings) == rows_by_pair(expected)
-    assert validation.files[-1].layout == f"Iceberg table, snapshot {table.current_snapshot().snapshot_id}"
+    snapshot = f"Iceberg table, snapshot {table.current_snapshot().snapshot_id}"
+    assert validation.files[-1].layout == f"{snapshot}, in one piece, as it has deletes or changed columns"
     size = data.ratings_size(folder)
     assert size.rows == data.count_ratings(folder) == expected.num_rows
     assert size.bytes == sum(task.file.file_size_in_bytes for task in table.scan().plan_files())
@@ -59,6 +63,43 @@ def test_a_folder_is_read_by_its_live_rows_under_the_names_that_columns_have_now
     table.append(pa.table({"userId": [50], "movieId": [77], "rating": [4.0], "timestamp": [1]}))
     (reject,) = read(folder, LENIENT)[2].rejected().to_pylist()
     assert (reject["file"], reject["value"]) == ("ratings", "77")
+
+
+def test_data_files_that_hold_the_live_rows_are_pieces(tmp_path, toy, lake):
+    """Also where rows were deleted, by new files, and where a column was added, which older files lack."""
+    table = filled(lake, "ratings", RATED[:50], RATED[50:])
+    table.delete("userId <= 20")
+    with table.update_schema() as change:
+        change.add_column("note", StringType())
+    folder = with_files(tmp_path / "data", {})
+    (folder / "ratings.csv").unlink()
+    (folder / "ratings").symlink_to(tmp_path / "lake/shop/ratings")
+    expected = read(toy)[0].filter(pc.greater(pc.field(c.USER_ID), 20))
+    files = pieces.whole(layouts.find(folder, "ratings"))
+    assert [type(piece) for piece in files] == [pieces.ParquetPiece] * len(files)
+    bad = {"userId": [50, 51], "movieId": [1, 77], "rating": [4.0, 4.0], "timestamp": [1, 1], "note": ["a", "b"]}
+    table.append(pa.table(bad))
+    ratings, _, validation = read(folder, LENIENT)
+    assert rows_by_pair(ratings)[:-1] == rows_by_pair(expected)
+    assert validation.files[-1].layout == f"Iceberg table, snapshot {table.current_snapshot().snapshot_id}"
+    (reject,) = validation.rejected().to_pylist()
+    assert (reject["row"], reject["value"]) == (2, "77")
+    assert re.fullmatch(r"ratings/data/.*\.parquet", reject["file"])
+    with table.update_schema(allow_incompatible_changes=True) as change:
+        change.delete_column("note")
+    assert [type(piece) for piece in pieces.whole(layouts.find(folder, "ratings"))] == [pieces.IcebergPiece]
+
+
+def test_a_table_on_s3_is_read_where_it_lies(tmp_path, toy, s3):
+    lake = SqlCatalog("lake", uri=f"sqlite:///{tmp_path}/lake.db", warehouse=f"{s3}/lake", **{
+        "s3.endpoint": os.environ["AWS_ENDPOINT_URL"], "s3.region": "us-east-1",
+    })  # fmt: skip
+    lake.create_namespace("shop")
+    filled(lake, "ratings", RATED)
+    filled(lake, "movies", LISTED)
+    folder = f"{s3}/lake/shop"
+    assert data.data_dir(folder, "") == folder
+    assert rows_by_pair(read(folder)[0]) == rows_by_pair(read(toy)[0])
 
 
 def delete_on_read(table, positions: list[int]) -> None:

@@ -121,6 +121,7 @@ def test_folders_and_zip_files_on_s3(s3, tmp_path, toy, kind):
         shutil.make_archive(str(place / "data"), "zip", local)
     fs.copy_files(str(place), "", fs.LocalFileSystem(), storage.file_system(source))
     copies = [data.data_dir(f"{source}/data.zip" if kind == "zip" else source, "") for _ in range(2)]
+    assert (copies[0] == source) == (kind != "zip")
     assert read(copies[0])[0] == read(toy)[0]
     assert data.identity(copies[0]) == data.identity(copies[1])
 

@@ -1,22 +1,23 @@
 """Pieces of a table, read by many, give what one reading of the whole table gives."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from support.inputs import LENIENT, csv_text, write_movielens
+from support.inputs import LENIENT, MOVIES, csv_text, write_movielens
 
 from recmodel import schemas as c
-from recmodel.data import layouts, pieces, reading, tally, values
+from recmodel.data import intake, kept, layouts, pieces, reading, tally, values
 from recmodel.data import movielens as data
 from recmodel.data.feedback import of_ratings
 from recmodel.data.tally import Tally
 from recmodel.data.validation import Validation
 from recmodel.data.values import Decisions
 from recmodel.errors import InputRejected
+from recmodel.schemas import INTEGER_IDS
 
 COLUMNS = ["userId", "movieId", "rating", "timestamp"]
 FIELDS = {
@@ -34,7 +35,7 @@ FILE = st.lists(st.one_of(GOOD, LINE, ODD), max_size=12)
 
 def read_at_once(table, contract):
     found, rows, rejects = Tally(), [], []
-    rows += tally.accepted(table, contract, found, rejects.append)
+    rows += tally.accepted(table, contract, found, lambda block: rejects.append(block.rejected))
     return found, rows, rejects
 
 
@@ -43,7 +44,7 @@ def read_by_many(shares, contract):
 
     def read(number, decisions):
         found, rejects = Tally(decisions=decisions), []
-        rows = [*tally.accepted(shares[number], contract, found, rejects.append)]
+        rows = [*tally.accepted(shares[number], contract, found, lambda block: rejects.append(block.rejected))]
         return found, rows, rejects
 
     read_once = [read(0, Decisions())]
@@ -90,6 +91,21 @@ def assert_the_same(folder, catalogue, shares_of):
     assert rejects_of(rejects_in_turn) == rejects_of_many == rejects_of(rejects)
     for other in (in_turn, merged):
         assert comparable(other) == comparable(whole)
+    assert_the_same_when_kept(folder, pieces.whole(source), contract)
+
+
+def assert_the_same_when_kept(folder, share, contract):
+    """What is kept of a table, up to a time, is what reading it up to that time finds."""
+    job = intake.Job(contract, f"{folder}-kept", f"{folder}-rejects", MOVIES, INTEGER_IDS, rated=True)
+    (piece,) = intake.kept_pieces([share], [intake.take(intake.Work(0, share), job)], job)
+    then = replace(contract, as_of="then", last_second=1_000_000_003)
+    expected, rows, rejects = read_at_once(share, then)
+    found, kept_rejects = Tally(), []
+    kept_rows = rows_of(kept.accepted(piece, then, found, lambda block: kept_rejects.append(block.rejected)))
+    assert sorted((user, MOVIES[place], *row) for user, place, *row in kept_rows) == sorted(rows_of(rows))
+    assert sorted(rejects_of(kept_rejects), key=repr) == sorted(rejects_of(rejects), key=repr)
+    expected.decisions, expected.observed = found.decisions, found.observed  # of all rows, as nothing depends on them
+    assert comparable(found) == comparable(expected)
 
 
 def comparable(found: Tally) -> dict:

@@ -1,4 +1,4 @@
-"""A run as of a time, in this process: it is the run of an input that was cut at that time."""
+"""A run as of a time, in this process: it is the run of an input that was cut then, also when it is one of several."""
 
 from datetime import datetime, timezone
 
@@ -7,7 +7,9 @@ from support.runs import published, run_json, without_time
 
 import recmodel
 from recmodel import schemas as c
+from recmodel.data import pieces, reading
 from recmodel.models import versions
+from recmodel.tables.output import open_output
 
 DAY = "1970-01-12"  # in whose course the ratings of `make_ratings` begin
 END = 12 * 86_400
@@ -37,6 +39,46 @@ def test_a_run_as_of_a_day_is_that_of_data_cut_at_its_end(toy_models, tmp_path, 
     assert {name: a[name] for name in same} == {name: b[name] for name in same}
     newest = f"run date 2026-01-31, with ratings up to 1970-01-12 23:59 UTC; {left_out} later ones left out"
     assert newest in " ".join(said.split())
+
+
+def test_dates_that_read_the_input_together_have_what_each_would_read_alone(
+    toy_models, tmp_path, score_here, monkeypatch
+):
+    """Rows, rejects with their numbers, and what is said of the input; of several shares, the first one in no order."""
+    monkeypatch.setattr(pieces, "TEXT_BYTES", 500)
+    monkeypatch.setenv("RECMODEL_INPUT__MAX_REJECTED_SHARE", "0.5")
+    rows = [(*row[:3], END - 86_400 + 1_200 * (n - 30)) for n, row in enumerate([*make_ratings(), *REPEATS])]
+    rows[3:3] = [(1, 999, 4.0, END - 86_500), (1, 2, 7.0, END - 86_500), (1, 999, 4.0, END + 9), ("x", 1, 4.0, END + 9)]
+    rows[60:60] = [(1, 1, 4.0, "yesterday"), (1, 1), (2, 999, 2.0, END + 1)]
+    folder = write_movielens(tmp_path / "data", [rows[5], rows[0], *rows])
+    common = ("--data", folder, "--models", toy_models)
+    shares, read = reading.shares, []
+    monkeypatch.setattr(reading, "shares", lambda source, schema: [read.append(source.name), shares(source, schema)][1])
+    days = {"1970-01-11": "2026-01-29", DAY: "2026-01-30", "": "2026-01-31"}
+    for as_of, day in days.items():
+        then = ("--run-date", day, *(("--as-of", as_of) if as_of else ()))
+        score_here(*common, "--output", tmp_path / "alone", *then)
+        read.clear()
+        score_here(*common, "--output", tmp_path / "together", *then, "--read-until", "")
+        assert read.count("ratings.csv") == (1 if as_of == "1970-01-11" else 0)
+        alone, together = (run_json(tmp_path / output, day) for output in ("alone", "together"))
+        of_process = ("run_id", "started_at", "finished_at", "seconds", "settings", "peak_mib")
+        of_process += ("model_loads", "slowest_model_load_seconds")
+        assert {name: together[name] for name in together.keys() - {*of_process}} == {
+            name: alone[name] for name in alone.keys() - {*of_process}
+        }
+        assert alone["rows_rejected"] > 3 or as_of
+        for table in c.TABLES:
+            a, b = (published(tmp_path / output, day, table) for output in ("alone", "together"))
+            if table == c.RECOMMENDATIONS_TABLE:
+                a, b = without_time(a), without_time(b)
+            assert a.num_rows
+            assert b.equals(a), table
+    output = open_output(tmp_path / "together")
+    (kept,) = (tmp_path / "together/.store/staging").iterdir()
+    assert kept.name.startswith("input-")
+    output.discard_kept_input()
+    assert not kept.exists()
 
 
 def test_a_model_as_of_a_time_is_that_of_data_cut_then(tmp_path):

@@ -97,7 +97,7 @@ def test_people_read_that_there_are_no_ratings(world):
     assert here("report", "--output", world.output).returncode == 0
     page = (world.output / "reports/latest.html").read_text().partition('<script type="application/json"')[0]
     assert "There are no ratings: the input is implicit feedback" in page
-    for of_ratings in ("★", "RMSE", "you liked", "held-out ratings", "Rated highest"):
+    for of_ratings in ("★", "RMSE", "you liked", "held-out ratings", "Rated highest", ">predicted rating<"):
         assert of_ratings not in page
     assert "×&nbsp;" in page  # plays of sample users
     assert open_output(world.output).read_run(DAY).noun == "interactions"

@@ -255,6 +255,17 @@ def test_a_day_in_the_past_is_scored_as_of_its_end_with_the_version_of_then(toy_
     assert flags(date.today(), as_of="2025-12-31") == ["--as-of", "2025-12-31"]
 
 
+@pytest.mark.parametrize(
+    ("last", "as_of", "until"),
+    [(DAY, "", f"{DAY}"), (date.today(), "", ""), (date.today(), "2025-12-31", "2025-12-31")],
+)
+def test_several_dates_are_told_up_to_when_they_read_together(toy_models, last, as_of, until):
+    chosen = settings.load(paths={"models": str(toy_models), "data": "d", "output": "o"}, input={"as_of": as_of})
+    night = pipeline.Night(chosen, None, [date(2026, 1, 9), last], ["--top-n", "3"])
+    for day in night.dates:
+        assert pipeline._score_flags(night, day)[-4:] == ["--read-until", until, "--top-n", "3"]
+
+
 def test_the_dates_of_a_range_that_have_no_full_run_are_due(tmp_path, caplog):
     output = open_output(tmp_path)
     first = date(2026, 2, 27)

@@ -14,6 +14,7 @@ from recmodel import settings
 from recmodel.data import feedback, movielens
 from recmodel.errors import InputRejected, UsageRejected
 from recmodel.pipeline import nightly, sources
+from recmodel.spark import queries
 from recmodel.tables.output import open_output
 
 DAY = "2026-01-31"
@@ -48,10 +49,13 @@ def rows(table: pa.Table) -> list[tuple]:
     return sorted(zip(*table.to_pydict().values(), strict=True))
 
 
+@pytest.mark.parametrize("here", [True, False])
 @pytest.mark.parametrize(
     ("data", "tables"), [("table:shop", {}), ("unused", {"ratings": JOIN, "movies": "table:shop.movies"})]
 )
-def test_spark_tables_hold_what_files_hold(shop, toy, data, tables):
+def test_spark_tables_hold_what_files_hold(shop, toy, data, tables, here, monkeypatch):
+    if not here:  # as on a cluster, whose executors do not see the driver's files
+        monkeypatch.setattr(queries, "runs_on_this_machine", lambda spark: False)
     folder = sources.input_dir(data, "unused", limits(**tables))
     ratings, catalogue, validation = read(folder)
     expected, movies, _ = read(toy)
@@ -60,6 +64,7 @@ def test_spark_tables_hold_what_files_hold(shop, toy, data, tables):
     assert movielens.estimate_ratings(folder, 1, "ratings.csv", 1) == expected.num_rows
     again = sources.input_dir(data, "unused", limits(**tables))  # an interrupted run goes on if nothing has changed
     first, second = (movielens.identity(path / "ratings.parquet") for path in (folder, again))
+    assert (folder / "ratings.parquet").is_dir() == here
     assert first == second
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from pyspark.accumulators import Accumulator
 from support.exact import oracle_top
 from support.inputs import histories_of
 
@@ -159,21 +160,24 @@ def test_a_task_without_training_leaves_its_column_empty(case, payload, everybod
 
 def test_spark_gives_the_same_rows_and_loads_the_model_once_a_worker(spark, case, payload, everybody):
     """8 tasks, the last without users: no more loads than Spark has slots."""
-    stats = spark.sparkContext.accumulator(scoring.WorkerStats(), scoring.MergeWorkerStats())
-    broadcast = spark.sparkContext.broadcast
-    job = scoring.Job(False, broadcast(recommender.pack(case.folder)), broadcast(payload), REQUEST, stats)
+    broadcast, model = spark.sparkContext.broadcast, recommender.pack(case.folder)
     tasks_of = [everybody[start : start + 3] for start in range(0, 22, 3)]
 
-    def score(users: Histories) -> list[pa.Table]:
-        return [*scoring.recommend(users, job)]
+    def score(payload: Payload) -> tuple[pa.Table, Accumulator]:
+        stats = spark.sparkContext.accumulator(scoring.WorkerStats(), scoring.MergeWorkerStats())
+        job = scoring.Job(False, broadcast(model), broadcast(payload), REQUEST, stats)
+        parts = tasks.each(spark, lambda users: [*scoring.recommend(users, job)], tasks_of)
+        return pa.concat_tables([table for part in parts for table in part]), stats
 
-    rows = pa.concat_tables([table for part in tasks.each(spark, score, tasks_of) for table in part])
+    rows, stats = score(payload)
     pd.testing.assert_frame_equal(
         rows.to_pandas(), scoring.recommend_block(case.model, everybody, payload, REQUEST).to_pandas()
     )
     assert stats.value.users == 20
     assert 1 <= stats.value.model_loads <= spark.sparkContext.defaultParallelism
     assert stats.value.peak_bytes > 100 << 20
+    _, stats = score(replace(payload, model_digest="with a new movie"))
+    assert stats.value.model_loads, "the version is the same, the model is not"
     predicted = scoring.predict_block(case.model, everybody, payload)
     ratings, _ = case.model.rate_catalogue(case.weights.user_ids)
     assert (predicted.column(c.PREDICTED_RATING).to_numpy().reshape(20, 60) == ratings).all()
