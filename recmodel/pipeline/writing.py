@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from recmodel import dates, storage
 from recmodel import schemas as c
-from recmodel import storage
 from recmodel.arrays import places
 from recmodel.data.statistics import FILE as STATISTICS_FILE
 from recmodel.models import architectures
@@ -97,6 +97,7 @@ def _payload(resolved: ResolvedRun, workload: Workload, staged: StagedRun, run: 
         placed=catalogues.placed if catalogues.placed.any() else None,
         allowed=None if movies["allowed"].all() else movies["allowed"],
         opted_out=run.input.opted_out(),
+        valid_until=dates.end_of(staged.run_date + timedelta(settings.scoring.valid_days)),
         cap=business_rules.cap(catalogues, settings.rules, settings.scoring.top_n),
     )
 
@@ -105,6 +106,7 @@ def _request(resolved: ResolvedRun, spark: SparkSession) -> TopNRequest:
     scoring = resolved.settings.scoring
     return TopNRequest(
         n=scoring.top_n,
+        reserve=scoring.reserve,
         rank_by=resolved.rank_by,
         candidates=scoring.candidates,
         include_seen=scoring.include_seen,

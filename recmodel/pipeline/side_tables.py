@@ -1,0 +1,106 @@
+"""Side tables: what the driver publishes next to the lists, so that a query needs no other source: movies and models."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from recmodel import schemas as c
+from recmodel import storage
+from recmodel.arrays import places
+from recmodel.data import catalogue as lookup
+from recmodel.data.catalogue import Catalogues
+from recmodel.models import versions
+from recmodel.progress import log
+from recmodel.records import Manifest, Metrics
+from recmodel.storage import Location
+from recmodel.tables.base import StagedRun
+
+_FILE = "part-00000.parquet"
+
+
+def write(staged: StagedRun, table: str, rows: pa.Table) -> None:
+    """Write all rows of a small table of a run."""
+    storage.write_rows(storage.below(staged.table(table), _FILE), rows)
+
+
+def movies(catalogues: Catalogues, number: np.ndarray, total: np.ndarray, allowed: np.ndarray) -> pa.Table:
+    """Return `schemas.MOVIE_ROW` of tonight's movies and the delisted ones, ascending.
+
+    Args:
+        number, total: [A] number and sum of the ratings of each that count; the sum is NaN where there are no ratings.
+        allowed: [M] bool, which of the model's movies may be recommended.
+    """
+    movie, of_model = catalogues.all, catalogues.of_model
+    movie_id = movie.column(c.MOVIE_ID).combine_chunks()
+    row = places(of_model.column(c.MOVIE_ID).combine_chunks(), movie.column(c.MOVIE_ID))
+    trained = (row >= 0) & ~catalogues.placed[row]
+    tonight = pc.is_in(movie_id, catalogues.tonight.column(c.MOVIE_ID).combine_chunks()).to_numpy(zero_copy_only=False)
+    status = np.where(~tonight, c.STATUS_DELISTED, np.where(trained, c.STATUS_KNOWN, c.STATUS_NEW))
+    mean = np.divide(total, number, out=np.full(len(number), np.nan), where=number > 0)
+    columns = {
+        c.MOVIE_ID: movie_id,
+        c.TITLE: movie.column(c.TITLE),
+        c.GENRES: [_genres(text) for text in movie.column(c.GENRES).to_pylist()],
+        c.YEAR: pa.array(lookup.years(movie), from_pandas=True).cast(pa.int32()),  # NaN is null
+        c.IMDB_ID: movie.column(c.IMDB_ID),
+        c.TMDB_ID: movie.column(c.TMDB_ID),
+        c.RATINGS_COUNT: number.astype(np.int64),
+        c.MEAN_RATING: pa.array(mean.astype(np.float32), from_pandas=True),
+        c.ALLOWED: (row >= 0) & allowed[row],
+        c.STATUS: status.astype(object),
+    }
+    kind = movie.schema.field(c.MOVIE_ID).type
+    schema = pa.schema([field.with_type(kind) if field.name == c.MOVIE_ID else field for field in c.MOVIE_ROW])
+    return pa.table([columns[name] for name in schema.names], schema=schema)
+
+
+def _genres(text: str | None) -> list[str]:
+    return [] if text is None or text in lookup.NO_GENRE else text.split("|")
+
+
+def models(location: Location, used: str) -> pa.Table:
+    """Return `schemas.MODEL_ROW` of all versions, oldest first.
+
+    What is missing or damaged of a version that is not used tonight is no reason to stop: it is logged, and null.
+
+    Args:
+        used: the version of the run.
+    """
+    current = versions.current(location)
+    rows = [_of_version(location, name) | {"used": name == used} for name in versions.list_versions(location)]
+    rows = [row | {"current": row[c.MODEL_VERSION] == current} for row in rows]
+    return pa.Table.from_pylist(rows, c.MODEL_ROW)
+
+
+def _of_version(location: Location, name: str) -> dict[str, object]:
+    manifest: Manifest | None = None
+    metrics: Metrics | None = None
+    try:
+        manifest = versions.read_manifest(location, name)
+        metrics = versions.read_metrics(location, name)
+    except ValueError:
+        log.warning("model %s has no manifest.json and metrics.json that can be read; in the table models it is null", name)
+    row: dict[str, object] = {c.MODEL_VERSION: name}
+    if manifest is not None:
+        row |= {
+            "created_at": manifest.created_at,
+            "preset": manifest.preset,
+            "newest_rating": manifest.newest_rating,
+        }
+    if metrics is not None:
+        row |= {
+            "train_rows": metrics.train_rows,
+            "test_rows": metrics.test_rows,
+            "rmse": metrics.rmse,
+            "accuracy_at_100": metrics.accuracy_at_100,
+            "baselines": [
+                {"name": baseline, "rmse": measures.rmse, "accuracy_at_100": measures.accuracy_at_100}
+                for baseline, measures in (metrics.baselines or {}).items()
+            ],
+            "gate": None if metrics.gate is None else "refused" if metrics.gate else "passed",
+            "gate_reasons": metrics.gate or [],
+            "metrics": metrics.to_bytes().decode(),
+        }
+    return row
