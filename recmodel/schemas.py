@@ -129,25 +129,24 @@ def comment(field: pa.Field) -> str:
 
 REJECTS = _described(
     ("file", pa.string(), "the file of the input"),
-    ("row", pa.int64(), "counted from 1; in a CSV file the header is row 1"),
-    ("column", pa.string(), "the column at fault; (all): the whole row"),
+    ("row", pa.int64(), "counted from 1, in a CSV file the header is row 1"),
+    ("column", pa.string(), "the column at fault, (all): the whole row"),
     ("value", pa.string(), "what is there, shortened if it is long"),
     ("reason", pa.string(), "why the row was not used"),
 )
 
 RECOMMENDATION = _described(
-    (USER_ID, pa.int64(), "rows are sorted by user and rank; files cover ranges of users that do not overlap"),
+    (USER_ID, pa.int64(), "rows are sorted by user and rank, files cover ranges of users that do not overlap"),
     (RANK, pa.int32(), "1 is best"),
     (MOVIE_ID, pa.int64(), "the recommended movie"),
     (TITLE, pa.string(), "its title in the catalogue of that night"),
-    (RETRIEVAL_SCORE, pa.float32(), "comparable within a user; null for popular movies and without retrieval"),
-    (PREDICTED_RATING, pa.float32(), "in stars; for popular movies their damped mean rating"),
-    (SOURCE, pa.string(), "model; content: the model knows genres and year of the movie only; or popularity"),
+    (RETRIEVAL_SCORE, pa.float32(), "comparable within a user, null for popular movies and without retrieval"),
+    (PREDICTED_RATING, pa.float32(), "in stars, for popular movies their damped mean rating"),
+    (SOURCE, pa.string(), "model, or content: the model knows genres and year of the movie only, or popularity"),
     (MODEL_VERSION, pa.string(), "the model version of the run"),
     (SCORED_AT, pa.timestamp("us", "UTC"), "when the run began to score"),
-    (BECAUSE_MOVIE_ID, pa.int64(), "the liked movie that contributes most to the recommendation; null without one"),
+    (BECAUSE_MOVIE_ID, pa.int64(), "the liked movie that contributes most to the recommendation, null without one"),
     (BECAUSE_TITLE, pa.string(), "its title"),
-    (RANK_BY, pa.string(), "the ranking policy of the run; null in runs of versions before 0.3.2"),
 )
 
 PREDICTED_RATING_ROW = _described(
@@ -161,20 +160,20 @@ USER = _described(
     (USER_ID, pa.int64(), "a user who has rated"),
     (RATINGS_COUNT, pa.int64(), "ratings of the user, those that later ones replace included"),
     (MOVIES_COUNT, pa.int64(), "movies that the user has rated"),
-    (FINGERPRINT, pa.int64(), "another when any rating of the user is another; null unless runs are incremental"),
+    (FINGERPRINT, pa.int64(), "another when any rating of the user is another, null unless runs are incremental"),
 )
 
 MOVIE_ROW = _described(
     (MOVIE_ID, pa.int64(), "a movie of the catalogue of that night, or one that is delisted"),
     (TITLE, pa.string(), "as in the input"),
     (GENRES, _TEXTS, "empty for a movie without genres"),
-    (YEAR, pa.int32(), "at the end of the title; null where there is none"),
+    (YEAR, pa.int32(), "at the end of the title, null where there is none"),
     (IMDB_ID, pa.string(), "from links of the input, with leading zeros"),
     (TMDB_ID, pa.int64(), "from links of the input"),
     (RATINGS_COUNT, pa.int64(), "ratings in the input that count"),
-    (MEAN_RATING, pa.float32(), "their mean, in stars; null without ratings"),
+    (MEAN_RATING, pa.float32(), "their mean, in stars, null without ratings"),
     (ALLOWED, pa.bool_(), "whether the model could recommend it that night: listed, scored and within the rules"),
-    (STATUS, pa.string(), "known; new: the model was not trained on it; delisted: no longer in the catalogue"),
+    (STATUS, pa.string(), "known, or new: the model was not trained on it, or delisted: no longer in the catalogue"),
 )
 
 LIST = _described(
@@ -184,7 +183,7 @@ LIST = _described(
         _list_of(
             (MOVIE_ID, pa.int64()), (SCORE, pa.float32()), (PREDICTED_RATING, pa.float32()), (SOURCE, pa.string())
         ),
-        "best first: those of the table recommendations, then reserve entries; score is the retrieval score",
+        "best first, those of recommendations, then the reserve. The score is for retrieval",
     ),
     (MODEL_VERSION, pa.string(), "the model version of the run"),
     (VALID_UNTIL, pa.timestamp("us", "UTC"), "from then on a newer list should have been published"),
@@ -193,13 +192,14 @@ LIST = _described(
 MODEL_ROW = _described(
     (MODEL_VERSION, pa.string(), "a version in MODELS when the run was published"),
     ("used", pa.bool_(), "whether it is the version of this run"),
+    (RANK_BY, pa.string(), "the ranking policy of this run, if it used the version, otherwise null"),
     ("current", pa.bool_(), "whether it was CURRENT"),
-    ("created_at", pa.timestamp("us", "UTC"), "when it was trained; null if its manifest cannot be read"),
+    ("created_at", pa.timestamp("us", "UTC"), "when it was trained, null if its manifest cannot be read"),
     ("preset", pa.string(), "what was trained"),
-    ("newest_rating", pa.timestamp("us", "UTC"), "that it has seen; null where times are not known"),
+    ("newest_rating", pa.timestamp("us", "UTC"), "that it has seen, null where times are not known"),
     ("train_rows", pa.int64(), "ratings that it was fitted to"),
     ("test_rows", pa.int64(), "ratings that were held out to measure it"),
-    ("rmse", pa.float32(), "held out, in stars; null if it predicts no ratings"),
+    ("rmse", pa.float32(), "held out, in stars, null if it predicts no ratings"),
     ("accuracy_at_100", pa.float32(), "share of held-out pairs among the first 100 unseen movies"),
     (
         "baselines",

@@ -114,7 +114,7 @@ def run(
             else:
                 kept = _keep_other_lists(output, staged)
                 record = record.model_copy(update={"users_kept": kept})
-            models = side_tables.models(settings.paths.models, version.name)
+            models = side_tables.models(settings.paths.models, version.name, resolved.rank_by)
             side_tables.write(staged, c.MODELS_TABLE, models)
             before = output.run_dates()
             staged.publish(record, settings.retention.run_dates, outcome.attachments)

@@ -60,17 +60,20 @@ def _genres(text: str | None) -> list[str]:
     return [] if text is None or text in lookup.NO_GENRE else text.split("|")
 
 
-def models(location: Location, used: str) -> pa.Table:
+def models(location: Location, used: str, rank_by: str) -> pa.Table:
     """Return `schemas.MODEL_ROW` of all versions, oldest first.
 
     What is missing or damaged of a version that is not used tonight is no reason to stop: it is logged, and null.
 
     Args:
         used: the version of the run.
+        rank_by: the ranking policy of the run.
     """
     current = versions.current(location)
-    rows = [_of_version(location, name) | {"used": name == used} for name in versions.list_versions(location)]
-    rows = [row | {"current": row[c.MODEL_VERSION] == current} for row in rows]
+    rows = []
+    for name in versions.list_versions(location):
+        of_run = {"used": name == used, c.RANK_BY: rank_by if name == used else None}
+        rows.append({**_of_version(location, name), **of_run, "current": name == current})
     return pa.Table.from_pylist(rows, c.MODEL_ROW)
 
 
@@ -81,7 +84,7 @@ def _of_version(location: Location, name: str) -> dict[str, object]:
         manifest = versions.read_manifest(location, name)
         metrics = versions.read_metrics(location, name)
     except ValueError:
-        log.warning("model %s has no manifest.json and metrics.json that can be read; in the table models it is null", name)
+        log.warning("of model %s, manifest.json or metrics.json cannot be read; the table models has nulls there", name)
     row: dict[str, object] = {c.MODEL_VERSION: name}
     if manifest is not None:
         row |= {

@@ -226,7 +226,6 @@ def recommend_block(
         c.SCORED_AT: pa.repeat(pa.scalar(payload.scored_at, c.RECOMMENDATION.field(c.SCORED_AT).type), len(row)),
         c.BECAUSE_MOVIE_ID: movie_id.take(reason),
         c.BECAUSE_TITLE: title.take(reason),
-        c.RANK_BY: pa.repeat(request.rank_by, len(row)),
     }
     return pa.table([columns[name] for name in c.RECOMMENDATION.names], c.RECOMMENDATION.names)
 
