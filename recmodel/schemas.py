@@ -56,6 +56,7 @@ YEAR = "year"
 MEAN_RATING = "mean_rating"
 ALLOWED = "allowed"
 STATUS = "status"
+SCORED_ON = "scored_on"
 SIMILAR_MOVIE_ID = "similar_movie_id"
 RATINGS_COUNT = "ratings"
 MOVIES_COUNT = "movies"
@@ -212,6 +213,34 @@ MODEL_ROW = _described(
 )
 
 
+SIMILAR = _described(
+    (MOVIE_ID, pa.int64(), "a movie of the catalogue that the model knows"),
+    (RANK, pa.int32(), "1 is most similar"),
+    (SIMILAR_MOVIE_ID, pa.int64(), "a movie that may be recommended"),
+    (SCORE, pa.float32(), "the cosine of their retrieval vectors, above 0"),
+)
+
+HITS = _described(
+    (SCORED_ON, pa.date32(), "the run that was measured, by its date"),
+    (MODEL_VERSION, pa.string(), "its model version"),
+    (RANK_BY, pa.string(), "its ranking policy"),
+    (SOURCE, pa.string(), "what the users had: model or popularity"),
+    ("segment", pa.string(), "how many ratings the users had given when it was made"),
+    ("since", pa.timestamp("us", "UTC"), "ratings after this time are held against it"),
+    ("until", pa.timestamp("us", "UTC"), "the newest of them"),
+    ("users_back", pa.int64(), "users who had a list and have rated something new since"),
+    ("users_measured", pa.int64(), "of these, those who were measured, at most 20,000 a run"),
+    (RATINGS_COUNT, pa.int64(), "what these have rated since and had not before, all of it relevant"),
+    ("hits", pa.int64(), "of it, what was among the first ten of their lists"),
+    ("liked_hits", pa.int64(), "hits that they liked, null if the input is implicit feedback"),
+    ("recall_10", pa.float64(), "mean over users of the share of relevant movies that were among the first ten"),
+    ("ndcg_10", pa.float64(), "mean over users"),
+    ("popular_hits", pa.int64(), "the same of the ten most rated movies of that day that a user had not rated"),
+    ("popular_liked_hits", pa.int64(), "the same of what was popular"),
+    ("popular_recall_10", pa.float64(), "the same of what was popular"),
+    ("popular_ndcg_10", pa.float64(), "the same of what was popular"),
+)
+
 RECOMMENDATIONS_TABLE = "recommendations"
 PREDICTED_RATINGS_TABLE = "predicted_ratings"
 REJECTS_TABLE = "rejects"
@@ -219,6 +248,8 @@ USERS_TABLE = "users"
 MOVIES_TABLE = "movies"
 LISTS_TABLE = "lists"
 MODELS_TABLE = "models"
+SIMILAR_TABLE = "similar_movies"
+HITS_TABLE = "hits"
 RUNS_TABLE = "runs"
 
 # The published tables of rows, each partitioned by run_date, with their schemas.
@@ -230,6 +261,8 @@ TABLES = {
     MOVIES_TABLE: MOVIE_ROW,
     LISTS_TABLE: LIST,
     MODELS_TABLE: MODEL_ROW,
+    SIMILAR_TABLE: SIMILAR,
+    HITS_TABLE: HITS,
 }
 TABLE_COMMENTS = {
     RECOMMENDATIONS_TABLE: "what each user is recommended, a row for each movie",
@@ -239,4 +272,6 @@ TABLE_COMMENTS = {
     MOVIES_TABLE: "the catalogue as the run used it",
     LISTS_TABLE: "what each user is recommended, a row for each user, to serve it from",
     MODELS_TABLE: "the model versions there were, and how good they are",
+    SIMILAR_TABLE: "for each movie the twenty most similar ones, empty in partial runs",
+    HITS_TABLE: "how runs so far did once ratings came in, empty in partial runs",
 }

@@ -27,8 +27,8 @@ from recmodel.schemas import Ids
 from recmodel.tables.output import open_output
 
 _TYPES = {  # of each column type, its name in SQL
-    "hive": {pa.int32(): "INT", pa.int64(): "BIGINT", pa.float32(): "FLOAT", pa.string(): "STRING"},
-    "trino": {pa.int32(): "INTEGER", pa.int64(): "BIGINT", pa.float32(): "REAL", pa.string(): "VARCHAR"},
+    "hive": {pa.int32(): "INT", pa.int64(): "BIGINT", pa.float32(): "FLOAT", pa.float64(): "DOUBLE", pa.string(): "STRING"},
+    "trino": {pa.int32(): "INTEGER", pa.int64(): "BIGINT", pa.float32(): "REAL", pa.float64(): "DOUBLE", pa.string(): "VARCHAR"},
 }
 _COMMON = {pa.bool_(): "BOOLEAN", pa.date32(): "DATE", pa.timestamp("us", "UTC"): "TIMESTAMP"}
 _RUN_DATE_COMMENT = "the date of the run"
@@ -44,8 +44,8 @@ def duckdb(output: str, prefix: str = "") -> Iterator[str]:
     Args:
         prefix: of the tables' names.
     """
-    yield "-- DuckDB: the published tables as views, which always show what is published. Printed by create_tables.py. The"
-    yield "-- path of your --output stands in the next statement only; var/output is right in the project's folder."
+    yield "-- DuckDB: the published tables as views, which always show what is published. Printed by create_tables.py."
+    yield "-- The path of your --output stands in the next statement only; var/output is right in the project's folder."
     place = f"recmodel_{prefix}output"
     yield f"CREATE OR REPLACE MACRO {place}(below) AS {_text(output + '/', 'duckdb')} || below;\n"
     for name, schema in _schemas(output):
@@ -154,9 +154,9 @@ def delta(output: str, prefix: str = "") -> Iterator[str]:
     yield f"--   Trino    CALL delta.system.register_table('recmodel', '{prefix}{first}', 'OUTPUT/{first}')"
     yield from _latest_views(prefix)
     if not prefix:
-        yield "\n-- For DuckDB; other engines take the statements that create_tables.py prints for hive or trino instead."
+        yield "\n-- For DuckDB. Other engines take what create_tables.py prints for hive or trino instead."
         yield from _unnested("duckdb", lambda name: f"CREATE OR REPLACE VIEW {name} AS")
-        yield "-- Partial runs (score --users) are Delta tables of their own, below OUTPUT/partial, once there is one: name"
+        yield "-- Partial runs (score --users) are Delta tables of their own, below OUTPUT/partial, once there is one. Name"
         yield "-- them partial_recommendations, and so on; create_tables.py delta OUTPUT --partial prints their views."
 
 

@@ -1,6 +1,6 @@
 -- An --output that is a URI holds Delta tables, which have comments. Here OUTPUT stands for s3://lake/tables.
 -- First name the tables, in the way of your engine: recommendations, and so on:
--- predicted_ratings, rejects, users, movies, lists, models.
+-- predicted_ratings, rejects, users, movies, lists, models, similar_movies, hits.
 --   DuckDB   CREATE VIEW recommendations AS SELECT * FROM delta_scan('OUTPUT/recommendations')
 --   DuckDB in Python, without its extension:
 --            table = deltalake.DeltaTable("OUTPUT/recommendations")
@@ -30,8 +30,14 @@ WHERE run_date = (SELECT max(run_date) FROM lists WHERE run_date <= CURRENT_DATE
 CREATE OR REPLACE VIEW latest_models AS
 SELECT * FROM models
 WHERE run_date = (SELECT max(run_date) FROM models WHERE run_date <= CURRENT_DATE + INTERVAL '1' DAY);
+CREATE OR REPLACE VIEW latest_similar_movies AS
+SELECT * FROM similar_movies
+WHERE run_date = (SELECT max(run_date) FROM similar_movies WHERE run_date <= CURRENT_DATE + INTERVAL '1' DAY);
+CREATE OR REPLACE VIEW latest_hits AS
+SELECT * FROM hits
+WHERE run_date = (SELECT max(run_date) FROM hits WHERE run_date <= CURRENT_DATE + INTERVAL '1' DAY);
 
--- For DuckDB; other engines take the statements that create_tables.py prints for hive or trino instead.
+-- For DuckDB. Other engines take what create_tables.py prints for hive or trino instead.
 
 -- A row for each genre of a movie, and for each entry of a list, with its rank.
 CREATE OR REPLACE VIEW movie_genres AS
@@ -48,5 +54,5 @@ SELECT user_id, place AS rank,
     entry.movie_id AS movie_id, entry.score AS score, entry.predicted_rating AS predicted_rating, entry.source AS source,
     model_version, valid_until, run_date
 FROM latest_lists CROSS JOIN UNNEST(recommendations) WITH ORDINALITY AS e (entry, place);
--- Partial runs (score --users) are Delta tables of their own, below OUTPUT/partial, once there is one: name
+-- Partial runs (score --users) are Delta tables of their own, below OUTPUT/partial, once there is one. Name
 -- them partial_recommendations, and so on; create_tables.py delta OUTPUT --partial prints their views.

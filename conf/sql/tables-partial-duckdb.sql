@@ -1,5 +1,5 @@
--- DuckDB: the published tables as views, which always show what is published. Printed by create_tables.py. The
--- path of your --output stands in the next statement only; var/output is right in the project's folder.
+-- DuckDB: the published tables as views, which always show what is published. Printed by create_tables.py.
+-- The path of your --output stands in the next statement only; var/output is right in the project's folder.
 CREATE OR REPLACE MACRO recmodel_partial_output(below) AS 'var/output/partial/' || below;
 
 CREATE OR REPLACE VIEW partial_recommendations AS
@@ -324,6 +324,126 @@ COMMENT ON COLUMN latest_partial_models.gate_reasons IS
 COMMENT ON COLUMN latest_partial_models.metrics IS
     'all of its metrics.json';
 COMMENT ON COLUMN latest_partial_models.run_date IS
+    'the date of the run';
+
+CREATE OR REPLACE VIEW partial_similar_movies AS
+SELECT * FROM read_parquet(
+    recmodel_partial_output('similar_movies/*/*.parquet'), hive_partitioning = true, union_by_name = true
+);
+COMMENT ON VIEW partial_similar_movies IS
+    'for each movie the twenty most similar ones, empty in partial runs';
+COMMENT ON COLUMN partial_similar_movies.movie_id IS
+    'a movie of the catalogue that the model knows';
+COMMENT ON COLUMN partial_similar_movies.rank IS
+    '1 is most similar';
+COMMENT ON COLUMN partial_similar_movies.similar_movie_id IS
+    'a movie that may be recommended';
+COMMENT ON COLUMN partial_similar_movies.score IS
+    'the cosine of their retrieval vectors, above 0';
+COMMENT ON COLUMN partial_similar_movies.run_date IS
+    'the date of the run';
+CREATE OR REPLACE VIEW latest_partial_similar_movies AS
+SELECT *, (SELECT run_date FROM read_json(recmodel_partial_output('latest/runs/run.json'))) AS run_date
+FROM read_parquet(recmodel_partial_output('latest/similar_movies/*.parquet'));
+COMMENT ON VIEW latest_partial_similar_movies IS
+    'for each movie the twenty most similar ones, empty in partial runs, of the newest run';
+COMMENT ON COLUMN latest_partial_similar_movies.movie_id IS
+    'a movie of the catalogue that the model knows';
+COMMENT ON COLUMN latest_partial_similar_movies.rank IS
+    '1 is most similar';
+COMMENT ON COLUMN latest_partial_similar_movies.similar_movie_id IS
+    'a movie that may be recommended';
+COMMENT ON COLUMN latest_partial_similar_movies.score IS
+    'the cosine of their retrieval vectors, above 0';
+COMMENT ON COLUMN latest_partial_similar_movies.run_date IS
+    'the date of the run';
+
+CREATE OR REPLACE VIEW partial_hits AS
+SELECT * FROM read_parquet(
+    recmodel_partial_output('hits/*/*.parquet'), hive_partitioning = true, union_by_name = true
+);
+COMMENT ON VIEW partial_hits IS
+    'how runs so far did once ratings came in, empty in partial runs';
+COMMENT ON COLUMN partial_hits.scored_on IS
+    'the run that was measured, by its date';
+COMMENT ON COLUMN partial_hits.model_version IS
+    'its model version';
+COMMENT ON COLUMN partial_hits.rank_by IS
+    'its ranking policy';
+COMMENT ON COLUMN partial_hits.source IS
+    'what the users had: model or popularity';
+COMMENT ON COLUMN partial_hits.segment IS
+    'how many ratings the users had given when it was made';
+COMMENT ON COLUMN partial_hits.since IS
+    'ratings after this time are held against it';
+COMMENT ON COLUMN partial_hits.until IS
+    'the newest of them';
+COMMENT ON COLUMN partial_hits.users_back IS
+    'users who had a list and have rated something new since';
+COMMENT ON COLUMN partial_hits.users_measured IS
+    'of these, those who were measured, at most 20,000 a run';
+COMMENT ON COLUMN partial_hits.ratings IS
+    'what these have rated since and had not before, all of it relevant';
+COMMENT ON COLUMN partial_hits.hits IS
+    'of it, what was among the first ten of their lists';
+COMMENT ON COLUMN partial_hits.liked_hits IS
+    'hits that they liked, null if the input is implicit feedback';
+COMMENT ON COLUMN partial_hits.recall_10 IS
+    'mean over users of the share of relevant movies that were among the first ten';
+COMMENT ON COLUMN partial_hits.ndcg_10 IS
+    'mean over users';
+COMMENT ON COLUMN partial_hits.popular_hits IS
+    'the same of the ten most rated movies of that day that a user had not rated';
+COMMENT ON COLUMN partial_hits.popular_liked_hits IS
+    'the same of what was popular';
+COMMENT ON COLUMN partial_hits.popular_recall_10 IS
+    'the same of what was popular';
+COMMENT ON COLUMN partial_hits.popular_ndcg_10 IS
+    'the same of what was popular';
+COMMENT ON COLUMN partial_hits.run_date IS
+    'the date of the run';
+CREATE OR REPLACE VIEW latest_partial_hits AS
+SELECT *, (SELECT run_date FROM read_json(recmodel_partial_output('latest/runs/run.json'))) AS run_date
+FROM read_parquet(recmodel_partial_output('latest/hits/*.parquet'));
+COMMENT ON VIEW latest_partial_hits IS
+    'how runs so far did once ratings came in, empty in partial runs, of the newest run';
+COMMENT ON COLUMN latest_partial_hits.scored_on IS
+    'the run that was measured, by its date';
+COMMENT ON COLUMN latest_partial_hits.model_version IS
+    'its model version';
+COMMENT ON COLUMN latest_partial_hits.rank_by IS
+    'its ranking policy';
+COMMENT ON COLUMN latest_partial_hits.source IS
+    'what the users had: model or popularity';
+COMMENT ON COLUMN latest_partial_hits.segment IS
+    'how many ratings the users had given when it was made';
+COMMENT ON COLUMN latest_partial_hits.since IS
+    'ratings after this time are held against it';
+COMMENT ON COLUMN latest_partial_hits.until IS
+    'the newest of them';
+COMMENT ON COLUMN latest_partial_hits.users_back IS
+    'users who had a list and have rated something new since';
+COMMENT ON COLUMN latest_partial_hits.users_measured IS
+    'of these, those who were measured, at most 20,000 a run';
+COMMENT ON COLUMN latest_partial_hits.ratings IS
+    'what these have rated since and had not before, all of it relevant';
+COMMENT ON COLUMN latest_partial_hits.hits IS
+    'of it, what was among the first ten of their lists';
+COMMENT ON COLUMN latest_partial_hits.liked_hits IS
+    'hits that they liked, null if the input is implicit feedback';
+COMMENT ON COLUMN latest_partial_hits.recall_10 IS
+    'mean over users of the share of relevant movies that were among the first ten';
+COMMENT ON COLUMN latest_partial_hits.ndcg_10 IS
+    'mean over users';
+COMMENT ON COLUMN latest_partial_hits.popular_hits IS
+    'the same of the ten most rated movies of that day that a user had not rated';
+COMMENT ON COLUMN latest_partial_hits.popular_liked_hits IS
+    'the same of what was popular';
+COMMENT ON COLUMN latest_partial_hits.popular_recall_10 IS
+    'the same of what was popular';
+COMMENT ON COLUMN latest_partial_hits.popular_ndcg_10 IS
+    'the same of what was popular';
+COMMENT ON COLUMN latest_partial_hits.run_date IS
     'the date of the run';
 
 CREATE OR REPLACE VIEW partial_runs AS

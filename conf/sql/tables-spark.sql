@@ -218,6 +218,84 @@ SELECT model_version, used, rank_by, current, created_at, preset, newest_rating,
     FROM text.`${recmodel.output}/latest/runs/run.json` WITH (wholetext = 'true'))
 FROM parquet.`${recmodel.output}/latest/models`;
 
+CREATE OR REPLACE TEMPORARY VIEW similar_movies (
+    movie_id COMMENT 'a movie of the catalogue that the model knows',
+    rank COMMENT '1 is most similar',
+    similar_movie_id COMMENT 'a movie that may be recommended',
+    score COMMENT 'the cosine of their retrieval vectors, above 0',
+    run_date COMMENT 'the date of the run'
+)
+COMMENT 'for each movie the twenty most similar ones, empty in partial runs' AS
+SELECT movie_id, rank, similar_movie_id, score, run_date
+FROM parquet.`${recmodel.output}/similar_movies` WITH (mergeSchema = 'true');
+CREATE OR REPLACE TEMPORARY VIEW latest_similar_movies (
+    movie_id COMMENT 'a movie of the catalogue that the model knows',
+    rank COMMENT '1 is most similar',
+    similar_movie_id COMMENT 'a movie that may be recommended',
+    score COMMENT 'the cosine of their retrieval vectors, above 0',
+    run_date COMMENT 'the date of the run'
+)
+COMMENT 'for each movie the twenty most similar ones, empty in partial runs, of the newest run' AS
+SELECT movie_id, rank, similar_movie_id, score,
+    (SELECT CAST(get_json_object(value, '$.run_date') AS DATE)
+    FROM text.`${recmodel.output}/latest/runs/run.json` WITH (wholetext = 'true'))
+FROM parquet.`${recmodel.output}/latest/similar_movies`;
+
+CREATE OR REPLACE TEMPORARY VIEW hits (
+    scored_on COMMENT 'the run that was measured, by its date',
+    model_version COMMENT 'its model version',
+    rank_by COMMENT 'its ranking policy',
+    source COMMENT 'what the users had: model or popularity',
+    segment COMMENT 'how many ratings the users had given when it was made',
+    since COMMENT 'ratings after this time are held against it',
+    until COMMENT 'the newest of them',
+    users_back COMMENT 'users who had a list and have rated something new since',
+    users_measured COMMENT 'of these, those who were measured, at most 20,000 a run',
+    ratings COMMENT 'what these have rated since and had not before, all of it relevant',
+    hits COMMENT 'of it, what was among the first ten of their lists',
+    liked_hits COMMENT 'hits that they liked, null if the input is implicit feedback',
+    recall_10 COMMENT 'mean over users of the share of relevant movies that were among the first ten',
+    ndcg_10 COMMENT 'mean over users',
+    popular_hits COMMENT 'the same of the ten most rated movies of that day that a user had not rated',
+    popular_liked_hits COMMENT 'the same of what was popular',
+    popular_recall_10 COMMENT 'the same of what was popular',
+    popular_ndcg_10 COMMENT 'the same of what was popular',
+    run_date COMMENT 'the date of the run'
+)
+COMMENT 'how runs so far did once ratings came in, empty in partial runs' AS
+SELECT scored_on, model_version, rank_by, source, segment, since, until, users_back, users_measured,
+    ratings, hits, liked_hits, recall_10, ndcg_10, popular_hits, popular_liked_hits, popular_recall_10,
+    popular_ndcg_10, run_date
+FROM parquet.`${recmodel.output}/hits` WITH (mergeSchema = 'true');
+CREATE OR REPLACE TEMPORARY VIEW latest_hits (
+    scored_on COMMENT 'the run that was measured, by its date',
+    model_version COMMENT 'its model version',
+    rank_by COMMENT 'its ranking policy',
+    source COMMENT 'what the users had: model or popularity',
+    segment COMMENT 'how many ratings the users had given when it was made',
+    since COMMENT 'ratings after this time are held against it',
+    until COMMENT 'the newest of them',
+    users_back COMMENT 'users who had a list and have rated something new since',
+    users_measured COMMENT 'of these, those who were measured, at most 20,000 a run',
+    ratings COMMENT 'what these have rated since and had not before, all of it relevant',
+    hits COMMENT 'of it, what was among the first ten of their lists',
+    liked_hits COMMENT 'hits that they liked, null if the input is implicit feedback',
+    recall_10 COMMENT 'mean over users of the share of relevant movies that were among the first ten',
+    ndcg_10 COMMENT 'mean over users',
+    popular_hits COMMENT 'the same of the ten most rated movies of that day that a user had not rated',
+    popular_liked_hits COMMENT 'the same of what was popular',
+    popular_recall_10 COMMENT 'the same of what was popular',
+    popular_ndcg_10 COMMENT 'the same of what was popular',
+    run_date COMMENT 'the date of the run'
+)
+COMMENT 'how runs so far did once ratings came in, empty in partial runs, of the newest run' AS
+SELECT scored_on, model_version, rank_by, source, segment, since, until, users_back, users_measured,
+    ratings, hits, liked_hits, recall_10, ndcg_10, popular_hits, popular_liked_hits, popular_recall_10,
+    popular_ndcg_10,
+    (SELECT CAST(get_json_object(value, '$.run_date') AS DATE)
+    FROM text.`${recmodel.output}/latest/runs/run.json` WITH (wholetext = 'true'))
+FROM parquet.`${recmodel.output}/latest/hits`;
+
 CREATE OR REPLACE TEMPORARY VIEW runs COMMENT 'the run.json of each run' AS
 SELECT * FROM json.`${recmodel.output}/runs` WITH (multiLine = 'true', pathGlobFilter = 'run.json');
 CREATE OR REPLACE TEMPORARY VIEW latest_runs COMMENT 'the run.json of the newest run' AS

@@ -1,6 +1,9 @@
-"""Side tables: what the driver publishes next to the lists, so that a query needs no other source: movies and models."""
+"""Side tables: what the driver publishes next to the lists, so that a query needs no other source."""
 
 from __future__ import annotations
+
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -11,12 +14,17 @@ from recmodel import storage
 from recmodel.arrays import places
 from recmodel.data import catalogue as lookup
 from recmodel.data.catalogue import Catalogues
-from recmodel.models import versions
+from recmodel.models import architectures, versions
+from recmodel.pipeline.resolve import ResolvedRun
 from recmodel.progress import log
-from recmodel.records import Manifest, Metrics
+from recmodel.records import Manifest, Metrics, SimilarMovies
+from recmodel.scoring import recommender, similar
 from recmodel.storage import Location
 from recmodel.tables.base import StagedRun
+from recmodel.tables.output import open_output
 
+SIMILAR_MOVIES = 20  # of each movie
+_RUNS_TO_CARRY = 3  # the newest runs, among which one with the same similar movies is looked for
 _FILE = "part-00000.parquet"
 
 
@@ -58,6 +66,68 @@ def movies(catalogues: Catalogues, number: np.ndarray, total: np.ndarray, allowe
 
 def _genres(text: str | None) -> list[str]:
     return [] if text is None or text in lookup.NO_GENRE else text.split("|")
+
+
+# -- similar movies ----------------------------------------------------------------------------------------------------
+
+
+def write_similar_movies(resolved: ResolvedRun, staged: StagedRun, model: bytes, allowed: np.ndarray) -> SimilarMovies:
+    """Write the table of similar movies: that of an earlier run if nothing that decides it has changed.
+
+    Args:
+        model: the SavedModel, packed, with the new movies that it places.
+        allowed: [M] bool, which of the model's movies may be recommended.
+    """
+    if "retrieval" not in resolved.version.tasks:
+        log.info("model %s was not trained for retrieval, so it knows no similar movies", resolved.version.name)
+        rows = c.with_ids(c.SIMILAR, resolved.version.ids).empty_table()
+        write(staged, c.SIMILAR_TABLE, rows)
+        return SimilarMovies()
+    key, output = _key(resolved, allowed), open_output(staged.output)
+    for day in reversed(output.run_dates()[-_RUNS_TO_CARRY:]):
+        before = output.read_run(day).similar_movies
+        if before.key == key and output.files(c.SIMILAR_TABLE, day):
+            rows = output.dataset(c.SIMILAR_TABLE, day).to_table(columns=c.SIMILAR.names)
+            write(staged, c.SIMILAR_TABLE, rows)
+            log.info("similar movies are those of %s, as model and catalogue are the same", day)
+            return before.model_copy(update={"carried_from": before.carried_from or day})
+    with tempfile.TemporaryDirectory() as scratch:
+        recommender.unpack(model, Path(scratch))
+        call = architectures.open_for_scoring(resolved.version.architecture)(Path(scratch))
+        vectors = np.array(call("movie_vectors", {})["retrieval"])
+    rows = similar_movies(resolved.catalogues, vectors, allowed)
+    write(staged, c.SIMILAR_TABLE, rows)
+    return SimilarMovies(rows=rows.num_rows, key=key)
+
+
+def similar_movies(catalogues: Catalogues, vectors: np.ndarray, allowed: np.ndarray) -> pa.Table:
+    """Return `schemas.SIMILAR` of tonight's movies that the model knows, by movie and rank.
+
+    Args:
+        vectors: [M, d] float32, the retrieval vectors of the model's movies.
+        allowed: [M] bool, which of them may be recommended.
+    """
+    movie_id, of = catalogues.of_model.column(c.MOVIE_ID).combine_chunks(), np.flatnonzero(catalogues.listed)
+    top = similar.nearest(vectors, of, allowed, SIMILAR_MOVIES)
+    movie, place = np.nonzero(top.row >= 0)
+    columns = [
+        movie_id.take(pa.array(of[movie])),
+        (place + 1).astype(np.int32),
+        movie_id.take(pa.array(top.row[movie, place])),
+        top.score[movie, place],
+    ]
+    return pa.table(columns, c.SIMILAR.names)
+
+
+def _key(resolved: ResolvedRun, allowed: np.ndarray) -> str:
+    catalogues = resolved.catalogues
+    placed = catalogues.of_model.filter(pa.array(catalogues.placed)).select([c.MOVIE_ID, c.GENRES, c.TITLE])
+    which = [np.flatnonzero(rows).tolist() for rows in (catalogues.listed, allowed)]
+    decides = {"model": resolved.version.name, "placed": placed.to_pydict(), "movies": which, "n": SIMILAR_MOVIES}
+    return storage.sha256_of(decides)
+
+
+# -- model versions ----------------------------------------------------------------------------------------------------
 
 
 def models(location: Location, used: str, rank_by: str) -> pa.Table:

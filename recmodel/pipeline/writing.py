@@ -12,18 +12,20 @@ from typing import TYPE_CHECKING, Any
 from recmodel import dates, storage
 from recmodel import schemas as c
 from recmodel.arrays import places
+from recmodel.data import staged as staged_ratings
 from recmodel.data.statistics import FILE as STATISTICS_FILE
 from recmodel.models import architectures
-from recmodel.pipeline import business_rules, checks, staging
+from recmodel.pipeline import business_rules, checks, hits, side_tables, staging
 from recmodel.pipeline.counting import Workload
 from recmodel.pipeline.resolve import ResolvedRun
 from recmodel.progress import Stages
-from recmodel.records import Figures, PredictedRatings
+from recmodel.records import Figures, PredictedRatings, SimilarMovies
 from recmodel.scoring import parts, worker
 from recmodel.scoring.request import Payload, TopNRequest
 from recmodel.scoring.run import Run
 from recmodel.spark import resources, session, tasks
 from recmodel.tables.base import StagedRun
+from recmodel.tables.output import open_output
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -70,7 +72,25 @@ def write_and_check(
         statistics = staging.interaction_statistics(staged, workload.counts.rows_in)
         predicted = storage.dataset(staged.table(c.PREDICTED_RATINGS_TABLE)).count_rows()
         peak_mib = session.driver_peak_mib(spark) | {"largest_worker": stats.value.peak_bytes >> 20}
+    similar, of_run_before = SimilarMovies(), None
+    if resolved.users_file is None:
+        with stages("find similar movies"):
+            similar = side_tables.write_similar_movies(resolved, staged, model, staging.movies(staged)["allowed"])
+        with stages("hold the run before against new ratings"):
+            rows, of_run_before = hits.measure(
+                open_output(staged.output),
+                staged.run_date,
+                run.input.at(staged_ratings.RATINGS),
+                run.input.catalogue(),
+                resolved.feedback.liked_from,
+            )
+            side_tables.write(staged, c.HITS_TABLE, rows)
+    else:
+        for table in (c.SIMILAR_TABLE, c.HITS_TABLE):
+            side_tables.write(staged, table, c.with_ids(c.TABLES[table], run.ids).empty_table())
     fields = {
+        "similar_movies": similar,
+        "hits": of_run_before,
         "partitions_resumed": len(finished),
         "recommendations": figures,
         "predicted_ratings": PredictedRatings(rows=predicted),

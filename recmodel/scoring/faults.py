@@ -157,9 +157,7 @@ def _entries(lists: pa.Table, users_of_rows: pa.ChunkedArray) -> _Entries:
 def _same(entries: _Entries, which: np.ndarray, rows: pa.Table) -> bool:
     """Return whether some entries are the rows of recommendations, in their order."""
     mine = (column.filter(pa.array(which)) for column in (entries.user_id, entries.movie_id))
-    return all(
-        column.equals(rows.column(name)) for column, name in zip(mine, (c.USER_ID, c.MOVIE_ID), strict=True)
-    )
+    return all(column.equals(rows.column(name)) for column, name in zip(mine, (c.USER_ID, c.MOVIE_ID), strict=True))
 
 
 def _are_in(pair: np.ndarray, others: np.ndarray) -> np.ndarray:

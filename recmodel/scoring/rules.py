@@ -16,9 +16,7 @@ class Cap(NamedTuple):
     most: np.ndarray  # [G] of each group
 
 
-def lists(
-    search: Search, users: int, n: int, hidden: Pairs, cap: Cap | None, given: np.ndarray | None = None
-) -> Top:
+def lists(search: Search, users: int, n: int, hidden: Pairs, cap: Cap | None, given: np.ndarray | None = None) -> Top:
     """Return the n best movies for each user, without the hidden pairs and within the cap, if there is one.
 
     A list is filled greedily, in the order of the ranking: a movie is skipped if the list has enough movies of any of

@@ -139,7 +139,9 @@ class DeltaOutput(Output):
     def files(self, table: str, run_date: date) -> list[str]:
         """See `Output`."""
         rows = _log(storage.below(self.location, table))
-        return [] if rows is None else rows.file_uris(file_pruning_predicate=[(c.RUN_DATE, "=", f"{run_date:%Y-%m-%d}")])
+        return (
+            [] if rows is None else rows.file_uris(file_pruning_predicate=[(c.RUN_DATE, "=", f"{run_date:%Y-%m-%d}")])
+        )
 
     def withdraw(self, run_date: date) -> None:
         """See `Output`: first run.json, from when on it is not published, then the rows of each table."""
