@@ -27,8 +27,20 @@ from recmodel.schemas import Ids
 from recmodel.tables.output import open_output
 
 _TYPES = {  # of each column type, its name in SQL
-    "hive": {pa.int32(): "INT", pa.int64(): "BIGINT", pa.float32(): "FLOAT", pa.float64(): "DOUBLE", pa.string(): "STRING"},
-    "trino": {pa.int32(): "INTEGER", pa.int64(): "BIGINT", pa.float32(): "REAL", pa.float64(): "DOUBLE", pa.string(): "VARCHAR"},
+    "hive": {
+        pa.int32(): "INT",
+        pa.int64(): "BIGINT",
+        pa.float32(): "FLOAT",
+        pa.float64(): "DOUBLE",
+        pa.string(): "STRING",
+    },
+    "trino": {
+        pa.int32(): "INTEGER",
+        pa.int64(): "BIGINT",
+        pa.float32(): "REAL",
+        pa.float64(): "DOUBLE",
+        pa.string(): "VARCHAR",
+    },
 }
 _COMMON = {pa.bool_(): "BOOLEAN", pa.date32(): "DATE", pa.timestamp("us", "UTC"): "TIMESTAMP"}
 _RUN_DATE_COMMENT = "the date of the run"

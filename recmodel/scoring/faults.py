@@ -97,18 +97,7 @@ def found(
         "rows have no predicted_rating": by_model & np.isnan(rating) & ("rating" in expected.tasks),
         "predicted ratings are off the scale": (rating < low) | (rating > high),
     }
-    entries = _entries(lists, rows.column(c.USER_ID))
-    movie, user = places(expected.movie_ids, entries.movie_id), places(user_id, entries.user_id)
-    pair = user * np.int64(len(expected.movie_ids) + 1) + movie
-    in_rows, in_reserve = entries.position <= entries.rows, entries.position > expected.top_n
-    wrong["parts of the table lists differ from recommendations"] = np.array(
-        (~in_rows & ~in_reserve).any() or not _same(entries, in_rows, rows)
-    )
-    wrong["movies in reserve may not be recommended to their user"] = in_reserve & (
-        ~((movie >= 0) & expected.tonight[movie] & expected.allowed[movie])
-        | _are_in(pair, seen)
-        | _are_in(pair, forbidden)
-    )
+    wrong |= _wrong_lists(lists, rows, user_id, np.append(seen, forbidden), expected)
     if opted_out is not None:
         gone = pc.is_in(rows.column(c.USER_ID), value_set=opted_out).to_numpy()
         wrong["recommendations by the model are of users who opted out"] = gone & by_model
@@ -133,6 +122,26 @@ def found(
         Counter({fault: int(where.sum()) for fault, where in wrong.items()}),
         recommended,
     )
+
+
+def _wrong_lists(
+    lists: pa.Table, rows: pa.Table, user_id: pa.Array, hidden: np.ndarray, expected: Expectations
+) -> dict[str, np.ndarray]:
+    """Return what is wrong with the table of lists, which has the rows and then a reserve.
+
+    Args:
+        hidden: pairs that may not be recommended; see `_pairs`.
+    """
+    entries = _entries(lists, rows.column(c.USER_ID))
+    movie = places(expected.movie_ids, entries.movie_id)
+    pair = places(user_id, entries.user_id) * np.int64(len(expected.movie_ids) + 1) + movie
+    in_rows, in_reserve = entries.position <= entries.rows, entries.position > expected.top_n
+    differ = (~in_rows & ~in_reserve).any() or not _same(entries, in_rows, rows)
+    may_not = ~((movie >= 0) & expected.tonight[movie] & expected.allowed[movie]) | _are_in(pair, hidden)
+    return {
+        "parts of the table lists differ from recommendations": np.array(differ),
+        "movies in reserve may not be recommended to their user": in_reserve & may_not,
+    }
 
 
 class _Entries(NamedTuple):

@@ -136,6 +136,7 @@ def test_lists_have_the_recommendations_and_then_a_reserve_to_which_the_rules_ap
         assert +found(GOOD, expected(allowed=[10, 20, 30]), reserve=reserve).faults == Counter([RESERVE])
         assert +found(GOOD, expected(tonight=[10, 20, 30]), reserve=reserve).faults == Counter([RESERVE])
         assert +found(GOOD, expected(), reserve=reserve, denied=[(1, 40)]).faults == Counter([RESERVE])
+        assert +found(GOOD, expected(max_new=0), reserve=reserve).faults == Counter()
 
 
 def test_a_task_without_training_may_leave_its_column_empty():
