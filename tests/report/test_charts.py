@@ -58,7 +58,7 @@ def opened(browser, page_file):
 
 
 CHARTS = (
-    "rating-errors", "hit-rates", "drift-users", "drift-coverage", "drift-predicted-rating", "drift-overlap", "overlap",
+    "hits", "rating-errors", "hit-rates", "drift-users", "drift-coverage", "drift-predicted-rating", "drift-overlap", "overlap",
     "rating-distribution", "by-rank", "scores", "popularity-buckets", "against-popularity", "loss-rating",
     "loss-retrieval",
 )  # fmt: skip

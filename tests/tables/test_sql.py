@@ -37,7 +37,7 @@ VERSIONS, POLICIES = ["v0", "v1", "v1", "v1"], ["rating", "rating", "blend", "ra
 ENTRY = (c.MOVIE_ID, c.SCORE, c.PREDICTED_RATING, c.SOURCE)
 FIRST_COLUMNS = c.RECOMMENDATION.names[:8]  # of the first version; all others came later
 
-CAME_LATER = (c.MOVIES_TABLE, c.LISTS_TABLE, c.MODELS_TABLE, c.SIMILAR_TABLE)
+CAME_LATER = (c.MOVIES_TABLE, c.LISTS_TABLE, c.MODELS_TABLE, c.SIMILAR_TABLE, c.HITS_TABLE)
 
 
 def rows_of(day: int) -> list[dict]:
@@ -106,6 +106,32 @@ SIMILAR = [
     for rank in (3, 1, 2)
 ]
 
+HITS = [
+    {c.SCORED_ON: day, c.MODEL_VERSION: version, c.RANK_BY: policy, c.SOURCE: source, "segment": segment,
+     "users_back": n + 4, "users_measured": n + 3, c.RATINGS_COUNT: 30, "hits": n % 3, "liked_hits": n % 2,
+     "recall_10": n / 16, "ndcg_10": n / 20, "popular_ndcg_10": n / 30}
+    for n, (day, version, policy, (source, segment)) in enumerate(
+        (*of_day, of_users)
+        for of_day in zip(DAYS, VERSIONS, POLICIES, strict=True)
+        for of_users in (("model", "1-4"), ("model", "5-19"), ("popularity", "1-4"))
+    )
+]  # fmt: skip
+
+
+def hits_by(*names: str) -> list[tuple[tuple, list[dict]]]:
+    groups: dict[tuple, list[dict]] = {}
+    for row in HITS:
+        groups.setdefault(tuple(row[name] for name in names), []).append(row)
+    return sorted(groups.items())
+
+
+def over_users(rows: list[dict], name: str) -> float:
+    return sum(row[name] * row["users_measured"] for row in rows) / sum(row["users_measured"] for row in rows)
+
+
+def total(rows: list[dict], name: str) -> int:
+    return sum(row[name] for row in rows)
+
 
 def models_of(day: int) -> list[dict]:
     return [
@@ -133,6 +159,7 @@ def publish(output, numbers=range(4), *, partial=False) -> None:
             c.LISTS_TABLE: lists_of(PARTIAL if partial else RUNS[number]),
             c.MODELS_TABLE: models_of(number),
             c.SIMILAR_TABLE: SIMILAR,
+            c.HITS_TABLE: HITS,
         }
         staged = open_output(output, partial=partial).stage(DAYS[number], "key")
         for part, some in enumerate((rows.filter(middle), rows.filter(pc.invert(middle)))):
@@ -329,6 +356,25 @@ EXPECTED = {
         (name, name == "v1", name == "v1", "default", 100, 0.75, None, "passed") for name in ("v0", "v1")
     ],
     "serve": serve(),
+    "hits": [
+        (
+            *key,
+            *(total(rows, name) for name in ("users_back", c.RATINGS_COUNT, "hits")),
+            *(over_users(rows, name) for name in ("recall_10", "ndcg_10", "popular_ndcg_10")),
+            total(rows, "liked_hits") / total(rows, "hits"),
+        )
+        for key, rows in hits_by(c.SCORED_ON, c.MODEL_VERSION, c.RANK_BY)
+    ],
+    "hits_by_segment": [
+        (
+            *key,
+            total(rows, "users_back"),
+            total(rows, "hits"),
+            over_users(rows, "ndcg_10"),
+            over_users(rows, "popular_ndcg_10"),
+        )
+        for key, rows in hits_by(c.RANK_BY, c.MODEL_VERSION, c.SOURCE, "segment")
+    ],
     "similar": [(rank, 1196 + rank, OF_MOVIE[1196 + rank][c.TITLE], 1 / rank) for rank in (1, 2, 3)],
     "latest_run": [tuple(row[name] for name in LIST) for row in NOW],
     "one_user": [tuple(row[name] for name in LIST[1:]) for row in NOW if row[c.USER_ID] == 42],
