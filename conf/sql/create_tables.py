@@ -168,8 +168,8 @@ def delta(output: str, prefix: str = "") -> Iterator[str]:
     if not prefix:
         yield "\n-- For DuckDB. Other engines take what create_tables.py prints for hive or trino instead."
         yield from _unnested("duckdb", lambda name: f"CREATE OR REPLACE VIEW {name} AS")
-        yield "-- Partial runs (score --users) are Delta tables of their own, below OUTPUT/partial, once there is one. Name"
-        yield "-- them partial_recommendations, and so on; create_tables.py delta OUTPUT --partial prints their views."
+        yield "-- Partial runs (score --users) are Delta tables of their own, below OUTPUT/partial, once there is one."
+        yield "-- Name them partial_recommendations, and so on; create_tables.py delta OUTPUT --partial prints their views."
 
 
 def _latest_views(prefix: str) -> Iterator[str]:

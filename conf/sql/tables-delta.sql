@@ -54,5 +54,5 @@ SELECT user_id, place AS rank,
     entry.movie_id AS movie_id, entry.score AS score, entry.predicted_rating AS predicted_rating, entry.source AS source,
     model_version, valid_until, run_date
 FROM latest_lists CROSS JOIN UNNEST(recommendations) WITH ORDINALITY AS e (entry, place);
--- Partial runs (score --users) are Delta tables of their own, below OUTPUT/partial, once there is one. Name
--- them partial_recommendations, and so on; create_tables.py delta OUTPUT --partial prints their views.
+-- Partial runs (score --users) are Delta tables of their own, below OUTPUT/partial, once there is one.
+-- Name them partial_recommendations, and so on; create_tables.py delta OUTPUT --partial prints their views.

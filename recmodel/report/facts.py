@@ -58,7 +58,7 @@ class Facts:
     statistics: InteractionStatistics | None  # of the ratings
     statistics_missing: str  # why there are none
     sample_users: list[sample_users.SampleUser]
-    hits: hits.AllHits = hits.AllHits([], {})  # of the runs before, as far as users have come back
+    hits: hits.AllHits  # of the runs before, as far as users have come back
 
 
 def collect(output: Output, run_date: date, settings: Settings, models: Location | None, data: str | None) -> Facts:

@@ -57,9 +57,8 @@ def _hits(known: AllHits) -> Iterator[Finding]:
         of_all = known.together
         yield _good_if(
             of_all.ndcg >= of_all.popular_ndcg,
-            f"Of the {of_all.users:,} times that users came back after one of the last {len(known.runs)} measured runs, "
-            f"what they rated next was in their lists with NDCG@10 {of_all.ndcg:.4f}; in what was popular, "
-            f"{of_all.popular_ndcg:.4f}.",
+            f"Users came back {of_all.users:,} times after the last {len(known.runs)} measured runs. What they rated "
+            f"next was in their lists with NDCG@10 {of_all.ndcg:.4f}; in what was popular, {of_all.popular_ndcg:.4f}.",
         )
 
 

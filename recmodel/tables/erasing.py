@@ -1,8 +1,8 @@
 """Erasing: which published rows are of certain users or name them, and files without these rows.
 
-Rows of a table with a column user_id are those with the user's id. Other tables but the rejects hold no user. A rejected row names a user if the
-rejected value is that of a column of user ids, or the whole row, and holds the id. Rejects of other columns, such as a
-rating that is off the scale, hold no user.
+Rows of a table with a column user_id are those with the user's id. Of the other tables only the rejects name users. A
+rejected row does if the rejected value is that of a column of user ids, or the whole row, and holds the id. Rejects of
+other columns, such as a rating that is off the scale, hold no user.
 """
 
 from __future__ import annotations

@@ -83,8 +83,8 @@ def similar_movies(
     rows = output.dataset(c.SIMILAR_TABLE, day).to_table(filter=pc.field(c.MOVIE_ID) == movie_id)
     if not rows.num_rows:
         raise UsageRejected(
-            f"the run of {day} has nothing similar to {title_of[movie_id]}: its model does not know the movie, or it is "
-            "not trained for retrieval"
+            f"the run of {day} has nothing similar to {title_of[movie_id]}: its model does not know the movie, or "
+            "was not trained for retrieval"
         )
     found = rows.sort_by(c.RANK).to_pylist()
     return (

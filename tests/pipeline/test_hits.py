@@ -28,6 +28,10 @@ def noon(night: int) -> int:
     return int(datetime(2026, 3, 1, 12, tzinfo=timezone.utc).timestamp()) + night * 86_400
 
 
+def popular_first(world: random.Random) -> int:
+    return MOVIES[min(39, int(world.expovariate(0.1)))]
+
+
 def simulate(seed: int = 1) -> list[list[tuple]]:
     """(user, movie, rating, time) by night: who comes back rates a few movies, popular ones more, some again."""
     world = random.Random(seed)
@@ -37,7 +41,7 @@ def simulate(seed: int = 1) -> list[list[tuple]]:
     for night in range(1, 30):
         back = world.sample(range(1, 70), 12) if night not in (7, 8) else []  # nobody comes back for two nights
         nights.append([
-            (user, MOVIES[min(39, int(world.expovariate(0.1)))], world.randint(1, 10) / 2, noon(night) - world.randint(0, 80_000))
+            (user, popular_first(world), world.randint(1, 10) / 2, noon(night) - world.randint(0, 80_000))
             for user in back
             for _ in range(world.randint(1, 6))
         ])  # fmt: skip
@@ -66,7 +70,7 @@ def expected_of(lists: list[dict], before: list[tuple], new: list[tuple]) -> dic
         ratings[user] += 1
         count[movie] += 1
     since = defaultdict(dict)
-    for user, movie, stars, time in sorted(new, key=lambda row: (row[3], row[2])):
+    for user, movie, stars, _ in sorted(new, key=lambda row: (row[3], row[2])):
         if movie not in known[user]:
             since[user][movie] = stars
     by_user, source = defaultdict(list), {}

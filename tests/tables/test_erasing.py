@@ -57,8 +57,9 @@ def output(request, tmp_path):
     return output
 
 
-def write_users(run, users: pa.Table, rejects: pa.Table = c.REJECTS.empty_table()) -> None:
+def write_users(run, users: pa.Table, rejects: pa.Table | None = None) -> None:
     """One file of each table: these users where it has any."""
+    rejects = c.REJECTS.empty_table() if rejects is None else rejects
     for table, schema in c.TABLES.items():
         rows = rejects if table == c.REJECTS_TABLE else users if table in OF_USERS else schema.empty_table()
         write_part(run, table, 0, rows)

@@ -135,7 +135,8 @@ def total(rows: list[dict], name: str) -> int:
 
 def models_of(day: int) -> list[dict]:
     return [
-        {c.MODEL_VERSION: name, "used": name == VERSIONS[day], c.RANK_BY: POLICIES[day] if name == VERSIONS[day] else None,
+        {c.MODEL_VERSION: name, "used": name == VERSIONS[day],
+         c.RANK_BY: POLICIES[day] if name == VERSIONS[day] else None,
          "current": name == "v1", "preset": "default", "train_rows": 100, "rmse": 0.75, "gate": "passed",
          "baselines": [{"name": "popularity", "accuracy_at_100": 0.25}]}
         for name in ("v0", "v1")
@@ -168,7 +169,8 @@ def publish(output, numbers=range(4), *, partial=False) -> None:
             rows = [] if number == 0 and table in CAME_LATER else some
             write_part(staged, table, 0, pa.Table.from_pylist(rows, c.TABLES[table]))
         run = record(
-            DAYS[number], model_version=VERSIONS[number], rank_by=POLICIES[number], users=30, rows_rejected=1, movies=100,
+            DAYS[number], model_version=VERSIONS[number], rank_by=POLICIES[number], users=30, rows_rejected=1,
+            movies=100,
             recommendations={"distinct_movies": len(lists_with(RUNS[number])), "rows": 3}, all_users=not partial,
         )  # fmt: skip
         staged.publish(run, 90)
@@ -271,7 +273,7 @@ def model_versions() -> tuple:
 
 
 def held_since(movie: int | None = None) -> list[tuple[int, dict, int]]:
-    """(run, row, rating) of what was recommended and rated after that; the first run does not say when it was scored."""
+    """(run, row, rating) of what was recommended and rated after that; the first run does not say when it was made."""
     rated = {(user, of): (stars, when) for user, of, stars, when in RATED if movie in (None, of)}
     return [
         (run, row, rated[pair][0])
