@@ -84,6 +84,28 @@ class PredictedRatings(Record):
     rows: int = 0
 
 
+class SimilarMovies(Record):
+    """What the table `similar_movies` holds."""
+
+    rows: int = 0
+    key: str = ""  # names all that decides them: the model, its movies and what may be recommended
+    carried_from: date | None = None  # the run whose rows these are, as nothing that decides them has changed
+
+
+class HitsOfRun(Record):
+    """How an earlier run did, by the ratings that came since."""
+
+    run_date: date  # of that run
+    users: int  # who had a list and have rated something new since
+    ratings: int  # that they have given
+    hits: int
+    liked_hits: int | None  # None where nobody says what they like
+    recall_10: float
+    ndcg_10: float
+    popular_recall_10: float  # of what was popular when it was made
+    popular_ndcg_10: float
+
+
 class EarlierRun(Record):
     """The run whose lists an incremental run carries on."""
 
@@ -151,6 +173,8 @@ class RunRecord(Record):
     partitions_resumed: int = 0
     recommendations: Figures = Figures()
     predicted_ratings: PredictedRatings = PredictedRatings()
+    similar_movies: SimilarMovies = SimilarMovies()
+    hits: HitsOfRun | None = None  # of the full run before; None: there is none, or no rating since
     model_loads: int = 0
     slowest_model_load_seconds: float = 0.0
     peak_mib: dict[str, int] = {}  # by process: driver_python, driver_jvm, largest_worker

@@ -49,7 +49,17 @@ MODEL_VERSION = "model_version"
 SCORED_AT = "scored_at"
 BECAUSE_MOVIE_ID = "because_movie_id"  # the liked movie that speaks most for a recommendation; null where there is none
 BECAUSE_TITLE = "because_title"  # runs of older versions have neither
+RANK_BY = "rank_by"
 RUN_DATE = "run_date"
+RECOMMENDATIONS = "recommendations"
+SCORE = "score"
+VALID_UNTIL = "valid_until"
+YEAR = "year"
+MEAN_RATING = "mean_rating"
+ALLOWED = "allowed"
+STATUS = "status"
+SCORED_ON = "scored_on"
+SIMILAR_MOVIE_ID = "similar_movie_id"
 RATINGS_COUNT = "ratings"
 MOVIES_COUNT = "movies"
 FINGERPRINT = "fingerprint"  # of a user's ratings: another when any of them is another
@@ -58,6 +68,10 @@ SOURCE_MODEL = "model"
 SOURCE_CONTENT = "content"  # by the model too, which knows the movie by its genres and year only
 SOURCE_POPULARITY = "popularity"
 SOURCE_TRENDING = "trending"  # popularity of late, where times are known
+
+STATUS_KNOWN = "known"  # to the model, and in tonight's catalogue
+STATUS_NEW = "new"  # in tonight's catalogue, and the model was not trained on it
+STATUS_DELISTED = "delisted"  # known to the model, or rated before, and not in tonight's catalogue
 
 # name in a MovieLens file -> name here
 MOVIELENS_NAMES = {
@@ -88,54 +102,165 @@ def are_by_model(source: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArr
 
 
 def with_ids(schema: pa.Schema, ids: Ids) -> pa.Schema:
-    """Return a schema whose columns of ids have the types of these ids: int64 or string."""
-    kinds: dict[str, IdKind] = {USER_ID: ids.user, MOVIE_ID: ids.movie, BECAUSE_MOVIE_ID: ids.movie}
-    return pa.schema(
-        [field.with_type(pa.string()) if kinds.get(field.name) == TEXT else field for field in schema], schema.metadata
-    )
+    """Return a schema whose columns of ids, nested ones too, have the types of these ids: int64 or string."""
+    return pa.schema([_with_ids(field, ids) for field in schema], schema.metadata)
 
 
-REJECTS = pa.schema(
-    [
-        ("file", pa.string()),
-        ("row", pa.int64()),  # 1-based; in a CSV file the header is row 1
-        ("column", pa.string()),
-        ("value", pa.string()),
-        ("reason", pa.string()),
-    ]
+def _with_ids(field: pa.Field, ids: Ids) -> pa.Field:
+    movies = (MOVIE_ID, BECAUSE_MOVIE_ID, SIMILAR_MOVIE_ID)
+    kinds: dict[str, IdKind] = {USER_ID: ids.user, **dict.fromkeys(movies, ids.movie)}
+    if kinds.get(field.name) == TEXT:
+        return field.with_type(pa.string())
+    if pa.types.is_list(field.type) and pa.types.is_struct(field.type.value_type):
+        return field.with_type(_list_of(*(_with_ids(inner, ids) for inner in field.type.value_type)))
+    return field
+
+
+def _list_of(*fields: pa.Field | tuple[str, pa.DataType]) -> pa.ListType:
+    """Return the type of a list of structs, with the name of elements that Parquet has."""
+    return pa.list_(pa.field("element", pa.struct(fields)))
+
+
+_TEXTS = pa.list_(pa.field("element", pa.string()))
+
+
+def _described(*columns: tuple[str, pa.DataType, str]) -> pa.Schema:
+    """Return the schema of a published table from names, types and what each column says; see `comment`."""
+    return pa.schema([pa.field(name, kind, metadata={"comment": text}) for name, kind, text in columns])
+
+
+def comment(field: pa.Field) -> str:
+    """Return what a column of a published table says, as table definitions have it."""
+    return field.metadata[b"comment"].decode()
+
+
+# The published tables. run_date, by which each is partitioned, is not in the files. Columns are added at the end only.
+
+REJECTS = _described(
+    ("file", pa.string(), "the file of the input"),
+    ("row", pa.int64(), "counted from 1, in a CSV file the header is row 1"),
+    ("column", pa.string(), "the column at fault, (all): the whole row"),
+    ("value", pa.string(), "what is there, shortened if it is long"),
+    ("reason", pa.string(), "why the row was not used"),
 )
 
 TIMED_REJECTS = REJECTS.append(RATINGS.field(TIMESTAMP))  # inside a run; null where a row has no time that can be read
 
-# A published recommendation; run_date is the folder. Columns are added at the end only.
-RECOMMENDATION = pa.schema(
-    [
-        (USER_ID, pa.int64()),
-        (RANK, pa.int32()),
-        (MOVIE_ID, pa.int64()),
-        (TITLE, pa.string()),
-        (RETRIEVAL_SCORE, pa.float32()),
-        (PREDICTED_RATING, pa.float32()),
-        (SOURCE, pa.string()),
-        (MODEL_VERSION, pa.string()),
-        (SCORED_AT, pa.timestamp("us", "UTC")),
-        (BECAUSE_MOVIE_ID, pa.int64()),
-        (BECAUSE_TITLE, pa.string()),
-        (SCORE, pa.float32()),
-    ]
+RECOMMENDATION = _described(
+    (USER_ID, pa.int64(), "rows are sorted by user and rank, files cover ranges of users that do not overlap"),
+    (RANK, pa.int32(), "1 is best"),
+    (MOVIE_ID, pa.int64(), "the recommended movie"),
+    (TITLE, pa.string(), "its title in the catalogue of that night"),
+    (RETRIEVAL_SCORE, pa.float32(), "comparable within a user, null for popular movies and without retrieval"),
+    (PREDICTED_RATING, pa.float32(), "in stars, for popular movies their damped mean rating"),
+    (SOURCE, pa.string(), "model, or content: it knows genres and year of the movie only, or trending, or popularity"),
+    (MODEL_VERSION, pa.string(), "the model version of the run"),
+    (SCORED_AT, pa.timestamp("us", "UTC"), "when the run began to score"),
+    (BECAUSE_MOVIE_ID, pa.int64(), "the liked movie that contributes most to the recommendation, null without one"),
+    (BECAUSE_TITLE, pa.string(), "its title"),
+    (SCORE, pa.float32(), "by which the list is ordered, null for trending and popular movies"),
 )
-# A published predicted rating.
-PREDICTED_RATING_ROW = pa.schema([
-    (USER_ID, pa.int64()), (MOVIE_ID, pa.int64()), (PREDICTED_RATING, pa.float32()), (MODEL_VERSION, pa.string())
-])  # fmt: skip
 
-# The published columns of a user who has rated; the fingerprint is null but for incremental runs.
-USER = pa.schema([(name, pa.int64()) for name in (USER_ID, RATINGS_COUNT, MOVIES_COUNT, FINGERPRINT)])
+PREDICTED_RATING_ROW = _described(
+    (USER_ID, pa.int64(), "the user"),
+    (MOVIE_ID, pa.int64(), "a recommended movie, or any with --predicted-ratings all"),
+    (PREDICTED_RATING, pa.float32(), "in stars, always a prediction of the model"),
+    (MODEL_VERSION, pa.string(), "the model version of the run"),
+)
+
+USER = _described(
+    (USER_ID, pa.int64(), "a user who has rated"),
+    (RATINGS_COUNT, pa.int64(), "ratings of the user, those that later ones replace included"),
+    (MOVIES_COUNT, pa.int64(), "movies that the user has rated"),
+    (FINGERPRINT, pa.int64(), "another when any rating of the user is another, null unless runs are incremental"),
+)
+
+MOVIE_ROW = _described(
+    (MOVIE_ID, pa.int64(), "a movie of the catalogue of that night, or one that is delisted"),
+    (TITLE, pa.string(), "as in the input"),
+    (GENRES, _TEXTS, "empty for a movie without genres"),
+    (YEAR, pa.int32(), "at the end of the title, null where there is none"),
+    (IMDB_ID, pa.string(), "from links of the input, with leading zeros"),
+    (TMDB_ID, pa.int64(), "from links of the input"),
+    (RATINGS_COUNT, pa.int64(), "ratings in the input that count"),
+    (MEAN_RATING, pa.float32(), "their mean, in stars, null without ratings"),
+    (ALLOWED, pa.bool_(), "whether the model could recommend it that night: listed, scored and within the rules"),
+    (STATUS, pa.string(), "known, or new: the model was not trained on it, or delisted: no longer in the catalogue"),
+)
+
+LIST = _described(
+    (USER_ID, pa.int64(), "one row for each user who has a list"),
+    (
+        RECOMMENDATIONS,
+        _list_of(
+            (MOVIE_ID, pa.int64()), (SCORE, pa.float32()), (PREDICTED_RATING, pa.float32()), (SOURCE, pa.string())
+        ),
+        "best first, those of recommendations, then the reserve, by score",
+    ),
+    (MODEL_VERSION, pa.string(), "the model version of the run"),
+    (VALID_UNTIL, pa.timestamp("us", "UTC"), "from then on a newer list should have been published"),
+)
+
+MODEL_ROW = _described(
+    (MODEL_VERSION, pa.string(), "a version in MODELS when the run was published"),
+    ("used", pa.bool_(), "whether it is the version of this run"),
+    (RANK_BY, pa.string(), "the ranking policy of this run, if it used the version, otherwise null"),
+    ("current", pa.bool_(), "whether it was CURRENT"),
+    ("created_at", pa.timestamp("us", "UTC"), "when it was trained, null if its manifest cannot be read"),
+    ("preset", pa.string(), "what was trained"),
+    ("newest_rating", pa.timestamp("us", "UTC"), "that it has seen, null where times are not known"),
+    ("train_rows", pa.int64(), "ratings that it was fitted to"),
+    ("test_rows", pa.int64(), "ratings that were held out to measure it"),
+    ("rmse", pa.float32(), "held out, in stars, null if it predicts no ratings"),
+    ("accuracy_at_100", pa.float32(), "share of held-out pairs among the first 100 unseen movies"),
+    (
+        "baselines",
+        _list_of(("name", pa.string()), ("rmse", pa.float32()), ("accuracy_at_100", pa.float32())),
+        "the same measures of the baselines, on the same held-out ratings",
+    ),
+    ("gate", pa.string(), "passed, refused, or null where nobody asked"),
+    ("gate_reasons", _TEXTS, "why it was refused"),
+    ("metrics", pa.string(), "all of its metrics.json"),
+)
+
+
+SIMILAR = _described(
+    (MOVIE_ID, pa.int64(), "a movie of the catalogue that the model knows"),
+    (RANK, pa.int32(), "1 is most similar"),
+    (SIMILAR_MOVIE_ID, pa.int64(), "a movie that may be recommended"),
+    (SCORE, pa.float32(), "the cosine of their retrieval vectors, above 0"),
+)
+
+HITS = _described(
+    (SCORED_ON, pa.date32(), "the run that was measured, by its date"),
+    (MODEL_VERSION, pa.string(), "its model version"),
+    (RANK_BY, pa.string(), "its ranking policy"),
+    (SOURCE, pa.string(), "what the users had: model, trending or popularity"),
+    ("segment", pa.string(), "how many ratings the users had given when it was made"),
+    ("since", pa.timestamp("us", "UTC"), "ratings after this time are held against it"),
+    ("until", pa.timestamp("us", "UTC"), "the newest of them"),
+    ("users_back", pa.int64(), "users who had a list and have rated something new since"),
+    ("users_measured", pa.int64(), "of these, those who were measured, at most 20,000 a run"),
+    (RATINGS_COUNT, pa.int64(), "what these have rated since and had not before, all of it relevant"),
+    ("hits", pa.int64(), "of it, what was among the first ten of their lists"),
+    ("liked_hits", pa.int64(), "hits that they liked, null if the input is implicit feedback"),
+    ("recall_10", pa.float64(), "mean over users of the share of relevant movies that were among the first ten"),
+    ("ndcg_10", pa.float64(), "mean over users"),
+    ("popular_hits", pa.int64(), "the same of the ten most rated movies of that day that a user had not rated"),
+    ("popular_liked_hits", pa.int64(), "the same of what was popular"),
+    ("popular_recall_10", pa.float64(), "the same of what was popular"),
+    ("popular_ndcg_10", pa.float64(), "the same of what was popular"),
+)
 
 RECOMMENDATIONS_TABLE = "recommendations"
 PREDICTED_RATINGS_TABLE = "predicted_ratings"
 REJECTS_TABLE = "rejects"
 USERS_TABLE = "users"
+MOVIES_TABLE = "movies"
+LISTS_TABLE = "lists"
+MODELS_TABLE = "models"
+SIMILAR_TABLE = "similar_movies"
+HITS_TABLE = "hits"
 RUNS_TABLE = "runs"
 
 # The published tables of rows, each partitioned by run_date, with their schemas.
@@ -144,4 +269,20 @@ TABLES = {
     PREDICTED_RATINGS_TABLE: PREDICTED_RATING_ROW,
     REJECTS_TABLE: REJECTS,
     USERS_TABLE: USER,
+    MOVIES_TABLE: MOVIE_ROW,
+    LISTS_TABLE: LIST,
+    MODELS_TABLE: MODEL_ROW,
+    SIMILAR_TABLE: SIMILAR,
+    HITS_TABLE: HITS,
+}
+TABLE_COMMENTS = {
+    RECOMMENDATIONS_TABLE: "what each user is recommended, a row for each movie",
+    PREDICTED_RATINGS_TABLE: "how users would rate movies",
+    REJECTS_TABLE: "every row of the input that was not used",
+    USERS_TABLE: "everybody who has rated",
+    MOVIES_TABLE: "the catalogue as the run used it",
+    LISTS_TABLE: "what each user is recommended, a row for each user, to serve it from",
+    MODELS_TABLE: "the model versions there were, and how good they are",
+    SIMILAR_TABLE: "for each movie the twenty most similar ones, empty in partial runs",
+    HITS_TABLE: "how runs so far did once ratings came in, empty in partial runs",
 }

@@ -111,6 +111,8 @@ class Scoring(_Section):
     """What is recommended, and how the work is divided."""
 
     top_n: int = Field(ge=1)
+    reserve: int = Field(ge=0)
+    valid_days: int = Field(ge=0)
     rank_by: Annotated[str, AfterValidator(_ranking_policy)]
     candidates: int = Field(ge=1)
     include_seen: bool

@@ -128,6 +128,14 @@ def recommendations(title: str, rows: Sequence[dict[str, Any]], feedback: Feedba
     return view
 
 
+def similar_movies(title: str, rows: Sequence[dict[str, Any]]) -> Table:
+    """Return rows of the table similar_movies, with titles."""
+    view = table(title, ["rank", "title"], ["cosine", "movie id"])
+    for row in rows:
+        view.add_row(str(row[c.RANK]), row[c.TITLE], _number(row[c.SCORE]), str(row[c.SIMILAR_MOVIE_ID]))
+    return view
+
+
 def predictions(title: str, rows: Sequence[predict.Prediction], feedback: FeedbackKind = EXPLICIT) -> Table:
     """Return predicted ratings and scores of single movies.
 

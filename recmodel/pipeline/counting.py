@@ -14,7 +14,7 @@ from recmodel import storage
 from recmodel.arrays import places
 from recmodel.data import staged as staged_ratings
 from recmodel.data.staged import Part
-from recmodel.pipeline import business_rules, staging
+from recmodel.pipeline import business_rules, side_tables, staging
 from recmodel.pipeline.resolve import ResolvedRun
 from recmodel.pipeline.staging import InputCounts
 from recmodel.progress import Stages, log
@@ -84,7 +84,7 @@ def _count(
 ) -> tuple[InputCounts, list[Counted]]:
     """Count the staged ratings by user, set duplicates aside, and find what is popular and may be recommended.
 
-    Writes the tables `users` and `rejects`.
+    Writes the tables `users`, `rejects` and `movies`.
     """
     counts, ratings = staging.counts(staged), staging.ratings(staged)
     rows, slots = int(ratings.counts.sum()), session.slots(spark)
@@ -105,6 +105,8 @@ def _count(
     popular, rating = popularity.popularity(of_model, number[of_model], total[of_model], recent)
     may_recommend = business_rules.allowed(catalogues, number[of_model], resolved.settings.rules)
     staging.write_movies(staged, popular=popular, popular_rating=rating, allowed=may_recommend)
+    movies = side_tables.movies(catalogues, number, total, may_recommend)
+    side_tables.write(staged, c.MOVIES_TABLE, movies)
     repeats = sum(part.duplicates for part in counted)
     superseded = 0 if run.input.add_up else repeats
     used = counts.rows_used[counts.ratings_file] - superseded

@@ -35,6 +35,7 @@ def conditions(
     return storage.sha256_of(
         {
             "code": __version__,
+            "tables": {table: schema.names for table, schema in c.TABLES.items()},  # a run that lacks one has no lists
             "model": version.manifest.to_json(),
             "catalogue": [
                 catalogues.listed.tolist(),

@@ -29,7 +29,9 @@ def keep_other_lists(output: Output, staged: StagedRun, asked: pa.Table) -> int:
     if staged.run_date not in output.run_dates():
         return 0
     others, kept = ~pc.field(c.USER_ID).isin(asked.column(c.USER_ID).combine_chunks()), set()
-    for table in (c.RECOMMENDATIONS_TABLE, c.PREDICTED_RATINGS_TABLE):
+    for table in (c.RECOMMENDATIONS_TABLE, c.PREDICTED_RATINGS_TABLE, c.LISTS_TABLE):
+        if not output.files(table, staged.run_date):  # of a version that lacked it
+            continue
         before = output.dataset(table, staged.run_date)
         names = [name for name in c.TABLES[table].names if name in before.schema.names]
         rows = before.scanner(columns=names, filter=others)

@@ -19,11 +19,12 @@ import pyarrow as pa
 from filelock import FileLock, Timeout
 
 from recmodel import dates, storage
+from recmodel import schemas as c
 from recmodel.data.validation import Validation
 from recmodel.errors import RecmodelError, ScoringFailed
 from recmodel.formatting import redacted_values
 from recmodel.models import architectures
-from recmodel.pipeline import back_fill, partial, preflight, sources, staging
+from recmodel.pipeline import back_fill, partial, preflight, side_tables, sources, staging
 from recmodel.pipeline.resolve import ResolvedRun, resolve_run, run_key
 from recmodel.progress import NOTICE, Stages, log, where_the_trace_is
 from recmodel.records import EarlierRun, RunRecord
@@ -118,6 +119,8 @@ def run(
             else:
                 kept = _keep_other_lists(output, staged)
                 record = record.model_copy(update={"users_kept": kept})
+            models = side_tables.models(settings.paths.models, version.name, resolved.rank_by)
+            side_tables.write(staged, c.MODELS_TABLE, models)
             before = output.run_dates()
             staged.publish(record, settings.retention.run_dates, outcome.attachments)
         log.info("published run %s of %s in %s", record.run_id, run_date, output.location)

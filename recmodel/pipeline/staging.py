@@ -208,7 +208,7 @@ def run_of(staged: StagedRun, carried_run: RunRecord | None) -> Run:
     of_input, before = counts(staged), None
     if carried_run is not None:
         output = open_output(staged.output)
-        names = (c.USERS_TABLE, c.RECOMMENDATIONS_TABLE)
+        names = (c.USERS_TABLE, c.RECOMMENDATIONS_TABLE, c.LISTS_TABLE)
         before = {name: output.files(name, carried_run.run_date) for name in names}
     tables = {name: staged.table(name) for name in c.TABLES}
     return Run(staged_input(staged), of_input.ids, of_input.ratings_file, tables, staged.finished, before)

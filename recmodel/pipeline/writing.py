@@ -5,25 +5,27 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from recmodel import dates, storage
 from recmodel import schemas as c
-from recmodel import storage
 from recmodel.arrays import places
+from recmodel.data import staged as staged_ratings
 from recmodel.data.statistics import FILE as STATISTICS_FILE
 from recmodel.models import architectures
-from recmodel.pipeline import business_rules, checks, staging
+from recmodel.pipeline import business_rules, checks, hits, side_tables, staging
 from recmodel.pipeline.counting import Workload
 from recmodel.pipeline.resolve import ResolvedRun
 from recmodel.progress import Stages
-from recmodel.records import Figures, PredictedRatings
+from recmodel.records import Figures, PredictedRatings, SimilarMovies
 from recmodel.scoring import parts, worker
 from recmodel.scoring.request import Payload, TopNRequest
 from recmodel.scoring.run import Run
 from recmodel.spark import resources, session, tasks
 from recmodel.tables.base import StagedRun
+from recmodel.tables.output import open_output
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -70,7 +72,25 @@ def write_and_check(
         statistics = staging.interaction_statistics(staged, workload.counts.rows_in)
         predicted = storage.dataset(staged.table(c.PREDICTED_RATINGS_TABLE)).count_rows()
         peak_mib = session.driver_peak_mib(spark) | {"largest_worker": stats.value.peak_bytes >> 20}
+    similar, of_run_before = SimilarMovies(), None
+    if resolved.users_file is None:
+        with stages("find similar movies"):
+            similar = side_tables.write_similar_movies(resolved, staged, model, staging.movies(staged)["allowed"])
+        with stages("hold the run before against new ratings"):
+            rows, of_run_before = hits.measure(
+                open_output(staged.output),
+                staged.run_date,
+                run.input.at(staged_ratings.RATINGS),
+                run.input.catalogue(),
+                None if resolved.feedback.is_implicit else resolved.feedback.liked_from,
+            )
+            side_tables.write(staged, c.HITS_TABLE, rows)
+    else:
+        for table in (c.SIMILAR_TABLE, c.HITS_TABLE):
+            side_tables.write(staged, table, c.with_ids(c.TABLES[table], run.ids).empty_table())
     fields = {
+        "similar_movies": similar,
+        "hits": of_run_before,
         "partitions_resumed": len(finished),
         "recommendations": figures,
         "predicted_ratings": PredictedRatings(rows=predicted),
@@ -97,6 +117,7 @@ def _payload(resolved: ResolvedRun, workload: Workload, staged: StagedRun, run: 
         placed=catalogues.placed if catalogues.placed.any() else None,
         allowed=None if movies["allowed"].all() else movies["allowed"],
         opted_out=run.input.opted_out(),
+        valid_until=dates.end_of(staged.run_date + timedelta(settings.scoring.valid_days)),
         cap=business_rules.cap(catalogues, settings.rules, settings.scoring.top_n),
     )
 
@@ -105,6 +126,7 @@ def _request(resolved: ResolvedRun, workload: Workload, spark: SparkSession) -> 
     scoring = resolved.settings.scoring
     return TopNRequest(
         n=scoring.top_n,
+        reserve=scoring.reserve,
         rank_by=resolved.rank_by,
         candidates=scoring.candidates,
         include_seen=scoring.include_seen,

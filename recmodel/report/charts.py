@@ -18,6 +18,7 @@ from recmodel.data.statistics import InteractionStatistics
 from recmodel.records import BIASES, POPULARITY, Measures, Metrics
 from recmodel.report import popularity_buckets
 from recmodel.report.drift import Night
+from recmodel.report.hits import RunHits
 from recmodel.report.summary import Overlap, Summary
 from recmodel.settings import Checks
 
@@ -109,6 +110,54 @@ def _grouped_bars(rows: list[dict[str, Any]], names: list[str], x: alt.X, y: alt
 def _names(rows: list[dict[str, Any]]) -> list[str]:
     """Return the names of the series, in order."""
     return list(dict.fromkeys(row["series"] for row in rows))
+
+
+# -- hits ----------------------------------------------------------------------------------------------------------
+
+
+def hits(runs: list[RunHits]) -> Chart:
+    """Draw NDCG@10 of each run's lists, and of what was popular then, by the ratings that came since."""
+    rows = [
+        {"run": f"{run.run_date}", "series": series, "NDCG@10": value, "users": run.of_all.users}
+        for run in runs
+        for series, value in (("recommendations", run.of_all.ndcg), (POPULARITY, run.of_all.popular_ndcg))
+    ]
+    ends = [f"{runs[0].run_date}", f"{runs[-1].run_date}"]
+    days = (runs[-1].run_date - runs[0].run_date).days
+    base = alt.Chart(inline(rows)).encode(
+        x=alt.X(
+            "run:T",
+            title=None,
+            scale=alt.Scale(type="utc", domain=ends) if days else alt.Scale(type="utc"),  # not the reader's zone
+            axis=alt.Axis(format="%-d %b", tickCount={"interval": "day", "step": max(1, days // 4)}),
+        ),
+        y=alt.Y("NDCG@10:Q", axis=alt.Axis(format=".3~f")),
+        color=_series(["recommendations", POPULARITY]),
+        tooltip=[
+            alt.Tooltip("run:T", format="%-d %B %Y"),
+            "series:N",
+            alt.Tooltip("NDCG@10:Q", format=".4f"),
+            alt.Tooltip("users:Q", format=",", title="users who came back"),
+        ],
+    )
+    last = runs[-1].of_all
+    description = (
+        f"Line chart of {len(runs)} runs; the last one: {last.ndcg:.4f}, of what was popular {last.popular_ndcg:.4f}."
+    )
+    numbers = [
+        {
+            "run": f"{run.run_date}",
+            "users who came back": run.of_all.users,
+            "hits": run.of_all.hits,
+            "NDCG@10": run.of_all.ndcg,
+            "of what was popular": run.of_all.popular_ndcg,
+        }
+        for run in runs
+    ]
+    heading = "What users have rated since, in their lists"
+    return figure(
+        "hits", heading, "NDCG@10; higher is better", description, base.mark_line() + base.mark_point(), numbers
+    )
 
 
 # -- quality -------------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from recmodel.errors import RecmodelError
 from recmodel.models import versions
 from recmodel.pipeline import sources
 from recmodel.records import Metrics, RunRecord
-from recmodel.report import drift, sample_users, summary
+from recmodel.report import drift, hits, sample_users, summary
 from recmodel.schemas import Id
 from recmodel.settings import Settings
 from recmodel.storage import Location
@@ -28,6 +28,7 @@ from recmodel.tables.base import Output
 from recmodel.tables.candidates import candidate_users
 
 _NIGHTS = 14  # that drift is shown over
+_MEASURED_RUNS = 60  # whose hits are shown
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class Facts:
     statistics: InteractionStatistics | None  # of the ratings
     statistics_missing: str  # why there are none
     sample_users: list[sample_users.SampleUser]
+    hits: hits.AllHits  # of the runs before, as far as users have come back
 
 
 def collect(output: Output, run_date: date, settings: Settings, models: Location | None, data: str | None) -> Facts:
@@ -90,6 +92,7 @@ def collect(output: Output, run_date: date, settings: Settings, models: Location
             sample_users.SampleUser(user, kind, histories.get(user, []), recommendations[user])
             for user, kind in kinds.items()
         ],
+        hits=hits.of_runs(output, run_date, _MEASURED_RUNS),
     )
 
 

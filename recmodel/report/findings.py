@@ -15,7 +15,10 @@ from recmodel.data.limits import Input
 from recmodel.records import BIASES, IMPLICIT, POPULARITY, Measures, Metrics, RunRecord
 from recmodel.report.drift import Night
 from recmodel.report.facts import Facts, Model
+from recmodel.report.hits import AllHits
 from recmodel.settings import Checks, Settings
+
+_USERS_TO_JUDGE = 100  # who came back: with fewer, a few hits decide
 
 Kind = Literal["warning", "good", "note"]
 
@@ -36,6 +39,7 @@ def findings(facts: Facts, limits: Settings) -> list[Finding]:
     else:
         result += _quality(facts.model.metrics, facts.run.noun)
         result += _age(facts.model, facts.run, limits.training.max_age_days)
+    result += _hits(facts.hits)
     result += _drift(facts.nights, limits.checks)
     result += _catalogue(facts.run)
     result += _input(facts.run, facts.rejects, limits.input)
@@ -45,6 +49,17 @@ def findings(facts: Facts, limits: Settings) -> list[Finding]:
                     f"{facts.run.partitions} partitions already done.")
         )  # fmt: skip
     return sorted(result, key=lambda finding: get_args(Kind).index(finding.kind))
+
+
+def _hits(known: AllHits) -> Iterator[Finding]:
+    """Compare the lists of the runs so far with what was popular, if enough users came back to say so."""
+    if known.runs and known.together.users >= _USERS_TO_JUDGE:
+        of_all = known.together
+        yield _good_if(
+            of_all.ndcg >= of_all.popular_ndcg,
+            f"Users came back {of_all.users:,} times after the last {len(known.runs)} measured runs. What they rated "
+            f"next was in their lists with NDCG@10 {of_all.ndcg:.4f}; in what was popular, {of_all.popular_ndcg:.4f}.",
+        )
 
 
 def _good_if(good: bool, sentence: str) -> Finding:

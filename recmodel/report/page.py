@@ -38,6 +38,7 @@ _REJECT = re.compile(
     r'<tr><th scope="row">[^<]*</th><td>(?P<column>[^<]*)</td><td>[^<]*</td>'
     r'<td class="wide"><bdi>(?P<value>[^<]*)</bdi></td>'
 )
+_SECTIONS = ("hits", "quality", "training", "drift", "ratings", "popularity")
 _MOVIES_IN_TABLE, _MOVIES_IN_CHART = 10, 300  # the most recommended
 
 
@@ -140,7 +141,9 @@ def _template(name: str) -> str:
 def _charts(facts: Facts, limits: Settings) -> dict[str, list[Chart]]:
     """Return the charts by section of the page."""
     summary, night, statistics = facts.summary, facts.nights[-1], facts.statistics
-    sections: dict[str, list[Chart]] = {name: [] for name in ("quality", "training", "drift", "ratings", "popularity")}
+    sections: dict[str, list[Chart]] = {name: [] for name in _SECTIONS}
+    if facts.hits.runs:
+        sections["hits"].append(charts.hits(facts.hits.runs))
     if facts.model:
         metrics = facts.model.metrics
         if metrics.rmse is not None:

@@ -32,7 +32,7 @@ def users_to_score(
 
 
 def rows(before: pa.Table, users: pa.Array, to_score: pa.Array) -> pa.Table:
-    """Return the earlier run's rows (`schemas.RECOMMENDATION`) that still stand.
+    """Return the earlier run's rows, of a table with a column user_id, that still stand.
 
     Args:
         users: those of this run; users who have left are not among them.
@@ -40,4 +40,4 @@ def rows(before: pa.Table, users: pa.Array, to_score: pa.Array) -> pa.Table:
     """
     user_id = before.column(c.USER_ID)
     staying = pc.and_not(pc.is_in(user_id, value_set=users), pc.is_in(user_id, value_set=to_score))
-    return before.select(c.RECOMMENDATION.names).filter(staying)
+    return before.filter(staying)

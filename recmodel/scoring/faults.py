@@ -40,6 +40,7 @@ class Found(NamedTuple):
 
 def found(
     rows: pa.Table,
+    lists: pa.Table,
     users: pa.Table,
     rated: pa.Table | None,
     denied: pa.Table | None,
@@ -50,6 +51,7 @@ def found(
 
     Args:
         rows: `schemas.RECOMMENDATION`, as written.
+        lists: `schemas.LIST`, as written.
         users: `schemas.USER` of those to be scored, ascending.
         rated: what they have seen (`schemas.STAGED_PAIRS`); None where seen movies are recommended too.
         denied: what may not be recommended to whom (`schemas.STAGED_PAIRS`); None: nothing.
@@ -67,7 +69,7 @@ def found(
     def by_user(which: np.ndarray) -> np.ndarray:
         return np.bincount(user[which & was_asked], minlength=len(user_id))
 
-    everything = np.ones(len(user), bool)
+    recommended, everything = np.unique(movie[known]), np.ones(len(user), bool)
     count, popular = by_user(everything), by_user(~by_model)
     pair = user * np.int64(len(expected.movie_ids) + 1) + movie
     ranked = user * np.int64(expected.top_n + 1) + rank
@@ -95,6 +97,7 @@ def found(
         "rows have no predicted_rating": by_model & np.isnan(rating) & ("rating" in expected.tasks),
         "predicted ratings are off the scale": (rating < low) | (rating > high),
     }
+    wrong |= _wrong_lists(lists, rows, user_id, np.append(seen, forbidden), expected)
     if opted_out is not None:
         gone = pc.is_in(rows.column(c.USER_ID), value_set=opted_out).to_numpy()
         wrong["recommendations by the model are of users who opted out"] = gone & by_model
@@ -117,8 +120,53 @@ def found(
     return Found(
         Counter({name: value.item() if hasattr(value, "item") else value for name, value in figures.items()}),
         Counter({fault: int(where.sum()) for fault, where in wrong.items()}),
-        np.unique(movie[known]),
+        recommended,
     )
+
+
+def _wrong_lists(
+    lists: pa.Table, rows: pa.Table, user_id: pa.Array, hidden: np.ndarray, expected: Expectations
+) -> dict[str, np.ndarray]:
+    """Return what is wrong with the table of lists, which has the rows and then a reserve.
+
+    Args:
+        hidden: pairs that may not be recommended; see `_pairs`.
+    """
+    entries = _entries(lists, rows.column(c.USER_ID))
+    movie = places(expected.movie_ids, entries.movie_id)
+    pair = places(user_id, entries.user_id) * np.int64(len(expected.movie_ids) + 1) + movie
+    in_rows, in_reserve = entries.position <= entries.rows, entries.position > expected.top_n
+    differ = (~in_rows & ~in_reserve).any() or not _same(entries, in_rows, rows)
+    may_not = ~((movie >= 0) & expected.tonight[movie] & expected.allowed[movie]) | _are_in(pair, hidden)
+    return {
+        "parts of the table lists differ from recommendations": np.array(differ),
+        "movies in reserve may not be recommended to their user": in_reserve & may_not,
+    }
+
+
+class _Entries(NamedTuple):
+    """What is in the lists, one after the other."""
+
+    user_id: pa.ChunkedArray
+    movie_id: pa.ChunkedArray
+    position: np.ndarray  # in the list, from 1
+    rows: np.ndarray  # how many rows of the table recommendations the user has
+
+
+def _entries(lists: pa.Table, users_of_rows: pa.ChunkedArray) -> _Entries:
+    column, owner = lists.column(c.RECOMMENDATIONS), lists.column(c.USER_ID)
+    parent = pc.list_parent_indices(column).to_numpy()
+    of_rows = places(owner.combine_chunks(), users_of_rows)
+    rows = np.bincount(of_rows[of_rows >= 0], minlength=len(owner))
+    movie_id = pc.struct_field(pc.list_flatten(column), c.MOVIE_ID)
+    position = np.arange(len(parent)) - np.searchsorted(parent, parent) + 1
+    return _Entries(owner.take(pa.array(parent)), movie_id, position, rows[parent])
+
+
+def _same(entries: _Entries, which: np.ndarray, rows: pa.Table) -> bool:
+    """Return whether some entries are the rows of recommendations, in their order."""
+    mine = (column.filter(pa.array(which)) for column in (entries.user_id, entries.movie_id))
+    return all(column.equals(rows.column(name)) for column, name in zip(mine, (c.USER_ID, c.MOVIE_ID), strict=True))
 
 
 def _are_in(pair: np.ndarray, others: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyspark import Broadcast
 
@@ -139,10 +140,11 @@ def _reject(part: Part, run: Run, ratings: pa.Table) -> None:
 
 
 def score(part: Part, run: Run, job: Job) -> None:
-    """Write the recommendations and the predicted ratings of a part."""
+    """Write the recommendations, the lists and the predicted ratings of a part."""
     users = run.input.users(part).column(c.USER_ID).combine_chunks()
-    rows = _scored(part, run, job, users) if run.before is None else _scored_or_carried(part, run, job, users)
+    rows, lists = _scored(part, run, job, users) if run.before is None else _scored_or_carried(part, run, job, users)
     run.write(c.RECOMMENDATIONS_TABLE, part.file, rows)
+    run.write(c.LISTS_TABLE, part.file, lists)
     if job.all_pairs:
         _predict_all(part, run, job, users)
     else:
@@ -150,20 +152,27 @@ def score(part: Part, run: Run, job: Job) -> None:
     storage.write(storage.below(run.finished, str(part.number)), b"")
 
 
-def _scored(part: Part, run: Run, job: Job, users: pa.Array) -> pa.Table:
-    """Return `schemas.RECOMMENDATION`, of each of the users in turn."""
+def _scored(part: Part, run: Run, job: Job, users: pa.Array) -> tuple[pa.Table, pa.Table]:
+    """Return `schemas.RECOMMENDATION` and `schemas.LIST`, of each of the users in turn."""
     schema = c.with_ids(c.RECOMMENDATION, run.ids)
     blocks = worker.recommend(run.input.histories(part, users), job)
-    return pa.concat_tables([schema.empty_table(), *(block.cast(schema) for block in blocks)])
+    rows = pa.concat_tables([schema.empty_table(), *(block.cast(schema) for block in blocks)])
+    lists = worker.lists_of(rows, job.payload.value.valid_until).cast(c.with_ids(c.LIST, run.ids))
+    return rows.filter(pc.field(c.RANK) <= job.request.n), lists
 
 
-def _scored_or_carried(part: Part, run: Run, job: Job, users: pa.Array) -> pa.Table:
+def _scored_or_carried(part: Part, run: Run, job: Job, users: pa.Array) -> tuple[pa.Table, pa.Table]:
+    """Return what `_scored` does, with what stands of the earlier run."""
     assert run.before is not None
     to_score = part.read(run.input.at(TO_SCORE)).column(c.USER_ID).combine_chunks()
-    before = part.read(run.before[c.RECOMMENDATIONS_TABLE], c.RECOMMENDATION.names)
-    scored = _scored(part, run, job, to_score)
-    both = pa.concat_tables([scored, carried.rows(before, users, to_score).cast(scored.schema)])
-    return both.sort_by([(c.USER_ID, "ascending"), (c.RANK, "ascending")])
+    both = []
+    for table, scored in zip((c.RECOMMENDATIONS_TABLE, c.LISTS_TABLE), _scored(part, run, job, to_score), strict=True):
+        before = part.read(run.before[table], scored.schema.names)
+        rows = pa.concat_tables([scored, carried.rows(before, users, to_score).cast(scored.schema)])
+        both.append(rows.sort_by([(name, "ascending") for name in (c.USER_ID, c.RANK) if name in rows.schema.names]))
+    rows, lists = both
+    until = pa.scalar(job.payload.value.valid_until, lists.schema.field(c.VALID_UNTIL).type)
+    return rows, lists.set_column(3, lists.schema.field(3), pa.repeat(until, lists.num_rows))
 
 
 def _predict_all(part: Part, run: Run, job: Job, users: pa.Array) -> None:
@@ -183,9 +192,10 @@ def check(part: Part, run: Run, expected: Broadcast[faults.Expectations]) -> fau
 
     The ratings are read as they were staged, and not as they were put in order for scoring.
     """
-    rows = storage.dataset(storage.below(run.tables[c.RECOMMENDATIONS_TABLE], part.file)).to_table()
+    tables = (c.RECOMMENDATIONS_TABLE, c.LISTS_TABLE)
+    rows, lists = (storage.dataset(storage.below(run.tables[name], part.file)).to_table() for name in tables)
     rated = None
     if not expected.value.include_seen:
         rated = part.read(run.input.at(staged.RATINGS), c.STAGED_PAIRS.names)
     denied, opted_out = run.input.denied(part), run.input.opted_out()
-    return faults.found(rows, run.input.users(part), rated, denied, opted_out, expected.value)
+    return faults.found(rows, lists, run.input.users(part), rated, denied, opted_out, expected.value)

@@ -86,6 +86,11 @@ class Policy(ABC):
         del candidates
         return n
 
+    def is_prefix(self, n: int, more: int, candidates: int, *, capped: bool) -> bool:
+        """Return whether the best n + `more` movies begin with the best n, within a cap or without one."""
+        del n, more, candidates, capped
+        return True
+
     def score_bytes(self, model: Model) -> int:
         """Return the memory that scores take per user, in bytes."""
         del model
@@ -161,6 +166,10 @@ class _TwoStage(Policy):
 
     def list_length(self, n: int, candidates: int) -> int:
         return max(n, candidates)
+
+    def is_prefix(self, n: int, more: int, candidates: int, *, capped: bool) -> bool:
+        """More than the candidates, or those that a cap makes it retrieve later, may be rated higher than the first."""
+        return more == 0 or (n + more <= candidates and not capped)
 
 
 class _Blend(Policy):

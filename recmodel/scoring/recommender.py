@@ -151,6 +151,7 @@ class Recommender:
         age: np.ndarray | None = None,
         *,
         n: int = 10,
+        reserve: int = 0,
         rank_by: str = "retrieval",
         candidates: int = 200,
         include_seen: bool = False,
@@ -166,6 +167,7 @@ class Recommender:
             ratings: [S] float32, of the seen movies, in stars.
             age: [S] int32, how many newer ratings the user has; None: each user's oldest comes first, or `needs_order`
                 is False.
+            reserve: how many more movies follow the n, without reasons. The n are the same without them.
             rank_by: one of `policies.NAMES`.
             candidates: how many movies two-stage retrieves before it ranks them by rating.
             denied: what must not be recommended to a user, whether seen or not.
@@ -181,7 +183,7 @@ class Recommender:
         if n < 1 or candidates < 1:
             raise ValueError(f"cannot rank the top {n} from {candidates} candidates; both must be at least 1")
         if not len(user_ids):  # TensorFlow cannot map over nobody
-            nothing = np.empty((0, n), np.float32)
+            nothing = np.empty((0, n + reserve), np.float32)
             no_ids = nothing.astype(np.int64)
             return TopN(no_ids, no_ids, nothing, nothing, nothing, no_ids, np.empty(0, np.int32), np.empty(0, bool))
         history = self._history_of_rows(len(user_ids), seen, ratings, age)
@@ -193,7 +195,12 @@ class Recommender:
         hidden = topn.NO_PAIRS if include_seen else seen
         if denied is not None:
             hidden = hidden.and_also(denied)
-        top = rules.lists(policy.search(self, vectors, candidates), len(user_ids), n, hidden, cap)
+        search = policy.search(self, vectors, candidates)
+        if policy.is_prefix(n, reserve, candidates, capped=cap is not None):
+            top = rules.lists(search, len(user_ids), n + reserve, hidden, cap)
+        else:
+            first = rules.lists(search, len(user_ids), n, hidden, cap)
+            top = topn.side_by_side(first, rules.lists(search, len(user_ids), reserve, hidden, cap, first.row))
         row = np.where(users["known_user"][:, np.newaxis], top.row, -1)
         score = rating = top.score
         if policy.order != "retrieval":
@@ -206,7 +213,9 @@ class Recommender:
         if liked_from is not None and "seen" in self._movies:  # which models of the first versions lack
             liked = reasons.liked(seen, ratings, liked_from)
             weight = users["seen_weight"] if self.needs_history else np.ones(len(liked), np.float32)
-            because = self._because(row, seen, weight * liked, users.get("seen_boost"), not_itself=include_seen)
+            because[:, :n] = self._because(
+                row[:, :n], seen, weight * liked, users.get("seen_boost"), not_itself=include_seen
+            )
         none = row < 0
         return TopN(
             row=row,

@@ -31,6 +31,7 @@ class Payload:
     placed: np.ndarray | None = None  # [M] bool: what the model knows by genres and year only; None: nothing
     allowed: np.ndarray | None = None  # [M] bool: what may be recommended, by the model or as popular; None: everything
     opted_out: pa.Array | None = None  # users to whom nothing is recommended by the model; None: nobody
+    valid_until: datetime | None = None  # of the table `lists`
     cap: rules.Cap | None = None  # on the movies of each genre in a list, and on new ones
 
     @cached_property
@@ -54,3 +55,4 @@ class TopNRequest:
     block_bytes: int  # memory of a worker for the users it scores at a time
     threads: int  # of TensorFlow in a worker
     is_ordered: bool = True  # whether the input says in what order ratings were given
+    reserve: int = 0  # how many more movies follow the n in the table `lists`

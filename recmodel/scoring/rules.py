@@ -16,19 +16,27 @@ class Cap(NamedTuple):
     most: np.ndarray  # [G] of each group
 
 
-def lists(search: Search, users: int, n: int, hidden: Pairs, cap: Cap | None) -> Top:
+def lists(search: Search, users: int, n: int, hidden: Pairs, cap: Cap | None, given: np.ndarray | None = None) -> Top:
     """Return the n best movies for each user, without the hidden pairs and within the cap, if there is one.
 
     A list is filled greedily, in the order of the ranking: a movie is skipped if the list has enough movies of any of
     its groups. How far down the ranking that goes is not known in advance, so it happens in rounds, each among the
     movies none of whose groups is full. A round fills the list, exhausts the catalogue, or skips a movie, which means
     that it has filled a group: there are at most as many rounds as groups, plus one.
+
+    Args:
+        given: [B, k] what the lists have already, and is counted in their groups; -1 pads. None: nothing.
     """
+    if given is not None:
+        user, place = np.nonzero(given >= 0)
+        hidden = hidden.and_also(Pairs(user, given[user, place]))
     if cap is None:
         best = search(np.arange(users), n, hidden, None)
         return Top(best.row[:, :n], best.score[:, :n])
     row, score = np.full((users, n), -1), np.full((users, n), np.nan, np.float32)
     filled, of_group = np.zeros(users, int), np.zeros((users, cap.groups.shape[1]), np.float32)
+    if given is not None:
+        np.add.at(of_group, user, cap.groups[given[user, place]])
     short = np.arange(users)
     while len(short):
         full = (of_group[short] >= cap.most).astype(np.float32)

@@ -110,6 +110,13 @@ class Top(NamedTuple):
 Search = Callable[[np.ndarray, int, Pairs, "ExcludedGroups | None"], Top]
 
 
+def side_by_side(first: Top, second: Top) -> Top:
+    """Return lists that go on with others; what pads the first ones comes last."""
+    row, score = (np.concatenate(columns, axis=1) for columns in zip(first, second, strict=True))
+    order = np.argsort(row < 0, axis=1, kind="stable")
+    return Top(np.take_along_axis(row, order, 1), np.take_along_axis(score, order, 1))
+
+
 def paired(row: np.ndarray, in_catalogue: np.ndarray, lists: Sequence[np.ndarray]) -> Pairs:
     """Pair each user of the block with the rows of the movies in their list.
 

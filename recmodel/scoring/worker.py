@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ from pyspark import Broadcast, SparkFiles
 from pyspark.accumulators import Accumulator, AccumulatorParam
 
 from recmodel import schemas as c
+from recmodel.data import histories
 from recmodel.data.histories import AGE_UNKNOWN, Histories, Lists
 from recmodel.scoring import recommender, rules, topn
 from recmodel.scoring.request import Payload, TopNRequest
@@ -134,10 +136,10 @@ def _unpacked(job: Job) -> Path:
 
 
 def recommend(users: Histories, job: Job) -> Iterator[pa.Table]:
-    """Yield `schemas.RECOMMENDATION`, by blocks of users: the top n of each, in their order."""
+    """Yield `schemas.RECOMMENDATION`, by blocks of users: the top n of each and the reserve, in their order."""
     if len(users):
         model, request = _loaded_model(job), job.request
-        per_user, per_rating = model.memory(request.n, request.rank_by, request.candidates)
+        per_user, per_rating = model.memory(request.n + request.reserve, request.rank_by, request.candidates)
         for block in blocks(users, per_user, per_rating, request.block_bytes):
             yield recommend_block(model, block, job.payload.value, request)
     job.stats.add(WorkerStats(users=len(users), peak_bytes=_peak_bytes()))
@@ -176,6 +178,7 @@ def recommend_block(
 ) -> pa.Table:
     """Return the rows (`schemas.RECOMMENDATION`) of a block of users, in their order, rank ascending.
 
+    Those of the reserve follow with ranks above n, without reasons.
     A user unknown to the model, with fewer than `min_history` ratings, or who has opted out gets the most rated movies
     instead, those of late if times are known. The column of a task that the model was not trained for is null.
     """
@@ -188,6 +191,7 @@ def recommend_block(
         users.rating[in_catalogue],
         age,
         n=request.n,
+        reserve=request.reserve,
         rank_by=request.rank_by,
         candidates=request.candidates,
         include_seen=request.include_seen,
@@ -202,7 +206,7 @@ def recommend_block(
     rating, by = top.predicted_rating.copy(), top.score.copy()
     if cold.any():
         hidden = denied if request.include_seen else seen.and_also(denied)
-        popular = _popular(payload, hidden, cold, request.n)
+        popular = _popular(payload, hidden, cold, request.n + request.reserve)
         row[cold] = -1
         row[cold, : popular.shape[1]] = popular
         score[cold], by[cold], rating[cold] = np.nan, np.nan, payload.popular_rating[row[cold]]
@@ -227,6 +231,17 @@ def recommend_block(
         c.SCORE: pa.array(by[filled], from_pandas=True),
     }
     return pa.table([columns[name] for name in c.RECOMMENDATION.names], c.RECOMMENDATION.names)
+
+
+def lists_of(rows: pa.Table, valid_until: datetime | None) -> pa.Table:
+    """Return `schemas.LIST` of recommendations and the reserve, which are in the order of user and rank."""
+    users, first = histories.starts_of_users(rows.column(c.USER_ID))
+    entries = rows.select([c.MOVIE_ID, c.SCORE, c.PREDICTED_RATING, c.SOURCE])
+    ends = pa.array(np.append(first, rows.num_rows), pa.int32())
+    lists = pa.ListArray.from_arrays(ends, entries.combine_chunks().to_struct_array().combine_chunks())
+    version = rows.column(c.MODEL_VERSION).take(pa.array(first))
+    until = pa.repeat(pa.scalar(valid_until, c.LIST.field(c.VALID_UNTIL).type), len(first))
+    return pa.table([users, lists, version, until], c.LIST.names)
 
 
 def predicted_of(rows: pa.Table) -> pa.Table:

@@ -203,7 +203,7 @@ class Output(ABC):
         """Return what the published runs hold of some users, by date; runs that hold nothing are left out."""
         runs = []
         for day in self.run_dates():
-            tables = {name: self.dataset(name, day) for name in c.TABLES if self.files(name, day)}
+            tables = {name: self.dataset(name, day) for name in erasing.TABLES if self.files(name, day)}
             statistics = self.attachment(day, STATISTICS_FILE)
             runs.append(erasing.found(day, users.of_run(self.read_run(day)), tables, statistics))
         return [run for run in runs if run.anything]

@@ -2,7 +2,7 @@
 
 Below an OUTPUT that is a URI, each table is a Delta table partitioned by run_date:
 
-OUTPUT/recommendations/_delta_log/…                     (and predicted_ratings, rejects, users)
+OUTPUT/recommendations/_delta_log/…                     (and predicted_ratings, users, movies, …)
 OUTPUT/recommendations/run_date=YYYY-MM-DD/run-…/*.parquet
 OUTPUT/runs/run_date=YYYY-MM-DD/run.json
 OUTPUT/latest/runs/run.json                             that of the newest full run
@@ -108,10 +108,14 @@ class DeltaRun(StagedRun):
         if schema is None:
             raise ScoringFailed(f"{self.table(name)} has no files; run again")
         # All columns become nullable: whether Spark calls one so depends on how it was computed.
-        columns = [field.with_nullable(True).remove_metadata() for field in schema]
+        columns = [_described(field.with_nullable(True), name) for field in schema]
         written = deltalake.Schema.from_arrow(pa.schema([*columns, pa.field(c.RUN_DATE, pa.date32())]))
         table = deltalake.DeltaTable.create(
-            storage.below(self.output, name), schema=written, mode="ignore", partition_by=[c.RUN_DATE]
+            storage.below(self.output, name),
+            schema=written,
+            mode="ignore",
+            partition_by=[c.RUN_DATE],
+            description=c.TABLE_COMMENTS[name],
         )
         fields = {field.name: field for field in table.schema().fields}
         new_fields = [field for field in written.fields if field.name not in fields]
@@ -134,8 +138,10 @@ class DeltaOutput(Output):
 
     def files(self, table: str, run_date: date) -> list[str]:
         """See `Output`."""
-        rows = deltalake.DeltaTable(storage.below(self.location, table))
-        return rows.file_uris(file_pruning_predicate=[(c.RUN_DATE, "=", f"{run_date:%Y-%m-%d}")])
+        rows = _log(storage.below(self.location, table))
+        return (
+            [] if rows is None else rows.file_uris(file_pruning_predicate=[(c.RUN_DATE, "=", f"{run_date:%Y-%m-%d}")])
+        )
 
     def withdraw(self, run_date: date) -> None:
         """See `Output`: first run.json, from when on it is not published, then the rows of each table."""
@@ -211,9 +217,10 @@ class DeltaOutput(Output):
         for day in days:
             storage.remove(storage.below(self.location, c.RUNS_TABLE, partition(day)))
         for name in c.TABLES:
-            table = deltalake.DeltaTable(storage.below(self.location, name))
-            self._delete_unpublished(table)
-            table.vacuum(dry_run=False, full=True)  # Delta keeps files for a week
+            table = _log(storage.below(self.location, name))
+            if table is not None:  # otherwise no version that has it has published yet
+                self._delete_unpublished(table)
+                table.vacuum(dry_run=False, full=True)  # Delta keeps files for a week
 
     def _delete_unpublished(self, table: deltalake.DeltaTable) -> None:
         """Delete the rows of dates that have no run.json."""
@@ -241,16 +248,25 @@ def _log(location: str) -> deltalake.DeltaTable | None:
     return deltalake.DeltaTable(location) if storage.names(storage.below(location, "_delta_log")) else None
 
 
+def _described(column: pa.Field, table: str) -> pa.Field:
+    """Return a column with what it says as its comment, and without other metadata."""
+    schema = c.TABLES[table]
+    known = column.name in schema.names
+    return column.with_metadata({"comment": c.comment(schema.field(column.name))} if known else None)
+
+
 def _statistics(footer: pq.FileMetaData) -> dict[str, Any]:
     """Of one file, as Delta has them: the number of rows, and for each column its nulls and the range of its values.
 
     Readers skip files by the ranges. They are of all columns or of none, since deltalake's PyArrow datasets take one
-    that is missing for an empty one.
+    that is missing for an empty one; but for lists, of which there are none.
     """
     lowest: dict[str, Any] = {}
     highest: dict[str, Any] = {}
     nulls: dict[str, int] = {}
     for column, name in enumerate(footer.schema.names):
+        if footer.schema.column(column).path != name:
+            continue  # inside a list
         groups = [footer.row_group(i).column(column).statistics for i in range(footer.num_row_groups)]
         if not all(group is not None and group.has_null_count for group in groups):
             return {"numRecords": footer.num_rows}

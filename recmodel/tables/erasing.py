@@ -1,8 +1,8 @@
 """Erasing: which published rows are of certain users or name them, and files without these rows.
 
-Rows of recommendations, predicted ratings and users are those with the user's id. A rejected row names a user if the
-rejected value is that of a column of user ids, or the whole row, and holds the id. Rejects of other columns, such as a
-rating that is off the scale, hold no user.
+Rows of a table with a column user_id are those with the user's id. Of the other tables only the rejects name users. A
+rejected row does if the rejected value is that of a column of user ids, or the whole row, and holds the id. Rejects of
+other columns, such as a rating that is off the scale, hold no user.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Users:
         return Users(self.ids, named.get(c.USER_ID, ""))
 
     def rows(self) -> pc.Expression:
-        """Return the filter for their rows, in any table but `rejects`."""
+        """Return the filter for their rows, in a table with a column user_id."""
         return pc.field(c.USER_ID).isin(pa.array(self.ids))
 
     def named_by(self, rejects: pa.Table) -> pa.Array:
@@ -99,11 +99,15 @@ def _bare(value: str) -> str:
     return value.strip().strip("\"'").strip()
 
 
+# The tables that can hold a user.
+TABLES = tuple(name for name, schema in c.TABLES.items() if c.USER_ID in schema.names or name == c.REJECTS_TABLE)
+
+
 def found(run_date: date, users: Users, tables: dict[str, ds.Dataset], statistics: bytes | None) -> Found:
     """Return what a run holds of the users.
 
     Args:
-        tables: the rows of the run, by table.
+        tables: the rows of the run, by table; of those in `TABLES`.
         statistics: those that are published with it.
     """
     rows, of_tables = {}, set()

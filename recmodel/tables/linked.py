@@ -1,6 +1,6 @@
 """Linked folders: publishing on a file system with links.
 
-OUTPUT/recommendations/run_date=YYYY-MM-DD/*.parquet        (and predicted_ratings, rejects, users)
+OUTPUT/recommendations/run_date=YYYY-MM-DD/*.parquet        (and predicted_ratings, users, movies, …)
 OUTPUT/runs/run_date=YYYY-MM-DD/run.json
 OUTPUT/latest/…                                the same of the newest full run
 OUTPUT/.store/edition-000042/…                 all of the above, as it is seen: one edition for each publication
@@ -177,13 +177,13 @@ class LinkedOutput(Output):
             if (before / table / day).is_dir():
                 target.mkdir(parents=True)
             for file in (before / table / day).glob("[!._]*"):
-                if table != c.RUNS_TABLE:
+                if table in erasing.TABLES:
                     source, copy = str(file), str(target / file.name)
                     if not erasing.write_without(source, copy, table, users.of_run(record), fs.LocalFileSystem()):
                         _link(source, copy)
-                elif file.name == RUN_FILE:
+                elif table == c.RUNS_TABLE and file.name == RUN_FILE:
                     (target / file.name).write_bytes(run.noted_in(record).to_bytes())
-                elif file.name == STATISTICS_FILE and run.histories:
+                elif table == c.RUNS_TABLE and file.name == STATISTICS_FILE and run.histories:
                     (target / file.name).write_bytes(erasing.statistics_without(file.read_bytes(), users.ids))
                 else:
                     _link(str(file), str(target / file.name))

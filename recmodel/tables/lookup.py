@@ -1,4 +1,4 @@
-"""Lookup: which published run has a user's list, among full runs and partial ones."""
+"""Lookup: which published run has a user's list, among full runs and partial ones, and what is similar to a movie."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from recmodel.data import ids
+import pyarrow.compute as pc
+
+from recmodel import schemas as c
+from recmodel.data import catalogue, ids
 from recmodel.errors import UsageRejected
 from recmodel.records import RunRecord
 from recmodel.tables.base import Output
@@ -56,6 +59,39 @@ def find(location: str, user_id: str, run_date: date | None = None, *, only_part
     ends = output.user_range(full_date)
     users = f"its users go from {ends[0]} to {ends[1]}" if ends else "it has no users"
     raise UsageRejected(f"user {user_id} has no recommendations in the run of {full_date}; {users}")
+
+
+def similar_movies(
+    location: str, movie: str, run_date: date | None = None
+) -> tuple[RunRecord, str, list[dict[str, Any]]]:
+    """Return a full run, the title of a movie in it, and its similar movies (`schemas.SIMILAR` and the title), by rank.
+
+    Args:
+        movie: an id, or the exact title.
+        run_date: None: the newest.
+
+    Raises:
+        UsageRejected: no such run is published, or it has no such movie or no similar ones.
+    """
+    output = open_output(location)
+    day = output.published(run_date)
+    if not all(output.files(table, day) for table in (c.MOVIES_TABLE, c.SIMILAR_TABLE)):
+        raise UsageRejected(f"the run of {day} has no table similar_movies, as it was made before 0.3.2; score again")
+    movies = output.dataset(c.MOVIES_TABLE, day).to_table(columns=[c.MOVIE_ID, c.TITLE])
+    title_of = dict(zip(*(movies.column(name).to_pylist() for name in (c.MOVIE_ID, c.TITLE)), strict=True))
+    movie_id = catalogue.movie_id(movie, movies)
+    rows = output.dataset(c.SIMILAR_TABLE, day).to_table(filter=pc.field(c.MOVIE_ID) == movie_id)
+    if not rows.num_rows:
+        raise UsageRejected(
+            f"the run of {day} has nothing similar to {title_of[movie_id]}: its model does not know the movie, or "
+            "was not trained for retrieval"
+        )
+    found = rows.sort_by(c.RANK).to_pylist()
+    return (
+        output.read_run(day),
+        title_of[movie_id],
+        [row | {c.TITLE: title_of[row[c.SIMILAR_MOVIE_ID]]} for row in found],
+    )
 
 
 def _rows(output: Output, run_date: date, user_id: str) -> list[dict[str, Any]]:

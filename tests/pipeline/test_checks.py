@@ -34,7 +34,9 @@ def expected(tonight=MOVIES, allowed=MOVIES, genres=None, **changes) -> faults.E
     )
 
 
-def found(rows, expectations: faults.Expectations, denied=None, opted_out=None) -> faults.Found:
+def found(rows, expectations: faults.Expectations, denied=None, opted_out=None, reserve=()) -> faults.Found:
+    """Of these rows, and lists of them; a pair of a user and a movie in the reserve comes after them."""
+    rows = sorted(rows, key=lambda row: row[0])
     columns = dict(zip(COLUMNS, zip(*rows, strict=True), strict=True))
     users = {user: sum(of == user for of, _ in RATED) for user in (1, 2, 3)}
 
@@ -46,11 +48,21 @@ def found(rows, expectations: faults.Expectations, denied=None, opted_out=None) 
 
     return faults.found(
         pa.table({name: pa.array(columns[name], c.RECOMMENDATION.field(name).type) for name in COLUMNS}),
+        lists_of([(row[0], row[2]) for row in rows] + [*reserve]),
         pa.table({c.USER_ID: [*users], c.MOVIES_COUNT: [*users.values()]}),
         None if expectations.include_seen else pairs(RATED),
         None if denied is None else pairs(denied),
         opted_out,
         expectations,
+    )
+
+
+def lists_of(pairs) -> pa.Table:
+    by_user: dict[int, list] = {}
+    for user, movie in pairs:
+        by_user.setdefault(user, []).append({c.MOVIE_ID: movie})
+    return pa.Table.from_pylist(
+        [{c.USER_ID: user, c.RECOMMENDATIONS: movies} for user, movies in sorted(by_user.items())], c.LIST
     )
 
 
@@ -104,6 +116,27 @@ def test_parts_are_added_up():
     )
     with pytest.raises(ScoringFailed, match="1 users are missing"):
         checks.figures([*parts, found(GOOD[:2], expected())])
+
+
+RESERVE = "movies in reserve may not be recommended to their user"
+
+
+@pytest.mark.parametrize(
+    ("reserve", "wrong"),
+    [
+        ([(1, 40)], []),
+        ([(1, 30), (1, 40), (1, 99)], [RESERVE, RESERVE]),  # user 1 has rated 30
+        ([(2, 40)], ["parts of the table lists differ from recommendations"]),  # it would have the rank 2 of two
+        ([(3, 30)], ["parts of the table lists differ from recommendations"]),
+    ],
+)
+def test_lists_have_the_recommendations_and_then_a_reserve_to_which_the_rules_apply(reserve, wrong):
+    assert +found(GOOD, expected(), reserve=reserve).faults == Counter(wrong)
+    if not wrong:
+        assert +found(GOOD, expected(allowed=[10, 20, 30]), reserve=reserve).faults == Counter([RESERVE])
+        assert +found(GOOD, expected(tonight=[10, 20, 30]), reserve=reserve).faults == Counter([RESERVE])
+        assert +found(GOOD, expected(), reserve=reserve, denied=[(1, 40)]).faults == Counter([RESERVE])
+        assert +found(GOOD, expected(max_new=0), reserve=reserve).faults == Counter()
 
 
 def test_a_task_without_training_may_leave_its_column_empty():

@@ -64,6 +64,10 @@ def test_an_incremental_night_gives_what_a_full_one_gives(two_nights, default_mo
         score_here("--data", data, "--output", output, "--run-date", day, mode, *default_model)
     carried, full = (published(output, "2026-02-02") for output in (tmp_path / "a", tmp_path / "b"))
     assert_equal_but_for_rounding(without_time(carried), without_time(full))
+    lists = [published(output, "2026-02-02", c.LISTS_TABLE).to_pandas() for output in (tmp_path / "a", tmp_path / "b")]
+    of_carried, of_full = ([[row[c.MOVIE_ID] for row in rows] for rows in of[c.RECOMMENDATIONS]] for of in lists)
+    assert of_carried == of_full
+    assert lists[0].drop(columns=c.RECOMMENDATIONS).equals(lists[1].drop(columns=c.RECOMMENDATIONS))
     ratings = [published(output, "2026-02-02", "predicted_ratings") for output in (tmp_path / "a", tmp_path / "b")]
     assert_equal_but_for_rounding(*ratings)
     first, second, whole = (run_json(*which) for which in (

@@ -21,6 +21,6 @@ def test_users_who_are_not_asked_for_again_keep_their_rows(tmp_path, address):
         staged = stage(output, label, parts=parts)
         assert partial.keep_other_lists(output, staged, asked) == kept
         staged.publish(record(all_users=False), 90)
-        for table in (c.RECOMMENDATIONS_TABLE, c.PREDICTED_RATINGS_TABLE):
+        for table in (c.RECOMMENDATIONS_TABLE, c.PREDICTED_RATINGS_TABLE, c.LISTS_TABLE):
             rows = output.dataset(table, DAY).to_table()
             assert sorted(rows[c.USER_ID].to_pylist()) == [1, 2, 3, 4]

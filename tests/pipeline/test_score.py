@@ -1,10 +1,14 @@
 """A scoring run, in this process, on small data."""
 
 from collections import Counter
+from datetime import datetime, timezone
 
-from support.inputs import REPEATS, make_ratings, write_movielens
+import numpy as np
+import pytest
+from support.inputs import MOVIES, REPEATS, make_ratings, write_movielens
 from support.runs import published, run_json, without_time
 
+import recmodel
 from recmodel import schemas as c
 from recmodel.models import versions
 from recmodel.pipeline import monitoring
@@ -81,10 +85,50 @@ def test_only_the_users_asked_for_are_scored_and_new_ones_get_what_is_popular(to
     rated = [row[1] for row in make_ratings()]
     most = sorted(set(rated), key=lambda movie: (-rated.count(movie), movie))[:2]
     assert rows.query("user_id == 12345")[c.MOVIE_ID].tolist() == most
+    lists = published(tmp_path / "o/partial", DAY, c.LISTS_TABLE).to_pylist()
+    assert [row[c.USER_ID] for row in lists] == [3, 5, 12345]
+    for row in lists:
+        movies = [entry[c.MOVIE_ID] for entry in row[c.RECOMMENDATIONS]]
+        assert movies[:2] == rows.query(f"user_id == {row[c.USER_ID]}")[c.MOVIE_ID].tolist()
+        seen = {other[1] for other in make_ratings() if other[0] == row[c.USER_ID]}
+        assert {*movies} == {1, 2, 3, 4, 10, 11} - seen  # all that is left is in reserve
+        assert row[c.VALID_UNTIL] == datetime(2026, 2, 3, 23, 59, 59, tzinfo=timezone.utc)
     predicted = published(tmp_path / "o/partial", DAY, "predicted_ratings").to_pandas()
     assert predicted.groupby(c.USER_ID)[c.MOVIE_ID].apply(list).to_dict() == {
         user: [1, 2, 3, 4, 10, 11] for user in (3, 5)
     }  # fmt: skip
+
+
+def test_similar_movies_are_found_once_and_again_when_what_may_be_recommended_changes(
+    toy, toy_models, tmp_path, score_here, monkeypatch
+):
+    default = next(v for v in versions.list_versions(toy_models) if "-default-" in v)
+    runs, found = [], []
+    for day, denied in (("2026-02-01", ""), ("2026-02-02", ""), ("2026-02-03", "[10]"), ("2026-02-04", "[10]")):
+        if denied:
+            monkeypatch.setenv("RECMODEL_RULES__DENY__MOVIES", denied)
+        score_here(
+            "--data", toy, "--models", toy_models, "--model-version", default, "--output", tmp_path, "--run-date", day
+        )
+        runs.append(run_json(tmp_path, day)["similar_movies"])
+        found.append(
+            published(tmp_path, day, c.SIMILAR_TABLE).sort_by([(c.MOVIE_ID, "ascending"), (c.RANK, "ascending")])
+        )
+    assert [run["carried_from"] for run in runs] == [None, "2026-02-01", None, "2026-02-03"]
+    assert [run["rows"] for run in runs] == [rows.num_rows for rows in found]
+    assert found[0].equals(found[1])
+    assert found[2].equals(found[3])
+    assert not found[0].equals(found[2])
+    assert 10 in found[0][c.SIMILAR_MOVIE_ID].to_pylist()
+    vectors = recmodel.load(toy_models, version=default).movie_embedding(MOVIES)
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    cosine = dict(np.ndenumerate(unit @ unit.T))
+    for row in found[2].to_pylist():
+        movie, other = (MOVIES.tolist().index(row[name]) for name in (c.MOVIE_ID, c.SIMILAR_MOVIE_ID))
+        assert row[c.SCORE] == pytest.approx(cosine[movie, other], abs=1e-5)
+        assert row[c.SIMILAR_MOVIE_ID] not in (10, row[c.MOVIE_ID])
+    right = {(MOVIES[pair[0]], MOVIES[pair[1]]) for pair, value in cosine.items() if value > 0 and pair[0] != pair[1]}
+    assert {*zip(found[0][c.MOVIE_ID].to_pylist(), found[0][c.SIMILAR_MOVIE_ID].to_pylist(), strict=True)} == right
 
 
 def test_rules_and_reasons_are_in_what_is_published(toy, toy_models, tmp_path, score_here, monkeypatch):
@@ -101,6 +145,28 @@ def test_rules_and_reasons_are_in_what_is_published(toy, toy_models, tmp_path, s
         "--run-date", DAY, "--users", users,
     )  # fmt: skip
     rows = published(tmp_path / "output/partial", DAY).to_pandas()
+    stars: dict[int, list[float]] = {}
+    for _, movie, rating, *_ in make_ratings():
+        stars.setdefault(movie, []).append(rating)
+    catalogue = published(tmp_path / "output/partial", DAY, c.MOVIES_TABLE).to_pylist()
+    assert [tuple(row.values())[:4] for row in catalogue[:2]] == [
+        (1, "Matrix, The (1999)", ["Action", "Sci-Fi"], 1999), (2, 'Say "Hi" (2001)', ["Comedy"], 2001),
+    ]  # fmt: skip
+    assert catalogue[-1][c.GENRES] == []
+    for row in catalogue:
+        given = stars.get(row[c.MOVIE_ID], [])
+        assert (row[c.RATINGS_COUNT], row[c.STATUS]) == (len(given), "known")
+        assert row[c.MEAN_RATING] == (pytest.approx(sum(given) / len(given)) if given else None)
+        assert row[c.ALLOWED] == (row[c.MOVIE_ID] in (2, 3, 4, 10))
+    models = published(tmp_path / "output/partial", DAY, c.MODELS_TABLE).to_pylist()
+    assert [row[c.MODEL_VERSION] for row in models] == versions.list_versions(toy_models)
+    for row in models:
+        assert row["used"] == (row[c.MODEL_VERSION] == default)
+        assert row[c.RANK_BY] == ("retrieval" if row["used"] else None)
+        assert row["current"] == (row[c.MODEL_VERSION] == versions.current(toy_models))
+        metrics = versions.read_metrics(toy_models, row[c.MODEL_VERSION])
+        assert row["train_rows"] == metrics.train_rows
+        assert row["rmse"] == (None if metrics.rmse is None else pytest.approx(metrics.rmse))
     rated: dict[int, set[int]] = {}
     for user, movie, *_ in make_ratings():
         rated.setdefault(user, set()).add(movie)

@@ -9,6 +9,19 @@ import pytest
 from support.inputs import make_ratings, write_movielens
 from support.report import DAY, HOSTILE, METRICS, make_version, publish, recommendations
 
+from recmodel import schemas as c
+
+
+def hits_until(night: int) -> list[dict]:
+    """Of a site whose lists get better, and are better than what is popular from the fourth night on."""
+    return [
+        {c.SCORED_ON: DAY - timedelta(2 * (13 - run)), c.MODEL_VERSION: "v", c.RANK_BY: "retrieval", c.SOURCE: "model",
+         "segment": segment, "users_back": 20, "users_measured": users, "hits": 2 * run, "liked_hits": run,
+         "recall_10": run / 100, "ndcg_10": run / 50, "popular_recall_10": 0.04, "popular_ndcg_10": 0.08}
+        for run in range(night)
+        for segment, users in (("1-4", 5), ("20-99", 15))
+    ]  # fmt: skip
+
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory) -> SimpleNamespace:
@@ -22,5 +35,7 @@ def site(tmp_path_factory) -> SimpleNamespace:
     versions = [make_version(base / "models", METRICS | {"rmse": rmse}).name for rmse in (0.85, 0.8)]
     for number in range(14):
         frame = recommendations(range(1, 46 + number), 40, seed=number, popular={3, 4, 5}, titles=titles)
-        publish(base / "output", frame, DAY - timedelta(2 * (13 - number)), versions[number > 9])
+        publish(
+            base / "output", frame, DAY - timedelta(2 * (13 - number)), versions[number > 9], hits=hits_until(number)
+        )
     return SimpleNamespace(output=base / "output", models=base / "models", version=versions[1], data=folder)

@@ -70,6 +70,7 @@ def test_numbers_are_there_without_charts(site):
         "✓ No warnings.", "58 +1 since 29 Jan", "0.800 biases: 0.900", "40.0 % popularity: 30.0 %",
         "11.1 % lower than with mean and biases", "5.2 % 3 users served from popularity", "new model",
         "peak memory, driver python 300 MiB", "r.csv rating is bad",
+        "NDCG@10 0.1200; in what was popular, 0.0800", "model 1-4 65 156 0.1200 0.0800 6.0 % 50.0 %",
     ):  # fmt: skip
         assert words in text
 

@@ -1,5 +1,6 @@
 """Lists that keep all business rules, against Python going movie by movie."""
 
+from dataclasses import replace
 from datetime import datetime, timezone
 
 import numpy as np
@@ -69,6 +70,7 @@ def test_lists_keep_all_rules(exported, restricted, data):
         n=data.draw(st.sampled_from([1, 5, 12, 70]), "n"), candidates=data.draw(st.sampled_from([1, 8, 100]), "K"),
         rank_by=data.draw(st.sampled_from(["retrieval", "rating", "two-stage"]), "policy"),
         include_seen=data.draw(st.booleans(), "include seen"), min_history=1, liked_from=3.0, block_bytes=1, threads=1,
+        reserve=data.draw(st.sampled_from([0, 1, 7]), "reserve"),
     )  # fmt: skip
     counts = random.randint(0, 9, size=60)
     payload = Payload(
@@ -91,7 +93,14 @@ def test_lists_keep_all_rules(exported, restricted, data):
         hidden = np.concatenate([[] if request.include_seen else seen[b], denied[b]])
         allowed = np.flatnonzero(mask & ~np.isin(ids, hidden))
         expected = expected_list(case, known, allowed, counts, request, cap)
-        assert by_user.get(user_ids[b], []) == ids[expected].tolist()
+        listed = by_user.get(user_ids[b], [])
+        assert listed[: request.n] == ids[expected].tolist()  # whatever the reserve
+        assert len(listed) == len({*listed} & {*ids[allowed].tolist()}) <= request.n + request.reserve
+        if known is None or request.rank_by != "two-stage":
+            whole = replace(request, n=request.n + request.reserve)
+            assert listed == ids[expected_list(case, known, allowed, counts, whole, cap)].tolist()
+        elif cap is not None:
+            assert (genres[np.searchsorted(ids, listed)].sum(axis=0) <= most).all()
     for size in (1, 2):
         parts = [of_users[start : start + size] for start in range(0, len(users), size)]
         alone = pa.concat_tables([scoring.recommend_block(model, part, payload, request) for part in parts])

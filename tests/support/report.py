@@ -16,6 +16,7 @@ from recmodel.records import Figures, Metrics, PredictedRatings, RunRecord
 from recmodel.report import facts
 from recmodel.tables.output import open_output
 from support.inputs import SIGNATURES
+from support.runs import write_part
 
 DAY = date(2026, 1, 31)
 HOSTILE = (
@@ -88,15 +89,20 @@ def make_version(models: Path, metrics: dict) -> versions.ModelVersion:
 
 
 def publish(
-    output: Path, frame: pd.DataFrame, day: date, version: str, keep: int = 90, attachments=None, **changes
+    output: Path, frame: pd.DataFrame, day: date, version: str, keep: int = 90, attachments=None, hits=None, **changes
 ) -> None:
-    """Publish a run of these recommendations, with one rejected row; `changes` are fields of its run.json."""
+    """Publish a run of these recommendations, with one rejected row; `changes` are fields of its run.json.
+
+    `hits`: rows of the table; None: it has no such table, as runs of earlier versions.
+    """
     staged = open_output(output).stage(day, "by hand")
     write(frame, Path(staged.table(c.RECOMMENDATIONS_TABLE)))
     Path(staged.table(c.PREDICTED_RATINGS_TABLE)).mkdir()
     Path(staged.table(c.REJECTS_TABLE)).mkdir()
     rejects = pa.table([["r.csv"], [7], ["rating"], ["<b>5.5</b>"], ["is bad"]], schema=c.REJECTS)
     pq.write_table(rejects, Path(staged.table(c.REJECTS_TABLE)) / "rejects.parquet")
+    if hits is not None:
+        write_part(staged, c.HITS_TABLE, 0, pa.Table.from_pylist(hits, c.HITS))
     popular = frame[frame[c.SOURCE] == c.SOURCE_POPULARITY]
     mean = frame[c.PREDICTED_RATING].mean()
     record = {

@@ -52,7 +52,7 @@ def published(output, day: object, table: str = c.RECOMMENDATIONS_TABLE) -> pa.T
     """The rows of a run that was published in a folder, in a fixed order."""
     rows = ds.dataset(output / table / f"run_date={day}", format="parquet").to_table()
     order = [column for column in (c.USER_ID, c.RANK, c.MOVIE_ID, "value") if column in rows.schema.names]
-    return rows.sort_by([(column, "ascending") for column in order])
+    return rows.sort_by([(column, "ascending") for column in order]) if order else rows
 
 
 def without_time(rows: pa.Table) -> pa.Table:

@@ -2,9 +2,11 @@
 
 from datetime import timedelta
 
+import pyarrow as pa
 import pytest
-from support.runs import DAY, publish, record, stage
+from support.runs import DAY, publish, record, stage, write_part
 
+from recmodel import schemas as c
 from recmodel.errors import UsageRejected
 from recmodel.tables import lookup
 from recmodel.tables.output import open_output
@@ -51,3 +53,32 @@ def test_who_is_nowhere_is_told_what_there_is(output):
         lookup.find(output, "9", only_partial=True)
     with pytest.raises(UsageRejected, match="there is no run of 2026-02-09 .* the nearest is that of 2026-01-31"):
         lookup.find(output, "1", DAY + timedelta(9))
+
+
+def test_similar_movies_are_found_by_id_or_title(tmp_path):
+    run = open_output(tmp_path).stage(DAY, "key")
+    movies = [
+        {c.MOVIE_ID: 1, c.TITLE: "Heat (1995)"},
+        {c.MOVIE_ID: 2, c.TITLE: "Emma (1996)"},
+        {c.MOVIE_ID: 3, c.TITLE: "Up"},
+    ]
+    similar = [
+        {c.MOVIE_ID: movie, c.RANK: rank, c.SIMILAR_MOVIE_ID: other, c.SCORE: 0.5}
+        for movie, rank, other in ((1, 2, 3), (1, 1, 2), (2, 1, 1))
+    ]
+    for table, rows in ((c.MOVIES_TABLE, movies), (c.SIMILAR_TABLE, similar)):
+        write_part(run, table, 0, pa.Table.from_pylist(rows, c.TABLES[table]))
+    run.publish(record(), 90)
+    for movie in ("1", "Heat (1995)"):
+        run_of, title, rows = lookup.similar_movies(str(tmp_path), movie)
+        assert (run_of.run_date, title) == (DAY, "Heat (1995)")
+        assert [(row[c.RANK], row[c.SIMILAR_MOVIE_ID], row[c.TITLE]) for row in rows] == [
+            (1, 2, "Emma (1996)"),
+            (2, 3, "Up"),
+        ]
+    for movie, sentence in (("3", "nothing similar to Up"), ("9", "the catalogue has no movie '9'")):
+        with pytest.raises(UsageRejected, match=sentence):
+            lookup.similar_movies(str(tmp_path), movie)
+    open_output(tmp_path / "older").stage(DAY, "key").publish(record(), 90)
+    with pytest.raises(UsageRejected, match="the run of 2026-01-31 has no table similar_movies"):
+        lookup.similar_movies(str(tmp_path / "older"), "1")

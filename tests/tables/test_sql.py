@@ -32,8 +32,12 @@ from recmodel.tables.output import open_output
 SQL = ROOT / "conf/sql"
 QUERIES = sorted(path.stem for path in SQL.glob("*.sql") if not path.stem.startswith(("tables-", "pruning")))
 OF_TABLES = [name for name in QUERIES if name != "runs"]
-DAYS = [date(2026, 1, 29), date(2026, 1, 30), date(2026, 2, 1)]
+DAYS = [date(2026, 1, 28), date(2026, 1, 29), date(2026, 1, 30), date(2026, 2, 1)]
+VERSIONS, POLICIES = ["v0", "v1", "v1", "v1"], ["rating", "rating", "blend", "rating"]  # of the days
+ENTRY = (c.MOVIE_ID, c.SCORE, c.PREDICTED_RATING, c.SOURCE)
 FIRST_COLUMNS = c.RECOMMENDATION.names[:8]  # of the first version; all others came later
+
+CAME_LATER = (c.MOVIES_TABLE, c.LISTS_TABLE, c.MODELS_TABLE, c.SIMILAR_TABLE, c.HITS_TABLE)
 
 
 def rows_of(day: int) -> list[dict]:
@@ -48,20 +52,98 @@ def rows_of(day: int) -> list[dict]:
                     c.USER_ID: user, c.RANK: rank, c.MOVIE_ID: movie,
                     c.TITLE: f"It's \"{movie}\", Æon (19{movie % 90})",
                     c.RETRIEVAL_SCORE: 1 / (rank + user % 4) if by_model else None,
+                    c.SCORE: 10 / rank if by_model else None,
                     c.PREDICTED_RATING: 0.5 + (user * 13 + movie * 5 + day) % 10 / 2.25,
-                    c.SOURCE: "model" if by_model else "popularity", c.MODEL_VERSION: f"v{day}",
+                    c.SOURCE: "model" if by_model else "popularity", c.MODEL_VERSION: VERSIONS[day],
                     c.SCORED_AT: datetime(2026, 1, 28 + day, 3, tzinfo=timezone.utc),
                 }
             )  # fmt: skip
     return rows
 
 
-RUNS = [rows_of(day) for day in range(3)]
-THEN, NOW = RUNS[1:]
+RUNS = [rows_of(day) for day in range(4)]
+THEN, OTHER, NOW = RUNS[1:]  # the newest, a run by another policy before it, and the one to compare it with
 PARTIAL = [row | {c.USER_ID: user} for user in (42, 99) for row in RUNS[1] if row[c.USER_ID] == 31]
+MOVIES = [
+    {
+        c.MOVIE_ID: movie, c.TITLE: f"It's \"{movie}\", Æon (19{movie % 90})",
+        c.GENRES: [["Drama"], ["Comedy", "Film-Noir"], []][movie % 3],
+        c.YEAR: None if movie % 11 == 10 else 1900 + movie % 90, c.IMDB_ID: f"{movie:07d}" if movie % 5 else None,
+        c.TMDB_ID: movie + 5 if movie % 5 else None, c.RATINGS_COUNT: movie % 8 * 3, c.MEAN_RATING: 3.5,
+        c.ALLOWED: movie % 7 != 3, c.STATUS: {4: "new", 5: "delisted"}.get(movie % 10, "known"),
+    }
+    for movie in range(1190, 1220)
+]  # fmt: skip
+USERS = [{c.USER_ID: user, c.RATINGS_COUNT: user + 1, c.MOVIES_COUNT: user} for user in range(35, 70)]
+# (user, movie, rating, when): some of what was recommended, before and after it was.
+RATED = [
+    (row[c.USER_ID], row[c.MOVIE_ID], 1 + row[c.USER_ID] % 4, datetime(2026, 1, 29 + row[c.RANK] % 2, 12))
+    for row in RUNS[0]
+    if row[c.RANK] in (2, 3)
+]
 
 
-def publish(output, numbers=range(3), *, partial=False) -> None:
+RATINGS = pa.table(list(zip(*RATED, strict=True)), [c.USER_ID, c.MOVIE_ID, c.RATING, "rated_at"])
+
+
+def lists_of(rows: list[dict]) -> list[dict]:
+    """The table lists of these rows, with a reserve entry."""
+    lists: dict[int, list] = {}
+    for row in rows:
+        lists.setdefault(row[c.USER_ID], []).append({name: row[name] for name in ENTRY})
+    for entries in lists.values():
+        entries.append(entries[0] | {c.MOVIE_ID: 1219})
+    return [
+        {c.USER_ID: user, c.RECOMMENDATIONS: entries, c.MODEL_VERSION: rows[0][c.MODEL_VERSION],
+         c.VALID_UNTIL: datetime(2026, 2, 3, tzinfo=timezone.utc)}
+        for user, entries in lists.items()
+    ]  # fmt: skip
+
+
+SIMILAR = [
+    {c.MOVIE_ID: movie, c.RANK: rank, c.SIMILAR_MOVIE_ID: movie + rank, c.SCORE: 1 / rank}
+    for movie in (1195, 1196)
+    for rank in (3, 1, 2)
+]
+
+HITS = [
+    {c.SCORED_ON: day, c.MODEL_VERSION: version, c.RANK_BY: policy, c.SOURCE: source, "segment": segment,
+     "users_back": n + 4, "users_measured": n + 3, c.RATINGS_COUNT: 30, "hits": n % 3, "liked_hits": n % 2,
+     "recall_10": n / 16, "ndcg_10": n / 20, "popular_ndcg_10": n / 30}
+    for n, (day, version, policy, (source, segment)) in enumerate(
+        (*of_day, of_users)
+        for of_day in zip(DAYS, VERSIONS, POLICIES, strict=True)
+        for of_users in (("model", "1-4"), ("model", "5-19"), ("popularity", "1-4"))
+    )
+]  # fmt: skip
+
+
+def hits_by(*names: str) -> list[tuple[tuple, list[dict]]]:
+    groups: dict[tuple, list[dict]] = {}
+    for row in HITS:
+        groups.setdefault(tuple(row[name] for name in names), []).append(row)
+    return sorted(groups.items())
+
+
+def over_users(rows: list[dict], name: str) -> float:
+    return sum(row[name] * row["users_measured"] for row in rows) / sum(row["users_measured"] for row in rows)
+
+
+def total(rows: list[dict], name: str) -> int:
+    return sum(row[name] for row in rows)
+
+
+def models_of(day: int) -> list[dict]:
+    return [
+        {c.MODEL_VERSION: name, "used": name == VERSIONS[day],
+         c.RANK_BY: POLICIES[day] if name == VERSIONS[day] else None,
+         "current": name == "v1", "preset": "default", "train_rows": 100, "rmse": 0.75, "gate": "passed",
+         "baselines": [{"name": "popularity", "accuracy_at_100": 0.25}]}
+        for name in ("v0", "v1")
+    ]  # fmt: skip
+
+
+def publish(output, numbers=range(4), *, partial=False) -> None:
     """The runs, in two files each. The oldest is of a version that had only the first columns.
 
     Or a partial run, of the second day, of two users: one whom full runs have, and another.
@@ -70,18 +152,25 @@ def publish(output, numbers=range(3), *, partial=False) -> None:
         rows = pa.Table.from_pylist(PARTIAL if partial else RUNS[number], c.RECOMMENDATION)
         rows = rows.select(FIRST_COLUMNS) if number == 0 else rows
         middle = pc.less(rows.column(c.USER_ID), 45)
-        one_row = {
-            c.PREDICTED_RATINGS_TABLE: {c.USER_ID: 1, c.MOVIE_ID: 2, c.PREDICTED_RATING: 3.5, c.MODEL_VERSION: "v"},
-            c.REJECTS_TABLE: {"file": "f", "row": 1, "column": "c", "value": "v", "reason": "r"},
-            c.USERS_TABLE: dict.fromkeys(c.USER.names, number),
+        others = {
+            c.PREDICTED_RATINGS_TABLE: [{c.USER_ID: 1, c.MOVIE_ID: 2, c.PREDICTED_RATING: 3.5, c.MODEL_VERSION: "v"}],
+            c.REJECTS_TABLE: [{"file": "f", "row": 1, "column": "c", "value": "v", "reason": "r"}],
+            c.USERS_TABLE: USERS,
+            c.MOVIES_TABLE: MOVIES,
+            c.LISTS_TABLE: lists_of(PARTIAL if partial else RUNS[number]),
+            c.MODELS_TABLE: models_of(number),
+            c.SIMILAR_TABLE: SIMILAR,
+            c.HITS_TABLE: HITS,
         }
         staged = open_output(output, partial=partial).stage(DAYS[number], "key")
         for part, some in enumerate((rows.filter(middle), rows.filter(pc.invert(middle)))):
             write_part(staged, c.RECOMMENDATIONS_TABLE, part, some)
-        for table, row in one_row.items():
-            write_part(staged, table, 0, pa.Table.from_pylist([row], c.TABLES[table]))
+        for table, some in others.items():
+            rows = [] if number == 0 and table in CAME_LATER else some
+            write_part(staged, table, 0, pa.Table.from_pylist(rows, c.TABLES[table]))
         run = record(
-            DAYS[number], model_version=f"v{number}", rank_by="rating", users=30, rows_rejected=1, movies=100,
+            DAYS[number], model_version=VERSIONS[number], rank_by=POLICIES[number], users=30, rows_rejected=1,
+            movies=100,
             recommendations={"distinct_movies": len(lists_with(RUNS[number])), "rows": 3}, all_users=not partial,
         )  # fmt: skip
         staged.publish(run, 90)
@@ -99,6 +188,7 @@ def output(tmp_path_factory) -> Path:
 
 
 LIST = (c.USER_ID, c.RANK, c.MOVIE_ID, c.TITLE, c.RETRIEVAL_SCORE, c.PREDICTED_RATING, c.SOURCE)
+USER_HISTORY = (*LIST[1:4], c.PREDICTED_RATING, c.SOURCE, c.MODEL_VERSION)
 AUDIENCE = (c.USER_ID, c.RANK, c.RETRIEVAL_SCORE, c.PREDICTED_RATING)
 TITLES = {row[c.MOVIE_ID]: row[c.TITLE] for row in THEN + NOW}
 
@@ -121,7 +211,7 @@ def day_over_day() -> tuple:
         len(users_now), len(users_now - users_then), len(users_then - users_now),
         len(now), len(now) - len(both), len(then) - len(both),
         fmean(row[rating] for row in NOW), fmean(row[rating] for row in THEN),
-        fmean(now[pair][rating] - then[pair][rating] for pair in both),
+        fmean(now[pair][rating] - then[pair][rating] for pair in both), DAYS[3], DAYS[1],
     )  # fmt: skip
 
 
@@ -140,7 +230,154 @@ def most_recommended() -> list[tuple]:
     return sorted(found, key=lambda row: (-row[2], row[0]))
 
 
+OF_MOVIE = {row[c.MOVIE_ID]: row for row in MOVIES}
+SCORED = [datetime(2026, 1, 28 + day, 3) for day in range(4)]
+
+
+def genres() -> list[tuple]:
+    found = []
+    for genre in ("Drama", "Comedy", "Film-Noir"):
+        of_it = {row[c.MOVIE_ID] for row in MOVIES if genre in row[c.GENRES]}
+        n = sum(row[c.MOVIE_ID] in of_it for row in NOW)
+        ratings = [sum(row[c.RATINGS_COUNT] for row in some) for some in ([OF_MOVIE[i] for i in of_it], MOVIES)]
+        found.append((genre, len(of_it), n, n / len(NOW), ratings[0] / ratings[1]))
+    return sorted(found, key=lambda row: (-row[2], row[0]))
+
+
+def decades() -> list[tuple]:
+    by_decade: dict[int | None, list] = {}
+    for row in NOW:
+        year = OF_MOVIE[row[c.MOVIE_ID]][c.YEAR]
+        by_decade.setdefault(year and year // 10 * 10, []).append(row)
+    found = [
+        (decade, len(rows), *(len({row[name] for row in rows}) for name in (c.MOVIE_ID, c.USER_ID)),
+         fmean(row[c.PREDICTED_RATING] for row in rows))
+        for decade, rows in by_decade.items()
+    ]  # fmt: skip
+    return sorted(found, key=lambda row: (-row[1], row[0] or 0))
+
+
+def cold_users() -> list[tuple]:
+    found = []
+    for day, rows in zip(DAYS, RUNS, strict=True):
+        users, cold = ({row[c.USER_ID] for row in rows if row[c.SOURCE] in of} for of in (SOURCES, ("popularity",)))
+        found.append((day, len(users), len(cold), len(cold) / len(users)))
+    return found
+
+
+def model_versions() -> tuple:
+    now, then = pairs(NOW), pairs(RUNS[0])
+    movies = [len({movie for _, movie in of}) for of in (now, then)]
+    means = [fmean(row[c.PREDICTED_RATING] for row in rows) for rows in (NOW, RUNS[0])]
+    return ("v1", "v0", len(now), len(now.keys() & then.keys()), *movies, *means)
+
+
+def held_since(movie: int | None = None) -> list[tuple[int, dict, int]]:
+    """(run, row, rating) of what was recommended and rated after that; the first run does not say when it was made."""
+    rated = {(user, of): (stars, when) for user, of, stars, when in RATED if movie in (None, of)}
+    return [
+        (run, row, rated[pair][0])
+        for run, rows in enumerate(RUNS)
+        for pair, row in pairs(rows).items()
+        if run > 0 and pair in rated and rated[pair][1] > SCORED[run]
+    ]
+
+
+def rated_since() -> list[tuple]:
+    by_user: dict[int, list] = {}
+    for found in held_since(1196):
+        by_user.setdefault(found[1][c.USER_ID], []).append(found)
+    return [
+        (user, len(rows), min(row[c.RANK] for _, row, _ in rows), DAYS[min(run for run, *_ in rows)], rows[0][2])
+        for user, rows in sorted(by_user.items())
+    ]
+
+
+def predictions_and_ratings() -> list[tuple]:
+    by_model = [(row[c.PREDICTED_RATING], stars) for _, row, stars in held_since() if row[c.SOURCE] == "model"]
+    errors = [(prediction - stars) ** 2 for prediction, stars in by_model]
+    means = [fmean(column) for column in zip(*by_model, strict=True)]
+    return [("v1", len(by_model), means[1], means[0], fmean(errors) ** 0.5)]
+
+
+def new_and_delisted() -> list[tuple]:
+    found = [
+        (row[c.STATUS], row[c.MOVIE_ID], row[c.TITLE], row[c.RATINGS_COUNT], lists_with(NOW)[row[c.MOVIE_ID]])
+        for row in MOVIES
+        if row[c.STATUS] != "known"
+    ]
+    return sorted(found, key=lambda row: (row[0], -row[4], row[1]))
+
+
+def serve() -> list[tuple]:
+    rated = {movie for user, movie, *_ in RATED if user == 42}
+    (entries,) = (row[c.RECOMMENDATIONS] for row in lists_of(NOW) if row[c.USER_ID] == 42)
+    return [
+        (rank, entry[c.MOVIE_ID], OF_MOVIE[entry[c.MOVIE_ID]][c.TITLE], *(entry[name] for name in ENTRY[1:]), UNTIL)
+        for rank, entry in enumerate(entries, start=1)
+        if entry[c.MOVIE_ID] not in rated and OF_MOVIE[entry[c.MOVIE_ID]][c.ALLOWED]
+    ][:10]
+
+
+SOURCES, UNTIL = ("model", "popularity"), datetime(2026, 2, 3)
 EXPECTED = {
+    "genres": genres(),
+    "decades": decades(),
+    "cold_users": cold_users(),
+    "user_history": [
+        (day, *(row[name] for name in USER_HISTORY))
+        for day, rows in reversed([*zip(DAYS, RUNS, strict=True)])
+        for row in rows
+        if row[c.USER_ID] == 42
+    ],
+    "users_without_list": [
+        tuple(row[name] for name in (c.USER_ID, c.RATINGS_COUNT, c.MOVIES_COUNT))
+        for row in USERS
+        if row[c.USER_ID] not in {other[c.USER_ID] for other in NOW}
+    ],
+    "with_imdb_ids": [
+        (*(row[name] for name in LIST[:3]), OF_MOVIE[row[c.MOVIE_ID]][c.IMDB_ID], OF_MOVIE[row[c.MOVIE_ID]][c.TMDB_ID])
+        for row in NOW
+    ],
+    "model_versions": [model_versions()],
+    "rated_since": rated_since(),
+    "predictions_and_ratings": predictions_and_ratings(),
+    "catalogue": [
+        (day, status, len(rows), sum(row[c.ALLOWED] for row in rows), sum(row[c.RATINGS_COUNT] for row in rows))
+        for day in DAYS[1:]
+        for status in ("delisted", "known", "new")
+        for rows in [[row for row in MOVIES if row[c.STATUS] == status]]
+    ],
+    "never_recommended": [
+        tuple(row[name] for name in (c.MOVIE_ID, c.TITLE, c.RATINGS_COUNT, c.MEAN_RATING))
+        for row in sorted(MOVIES, key=lambda row: (-row[c.RATINGS_COUNT], row[c.MOVIE_ID]))
+        if row[c.ALLOWED] and not lists_with(NOW)[row[c.MOVIE_ID]]
+    ],
+    "new_and_delisted": new_and_delisted(),
+    "model_quality": [
+        (name, name == "v1", name == "v1", "default", 100, 0.75, None, "passed") for name in ("v0", "v1")
+    ],
+    "serve": serve(),
+    "hits": [
+        (
+            *key,
+            *(total(rows, name) for name in ("users_back", c.RATINGS_COUNT, "hits")),
+            *(over_users(rows, name) for name in ("recall_10", "ndcg_10", "popular_ndcg_10")),
+            total(rows, "liked_hits") / total(rows, "hits"),
+        )
+        for key, rows in hits_by(c.SCORED_ON, c.MODEL_VERSION, c.RANK_BY)
+    ],
+    "hits_by_segment": [
+        (
+            *key,
+            total(rows, "users_back"),
+            total(rows, "hits"),
+            over_users(rows, "ndcg_10"),
+            over_users(rows, "popular_ndcg_10"),
+        )
+        for key, rows in hits_by(c.RANK_BY, c.MODEL_VERSION, c.SOURCE, "segment")
+    ],
+    "similar": [(rank, 1196 + rank, OF_MOVIE[1196 + rank][c.TITLE], 1 / rank) for rank in (1, 2, 3)],
     "latest_run": [tuple(row[name] for name in LIST) for row in NOW],
     "one_user": [tuple(row[name] for name in LIST[1:]) for row in NOW if row[c.USER_ID] == 42],
     "movie_audience": sorted(
@@ -163,19 +400,21 @@ EXPECTED = {
         key=lambda row: (row[1], row[0], row[2]),
     ),
     "runs": [
-        (day, f"v{n}", "rating", 30, 1, 100, len(lists_with(rows)), len(lists_with(rows)) / 100)
+        (day, VERSIONS[n], POLICIES[n], 30, 1, 100, len(lists_with(rows)), len(lists_with(rows)) / 100)
         for n, (day, rows) in enumerate(zip(DAYS, RUNS, strict=True))
     ],
 }
 
 
 def test_the_made_runs_tell_queries_apart():
-    users, entered, left, rows, came, went, mean, mean_before, change = day_over_day()
+    users, entered, left, rows, came, went, mean, mean_before, change, *_ = day_over_day()
     assert min(users, entered, left, rows, came, went) > 0
     assert abs(mean - mean_before - change) > 0.001
     assert len(EXPECTED["movie_audience"]) > 1
     assert len(EXPECTED["one_user"]) > 1
     assert EXPECTED["coverage"][0][1] > 10
+    assert all(EXPECTED.values())
+    assert {*EXPECTED} == {*QUERIES}
 
 
 # -- engines ---------------------------------------------------------------------------------------------------------
@@ -191,7 +430,7 @@ def statements(text: str) -> list[str]:
 
 
 def views(name: str, output) -> list[str]:
-    assert "var/output" in query(name)
+    assert [line.count("var/output") for line in query(name).splitlines() if "--" not in line and "var/" in line] == [1]
     return statements(query(name).replace("var/output", str(output)))
 
 
@@ -216,6 +455,8 @@ def plain(cell):
         return None
     if hasattr(cell, "item"):
         return cell.item()
+    if isinstance(cell, datetime):
+        return cell.replace(tzinfo=None).isoformat()
     return cell.isoformat() if isinstance(cell, date) else cell
 
 
@@ -228,6 +469,7 @@ def assert_same(rows, name: str) -> None:
 
 def duckdb_with(connection, output):
     """What answers a query by DuckDB."""
+    connection.register("ratings", RATINGS)
     for statement in [*views("tables-duckdb", output), *_views_of_partial_runs("duckdb", output)]:
         connection.execute(statement)
     return lambda query: connection.execute(query).fetchall()
@@ -237,6 +479,7 @@ def spark_with(spark, output):
     """What answers a query by Spark SQL, with views that other tests do not see."""
     session = spark.newSession()
     session.conf.set("spark.sql.shuffle.partitions", 2)
+    session.createDataFrame(RATINGS.to_pandas()).createOrReplaceTempView("ratings")
     for statement in [*views("tables-spark", output), *_views_of_partial_runs("spark", output)]:
         session.sql(statement)
     return lambda query: [tuple(row) for row in session.sql(query).collect()]
@@ -263,13 +506,9 @@ def on_trino(output):
             if not isinstance(parsed, sqlglot.exp.Command):  # CALL, which sqlglot takes as it is
                 connection.execute(parsed.sql("duckdb"))
         for name, (prefix, place) in product(c.TABLES, (("", ""), ("partial_", "partial/"))):
-            of_all, of_newest = (
-                (f"{prefix}{name}", f"{place}{name}/*"),
-                (f"latest_{prefix}{name}", f"{place}latest/{name}"),
-            )
-            for table, folder in (of_all, of_newest):
-                files = f"'{output}/{folder}/*.parquet', hive_partitioning = {'*' in folder}, union_by_name = true"
-                connection.execute(f"insert into {table} by name select * from read_parquet({files})")
+            files = f"'{output}/{place}{name}/*/*.parquet', hive_partitioning = true, union_by_name = true"
+            connection.execute(f"insert into {prefix}{name} by name select * from read_parquet({files})")
+        connection.register("ratings", RATINGS)
         yield lambda query: connection.execute(sqlglot.transpile(query, read="trino", write="duckdb")[0]).fetchall()
 
 
@@ -282,9 +521,12 @@ def on_delta(tmp_path_factory):
     with duckdb.connect() as connection:
         for name in c.TABLES:
             connection.register(name, deltalake.DeltaTable(f"{output}/{name}").to_pyarrow_dataset())
-        partial = deltalake.DeltaTable(f"{output}/partial/{c.RECOMMENDATIONS_TABLE}")
-        connection.register("latest_partial_recommendations", partial.to_pyarrow_dataset())
-        connection.execute(query("tables-delta"))
+            connection.register(
+                f"partial_{name}", deltalake.DeltaTable(f"{output}/partial/{name}").to_pyarrow_dataset()
+            )
+        connection.register("ratings", RATINGS)
+        for flags in ((), ("--partial",)):
+            connection.execute(_script("delta", output, *flags))
         yield lambda query: connection.execute(query).fetchall()
 
 
@@ -336,15 +578,17 @@ spark.driver.extraJavaOptions -Dderby.system.home={tmp_path} -XX:TieredStopAtLev
 # -- all tables, and the newest run ----------------------------------------------------------------------------------
 
 OTHER_TABLES = {
-    "SELECT count(*), count(scored_at) FROM recommendations": (sum(map(len, RUNS)), len(THEN + NOW)),
-    "SELECT count(*), min(user_id), max(user_id) FROM latest_recommendations": (len(NOW), 32, 63),
-    "SELECT count(*) FROM predicted_ratings p JOIN rejects r ON p.run_date = r.run_date": (3,),
+    "SELECT count(*), count(scored_at) FROM recommendations": (sum(map(len, RUNS)), len(THEN + OTHER + NOW)),
+    "SELECT count(*), min(user_id), max(user_id) FROM latest_recommendations": (len(NOW), 33, 65),
+    "SELECT count(*) FROM predicted_ratings p JOIN rejects r ON p.run_date = r.run_date": (4,),
     "SELECT count(*) FROM latest_recommendations WHERE retrieval_score IS NULL": (
         sum(row[c.RETRIEVAL_SCORE] is None for row in NOW),
     ),
-    "SELECT count(*), max(ratings) FROM users": (3, 2),
-    "SELECT ratings, movies, fingerprint FROM latest_users": (2, 2, 2),
+    "SELECT count(*), max(ratings) FROM users": (4 * len(USERS), 70),
+    "SELECT ratings, movies, fingerprint FROM latest_users WHERE user_id = 35": (36, 35, None),
     "SELECT count(*) FROM latest_predicted_ratings CROSS JOIN latest_rejects": (1,),
+    **{f"SELECT DISTINCT run_date FROM latest_{table}": (DAYS[3],) for table in c.TABLES},
+    "SELECT count(DISTINCT run_date), max(rank) FROM list_entries": (3, 6),
 }
 
 
@@ -367,8 +611,30 @@ def test_the_columns_that_are_created_are_those_of_the_published_files(nightly, 
     for table in c.TABLES:
         read = duckdb.sql(f"DESCRIBE SELECT * FROM '{nightly.output}/latest/{table}/*.parquet'")
         columns = [(name, kind.removesuffix(" WITH TIME ZONE")) for name, kind, *_ in read.fetchall()]
-        published |= {table: columns, f"latest_{table}": columns}
+        published[table] = columns
     assert created == published
+
+
+@pytest.mark.parametrize("engine", ["duckdb", "spark", "delta"])
+def test_the_files_of_the_folder_are_what_the_script_prints(engine):
+    place = "s3://lake/tables" if engine == "delta" else "var/output"
+    assert query(f"tables-{engine}") == _script(engine, place)
+    if engine != "delta":
+        assert query(f"tables-partial-{engine}") == _script(engine, place, "--partial")
+
+
+@pytest.mark.parametrize("engine", ["on_duckdb", "on_spark"])
+def test_tables_and_columns_have_comments(engine, request):
+    run = request.getfixturevalue(engine)
+    for table, schema in c.TABLES.items():
+        for view in (table, f"latest_{table}"):
+            if engine == "on_spark":
+                rows = {name: comment for name, _, comment in run(f"DESCRIBE {view}")}
+            else:
+                rows = dict(run(f"SELECT column_name, comment FROM duckdb_columns() WHERE table_name = '{view}'"))
+            assert rows == {field.name: c.comment(field) for field in schema} | {c.RUN_DATE: "the date of the run"}
+            assert not any(";" in text or "'" in text for text in rows.values())  # at which clients cut statements
+    assert {*c.TABLE_COMMENTS} == {*c.TABLES}
 
 
 @pytest.mark.parametrize(("engine", "prefix"), [("hive", ""), ("trino", "file://")])
@@ -378,18 +644,21 @@ def test_a_place_with_any_characters_is_one_text_in_the_statements(engine, prefi
     for statement in sqlglot.parse(_script(engine, place), dialect=engine):
         if isinstance(statement, sqlglot.exp.Create) and statement.kind == "TABLE":
             texts |= {text.this for text in statement.find_all(sqlglot.exp.Literal) if "/data" in text.this}
-    assert texts == {f"{prefix}{place}/{below}{table}" for below in ("", "latest/") for table in c.TABLES}
+    assert texts == {f"{prefix}{place}/{table}" for table in c.TABLES}
 
 
 def test_views_show_what_is_published_after_they_were_made(spark, tmp_path):
-    publish(tmp_path, [0, 1])
+    publish(tmp_path, [0, 2])
     with duckdb.connect() as connection:
         engines = [duckdb_with(connection, tmp_path), spark_with(spark, tmp_path)]
-        for newest in (1, 2):
+        for newest in (2, 3):
             publish(tmp_path, [newest])
             for run in engines:
-                assert run("SELECT DISTINCT model_version FROM latest_recommendations") == [(f"v{newest}",)]
-                assert run("SELECT model_version FROM latest_runs") == [(f"v{newest}",)]
+                assert run("SELECT DISTINCT run_date FROM latest_recommendations") == [(DAYS[newest],)]
+                assert run("SELECT max(scored_at) IS NOT NULL, count(*) FROM latest_recommendations") == [
+                    (True, len(RUNS[newest]))
+                ]
+                assert run("SELECT rank_by FROM latest_runs") == [(POLICIES[newest],)]
                 assert run("SELECT max(run_date) FROM recommendations") == [(DAYS[newest],)]
 
 
