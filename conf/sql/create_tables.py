@@ -169,7 +169,7 @@ def delta(output: str, prefix: str = "") -> Iterator[str]:
         yield "\n-- For DuckDB. Other engines take what create_tables.py prints for hive or trino instead."
         yield from _unnested("duckdb", lambda name: f"CREATE OR REPLACE VIEW {name} AS")
         yield "-- Partial runs (score --users) are Delta tables of their own, below OUTPUT/partial, once there is one."
-        yield "-- Name them partial_recommendations, …; create_tables.py delta OUTPUT --partial prints their views."
+        yield "-- Name them partial_recommendations, and so on. create_tables.py delta OUTPUT --partial prints views."
 
 
 def _latest_views(prefix: str) -> Iterator[str]:

@@ -55,4 +55,4 @@ SELECT user_id, place AS rank,
     model_version, valid_until, run_date
 FROM latest_lists CROSS JOIN UNNEST(recommendations) WITH ORDINALITY AS e (entry, place);
 -- Partial runs (score --users) are Delta tables of their own, below OUTPUT/partial, once there is one.
--- Name them partial_recommendations, …; create_tables.py delta OUTPUT --partial prints their views.
+-- Name them partial_recommendations, and so on. create_tables.py delta OUTPUT --partial prints views.

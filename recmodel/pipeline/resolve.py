@@ -64,6 +64,7 @@ def resolve_run(
         ModelRejected: see `versions.open_version`.
         UsageRejected: the settings contradict each other or the model.
     """
+    _refuse_models_among_tables(output.location, settings.paths.models)
     if settings.scoring.incremental and settings.rules.min_ratings:
         raise UsageRejected(
             "incremental runs keep lists of a night when other movies had as many ratings; choose one of "
@@ -88,6 +89,16 @@ def resolve_run(
     return ResolvedRun(
         settings, version, catalogues, feedback, rank_by, users_file, conditions, carried_run, read_until
     )
+
+
+def _refuse_models_among_tables(output: str, models: str) -> None:
+    """Raise UsageRejected if the models are where a table is published, which would remove what it does not know."""
+    for table in (*c.TABLES, c.RUNS_TABLE):
+        place = storage.below(output, table)
+        if models.rstrip("/") == place or models.startswith(f"{place}/"):
+            raise UsageRejected(
+                f"--models is {models}, where the table {table} is published; move it, or choose another --output"
+            )
 
 
 def _refuse_other_ids(output: Output, version: versions.ModelVersion) -> None:

@@ -61,14 +61,15 @@ def of_runs(output: Output, run_date: date, limit: int) -> AllHits:
         return AllHits([], {})
     rows = output.dataset(c.HITS_TABLE, run_date).to_table(columns=c.HITS.names)
     days = sorted(pc.unique(rows.column(c.SCORED_ON)).to_pylist())[-limit:]
-    by_run: dict[tuple[Any, ...], list[Hits]] = {}
+    by_run: dict[tuple[date, str, str], list[Hits]] = {}
     by_group: dict[tuple[str, str], list[Hits]] = {}
     for row in rows.to_pylist():
         if row[c.SCORED_ON] in days:
             by_run.setdefault((row[c.SCORED_ON], row[c.MODEL_VERSION], row[c.RANK_BY]), []).append(_of_row(row))
             by_group.setdefault((row[c.SOURCE], row["segment"]), []).append(_of_row(row))
     runs = [
-        RunHits(day, version, policy, _joined(by_run[day, version, policy])) for day, version, policy in sorted(by_run)
+        RunHits(day, version, rank_by, _joined(by_run[day, version, rank_by]))
+        for day, version, rank_by in sorted(by_run)
     ]
     fewest = dict(SEGMENTS)
     groups = sorted(by_group, key=lambda group: (group[0], fewest.get(group[1], 0)))

@@ -27,6 +27,8 @@ from recmodel.tables.output import open_output
         (["train", "--preset", "best"], "no preset is called 'best'"),
         (["train", "--nonsense"], "No such option"),
         (["frobnicate"], "No such command 'frobnicate'"),
+        (["show"], "give a user, or a movie by --similar-to"),
+        (["show", "42", "--similar-to", "1196"], "give a user, or a movie by --similar-to"),
     ],
 )
 def test_wrong_usage_ends_with_2_and_a_sentence(arguments, sentence):
@@ -34,6 +36,12 @@ def test_wrong_usage_ends_with_2_and_a_sentence(arguments, sentence):
     assert result.returncode == 2
     assert sentence in said(result)
     assert "Traceback" not in said(result)
+
+
+def test_models_are_not_where_a_table_is_published(toy, tmp_path):
+    """Otherwise the clean-up of a Delta table would remove their files."""
+    result = here("score", "--data", toy, "--output", tmp_path, "--models", tmp_path / "models")
+    assert (result.returncode, "where the table models is published; move it" in said(result)) == (2, True)
 
 
 @pytest.mark.parametrize(
