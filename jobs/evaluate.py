@@ -61,7 +61,7 @@ def evaluate(folder: str | None, **flags: Any) -> None:
     target = Path(folder or chosen.paths.evaluation)
     found = pipeline.run(chosen, request, target, Stages(console.show_stage))
     sizes, cold, new = views.evaluated(found)
-    console.out.print(views.metrics_by_method(found.metrics, f"\n{request.split} split: {sizes}"))
+    console.out.print(*views.metrics_by_method(found.metrics, f"\n{request.split} split: {sizes}"), sep="\n")
     console.out.print(views.differences(found.intervals))
     if found.new_movies:
         console.out.print(new)

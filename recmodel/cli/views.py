@@ -338,19 +338,24 @@ def evaluated(found: evaluate.Evaluation) -> tuple[str, str, str]:
     return sizes, cold, new + f"{found.held_out_of_new:,} of the held-out {noun} are of them"
 
 
-def metrics_by_method(frame: pd.DataFrame, title: str) -> Table:
-    """Return a column per method: the mean over seeds, with ± the standard deviation where there are several."""
+_METHODS_IN_TABLE = 5  # next to each other
+
+
+def metrics_by_method(frame: pd.DataFrame, title: str) -> Iterable[Table]:
+    """Yield tables of some methods each: the mean over seeds, with ± the standard deviation where there are several."""
     grouped = frame.drop(columns="seed").groupby("method", sort=False)
     mean, spread, runs = grouped.mean(), grouped.std(ddof=0), grouped.size()
-    view = table(title, ["metric"], list(mean.index))
-    for metric in mean.columns:
-        cells = []
-        for method in mean.index:
-            value, digits = mean.loc[method, metric], 0 if metric == "examples/s" else 4
-            plus = f" ±{spread.loc[method, metric]:,.{digits}f}" if runs[method] > 1 else ""
-            cells.append(f"{value:,.{digits}f}{plus}" if value == value else "–")
-        view.add_row(metric, *cells)
-    return view
+    for start in range(0, len(mean), _METHODS_IN_TABLE):
+        methods = mean.index[start : start + _METHODS_IN_TABLE]
+        view = table("" if start else title, ["metric"], [str(method) for method in methods])
+        for metric in mean.columns:
+            cells = []
+            for method in methods:
+                value, digits = mean.loc[method, metric], 0 if metric == "examples/s" else 4
+                plus = f" ±{spread.loc[method, metric]:,.{digits}f}" if runs[method] > 1 else ""
+                cells.append(f"{value:,.{digits}f}{plus}" if value == value else "–")
+            view.add_row(metric, *cells)
+        yield view
 
 
 def differences(intervals: pd.DataFrame) -> Table:
