@@ -122,6 +122,7 @@ def test_gradients_are_those_of_the_plain_definitions():
             lambda: history_model._rows_summed(table + 0, movie, present * rating),
             lambda: tf.reduce_sum(tf.gather(table, movie) * (present * rating)[..., tf.newaxis], axis=1),
         ),
+        (lambda: history_model._rows_summed(table + 0, movie, 0 * rating), lambda: tf.zeros((3, 3))),
         (lambda: history_model._rows(table + 0, row, place), lambda: tf.gather(table, row)),
     ):
         values, gradients = zip(_with_gradients(ours, table, bias), _with_gradients(plain, table, bias), strict=True)
