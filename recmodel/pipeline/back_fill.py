@@ -62,4 +62,7 @@ def kept_in(
     log.log(NOTICE, "the ratings are read once for all dates of this back-fill%s", up_to)
     contract = replace(request.contract, as_of=until, last_second=dates.last_second(until) if until else None)
     job_of_all = replace(job, contract=contract, folder=place, rejects=storage.below(place, c.REJECTS_TABLE))
-    return place if taking.keep(request, job_of_all, starting) else None
+    if taking.keep(request, job_of_all, starting):
+        return place
+    log.log(NOTICE, "not all of them can be used%s, so each date reads its own", up_to)
+    return None

@@ -95,12 +95,12 @@ def run(
             with stages("read and check the input"):
                 kept_in = output.kept_input(back_fill.key(resolved, folder))
                 staged = output.stage(run_date, run_key(resolved, folder), kept_in)
-                with _room_freed(staged):
+                with _room_freed(staged, kept_in):
                     staging.stage_input(resolved, folder, validation, staged, starting, kept_in)
             with stages("start Spark"):
                 spark = starting.result()
         try:
-            with _room_freed(staged):
+            with _room_freed(staged, kept_in):
                 workload = counting.divide(spark, resolved, staged, stages)
                 _check_space(resolved, workload, output)
                 outcome = writing.write_and_check(spark, resolved, workload, staged, model, stages)
@@ -212,8 +212,11 @@ def _check_space(resolved: ResolvedRun, workload: Workload, output: Output) -> N
 
 
 @contextmanager
-def _room_freed(staged: StagedRun) -> Iterator[None]:
+def _room_freed(staged: StagedRun, kept_in: str | None) -> Iterator[None]:
     """Where a disk is full, remove what was staged, which others need the room for; say so.
+
+    Args:
+        kept_in: the input that the run shares with other dates; None: none.
 
     Raises:
         ScoringFailed: a disk is full.
@@ -225,6 +228,8 @@ def _room_freed(staged: StagedRun) -> Iterator[None]:
             raise
         folders = preflight.room([staged.output, tempfile.gettempdir()])
         staged.discard()
+        if kept_in is not None:
+            storage.remove(kept_in)
         raise ScoringFailed(
             f"no space left on device ({folders}); what the run had staged was removed; make room and run it again"
         ) from error

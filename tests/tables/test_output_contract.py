@@ -154,6 +154,28 @@ def test_an_interrupted_run_is_found_again_by_its_key_alone_and_seen_by_nobody(o
     assert (output.resumable(DAY, "c"), labels(output)) == (False, ["a"] * 2)
 
 
+def test_the_input_that_several_dates_share_stays_for_them_alone(output):
+    def keep() -> str:
+        kept_in = output.kept_input("of-a-back-fill")
+        storage.write(storage.below(kept_in, "ratings"), b"")
+        return kept_in
+
+    def is_kept() -> bool:
+        return storage.read(storage.below(output.kept_input("of-a-back-fill"), "ratings")) is not None
+
+    assert output.kept_input(None) is None
+    for day in (DAY, DAY + timedelta(1)):
+        output.stage(day, "key", keep())
+        assert is_kept()
+    output.discard_kept_input()
+    assert not is_kept()
+    assert output.resumable(day, "key")
+    for end in (lambda: output.stage(DAY, "alone"), output.discard_staged):
+        keep()
+        end()
+        assert not is_kept()
+
+
 def test_a_column_that_a_newer_version_adds_leaves_older_runs_readable(output):
     publish(output, "a")
     newer = output.stage(DAY + timedelta(1), "newer")
