@@ -54,7 +54,7 @@ def test_ratings_that_count_are_found_whatever_their_order(tmp_path_factory, row
     run = stage(tmp_path_factory.mktemp("output"), rows, add_up=add_up)
     counted, histories = [], {}
     for part in staged_ratings.parts(sorted(starts)):
-        counted.append(parts.count(part, run, fingerprint=False))
+        counted.append(parts.count(part, run, fingerprint=False, of_day=np.array([3.0])))
         users = run.input.users(part)
         of_users = run.input.histories(part, users.column(c.USER_ID).combine_chunks())
         for place, user in enumerate(of_users.user_id.to_pylist()):
@@ -72,6 +72,8 @@ def test_ratings_that_count_are_found_whatever_their_order(tmp_path_factory, row
     )
     assert sum(part.users for part in counted) == len(expected)
     assert sum(part.duplicates for part in counted) == len(rows) - len(of_pair)
+    trend = np.sum([part.trend for part in counted], axis=0)
+    assert trend.tolist() == [3 * sum(of == movie for _, of in of_pair) for movie in MOVIES]
     others = [row for row in rows if row[3::-1][:2] != max(of_pair[row[:2]])]
     lost = [0.0] * len(MOVIES)
     for part in counted:
