@@ -281,5 +281,7 @@ def _statistics(footer: pq.FileMetaData) -> dict[str, Any]:
 
 
 def _as_json(value: Any) -> Any:
-    """Delta has times in milliseconds, rounded down."""
-    return value.isoformat(timespec="milliseconds") if isinstance(value, datetime) else value
+    """Delta has times in milliseconds, rounded down, and dates as they are written."""
+    if isinstance(value, datetime):
+        return value.isoformat(timespec="milliseconds")
+    return value.isoformat() if isinstance(value, date) else value
