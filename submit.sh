@@ -11,6 +11,7 @@
 #   ./submit.sh tables ...            list published dates; take one back, and latest follows
 #   ./submit.sh forget USER...        erase users from all that is published or kept; --users FILE for many
 #   ./submit.sh evaluate ...          measure a preset against baselines: popularity, biases, EASE, ALS
+#   ./submit.sh search ...            search for better values of a preset's fields, on validation ratings
 #   ./submit.sh show USER             print one user's recommendations
 #   ./submit.sh predict USER MOVIE... predict one user's ratings of movies
 #   ./submit.sh capacity ...          forecast time, memory and cost for a number of users, movies and cores
@@ -150,7 +151,12 @@ case $command in
         prepare "$(extras_for "$@")"
         exec recmodel "$command" "$@"
         ;;
+    search) # and what evaluate compares with are among the tools of the tests
+        prepare "[sample,test]"
+        exec recmodel search "$@"
+        ;;
     score | nightly | evaluate | capacity)
+        case " $* " in *" --peers "*) prepare "[sample,test]" ;; esac
         prepare "$(extras_for "$@")" java
         exec recmodel "$command" "$@"
         ;;
