@@ -272,8 +272,9 @@ class _Scorer:
         self._job = worker.Job(False, model, context.broadcast(payload), request, self.stats)
 
     def write(self, folder: Path, **changes: Any) -> None:
-        """Write the recommendations and the predicted ratings below a folder."""
-        tables = {name: str(folder / name) for name in (c.RECOMMENDATIONS_TABLE, c.PREDICTED_RATINGS_TABLE)}
+        """Write the tables that tasks write below a folder."""
+        names = (c.RECOMMENDATIONS_TABLE, c.PREDICTED_RATINGS_TABLE, c.LISTS_TABLE)
+        tables = {name: str(folder / name) for name in names}
         run = Run(self._input, INTEGER_IDS, "", tables, str(folder / "finished"), None)
         job = replace(self._job, request=replace(self._job.request, **changes))
         tasks.each(self._spark, partial(parts.score, run=run, job=job), self._parts)

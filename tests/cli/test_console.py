@@ -50,7 +50,7 @@ def test_the_log_keeps_what_was_printed_and_a_step_adds_to_the_log_of_its_night(
         here("train", "--data", data, "--models", tmp_path / "models", "--dry-run")
     story = night.read_text()
     assert story.count(" started: recmodel train --data") == 2
-    assert re.search(r"INFO recmodel: ratings +\d+, 20% of them held out", story)
+    assert re.search(r"INFO recmodel: ratings +\d+, one of each of up to 10,000 users held out", story)
     assert "none is not a directory" in night.with_name("nightly.log.failure").read_text()
     assert not logs.exists()
 

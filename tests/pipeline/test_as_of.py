@@ -72,7 +72,7 @@ def test_dates_that_read_the_input_together_have_what_each_would_read_alone(
             a, b = (published(tmp_path / output, day, table) for output in ("alone", "together"))
             if table == c.RECOMMENDATIONS_TABLE:
                 a, b = without_time(a), without_time(b)
-            assert a.num_rows
+            assert a.num_rows or table == c.HITS_TABLE  # nobody came back between runs of one input
             assert b.equals(a), table
     output = open_output(tmp_path / "together")
     (kept,) = (tmp_path / "together/.store/staging").iterdir()

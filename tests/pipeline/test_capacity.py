@@ -55,7 +55,7 @@ def test_rates_are_those_of_two_runs_with_a_catalogue_of_another_size(spark, toy
     (default,) = (name for name in versions.list_versions(toy_models) if "-default-" in name)
     rates = capacity.measure(chosen, default, movies=50)
     assert [run.args[1] for run in runs] == ["score"] * 2
-    assert (rates.movies, rates.top_n, rates.rank_by) == (50, 4, "retrieval")
+    assert (rates.movies, rates.top_n, rates.rank_by) == (50, 4, "blend")
     assert rates.ratings_per_user == pytest.approx(len(make_ratings()) / 40, rel=0.1)  # 40 users, two and a half times
     assert rates.fixed["score and write recommendations"] + rates.per_user["score and write recommendations"] > 0
     assert min(rates.model_bytes, rates.parquet_bytes_per_user, rates.worker_mib) > 0

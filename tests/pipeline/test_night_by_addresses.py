@@ -31,7 +31,7 @@ def night(spark, s3, toy, toy_models, tmp_path_factory):
         steps = commands_here(patch)
         result = here(
             "nightly", "--data", f"file://{toy}", "--models", models, "--output", f"file://{base}/tables",
-            "--preset", "joint", "--run-date", f"{DAY}..{DAY}", "--predicted-ratings", "all",
+            "--preset", "retrieval", "--run-date", f"{DAY}..{DAY}", "--predicted-ratings", "all",
         )  # fmt: skip
     drawn = without_colours(screen.getvalue())
     assert result.returncode == 0, drawn
@@ -45,16 +45,16 @@ def test_a_model_that_does_not_pass_the_gate_stays_on_disk(night):
     """The night goes on with the version before, and a report that cannot be written does not stop it either."""
     assert night.codes == [4, 0, 2]
     assert "training is due: the current version is 0 days old" in night.said
-    assert "does not become the current version: held-out RMSE" in night.said
+    assert "does not become the current version: it is not trained for rating" in night.said
     assert "the night continues with the current version" in night.said
     assert f"there is no report of {DAY}; what was published stands" in night.said
     assert versions.current(night.models) == night.before
     assert open_output(night.output).read_run(DAY).model_version == night.before
     listed = here("models", "list", "--models", night.models)
     assert "CURRENT" in listed.stdout
-    assert "held-out" in said(listed)
+    assert "it is not trained for rating" in said(listed)
     refused = versions.list_versions(night.models)[-1]
-    assert "-joint-" in refused
+    assert "-retrieval-" in refused
     assert refused != night.before
     assert here("models", "promote", refused, "--models", night.models).returncode == 0
     assert versions.current(night.models) == refused
@@ -83,6 +83,6 @@ def test_no_log_holds_a_secret(night):
 
 
 def test_each_stage_that_takes_long_shows_how_far_it_is(night):
-    assert re.search(r"train preset joint … ([\d,]+) of \1 ratings, [\d,]+ ratings/s, 0\.0\s+s left", night.drawn)
+    assert re.search(r"train preset retrieval … ([\d,]+) of \1 ratings, [\d,]+ ratings/s, 0\.0\s+s left", night.drawn)
     scored = r"score and write recommendations … 40 of 40 users, [\d,]+ users/s, 0\.0\s+s left"
     assert re.search(scored, night.drawn)

@@ -162,7 +162,7 @@ def test_rules_and_reasons_are_in_what_is_published(toy, toy_models, tmp_path, s
     assert [row[c.MODEL_VERSION] for row in models] == versions.list_versions(toy_models)
     for row in models:
         assert row["used"] == (row[c.MODEL_VERSION] == default)
-        assert row[c.RANK_BY] == ("retrieval" if row["used"] else None)
+        assert row[c.RANK_BY] == ("blend" if row["used"] else None)
         assert row["current"] == (row[c.MODEL_VERSION] == versions.current(toy_models))
         metrics = versions.read_metrics(toy_models, row[c.MODEL_VERSION])
         assert row["train_rows"] == metrics.train_rows

@@ -62,9 +62,9 @@ def test_a_failure_in_a_worker_ends_with_5_in_one_line(spark, toy, toy_models, t
 
 @pytest.fixture(scope="module")
 def small_disk(toy, toy_models, score_here, tmp_path_factory):
-    """The mount point of a file system of 1.5 MiB, in which the toy's tables are published; they fit."""
+    """The mount point of a file system of 2.5 MiB, in which the toy's tables are published; they fit."""
     mount = tmp_path_factory.mktemp("disk")
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1536k", "tmpfs", mount], check=False).returncode:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2560k", "tmpfs", mount], check=False).returncode:
         pytest.skip("mounting needs more rights")
     score_here("--data", toy, "--models", toy_models, "--output", mount, "--run-date", NIGHT)
     yield mount

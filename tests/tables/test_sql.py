@@ -572,7 +572,8 @@ spark.driver.extraJavaOptions -Dderby.system.home={tmp_path} -XX:TieredStopAtLev
     assert_same(one_user, "one_user")
     assert_same(coverage, "coverage")
     assert ["Provider", "hive", ""] in described
-    assert others == [[list(row)] for row in OTHER_TABLES.values()]
+    as_json = json.loads(json.dumps([[row] for row in OTHER_TABLES.values()], default=str))
+    assert others == as_json
 
 
 # -- all tables, and the newest run ----------------------------------------------------------------------------------
