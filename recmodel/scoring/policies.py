@@ -196,11 +196,11 @@ class _Blend(Policy):
             while len(undecided):
                 some = which[undecided]
                 found = retrieve(some, length, topn.of_users(undecided, hidden), excluded and excluded.of(undecided))
-                blended = _blended(found.score, model.rate_lists(users.rating[some], found.row))
+                blended = blended(found.score, model.rate_lists(users.rating[some], found.row))
                 top = topn.ranked(found.row, blended, size)
                 row[undecided, : top.row.shape[1]], score[undecided, : top.row.shape[1]] = top.row, top.score
                 complete = (found.row[:, -1] < 0) | (found.row.shape[1] < length)
-                to_come = _blended(found.score[:, -1], np.array(model.highest_rating, np.float32))
+                to_come = blended(found.score[:, -1], np.array(model.highest_rating, np.float32))
                 undecided = undecided[~complete & ~(top.score[:, -1] > to_come)]
                 length *= 4
             return topn.Top(row, score)
@@ -281,7 +281,7 @@ def _in_order_of_ratings(search: topn.Search, model: Model, users: Users) -> top
     return best
 
 
-def _blended(score: np.ndarray, rating: np.ndarray) -> np.ndarray:
+def blended(score: np.ndarray, rating: np.ndarray) -> np.ndarray:
     return np.where(score > 0, score * np.maximum(rating, 0) ** 2, score)
 
 

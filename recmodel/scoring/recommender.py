@@ -209,6 +209,9 @@ class Recommender:
                 score += boosts.at(row)
         if policy.order != "rating":
             rating = self.rate_lists(vectors.rating, row) if rated else np.full_like(score, np.nan)
+        by = top.score
+        if policy.order == "blend":  # the search's own scores depend, in their last bits, on how many it was for
+            by = np.minimum.accumulate(policies.blended(score, rating), axis=1)
         because = np.full_like(row, -1)
         if liked_from is not None and "seen" in self._movies:  # which models of the first versions lack
             liked = reasons.liked(seen, ratings, liked_from)
@@ -222,7 +225,7 @@ class Recommender:
             movie_id=np.where(
                 none, np.array(None if self._call.ids_are_text[c.MOVIE_ID] else -1), self.catalogue_ids[row]
             ),
-            score=np.where(none, np.float32(np.nan), top.score),
+            score=np.where(none, np.float32(np.nan), by),
             retrieval_score=np.where(none, np.float32(np.nan), score),
             predicted_rating=np.where(none, np.float32(np.nan), rating),
             because=because,
