@@ -196,8 +196,8 @@ class _Blend(Policy):
             while len(undecided):
                 some = which[undecided]
                 found = retrieve(some, length, topn.of_users(undecided, hidden), excluded and excluded.of(undecided))
-                blended = blended(found.score, model.rate_lists(users.rating[some], found.row))
-                top = topn.ranked(found.row, blended, size)
+                by = blended(found.score, model.rate_lists(users.rating[some], found.row))
+                top = topn.ranked(found.row, by, size)
                 row[undecided, : top.row.shape[1]], score[undecided, : top.row.shape[1]] = top.row, top.score
                 complete = (found.row[:, -1] < 0) | (found.row.shape[1] < length)
                 to_come = blended(found.score[:, -1], np.array(model.highest_rating, np.float32))
@@ -282,6 +282,7 @@ def _in_order_of_ratings(search: topn.Search, model: Model, users: Users) -> top
 
 
 def blended(score: np.ndarray, rating: np.ndarray) -> np.ndarray:
+    """Return by what `blend` orders movies, of their retrieval scores and predicted ratings (float32, any shape)."""
     return np.where(score > 0, score * np.maximum(rating, 0) ** 2, score)
 
 
