@@ -16,7 +16,6 @@ from scipy.sparse import csr_array
 
 from recmodel import schemas as c
 from recmodel.arrays import locate, rows_of, runs, summed, take
-from recmodel.data.histories import have_order
 from recmodel.errors import UsageRejected
 from recmodel.evaluation.splits import Split
 from recmodel.scoring import popularity
@@ -52,7 +51,7 @@ def of_model(
     A user it does not know gets what the published tables would hold: damped means of movies, and the most rated ones,
     of late if times are known.
     """
-    order, popular_rating = popularity.popularity(split.movie_ids, *split.counts(), _trend(split))
+    order, popular_rating = popularity.popularity(split.movie_ids, *split.counts(), split.trend)
     users, labels = split.users, split.labels
     row = np.searchsorted(users, split.held_out[c.USER_ID])
     movie_ids = labels.movie_ids(split.held_out[c.MOVIE_ID])
@@ -79,15 +78,6 @@ def of_model(
             for b in np.flatnonzero(~top.known_user):
                 lists[start + b] = split.movie_ids[order[: lists.shape[1]]]
     return Predictions(predicted if "rating" in tasks else None, lists if "retrieval" in tasks else None)
-
-
-def _trend(split: Split) -> np.ndarray | None:
-    """Return [M] how popular each movie is of late; None where times are not known."""
-    time = split.fitted[c.TIMESTAMP]
-    if not have_order(time):
-        return None
-    movie, per_day = rows_of(split.movie_ids, split.fitted[c.MOVIE_ID]), np.bincount(popularity.day(time))
-    return popularity.trend(movie, time, popularity.weights(per_day), len(split.movie_ids))
 
 
 def of_popularity(split: Split) -> Predictions:

@@ -109,10 +109,11 @@ def _measured(predictions: Predictions, served: Predictions, split: Split, liked
         outcomes["rmse"] = (predictions.ratings.astype(np.float64) - rating) ** 2
     if predictions.lists is not None and served.lists is not None:
         fields["top_k_accuracy_unseen"] = top_k_accuracy(predictions.lists, split)
-        outcomes["ndcg_at_10"] = ranking.per_user(predictions.lists, split)["ndcg@10"]
+        ndcg = outcomes["ndcg_at_10"] = ranking.per_user(predictions.lists, split)["ndcg@10"]
         liked = rating >= liked_from
         if liked.any():
-            outcomes["ndcg_at_10_liked"] = np.where(liked, ranking.per_user(served.lists, split)["ndcg@10"], np.nan)
+            as_served = ndcg if served is predictions else ranking.per_user(served.lists, split)["ndcg@10"]
+            outcomes["ndcg_at_10_liked"] = np.where(liked, as_served, np.nan)
     found = Outcomes(outcomes)
     for name in outcomes:
         fields[name] = found.value(name)

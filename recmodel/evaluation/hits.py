@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from recmodel.evaluation import ranking
+
 K = 10
-_DISCOUNT = 1 / np.log2(np.arange(2, K + 2))  # of each rank
-_IDEAL = np.append(0, _DISCOUNT.cumsum())  # of so many relevant movies
 SEGMENTS = (("1-4", 1), ("5-19", 5), ("20-99", 20), ("100 and more", 100))  # name, and fewest ratings
 
 
@@ -39,14 +39,11 @@ def score(lists: np.ndarray, relevant: Relevant) -> Score:
     Args:
         lists: [B, n] rows of movies, best first; -1 pads.
     """
-    lists, users = lists[:, :K], len(lists)
-    movies = int(max(lists.max(initial=0), relevant.movie.max(initial=0))) + 1
-    pair = np.where(lists >= 0, np.arange(users)[:, np.newaxis] * movies + lists, -1)
-    pairs = relevant.user.astype(np.int64) * movies + relevant.movie
-    hit, liked = np.isin(pair, pairs), np.isin(pair, pairs[relevant.liked])
-    count = np.bincount(relevant.user, minlength=users)
-    gain = (hit * _DISCOUNT[: lists.shape[1]]).sum(axis=1)
-    return Score(hit.sum(axis=1), liked.sum(axis=1), hit.sum(axis=1) / count, gain / _IDEAL[np.minimum(count, K)])
+    lists = lists[:, :K]
+    hit = ranking.which_hit(lists, relevant.user, relevant.movie)
+    liked = ranking.which_hit(lists, relevant.user[relevant.liked], relevant.movie[relevant.liked])
+    count = np.bincount(relevant.user, minlength=len(lists))
+    return Score(hit.sum(axis=1), liked.sum(axis=1), hit.sum(axis=1) / count, ranking.ndcg(hit, count, K))
 
 
 def segments(ratings: np.ndarray) -> np.ndarray:

@@ -21,20 +21,44 @@ def per_user(lists: np.ndarray, split: Split) -> dict[str, np.ndarray]:
     Returns:
         A [U] float64 array per metric; NaN for users without a relevant movie.
     """
-    length = lists.shape[1]
-    hits, relevant = _hits(lists, split), _relevant_per_user(split)
+    wanted = split.relevant
+    user, movie = np.searchsorted(split.users, wanted[c.USER_ID]), np.searchsorted(split.movie_ids, wanted[c.MOVIE_ID])
+    rows = np.where(lists >= 0, np.searchsorted(split.movie_ids, lists), -1)
+    hits, relevant = which_hit(rows, user, movie), np.bincount(user, minlength=len(split.users))
     judged = np.where(relevant > 0, relevant, np.nan)
-    discount = 1 / np.log2(np.arange(2, max(length, 100) + 2))
-    gains, ideal = hits * discount[:length], np.append(np.nan, np.cumsum(discount))
     count = {k: hits[:, :k].sum(axis=1) for k in (10, 20, 50, 100)}
     found = {f"recall@{k}": count[k] / judged for k in count}
     found |= {f"capped recall@{k}": count[k] / np.minimum(judged, k) for k in (20, 50)}
     for k in (10, 100):
-        found[f"ndcg@{k}"] = gains[:, :k].sum(axis=1) / ideal[np.minimum(relevant, k)]
+        found[f"ndcg@{k}"] = ndcg(hits, relevant, k)
         found[f"precision@{k}"] = count[k] / k + 0 * judged
     first = np.where(hits.any(axis=1), 1 / (hits.argmax(axis=1) + 1), 0.0)
     found["mrr"] = first + 0 * judged
     return found
+
+
+def which_hit(lists: np.ndarray, user: np.ndarray, movie: np.ndarray) -> np.ndarray:
+    """Return which places of lists hold a movie that is relevant to the user, [U, L] bool.
+
+    Args:
+        lists: [U, L] rows of movies; -1 pads.
+        user, movie: [S] pairs of a user, by place, and a row of a movie: what is relevant.
+    """
+    movies = int(max(lists.max(initial=0), movie.max(initial=0))) + 1
+    pair = np.where(lists >= 0, np.arange(len(lists))[:, np.newaxis] * movies + lists, -1)
+    return np.isin(pair, user.astype(np.int64) * movies + movie)
+
+
+def ndcg(hits: np.ndarray, relevant: np.ndarray, k: int) -> np.ndarray:
+    """Return the NDCG at k of each user, [U] float64; NaN where nothing is relevant.
+
+    Args:
+        hits: see `which_hit`.
+        relevant: [U] how many movies are relevant to each user.
+    """
+    discount = 1 / np.log2(np.arange(2, k + 2))
+    ideal = np.append(np.nan, np.cumsum(discount))
+    return (hits[:, :k] * discount[: hits.shape[1]]).sum(axis=1) / ideal[np.minimum(relevant, k)]
 
 
 def of_lists(lists: np.ndarray, split: Split, k: int = 10) -> dict[str, float]:
@@ -70,18 +94,3 @@ def gini(counts: np.ndarray) -> float:
     ascending = np.sort(counts).astype(np.float64)
     n = len(ascending)
     return float(2 * (np.arange(1, n + 1) * ascending).sum() / (n * total) - (n + 1) / n)
-
-
-def _hits(lists: np.ndarray, split: Split) -> np.ndarray:
-    """Return which places of which lists hold a relevant movie, [U, L] bool."""
-    relevant, size = split.relevant, len(split.movie_ids)
-    place = np.searchsorted(split.movie_ids, lists)
-    pairs = np.arange(len(lists))[:, np.newaxis] * size + np.minimum(place, size - 1)
-    wanted = np.searchsorted(split.users, relevant[c.USER_ID]) * size
-    wanted += np.searchsorted(split.movie_ids, relevant[c.MOVIE_ID])
-    return np.isin(pairs, wanted) & (lists >= 0)
-
-
-def _relevant_per_user(split: Split) -> np.ndarray:
-    """Return how many held-out movies are relevant to each user, [U] int64."""
-    return np.bincount(np.searchsorted(split.users, split.relevant[c.USER_ID]), minlength=len(split.users))

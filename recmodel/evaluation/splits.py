@@ -14,6 +14,7 @@ from recmodel import schemas as c
 from recmodel.arrays import Arrays, mixed, rows_of, runs, summed, take
 from recmodel.data import histories
 from recmodel.data.ids import NO_LABELS, Labels
+from recmodel.scoring import popularity
 
 _HASHED = 1 << 20  # ratings at a time, as hashes are several times as wide as ids
 
@@ -64,18 +65,23 @@ class Split:
         order = np.argsort(columns[0], kind="stable")
         return [column[order] for column in columns]
 
-    def of_some_users(self, limit: int, seed: int = 0) -> Split:
-        """Return the same split with the held-out ratings of at most `limit` users, chosen at random."""
-        if len(self.users) <= limit:
-            return self
-        sample = np.random.RandomState(seed).choice(self.users, limit, replace=False)
-        rows = np.flatnonzero(np.isin(self.held_out[c.USER_ID], sample))
-        return replace(self, held_out=take(self.held_out, rows))
-
     def counts(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the [M] number and the [M] sum of each movie's fitted ratings, float64."""
+        return self._counts
+
+    @cached_property
+    def _counts(self) -> tuple[np.ndarray, np.ndarray]:
         movie, size = rows_of(self.movie_ids, self.fitted[c.MOVIE_ID]), len(self.movie_ids)
         return summed(movie, size), summed(movie, size, self.fitted[c.RATING])
+
+    @cached_property
+    def trend(self) -> np.ndarray | None:
+        """[M] how popular each movie is of late, by the fitted ratings; None where times are not known."""
+        time = self.fitted[c.TIMESTAMP]
+        if not histories.have_order(time):
+            return None
+        movie, per_day = rows_of(self.movie_ids, self.fitted[c.MOVIE_ID]), np.bincount(popularity.day(time))
+        return popularity.trend(movie, time, popularity.weights(per_day), len(self.movie_ids))
 
 
 def write(split: Split, folder: Path) -> None:

@@ -196,7 +196,7 @@ class _Bench:
         self, name: str, preset: Preset, rank_by: tuple[str, ...], seed: int, progress: Progress
     ) -> Predictions:
         """Train a preset and measure it by each policy that it is trained for; return its predictions by the first."""
-        model, trained = self._train(self._split, preset, seed, progress)
+        model, trained = train(self._input, self._split, preset, seed, progress)
         speed = {"train s": trained.seconds, "examples/s": trained.examples_per_second}
         measured = []
         for policy in rank_by:
@@ -279,7 +279,7 @@ class _Bench:
         base, histories = splits.cold_users(
             self._input.ratings, self._split.movie_ids, seed=self._seed, rated=rated, labels=self._split.labels
         )
-        model, _ = self._train(base, preset, 0)
+        model, _ = train(self._input, base, preset, 0)
         by_user, given = [], "ratings given" if rated else "interactions given"
         for count, split in histories.items():
             methods = {
@@ -316,11 +316,6 @@ class _Bench:
         row |= new_movie_metrics(predictions, self._split)
         self.rows.append(row)
         self._first_seeds.setdefault(name, predictions)
-
-    def _train(
-        self, split: splits.Split, preset: Preset, seed: int, progress: Progress | None = None
-    ) -> tuple[Recommender, training.Trained]:
-        return train(self._input, split, preset, seed, progress)
 
 
 def train(

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from recmodel import schemas as c
 from recmodel import storage
 from recmodel.arrays import hashes, places
+from recmodel.data import duplicates
 from recmodel.data import staged as staged_ratings
 from recmodel.evaluation import hits
 from recmodel.progress import log
@@ -141,18 +142,20 @@ def _divided(
 ) -> tuple[topn.Pairs, hits.Relevant, int]:
     """Divide the ratings of some users into movies they knew and movies they have rated since; and the newest time.
 
-    Of several ratings of a movie since then, the newest says whether it is liked.
+    Of several ratings of a movie since then, the one that counts says whether it is liked; see `duplicates`.
     """
     user = places(users, rated.column(c.USER_ID))
     movie, stars = rated.column(c.MOVIE).to_numpy().astype(np.int64), rated.column(c.RATING).to_numpy()
     time = rated.column(c.TIMESTAMP).fill_null(since).to_numpy()
     pair = user * (movie.max(initial=0) + 1) + movie
     old = time <= since
-    order = np.lexsort((-stars, -time, pair))  # the newest of a pair first, of equal times the higher
-    order = order[~old[order] & ~np.isin(pair[order], pair[old])]
-    first = order[np.unique(pair[order], return_index=True)[1]]
-    liked = np.zeros(len(first), bool) if liked_from is None else stars[first] >= liked_from
-    return topn.Pairs(user[old], movie[old]), hits.Relevant(user[first], movie[first], liked), int(time.max())
+    new = np.flatnonzero(~old & ~np.isin(pair, pair[old]))
+    new = new[np.argsort(pair[new], kind="stable")]
+    starts = np.diff(pair[new], prepend=-1) != 0
+    counts, _ = duplicates.that_count(starts, time[new], stars[new], add_up=False)
+    new = new[counts]
+    liked = np.zeros(len(new), bool) if liked_from is None else stars[new] >= liked_from
+    return topn.Pairs(user[old], movie[old]), hits.Relevant(user[new], movie[new], liked), int(time.max())
 
 
 def _lists(output: Output, day: date, users: pa.Array, movie_ids: pa.Array) -> np.ndarray:
