@@ -66,6 +66,7 @@ def strongest(
     liked, weight = Pairs(liked.user[order], liked.row[order]), weight[order]
     ends = np.searchsorted(liked.user, np.arange(len(row) + 1))
     added = None if successors is None else _added(row, liked, successors._replace(boost=successors.boost[order]))
+    added_ends = None if added is None else np.searchsorted(added.pair, ends)
     reason, strength = np.full(row.shape, -1), np.zeros(row.shape, np.float32)
     places = np.arange(row.shape[1])
     for b in np.flatnonzero(np.diff(ends)):
@@ -73,8 +74,8 @@ def strongest(
         seen = seen_vectors.take(liked.row[of_user], axis=0)
         contribution = candidate_vectors.take(row[b], axis=0) @ seen.T  # [n, liked movies]
         contribution *= weight[of_user]
-        if added is not None:
-            some = slice(*np.searchsorted(added.pair, ends[b : b + 2]))
+        if added is not None and added_ends is not None:
+            some = slice(added_ends[b], added_ends[b + 1])
             contribution[added.place[some], added.pair[some] - ends[b]] += added.score[some]
         if not_itself:
             contribution[row[b][:, np.newaxis] == liked.row[of_user]] = 0
