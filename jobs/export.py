@@ -1,0 +1,64 @@
+"""Export a published run to the database that a site reads."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import click
+
+from recmodel import settings
+from recmodel.cli import console, options, views
+from recmodel.progress import Stages
+
+
+@click.command(
+    short_help="Export a published run to a site's PostgreSQL or Redis.",
+    epilog="Examples: recmodel export --to postgresql://recmodel@db.example/shop; recmodel export --to env:SITE_DB "
+    "--changed-only; recmodel export --to redis://cache.example:6379/0",
+    context_settings=options.CONTEXT,
+)
+@click.option(
+    "--to", required=True, metavar="URL",
+    help="postgresql://user@host:5432/database, redis://host:6379/0 (rediss:// with TLS), or env:NAME: the environment "
+    "variable that holds such an address. Passwords come from the environment only: PGPASSWORD or ~/.pgpass, "
+    "REDISCLI_AUTH, or the address in that variable.",
+)  # fmt: skip
+@options.output
+@options.run_date("A full run other than the newest.")
+@click.option(
+    "--changed-only", is_flag=True, help="Write and delete only what differs from what is there (PostgreSQL)."
+)
+@click.option(
+    "--schema", default="recmodel", show_default=True, metavar="NAME",
+    help="PostgreSQL's schema, or what Redis' keys begin with.",
+)  # fmt: skip
+def export(to: str, output: str | None, run_date: date | None, changed_only: bool, schema: str) -> None:
+    """Export the lists, the movies and the similar movies of the newest full run to the database that a site reads.
+
+    Readers see the run before until all of this one is there, and then all of it. A call that is interrupted harms
+    nothing, and the same call goes on; a second call finds the run there and does nothing. Users who were erased by
+    `forget` since are gone from the database then, too.
+
+    PostgreSQL gets the tables recmodel.lists, .movies and .similar_movies; what a site shows user 42 is
+    conf/sql/serve_postgresql.sql. Readers need, once: GRANT USAGE ON SCHEMA recmodel TO site; GRANT SELECT ON ALL
+    TABLES IN SCHEMA recmodel TO site.
+
+    Redis gets a JSON text for each user. Read it in two steps: GET recmodel:current returns a prefix such as
+    recmodel:2026-01-31-1a2b3c4d, then GET <prefix>:user:42 the list; <prefix>:similar:1196 has what is similar to a
+    movie.
+    """
+    from recmodel.pipeline import export as pipeline
+
+    chosen = settings.load(paths={"output": output})
+    target = pipeline.target(to)
+    console.start_log(chosen.paths.logs, "export", as_json=chosen.monitoring.json_logs)
+    so_far = "readers have what they had before, and the same command goes on"
+    with console.when_interrupted(lambda: so_far):
+        done = pipeline.export(
+            chosen.paths.output, run_date, target, Stages(console.show_stage), schema=schema, changed_only=changed_only
+        )
+    console.conclude(views.exported(done))
+
+
+if __name__ == "__main__":
+    console.run(export)
