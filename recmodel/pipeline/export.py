@@ -19,6 +19,7 @@ from recmodel.tables.output import open_output
 SCHEMA = "recmodel"
 _VARIABLE = "env:"
 _KINDS = {"postgresql": "PostgreSQL", "postgres": "PostgreSQL", "redis": "Redis", "rediss": "Redis"}  # by scheme
+_PASSWORDS = {"PostgreSQL": "PGPASSWORD", "Redis": "REDISCLI_AUTH"}
 _NAME = re.compile(r"[a-z_][a-z0-9_]{0,39}")
 
 
@@ -68,7 +69,7 @@ def target(to: str) -> Target:
     if variable is None and has_secret:
         raise UsageRejected(
             "the address in --to holds a password, which others see in the list of processes; give it in the "
-            f"environment ({'PGPASSWORD' if kind == 'PostgreSQL' else 'REDISCLI_AUTH'}), or the whole address by --to env:VARIABLE"
+            f"environment ({_PASSWORDS[kind]}), or the whole address by --to env:VARIABLE"
         )
     host = parts.netloc.rpartition("@")[2]
     return Target(kind, address, f"{parts.scheme}://{host}{parts.path}" if variable is None else to)

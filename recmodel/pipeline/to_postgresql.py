@@ -265,7 +265,7 @@ class _Export:
         """Make an empty table for the rows of one of `TABLES`, without a primary key."""
         columns = [SQL("{} {}").format(Identifier(field.name), SQL(_ddl(field))) for field in self.fields(table)]
         kind = SQL("TEMPORARY TABLE" if temporary else "TABLE")
-        self.execute("CREATE {kind} {name} ({columns})", kind=kind, name=name, columns=SQL(", ").join(columns))
+        self.execute("CREATE {kind} {table} ({columns})", kind=kind, table=name, columns=SQL(", ").join(columns))
 
     def copy(self, name: Identifier, table: str, *, freeze: bool = False) -> datetime | None:
         """Load all rows of a table; return until when the lists are valid, if it is that table."""
@@ -311,11 +311,11 @@ class _Export:
 
     def comment(self, kind: str, name: Identifier, table: str, columns: list[str]) -> None:
         """Say what a table and its columns are, in the words of `schemas`."""
-        of = {"kind": SQL(kind), "name": name}
-        self.execute("COMMENT ON {kind} {name} IS {text}", text=Literal(c.TABLE_COMMENTS[table]), **of)
+        of = {"kind": SQL(kind), "table": name}
+        self.execute("COMMENT ON {kind} {table} IS {text}", text=Literal(c.TABLE_COMMENTS[table]), **of)
         for column in columns:
             text = Literal(c.comment(c.TABLES[table].field(column)))
-            self.execute("COMMENT ON COLUMN {name}.{column} IS {text}", text=text, column=Identifier(column), **of)
+            self.execute("COMMENT ON COLUMN {table}.{column} IS {text}", text=text, column=Identifier(column), **of)
 
     def fields(self, table: str) -> list[pa.Field]:
         """Return the columns that are stored in a row."""
@@ -383,7 +383,7 @@ class _Export:
     # -- statements --------------------------------------------------------------------------------------------------
 
     def sql(self, statement: str, **values: Any) -> Composed:
-        """Return a statement with names and values in their places; {schema} is the schema, {name} its name as text."""
+        """Return a statement with names and values in their places; {schema} is the schema, {name} its name."""
         known = {"schema": Identifier(self.schema), "name": Literal(self.schema)}
         filled = {
             name: value if isinstance(value, SQL | Composed | Identifier | Literal) else Literal(value)
