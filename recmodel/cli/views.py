@@ -216,6 +216,7 @@ def erased(places: Sequence[tuple[forget.Erased, list[str]]], named: int) -> Tab
 def after_erasing(models: forget.Models) -> Iterable[str]:
     """Yield what cannot be undone by erasing rows, in sentences."""
     yield "the input is as it was: remove the users there, or the next run brings them back"
+    yield "a database that was exported to has them until the next export: call it now"
     if models.with_users:
         yield (
             f"models that have a vector for each user they were trained with: {', '.join(models.with_users)}; train "

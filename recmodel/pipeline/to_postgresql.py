@@ -1,15 +1,16 @@
 """To PostgreSQL: a run's lists, movies and similar movies become tables that a site reads, in one transaction.
 
-SCHEMA.lists, .movies, .similar_movies     views, which are all that a site reads; they keep their rights
-SCHEMA.list_entries                        a view of a row for each entry of a list
-SCHEMA.exports                             what was exported, and when
-SCHEMA.lists_7, .movies_7, …               the rows of export 7; those of the export before it stay until the next
+SCHEMA.lists, .movies, .similar_movies      views, which are all that a site reads
+SCHEMA.list_entries                         a view of a row for each entry of a list
+SCHEMA.exports                              what was exported, and which of it the views show
+SCHEMA.lists_all, .movies_all, …            the rows of all exports, by its number
+SCHEMA.lists_7, .movies_7, …                their partitions: the rows of export 7; those of the one before it stay too
 
 Rows are loaded by COPY into new tables, each in a transaction of its own: a load that is killed leaves whole tables,
-which the next call goes on with, or none. Then the views are pointed to them, all in one transaction. That needs a
-lock on the views, which waits for those who read them, and lets later readers wait meanwhile; so it gives up after a
-fraction of a second and tries again. The fraction is below `deadlock_timeout` (1 s), so no reader is ever the victim of
-a deadlock with it. COPY's FREEZE shows the rows also to transactions that began before they were loaded.
+which the next call goes on with, or none. They become partitions, which no reader waits for, and then one row of
+`exports` says that they are what the views show. So the switch needs no lock that a reader could hold or wait for, and
+each snapshot finds all tables of one export. (To rename tables, or to point views to others, takes exclusive locks on
+several of them; queries that join these run into deadlocks with it, and an open transaction holds it up.)
 """
 
 from __future__ import annotations
@@ -17,45 +18,46 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import psycopg
 import pyarrow as pa
-import pyarrow.compute as pc
 from psycopg import errors
 from psycopg.sql import SQL, Composed, Identifier, Literal
 
 from recmodel import schemas as c
-from recmodel.errors import AnotherRun, RecmodelError, ScoringFailed, UsageRejected
+from recmodel.errors import AnotherRun, ScoringFailed, UsageRejected
 from recmodel.progress import NOTICE, Stages, log
 from recmodel.tables import as_text
 from recmodel.tables.served import TABLES, ServedRun
 
-PATIENCE = 60.0  # seconds in which the views are to be free for a moment
-_LOCK_TIMEOUT = "200ms"
-_EXPORTS, _ENTRIES = "exports", "list_entries"
+# Seconds between the moment when the planner knows a new partition and that when readers are led to it: a query that
+# was planned before the first and looks at `exports` after the second would find nothing.
+SETTLE = 1.0
+_LOCK_TIMEOUT = "200ms"  # so long readers wait at most, where an old table is dropped
+_OLDEST_SERVER = 12  # the first that makes a table a partition while others read
 _LOADED = re.compile(rf"({'|'.join(TABLES)})_(\d+)")
 _KEYS = {
     c.LISTS_TABLE: (c.USER_ID,),
     c.MOVIES_TABLE: (c.MOVIE_ID,),
     c.SIMILAR_TABLE: (c.MOVIE_ID, c.RANK),
 }
-# They are the same in all rows of a run, and are kept with the export: an unchanged list is an unchanged row.
-_OF_RUN = (c.MODEL_VERSION, c.VALID_UNTIL)
+# Of lists. They are the same in all rows of a run, and are kept with the export: an unchanged list is an unchanged row.
+_OF_RUN = (c.MODEL_VERSION, c.VALID_UNTIL, c.RUN_DATE)
 _TYPES = {
     pa.int64(): "bigint", pa.int32(): "integer", pa.float32(): "real", pa.bool_(): "boolean", pa.string(): "text",
     pa.timestamp("us", "UTC"): "timestamp with time zone",
 }  # fmt: skip
 _CREATE_EXPORTS = """
 CREATE TABLE {schema}.exports (
-    number BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY, key TEXT NOT NULL, state TEXT NOT NULL, tables_of BIGINT,
+    number INTEGER GENERATED ALWAYS AS IDENTITY PRIMARY KEY, key TEXT NOT NULL, state TEXT NOT NULL, tables_of INTEGER,
     run_date DATE NOT NULL, model_version TEXT NOT NULL, valid_until TIMESTAMP WITH TIME ZONE, users BIGINT,
     rows BIGINT, changed BIGINT, removed BIGINT, seconds REAL, exported_at TIMESTAMP WITH TIME ZONE);
 CREATE UNIQUE INDEX exports_current ON {schema}.exports (state) WHERE state = 'current';
-COMMENT ON TABLE {schema}.exports IS 'what was exported, and when; readers may look, and only the export writes';
+COMMENT ON TABLE {schema}.exports IS 'what was exported, and which of it the views show';
 COMMENT ON COLUMN {schema}.exports.key IS 'names the rows of the run: another when they are others';
 COMMENT ON COLUMN {schema}.exports.state IS 'loading, current, previous: its tables are still there, or replaced';
 COMMENT ON COLUMN {schema}.exports.tables_of IS 'the number at the end of the names of its tables';
@@ -70,8 +72,8 @@ FROM {schema}.lists l
 CROSS JOIN LATERAL ROWS FROM (jsonb_to_recordset(l.recommendations)
     AS (movie_id {movie}, score real, predicted_rating real, source text))
     WITH ORDINALITY AS e (movie_id, score, predicted_rating, source, rank);
-COMMENT ON VIEW {schema}.list_entries IS 'the lists with a row for each entry, by rank: the first are recommended, the
-rest is the reserve';
+COMMENT ON VIEW {schema}.list_entries IS
+    'the lists with a row for each entry, by rank: those of recommendations, then the reserve';
 """
 
 
@@ -112,35 +114,36 @@ class _Export:
     def do(self, changed_only: bool) -> Loaded:
         """See `export`."""
         self.prepare()
-        current = self.one("SELECT number, key, tables_of, users, rows FROM {schema}.exports WHERE state = 'current'")
-        if current and current[1] == self.run.key:
+        current = self.one("SELECT key, tables_of, users, rows FROM {schema}.exports WHERE state = 'current'")
+        key, tables_of, users, rows = current or (None, 0, 0, 0)
+        if key == self.run.key:
             self.tidy()
-            return Loaded(current[3], current[4], 0, 0, already=True)
-        self.check_kinds()
-        if changed_only and current and all(self.has_columns(table, current[2]) for table in TABLES):
-            loaded = self.merge(current[2])
-        else:
-            if changed_only:
-                log.log(NOTICE, "there is nothing in %s that rows could be compared with: all are loaded", self.schema)
-            loaded = self.replace()
+            return Loaded(users, rows, 0, 0, already=True)
+        comparable = bool(current) and all(self.has_columns(table, tables_of) for table in TABLES)
+        if changed_only and not comparable:
+            log.log(NOTICE, "%s has nothing yet that rows could be compared with: all of them are loaded", self.schema)
+        loaded = self.merge(tables_of) if changed_only and comparable else self.replace()
         self.tidy()
         return loaded
 
     # -- the steps ---------------------------------------------------------------------------------------------------
 
     def prepare(self) -> None:
-        """Take the lock of exports, and make what is missing of the schema."""
+        """Take the lock of exports, refuse ids of another kind, and make what is missing of the schema."""
         if not self.one("SELECT pg_try_advisory_lock(hashtext('recmodel export'), hashtext({name}))")[0]:
             raise AnotherRun(f"another export into the schema {self.schema} is under way; wait until it has ended")
+        self.check_kinds()
         if not self.one("SELECT 1 FROM pg_namespace WHERE nspname = {name}"):
             self.execute("CREATE SCHEMA {schema}")
             self.execute("COMMENT ON SCHEMA {schema} IS 'recommendations, as recmodel exports them'")
-        if not self.exists(_EXPORTS):
+        if not self.exists("exports"):
             with self.connection.transaction():
                 self.execute(_CREATE_EXPORTS)
+        for table in TABLES:
+            self.define(table)
 
     def check_kinds(self) -> None:
-        """Refuse a run whose ids are of another kind than those that readers know."""
+        """Refuse a run whose columns are of another kind than those that readers know."""
         for table in TABLES:
             there = self.columns(table)
             for field in self.run.schema(table):
@@ -151,39 +154,44 @@ class _Export:
                     )
 
     def replace(self) -> Loaded:
-        """Load all rows into new tables, and point the views to them."""
-        number = self.number()
-        rows, until = {}, None
+        """Load all rows into new tables, and let the views show them."""
+        number, rows = self.number(), {}
+        self.drop_others(number)
         for table in TABLES:
-            name = f"{table}_{number}"
+            name = Identifier(self.schema, f"{table}_{number}")
             with self.stages(f"load {table}"):
-                if not self.exists(name):
+                if not self.exists(f"{table}_{number}"):
                     with self.connection.transaction():
-                        self.create(Identifier(self.schema, name), table)
-                        until = self.copy(Identifier(self.schema, name), table, freeze=True) or until
-                        self.finish(name, table)
-                rows[table] = self.one("SELECT count(*) FROM {table}", table=Identifier(self.schema, name))[0]
-        until = until or self.valid_until()
-        total = sum(rows.values())
-        loaded = Loaded(rows[c.LISTS_TABLE], total, total, 0)
+                        self.create(name, table, number)
+                        self.copy(name, table, freeze=True)
+                        self.execute("ALTER TABLE {table} ADD PRIMARY KEY ({key})", table=name, key=_list(_KEYS[table]))
+                        self.execute("ANALYZE {table}", table=name)
+                rows[table] = self.count(name)
+        loaded = Loaded(rows[c.LISTS_TABLE], sum(rows.values()), sum(rows.values()), 0)
         with self.stages("show the new tables"):
-            self.switch(number, loaded, until)
+            for table in TABLES:
+                self.attach(table, number)
+            time.sleep(SETTLE)
+            self.run.check_unchanged()
+            with self.connection.transaction():
+                self.execute(
+                    "UPDATE {schema}.exports SET state = CASE state WHEN 'current' THEN 'previous' ELSE 'replaced' END "
+                    "WHERE state IN ('current', 'previous')"
+                )
+                self.record(number, number, loaded)
         return loaded
 
     def merge(self, tables_of: int) -> Loaded:
-        """Write and delete what differs, in one transaction; no reader waits."""
-        until = None
+        """Write and delete what differs, in one transaction."""
+        rows, changed, removed = {}, 0, 0
         for table in TABLES:
             with self.stages(f"load {table}"):
                 self.create(Identifier(f"new_{table}"), table, temporary=True)
-                until = self.copy(Identifier(f"new_{table}"), table) or until
+                self.copy(Identifier(f"new_{table}"), table)
                 self.execute("ANALYZE {table}", table=Identifier(f"new_{table}"))
-        rows = {
-            table: self.one("SELECT count(*) FROM {table}", table=Identifier(f"new_{table}"))[0] for table in TABLES
-        }
+                rows[table] = self.count(Identifier(f"new_{table}"))
         number = self.number()
         self.run.check_unchanged()
-        changed = removed = 0
         with self.stages("write what has changed"), self.connection.transaction():
             for table in TABLES:
                 names = {
@@ -203,73 +211,87 @@ class _Export:
                 changed += self.execute(others, **names).rowcount
             loaded = Loaded(rows[c.LISTS_TABLE], sum(rows.values()), changed, removed)
             self.execute("UPDATE {schema}.exports SET state = 'replaced' WHERE state = 'current'")
-            self.record(number, tables_of, loaded, until)
+            self.record(number, tables_of, loaded)
         return loaded
 
-    def switch(self, number: int, loaded: Loaded, until: datetime | None) -> None:
-        """Point the views to new tables as soon as nobody holds a lock on them, and record the export."""
-        self.run.check_unchanged()
-        give_up = time.monotonic() + PATIENCE
-        while not self.switched(number, loaded, until):
-            if time.monotonic() > give_up:
-                raise ScoringFailed(
-                    f"for {PATIENCE:.0f} s the views in {self.schema} were never free to be changed{self.holders()}; "
-                    "readers have what they had, the new tables are loaded, and the same command shows them"
-                )
-            time.sleep(0.3)
-
-    def switched(self, number: int, loaded: Loaded, until: datetime | None) -> bool:
-        """Point the views to new tables and record the export; return False if somebody holds a lock."""
-        with suppress(errors.LockNotAvailable), self.connection.transaction():
-            self.execute(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'")
-            self.execute(
-                "UPDATE {schema}.exports SET state = CASE state WHEN 'current' THEN 'previous' ELSE 'replaced' END "
-                "WHERE state IN ('current', 'previous')"
-            )
-            self.record(number, number, loaded, until)
-            for table in TABLES:
-                self.point(table, number)
-            return True
-        return False
-
     def tidy(self) -> None:
-        """Drop tables that nobody reads, and erase from those of the last export users whom the run has no more."""
+        """Drop tables that the views show no more, and erase from the last ones whom the run has no more."""
+        kept = self.drop_others()
+        self.execute("UPDATE {schema}.exports SET state = 'replaced' WHERE state = 'loading'")
+        if "previous" in kept:
+            old, new = (Identifier(self.schema, f"{c.LISTS_TABLE}_{kept[state]}") for state in ("previous", "current"))
+            users = "DELETE FROM {old} o WHERE NOT EXISTS (SELECT FROM {new} n WHERE n.user_id = o.user_id)"
+            self.execute(users, old=old, new=new)
+
+    def drop_others(self, loading: int | None = None) -> dict[str, int]:
+        """Drop tables of other exports than the current and the previous one; return the numbers of these.
+
+        Args:
+            loading: the number of an export whose tables stay too.
+        """
         shown = "SELECT state, tables_of FROM {schema}.exports WHERE state IN ('current', 'previous')"
         kept: dict[str, int] = dict(self.execute(shown).fetchall())
-        found = self.connection.execute(
-            "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = %s::regnamespace",
-            [_quoted(self.schema)],
-        )
-        for (name,) in found.fetchall():
+        names = self.execute("SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = {name}::regnamespace")
+        for (name,) in names.fetchall():
             match = _LOADED.fullmatch(name)
-            if match and int(match[2]) not in kept.values():
-                try:
-                    with self.connection.transaction():
-                        self.execute(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'")
-                        self.execute("DROP TABLE {table}", table=Identifier(self.schema, name))
-                except errors.LockNotAvailable:
-                    log.log(NOTICE, "%s.%s is still read; the next export drops it", self.schema, name)
-        self.execute("UPDATE {schema}.exports SET state = 'replaced' WHERE state = 'loading'")
-        if "previous" in kept and self.exists(f"{c.LISTS_TABLE}_{kept['previous']}"):
-            tables = {
-                "old": Identifier(self.schema, f"{c.LISTS_TABLE}_{kept['previous']}"),
-                "new": Identifier(self.schema, f"{c.LISTS_TABLE}_{kept['current']}"),
-            }
-            self.execute(
-                "DELETE FROM {old} o WHERE NOT EXISTS (SELECT FROM {new} n WHERE n.user_id = o.user_id)", **tables
-            )
+            if match and int(match[2]) not in (loading, *kept.values()):
+                self.drop(name)
+        return kept
+
+    def drop(self, name: str) -> None:
+        """Drop a table, unless somebody still reads it."""
+        try:
+            with self.connection.transaction():
+                self.execute(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'")
+                self.execute("DROP TABLE {table}", table=Identifier(self.schema, name))
+        except errors.LockNotAvailable:
+            log.log(NOTICE, "%s.%s is not dropped, as a transaction is open that reads it: the next call drops it",
+                    self.schema, name)  # fmt: skip
 
     # -- tables ------------------------------------------------------------------------------------------------------
 
-    def create(self, name: Identifier, table: str, *, temporary: bool = False) -> None:
-        """Make an empty table for the rows of one of `TABLES`, without a primary key."""
-        columns = [SQL("{} {}").format(Identifier(field.name), SQL(_ddl(field))) for field in self.fields(table)]
-        kind = SQL("TEMPORARY TABLE" if temporary else "TABLE")
-        self.execute("CREATE {kind} {table} ({columns})", kind=kind, table=name, columns=SQL(", ").join(columns))
+    def define(self, table: str) -> None:
+        """Make what is missing of a view and of the table that it reads; a later version may have more columns."""
+        whole, shown = Identifier(self.schema, f"{table}_all"), [*c.TABLES[table].names]
+        shown += [c.RUN_DATE] if table == c.LISTS_TABLE else []
+        if len(self.columns(table)) == len(shown):
+            return
+        with self.connection.transaction():
+            if not self.exists(f"{table}_all"):
+                self.create(whole, table)
+            for column in self.definitions(table):
+                self.execute("ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {column}", table=whole, column=column)
+            current = "(SELECT x.{0} FROM {schema}.exports x WHERE x.state = 'current')"
+            values = [
+                self.sql(f"{current} AS {{0}}" if name in _OF_RUN else "t.{0}", Identifier(name)) for name in shown
+            ]
+            self.execute(
+                "CREATE OR REPLACE VIEW {view} AS SELECT {values} FROM {rows} t WHERE t.export = {number}",
+                view=Identifier(self.schema, table), values=SQL(", ").join(values), rows=whole,
+                number=self.sql(current, Identifier("tables_of")),
+            )  # fmt: skip
+            self.comment("VIEW", Identifier(self.schema, table), table, c.TABLES[table].names)
+            self.comment("TABLE", whole, table, _stored(table))
+            if table == c.LISTS_TABLE and not self.exists("list_entries"):
+                self.execute(_CREATE_ENTRIES, movie=SQL(_ddl(self.run.schema(c.MOVIES_TABLE).field(c.MOVIE_ID))))
 
-    def copy(self, name: Identifier, table: str, *, freeze: bool = False) -> datetime | None:
-        """Load all rows of a table; return until when the lists are valid, if it is that table."""
-        until: datetime | None = None
+    def create(self, name: Identifier, table: str, number: int | None = None, *, temporary: bool = False) -> None:
+        """Make an empty table for the rows of one of `TABLES`: of an export, to be a partition, or else of all."""
+        columns, kind, end = self.definitions(table), "TEMPORARY TABLE" if temporary else "TABLE", ""
+        if number is not None:  # the check spares ATTACH PARTITION a look at all rows
+            columns.append(self.sql("export INTEGER NOT NULL DEFAULT {0} CHECK (export = {0})", Literal(number)))
+        elif not temporary:
+            columns.append(SQL("export INTEGER NOT NULL").format())
+            end = "PARTITION BY LIST (export)"
+        self.execute(f"CREATE {kind} {{table}} ({{columns}}) {end}", table=name, columns=SQL(", ").join(columns))
+
+    def definitions(self, table: str) -> list[Composed]:
+        """Return the columns of the rows of a table, each with its type."""
+        fields = [self.run.schema(table).field(name) for name in _stored(table)]
+        return [SQL("{} {}").format(Identifier(field.name), SQL(_ddl(field))) for field in fields]
+
+    def copy(self, name: Identifier, table: str, *, freeze: bool = False) -> None:
+        """Load all rows of a table."""
         columns, end = _list(_stored(table)), SQL(" WITH (FREEZE)" if freeze else "")
         with (
             self.connection.cursor() as cursor,
@@ -277,135 +299,102 @@ class _Export:
         ):
             for batch in self.run.batches(table):
                 stream.write(as_text.as_copy(batch.select(_stored(table))))
-                if c.VALID_UNTIL in batch.schema.names:
-                    earliest = pc.min(batch.column(c.VALID_UNTIL)).as_py()
-                    until = min(filter(None, (until, earliest)), default=None)
-        return until
 
-    def finish(self, name: str, table: str) -> None:
-        """Make the primary key of a loaded table, and what readers and the planner want to know of it."""
-        whole = Identifier(self.schema, name)
-        self.execute("ALTER TABLE {table} ADD PRIMARY KEY ({key})", table=whole, key=_list(_KEYS[table]))
-        self.comment("TABLE", whole, table, _stored(table))
-        self.execute("ANALYZE {table}", table=whole)
-
-    def point(self, table: str, number: int) -> None:
-        """Let the view of a table show the rows of an export."""
-        view, is_new = Identifier(self.schema, table), not self.exists(table)
-        shown = [
-            SQL("(SELECT x.{0} FROM {1}.exports x WHERE x.state = 'current') AS {0}").format(
-                Identifier(name), Identifier(self.schema)
-            )
-            if name in _of_run(table) else SQL("t.{}").format(Identifier(name))
-            for name in (*c.TABLES[table].names, *([c.RUN_DATE] if _of_run(table) else []))
-        ]  # fmt: skip
-        self.execute(
-            "CREATE OR REPLACE VIEW {view} AS SELECT {shown} FROM {rows} t",
-            view=view, shown=SQL(", ").join(shown), rows=Identifier(self.schema, f"{table}_{number}"),
-        )  # fmt: skip
-        if is_new or len(self.columns(table)) != len(shown):
-            self.comment("VIEW", view, table, c.TABLES[table].names)
-        if table == c.LISTS_TABLE and not self.exists(_ENTRIES):
-            movie = SQL(_ddl(self.run.schema(c.MOVIES_TABLE).field(c.MOVIE_ID)))
-            self.execute(_CREATE_ENTRIES, movie=movie)
+    def attach(self, table: str, number: int) -> None:
+        """Make the table of an export a partition of that which the view reads."""
+        name = f"{table}_{number}"
+        if not self.one("SELECT relispartition FROM pg_class WHERE oid = {0}::regclass", self.whole(name))[0]:
+            self.execute(
+                "ALTER TABLE {all} ATTACH PARTITION {new} FOR VALUES IN ({number})",
+                all=Identifier(self.schema, f"{table}_all"), new=Identifier(self.schema, name), number=number,
+            )  # fmt: skip
 
     def comment(self, kind: str, name: Identifier, table: str, columns: list[str]) -> None:
         """Say what a table and its columns are, in the words of `schemas`."""
-        of = {"kind": SQL(kind), "table": name}
-        self.execute("COMMENT ON {kind} {table} IS {text}", text=Literal(c.TABLE_COMMENTS[table]), **of)
+        self.execute(f"COMMENT ON {kind} {{0}} IS {{1}}", name, c.TABLE_COMMENTS[table])
         for column in columns:
-            text = Literal(c.comment(c.TABLES[table].field(column)))
-            self.execute("COMMENT ON COLUMN {table}.{column} IS {text}", text=text, column=Identifier(column), **of)
+            text = c.comment(c.TABLES[table].field(column))
+            self.execute("COMMENT ON COLUMN {0}.{1} IS {2}", name, Identifier(column), text)
 
-    def fields(self, table: str) -> list[pa.Field]:
-        """Return the columns that are stored in a row."""
-        return [self.run.schema(table).field(name) for name in _stored(table)]
+    def count(self, name: Identifier) -> int:
+        """Return the number of rows of a table."""
+        return int(self.one("SELECT count(*) FROM {0}", name)[0])
 
     def columns(self, name: str) -> dict[str, str]:
         """Return the types of a table's or view's columns, as PostgreSQL calls them; none if it is not there."""
-        rows = self.connection.execute(
-            "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = to_regclass(%s) "
+        rows = self.execute(
+            "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = to_regclass({0}) "
             "AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
-            [f"{_quoted(self.schema)}.{_quoted(name)}"],
+            self.whole(name),
         )
         return dict(rows.fetchall())
 
     def has_columns(self, table: str, number: int) -> bool:
         """Return whether the table of an export has the columns that it would have now."""
-        return self.columns(f"{table}_{number}") == {field.name: _type(field.type) for field in self.fields(table)}
+        wanted = {name: _type(self.run.schema(table).field(name).type) for name in _stored(table)}
+        return self.columns(f"{table}_{number}").items() >= wanted.items()
 
     def exists(self, name: str) -> bool:
         """Return whether the schema has a table or view of that name."""
-        row = self.one("SELECT to_regclass({whole}) IS NOT NULL", whole=f"{_quoted(self.schema)}.{_quoted(name)}")
-        return bool(row[0])
+        return bool(self.one("SELECT to_regclass({0}) IS NOT NULL", self.whole(name))[0])
+
+    def whole(self, name: str) -> str:
+        """Return a name with that of the schema, as PostgreSQL reads it in a text; neither needs quotes."""
+        return f"{self.schema}.{name}"
 
     # -- the table `exports` -----------------------------------------------------------------------------------------
 
     def number(self) -> int:
         """Return the number of this export: that of an interrupted one of the same rows, or else a new one."""
         begun = self.one(
-            "SELECT number FROM {schema}.exports WHERE state = 'loading' AND key = {key} ORDER BY number DESC",
-            key=self.run.key,
+            "SELECT number FROM {schema}.exports WHERE state = 'loading' AND key = {0} ORDER BY number DESC",
+            self.run.key,
         )
-        if begun:
-            return int(begun[0])
-        made = self.one(
-            "INSERT INTO {schema}.exports (key, state, run_date, model_version) "
-            "VALUES ({key}, 'loading', {day}, {version}) RETURNING number",
-            key=self.run.key, day=self.run.run_date, version=self.run.record.model_version,
+        made = begun or self.one(
+            "INSERT INTO {schema}.exports (key, state, run_date, model_version) VALUES ({0}, 'loading', {1}, {2}) "
+            "RETURNING number",
+            self.run.key, self.run.run_date, self.run.record.model_version,
         )  # fmt: skip
         return int(made[0])
 
-    def record(self, number: int, tables_of: int, loaded: Loaded, until: datetime | None) -> None:
-        """Write that an export is what readers find."""
+    def record(self, number: int, tables_of: int, loaded: Loaded) -> None:
+        """Write that an export is what the views show."""
         self.execute(
             "UPDATE {schema}.exports SET state = 'current', tables_of = {tables_of}, valid_until = {until}, "
             "users = {users}, rows = {rows}, changed = {changed}, removed = {removed}, seconds = {seconds}, "
             "exported_at = now() WHERE number = {number}",
-            tables_of=tables_of, until=until, users=loaded.users, rows=loaded.rows, changed=loaded.changed,
+            tables_of=tables_of, until=self.valid_until(), users=loaded.users, rows=loaded.rows, changed=loaded.changed,
             removed=loaded.removed, seconds=round(time.monotonic() - self.started, 3), number=number,
         )  # fmt: skip
 
     def valid_until(self) -> datetime | None:
-        """Return until when the lists of the run are valid, of its first row."""
+        """Return until when the lists of the run are valid, as its first row says; None if it has no rows."""
         return next((batch.column(c.VALID_UNTIL)[0].as_py() for batch in self.run.batches(c.LISTS_TABLE)), None)
-
-    def holders(self) -> str:
-        """Return who holds locks on the views, as the end of a sentence."""
-        row = self.connection.execute(
-            "SELECT a.pid, a.usename, a.state, date_trunc('second', now() - a.xact_start) FROM pg_locks l "
-            "JOIN pg_stat_activity a USING (pid) WHERE l.granted AND pid <> pg_backend_pid() "
-            "AND l.relation = ANY(SELECT to_regclass(name) FROM unnest(%s::text[]) name) ORDER BY a.xact_start LIMIT 1",
-            [[f"{_quoted(self.schema)}.{_quoted(table)}" for table in TABLES]],
-        ).fetchone()
-        return f", as the process {row[0]} of {row[1]} reads them ({row[2]}, since {row[3]})" if row else ""
 
     # -- statements --------------------------------------------------------------------------------------------------
 
-    def sql(self, statement: str, **values: Any) -> Composed:
+    def sql(self, statement: str, *parts: Any, **values: Any) -> Composed:
         """Return a statement with names and values in their places; {schema} is the schema, {name} its name."""
+
+        def filled(value: Any) -> SQL | Composed | Identifier | Literal:
+            return value if isinstance(value, SQL | Composed | Identifier | Literal) else Literal(value)
+
         known = {"schema": Identifier(self.schema), "name": Literal(self.schema)}
-        filled = {
-            name: value if isinstance(value, SQL | Composed | Identifier | Literal) else Literal(value)
-            for name, value in values.items()
-        }
-        return SQL(statement).format(**known, **filled)
+        named = {name: filled(value) for name, value in values.items()}
+        return SQL(statement).format(*map(filled, parts), **known, **named)
 
-    def execute(self, statement: str, **values: Any) -> psycopg.Cursor:
+    def execute(self, statement: str, *parts: Any, **values: Any) -> psycopg.Cursor:
         """Run a statement; see `sql`."""
-        return self.connection.execute(self.sql(statement, **values))
+        return self.connection.execute(self.sql(statement, *parts, **values))
 
-    def one(self, statement: str, **values: Any) -> Any:
+    def one(self, statement: str, *parts: Any, **values: Any) -> Any:
         """Return the first row of a query; None without one."""
-        return self.execute(statement, **values).fetchone()
+        return self.execute(statement, *parts, **values).fetchone()
 
 
 def _stored(table: str) -> list[str]:
-    return [name for name in c.TABLES[table].names if name not in _of_run(table)]
-
-
-def _of_run(table: str) -> tuple[str, ...]:
-    return (*_OF_RUN, c.RUN_DATE) if table == c.LISTS_TABLE else ()
+    """Return the names of the columns that the rows of a table have."""
+    return [name for name in c.TABLES[table].names if name not in _OF_RUN]
 
 
 def _type(kind: pa.DataType) -> str:
@@ -423,10 +412,6 @@ def _ddl(field: pa.Field) -> str:
 
 def _list(names: list[str] | tuple[str, ...], of: str = "") -> Composed:
     return SQL(", ").join(Identifier(of, name) if of else Identifier(name) for name in names)
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 # -- connections and errors --------------------------------------------------------------------------------------------
@@ -457,6 +442,10 @@ def _connected(address: str) -> Iterator[psycopg.Connection]:
             f"PostgreSQL cannot be reached ({reason}); run the same command again when it can"
         ) from None
     with connection:
+        if connection.info.server_version < _OLDEST_SERVER * 10_000:
+            raise UsageRejected(
+                f"the server is PostgreSQL {connection.info.server_version // 10_000}; 12 is the oldest"
+            )
         yield connection
 
 
@@ -466,8 +455,6 @@ def _sentences(schema: str) -> Iterator[None]:
     still = "readers have what they had before, and the same command goes on"
     try:
         yield
-    except RecmodelError:
-        raise
     except errors.InsufficientPrivilege as error:
         raise UsageRejected(
             f"a right is missing ({_first_line(error)}); the role needs CREATE on the database, or a schema {schema} "

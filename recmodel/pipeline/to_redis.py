@@ -35,6 +35,7 @@ from recmodel.tables.served import ServedRun
 
 GRACE = 10.0  # seconds that readers have between their two steps
 _LOCK_SECONDS = 10.0  # after which the lock of an export that was killed is free
+_PATIENCE = _LOCK_SECONDS + 1
 _AT_A_TIME = 2000  # keys in a pipeline
 _SECONDS_TO_CONNECT, _SECONDS_TO_ANSWER = 10, 60
 
@@ -100,7 +101,8 @@ def export(run: ServedRun, address: str, prefix: str, stages: Stages) -> Loaded:
 def _lists(run: ServedRun, name: str) -> Iterator[tuple[list[str], list[str]]]:
     """Yield keys and values: a user's row of the table `lists`, as JSON."""
     for batch in run.batches(c.LISTS_TABLE):
-        until = pc.strftime(batch.column(c.VALID_UNTIL), "%Y-%m-%dT%H:%M:%SZ")
+        to_seconds = batch.column(c.VALID_UNTIL).cast(pa.timestamp("s", "UTC"), safe=False)
+        until = pc.strftime(to_seconds, "%Y-%m-%dT%H:%M:%SZ")
         columns = {
             c.USER_ID: batch.column(c.USER_ID), c.RECOMMENDATIONS: batch.column(c.RECOMMENDATIONS),
             c.MODEL_VERSION: batch.column(c.MODEL_VERSION), c.VALID_UNTIL: until,
@@ -209,7 +211,7 @@ def _connected(address: str) -> Iterator[redis.Redis]:
 def _locked(client: redis.Redis, prefix: str) -> Iterator[Lock]:
     """Hold the right to export under a prefix; that of an export that was killed is free after some seconds."""
     lock = client.lock(f"{prefix}:lock", timeout=_LOCK_SECONDS)
-    if not lock.acquire(blocking=True, blocking_timeout=_LOCK_SECONDS + 1):
+    if not lock.acquire(blocking=True, blocking_timeout=_PATIENCE):
         raise AnotherRun(f"another export under {prefix}: is under way; wait until it has ended")
     try:
         yield lock

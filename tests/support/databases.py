@@ -40,7 +40,9 @@ def postgresql(**settings: object) -> Iterator[str]:
         fixed = {"listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": folder, "fsync": "off"}
         options = [word for name, value in (fixed | settings).items() for word in ("-c", f"{name}={value}")]
         command = [program("postgres"), "-D", folder / "data", *options]
-        with _running(command, lambda: _answers(port), signal.SIGINT, **account):
+        ready = [program("pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)]
+        # Its data are of no use any more: it need not write them.
+        with _running(command, lambda: not subprocess.run(ready, check=False).returncode, signal.SIGQUIT, **account):
             yield f"postgresql://admin@127.0.0.1:{port}/postgres"
     finally:
         shutil.rmtree(folder, ignore_errors=True)
