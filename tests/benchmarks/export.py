@@ -14,7 +14,7 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -22,8 +22,10 @@ from pathlib import Path
 import click
 import harness
 import numpy as np
+import psycopg
 import pyarrow as pa
 import pyarrow.parquet as pq
+import redis
 
 from recmodel import schemas as c
 from recmodel.pipeline import export, to_redis
@@ -32,6 +34,7 @@ from recmodel.tables.output import open_output
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from support import databases
+from support.processes import ROOT
 from support.runs import DAY, record
 
 ENTRIES, SIMILAR, PARTS = 15, 20, 20
@@ -58,10 +61,12 @@ def main(users: int, movies: int, changed: float, as_json: Path | None) -> None:
                 ("again", 0, False, ""),
             ):
                 rows += measured(f"PostgreSQL, {part}", scratch, day, address, only, goal)
+            rows += read("PostgreSQL", postgresql_readers(address), users)
         with databases.redis() as address:
             os.environ["REDISCLI_AUTH"] = databases.PASSWORD
             for part, day in (("all, into an empty server", 0), ("all, next to an earlier run", 1), ("again", 1)):
                 rows += measured(f"Redis, {part}", scratch, day, address, False, "")
+            rows += read("Redis", redis_readers(address), users)
     harness.show(
         rows, f"Export of {users:,} lists of {ENTRIES}, {movies:,} movies with {SIMILAR} similar ones", as_json
     )
@@ -89,6 +94,41 @@ def run_once(output: str, day: int, address: str, only: bool) -> tuple[float, fl
     lists = stages.seconds.get("load lists", 0.0)
     said = f"{done.rows:,} rows, {done.changed:,} written, {done.removed:,} removed; {stages.seconds}"
     return time.perf_counter() - started, cores, after.ru_maxrss / 1024, lists, said
+
+
+def read(kind: str, readers: dict[str, Callable[[int], object]], users: int) -> list[harness.Row]:
+    """Measure how long it takes to read one user's list, over one connection, of users at random."""
+    rows = []
+    for name, query in readers.items():
+        taken = []
+        for user in np.random.RandomState(0).randint(1, users + 1, 2000).tolist():
+            started = time.perf_counter()
+            assert query(user), user
+            taken.append(1000 * (time.perf_counter() - started))
+        median, slow = np.percentile(taken, [50, 99])
+        rows += [harness.Row(f"{kind}, {name}: median of a read", median, "ms"),
+                 harness.Row(f"{kind}, {name}: 99 % of reads take at most", slow, "ms")]  # fmt: skip
+    return rows
+
+
+def postgresql_readers(address: str) -> dict[str, Callable[[int], object]]:
+    connection = psycopg.connect(address, autocommit=True)
+    connection.execute("CREATE TABLE bought (user_id BIGINT, movie_id BIGINT, PRIMARY KEY (user_id, movie_id))")
+    connection.execute("CREATE TABLE products AS SELECT movie_id FROM recmodel.movies")
+    connection.execute("ALTER TABLE products ADD PRIMARY KEY (movie_id)")
+    connection.execute("ANALYZE products")
+    serve = (ROOT / "conf/sql/serve_postgresql.sql").read_text().replace("= 42", "= %s")
+    serve = "\n".join(line for line in serve.splitlines() if not line.startswith("--"))
+    one = "SELECT recommendations, valid_until FROM recmodel.lists WHERE user_id = %s"
+    return {
+        "lists": lambda user: connection.execute(one, [user]).fetchall(),
+        "serve_postgresql.sql": lambda user: connection.execute(serve, [user]).fetchall(),
+    }
+
+
+def redis_readers(address: str) -> dict[str, Callable[[int], object]]:
+    client = redis.Redis.from_url(address, password=databases.PASSWORD, decode_responses=True)
+    return {"in two steps": lambda user: client.get(f"{client.get('recmodel:current')}:user:{user}")}
 
 
 def publish(output: str, users: int, movies: int, day: int, changed: float) -> None:
