@@ -38,6 +38,7 @@ from recmodel.tables.served import TABLES, ServedRun
 # was planned before the first and looks at `exports` after the second would find nothing.
 SETTLE = 1.0
 _LOCK_TIMEOUT = "200ms"  # so long readers wait at most, where an old table is dropped
+_PATIENCE = 2.0  # seconds until the server has noticed that an export before this one has ended
 _OLDEST_SERVER = 12  # the first that makes a table a partition while others read
 _LOADED = re.compile(rf"({'|'.join(TABLES)})_(\d+)")
 _KEYS = {
@@ -130,8 +131,11 @@ class _Export:
 
     def prepare(self) -> None:
         """Take the lock of exports, refuse ids of another kind, and make what is missing of the schema."""
-        if not self.one("SELECT pg_try_advisory_lock(hashtext('recmodel export'), hashtext({name}))")[0]:
-            raise AnotherRun(f"another export into the schema {self.schema} is under way; wait until it has ended")
+        give_up = time.monotonic() + _PATIENCE
+        while not self.one("SELECT pg_try_advisory_lock(hashtext('recmodel export'), hashtext({name}))")[0]:
+            if time.monotonic() > give_up:
+                raise AnotherRun(f"another export into the schema {self.schema} is under way; wait until it has ended")
+            time.sleep(0.1)
         self.check_kinds()
         if not self.one("SELECT 1 FROM pg_namespace WHERE nspname = {name}"):
             self.execute("CREATE SCHEMA {schema}")

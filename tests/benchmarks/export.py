@@ -73,27 +73,30 @@ def main(users: int, movies: int, changed: float, as_json: Path | None) -> None:
 
 
 def measured(part: str, output: str, day: int, address: str, only: bool, goal: str) -> list[harness.Row]:
-    before = cores_of_server(address)
+    before = of_the_server(address)
     seconds, cores, mib, shown = harness.in_own_process(run_once, output, day, address, only)
-    of_server = cores_of_server(address) - before
+    of_server, written = (new - old for new, old in zip(of_the_server(address), before, strict=True))
     click.echo(f"{part}: {shown}")
     return [
         harness.Row(part, seconds, "s", goal),
         harness.Row(f"{part}: core seconds of the export", cores, "s"),
         harness.Row(f"{part}: core seconds of the server", of_server, "s"),
+        *([] if not written else [harness.Row(f"{part}: written to its log (WAL)", written, "MiB")]),
         harness.Row(f"{part}: largest memory of the export", mib, "MiB"),
     ]
 
 
-def cores_of_server(address: str) -> float:
-    """Return user and system seconds that a server has taken so far; those of PostgreSQL's ended processes."""
+def of_the_server(address: str) -> tuple[float, float]:
+    """Return user and system seconds of a server so far, and MiB of PostgreSQL's log; its processes must have ended."""
     if address.startswith("redis"):
         with redis.Redis.from_url(address, password=databases.PASSWORD) as client:
             used = client.info("cpu")
-        return used["used_cpu_user"] + used["used_cpu_sys"]
+        return used["used_cpu_user"] + used["used_cpu_sys"], 0.0
     with psycopg.connect(address) as connection:
         parent = Path(f"/proc/{connection.info.backend_pid}/stat").read_text().split()[3]
-    return sum(map(int, Path(f"/proc/{parent}/stat").read_text().split()[13:17])) / os.sysconf("SC_CLK_TCK")
+        ((written,),) = connection.execute("SELECT pg_current_wal_lsn() - '0/0'::pg_lsn").fetchall()
+    ticks = sum(map(int, Path(f"/proc/{parent}/stat").read_text().split()[13:17]))
+    return ticks / os.sysconf("SC_CLK_TCK"), float(written) / 2**20
 
 
 def run_once(output: str, day: int, address: str, only: bool) -> tuple[float, float, float, str]:
