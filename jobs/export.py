@@ -39,13 +39,12 @@ def export(to: str, output: str | None, run_date: date | None, changed_only: boo
     nothing, and the same call goes on; a second call finds the run there and does nothing. Users who were erased by
     `forget` since are gone from the database then, too.
 
-    PostgreSQL gets the tables recmodel.lists, .movies and .similar_movies; what a site shows user 42 is
-    conf/sql/serve_postgresql.sql. Readers need, once: GRANT USAGE ON SCHEMA recmodel TO site; GRANT SELECT ON ALL
-    TABLES IN SCHEMA recmodel TO site.
+    PostgreSQL: read SELECT recommendations FROM recmodel.lists WHERE user_id = 42, or what leaves out movies that are
+    bought or no longer sold: conf/sql/serve_postgresql.sql. recmodel.movies and recmodel.similar_movies are there, too.
+    conf/README.md says which rights the role that exports and the site need.
 
-    Redis gets a JSON text for each user. Read it in two steps: GET recmodel:current returns a prefix such as
-    recmodel:2026-01-31-1a2b3c4d, then GET <prefix>:user:42 the list; <prefix>:similar:1196 has what is similar to a
-    movie.
+    Redis: read in two steps. GET recmodel:current returns a prefix such as recmodel:2026-01-31-1a2b3c4d; then
+    GET <prefix>:user:42 returns a list as JSON, and GET <prefix>:similar:1196 what is similar to a movie.
     """
     from recmodel.pipeline import export as pipeline
 

@@ -3,6 +3,7 @@
 import itertools
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -217,6 +218,27 @@ def test_users_who_were_forgotten_are_erased_by_the_next_export(exported, sql, t
     for table in tables(sql):
         if table.startswith("lists"):
             assert sql(f"SELECT user_id FROM {{s}}.{table} ORDER BY 1") == [(1,), (3,)], table
+
+
+def test_a_role_needs_no_more_than_a_schema_of_its_own(exported, sql, tmp_path, postgresql):
+    sql("DROP ROLE IF EXISTS exporter")
+    sql(f"CREATE ROLE exporter LOGIN PASSWORD '{PASSWORD}'")
+    sql("CREATE SCHEMA {s} AUTHORIZATION exporter")
+    for label in range(4):
+        served.publish(tmp_path / "output", [label, 9], label, DAY + timedelta(label), changed=[9])
+        exported(to=postgresql.replace("admin", "exporter"), changed_only=label == 3)
+        assert sql("SELECT user_id, model_version FROM {s}.lists WHERE user_id < 9") == [(label, f"v{label}")]
+    sql("DROP SCHEMA {s} CASCADE")
+    sql("DROP ROLE exporter")
+
+
+def test_a_read_of_one_user_looks_into_one_table(exported, sql, tmp_path):
+    for label in range(2):
+        served.publish(tmp_path / "output", range(300), label, DAY + timedelta(label))
+        exported()
+    plan = "\n".join(line for (line,) in sql("EXPLAIN (ANALYZE) SELECT * FROM {s}.lists WHERE user_id = 42"))
+    assert re.search(r"Index Scan using lists_1_pkey .*never executed", plan), plan
+    assert re.search(r"Index Scan using lists_2_pkey .*rows=1 loops=1", plan), plan
 
 
 # -- readers -----------------------------------------------------------------------------------------------------------
