@@ -16,6 +16,7 @@ from recmodel.records import RunRecord
 from recmodel.tables.base import Output
 
 TABLES = (c.LISTS_TABLE, c.MOVIES_TABLE, c.SIMILAR_TABLE)
+_ROWS = 1 << 12  # in a batch, which becomes some MB of text
 _TIMES = 5  # that a run is opened anew, if it is published again at that moment
 
 
@@ -51,17 +52,15 @@ class ServedRun:
         schema = self.schema(table)
         there = [name for name in schema.names if name in self.datasets[table].schema.names]
         try:
+            # Otherwise more and more is read ahead of a database that takes its time.
+            in_turn = {"batch_readahead": 1, "fragment_readahead": 1, "use_threads": False}
+            options = ds.ParquetFragmentScanOptions(pre_buffer=False)
             for batch in self.datasets[table].to_batches(
-                columns=there, batch_size=1 << 14, batch_readahead=2, fragment_readahead=1
+                columns=there, batch_size=_ROWS, fragment_scan_options=options, **in_turn
             ):
                 if batch.num_rows:
-                    arrays = {name: batch.column(name).cast(schema.field(name).type) for name in there}
-                    nulls = {
-                        field.name: pa.nulls(batch.num_rows, field.type) for field in schema if field.name not in there
-                    }
-                    yield pa.RecordBatch.from_arrays(
-                        [(arrays | nulls)[name] for name in schema.names], schema=schema.remove_metadata()
-                    )
+                    columns = [_column(batch, field) for field in schema]
+                    yield pa.RecordBatch.from_arrays(columns, schema.names)
         except OSError as error:
             raise ScoringFailed(
                 f"the run of {self.run_date} can no longer be read ({error}); if it was published again, the same "
@@ -102,3 +101,11 @@ def open_run(output: Output, run_date: date | None = None) -> ServedRun:
         if day in output.run_dates() and output.read_run(day) == record:
             return opened
     raise ScoringFailed(f"the run of {day} is published again and again; run the same command later")
+
+
+def _column(batch: pa.RecordBatch, field: pa.Field) -> pa.Array:
+    """Return a column with the type of a field; of nulls, if rows of an earlier version have none."""
+    if field.name not in batch.schema.names:
+        return pa.nulls(batch.num_rows, field.type)
+    column = batch.column(field.name)
+    return column if column.type == field.type else column.cast(field.type)  # which copies the whole file's lists
