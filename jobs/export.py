@@ -51,7 +51,7 @@ def export(to: str, output: str | None, run_date: date | None, changed_only: boo
     chosen = settings.load(paths={"output": output})
     target = pipeline.target(to)
     console.start_log(chosen.paths.logs, "export", as_json=chosen.monitoring.json_logs)
-    so_far = "readers have what they had before, and the same command goes on"
+    so_far = "readers have one whole run, and the same command does what is left to do"
     with console.when_interrupted(lambda: so_far):
         done = pipeline.export(
             chosen.paths.output, run_date, target, Stages(console.show_stage), schema=schema, changed_only=changed_only

@@ -40,7 +40,7 @@ SETTLE = 1.0
 _LOCK_TIMEOUT = "200ms"  # so long readers wait at most, where an old table is dropped
 _PATIENCE = 2.0  # seconds until the server has noticed that an export before this one has ended
 _OLDEST_SERVER = 12  # the first that makes a table a partition while others read
-_LOADED = re.compile(rf"({'|'.join(TABLES)})_(\d+)")
+_MARK = "rows of an export of recmodel, by which later exports know that they may drop this table"
 _KEYS = {
     c.LISTS_TABLE: (c.USER_ID,),
     c.MOVIES_TABLE: (c.MOVIE_ID,),
@@ -164,9 +164,10 @@ class _Export:
         for table in TABLES:
             name = Identifier(self.schema, f"{table}_{number}")
             with self.stages(f"load {table}"):
-                if not self.exists(f"{table}_{number}"):
+                if f"{table}_{number}" not in self.loaded():
                     with self.connection.transaction():
                         self.create(name, table, number)
+                        self.execute("COMMENT ON TABLE {0} IS {1}", name, _MARK)
                         self.copy(name, table, freeze=True)
                         self.execute("ALTER TABLE {table} ADD PRIMARY KEY ({key})", table=name, key=_list(_KEYS[table]))
                 rows[table] = self.count(name)
@@ -239,12 +240,19 @@ class _Export:
         """
         shown = "SELECT state, tables_of FROM {schema}.exports WHERE state IN ('current', 'previous')"
         kept: dict[str, int] = dict(self.execute(shown).fetchall())
-        names = self.execute("SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = {name}::regnamespace")
-        for (name,) in names.fetchall():
-            match = _LOADED.fullmatch(name)
-            if match and int(match[2]) not in (loading, *kept.values()):
+        for name in self.loaded():
+            if int(name.rpartition("_")[2]) not in (loading, *kept.values()):
                 self.drop(name)
         return kept
+
+    def loaded(self) -> list[str]:
+        """Return the names of the tables that exports have made. One of such a name may be somebody else's."""
+        rows = self.execute(
+            "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = {name}::regnamespace "
+            "AND obj_description(oid, 'pg_class') = {0}",
+            _MARK,
+        )
+        return [name for (name,) in rows.fetchall()]
 
     def drop(self, name: str) -> None:
         """Drop a table, unless somebody still reads it."""
@@ -487,4 +495,5 @@ def _sentences(schema: str) -> Iterator[None]:
 
 
 def _first_line(error: psycopg.Error) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return line.removeprefix("connection failed: ")

@@ -372,6 +372,8 @@ def test_what_a_killed_load_of_another_run_has_left_is_dropped(exported, sql, tm
     exported()
     sql("INSERT INTO {s}.exports (key, state, run_date, model_version) VALUES ('x', 'loading', '2026-01-01', 'v')")
     sql("CREATE TABLE {s}.lists_2 AS SELECT * FROM {s}.lists_1")
+    ((mark,),) = sql("SELECT obj_description('{s}.lists_1'::regclass)")
+    sql(f"COMMENT ON TABLE {{s}}.lists_2 IS '{mark}'")
     assert exported().already
     assert "lists_2" not in tables(sql)
 
@@ -406,6 +408,20 @@ def test_ids_of_another_kind_and_foreign_tables_are_refused(exported, sql, tmp_p
     sql("CREATE TABLE {s}.lists (user_id BIGINT)")
     with pytest.raises(UsageRejected, match='something else of a name that the export needs .*"lists" is not a view'):
         exported()
+
+
+def test_tables_of_others_are_neither_taken_nor_dropped(exported, sql, tmp_path):
+    served.publish(tmp_path / "output", [1, 2])
+    sql("CREATE SCHEMA {s}")
+    for table in ("lists_1", "movies_9"):
+        sql(f"CREATE TABLE {{s}}.{table} (user_id BIGINT)")
+    with pytest.raises(
+        UsageRejected, match='something else of a name that the export needs .*"lists_1" already exists'
+    ):
+        exported()
+    sql("ALTER TABLE {s}.lists_1 RENAME TO lists_8")
+    assert exported().users == 2
+    assert {"lists_8", "movies_9"} <= tables(sql).keys()
 
 
 def test_a_full_disk_is_said_and_readers_keep_what_they_had(exported, sql, tmp_path, schema):
