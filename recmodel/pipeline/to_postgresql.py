@@ -37,7 +37,7 @@ from recmodel.tables.served import TABLES, ServedRun
 # Seconds between the moment when the planner knows a new partition and that when readers are led to it: a query that
 # was planned before the first and looks at `exports` after the second would find nothing.
 SETTLE = 1.0
-_LOCK_TIMEOUT = "200ms"  # so long readers wait at most, where an old table is dropped
+_LOCK_TIMEOUT = "200ms"  # so long readers wait at most, where an old table is dropped or a view has a new column
 _PATIENCE = 2.0  # seconds until the server has noticed that an export before this one has ended
 _OLDEST_SERVER = 12  # the first that makes a table a partition while others read
 _MARK = "rows of an export of recmodel, by which later exports know that they may drop this table"
@@ -268,11 +268,13 @@ class _Export:
 
     def define(self, table: str) -> None:
         """Make what is missing of a view and of the table that it reads; a later version may have more columns."""
-        whole, shown = Identifier(self.schema, f"{table}_all"), [*c.TABLES[table].names]
-        shown += [c.RUN_DATE] if table == c.LISTS_TABLE else []
-        if len(self.columns(table)) == len(shown):
+        whole, there = Identifier(self.schema, f"{table}_all"), [*self.columns(table)]
+        wanted = [*c.TABLES[table].names, *([c.RUN_DATE] if table == c.LISTS_TABLE else [])]
+        shown = [*there, *(name for name in wanted if name not in there)]
+        if shown == there:
             return
         with self.connection.transaction():
+            self.execute(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'")
             if not self.exists(f"{table}_all"):
                 self.create(whole, table)
             for column in self.definitions(table):
@@ -286,7 +288,8 @@ class _Export:
                 view=Identifier(self.schema, table), values=SQL(", ").join(values), rows=whole,
                 number=self.sql(current, Identifier("tables_of")),
             )  # fmt: skip
-            self.comment("VIEW", Identifier(self.schema, table), table, c.TABLES[table].names)
+            known = [name for name in shown if name in c.TABLES[table].names]
+            self.comment("VIEW", Identifier(self.schema, table), table, known)
             self.comment("TABLE", whole, table, _stored(table))
             if table == c.LISTS_TABLE and not self.exists("list_entries"):
                 self.execute(_CREATE_ENTRIES, movie=SQL(_ddl(self.run.schema(c.MOVIES_TABLE).field(c.MOVIE_ID))))
@@ -462,6 +465,7 @@ def _connected(address: str) -> Iterator[psycopg.Connection]:
             raise UsageRejected(
                 f"the server is PostgreSQL {connection.info.server_version // 10_000}; 12 is the oldest"
             )
+        connection.execute("SET statement_timeout = 0")  # those of a site's own queries are for seconds
         yield connection
 
 

@@ -11,6 +11,7 @@ import threading
 import time
 from datetime import timedelta
 
+import pyarrow as pa
 import pytest
 from support import served
 from support.databases import PASSWORD
@@ -218,6 +219,23 @@ def test_users_who_were_forgotten_are_erased_by_the_next_export(exported, sql, t
     for table in tables(sql):
         if table.startswith("lists"):
             assert sql(f"SELECT user_id FROM {{s}}.{table} ORDER BY 1") == [(1,), (3,)], table
+
+
+@pytest.mark.parametrize("table", [c.LISTS_TABLE, c.MOVIES_TABLE])
+def test_a_column_of_a_later_version_comes_at_the_end_of_the_view(exported, sql, tmp_path, monkeypatch, table):
+    def columns() -> list[tuple]:
+        return sql(f"SELECT attname FROM pg_attribute WHERE attrelid = '{{s}}.{table}'::regclass AND attnum > 0")
+
+    served.publish(tmp_path / "output", [1, 2])
+    exported()
+    before = columns()
+    later = pa.field("later", pa.string(), metadata={"comment": "came later"})
+    monkeypatch.setitem(c.TABLES, table, c.TABLES[table].append(later))
+    for label in (1, 2):
+        served.publish(tmp_path / "output", [1, 2, 3], label, DAY + timedelta(label))
+        exported(changed_only=label == 2)
+        assert sql(f"SELECT later, count(*) FROM {{s}}.{table} GROUP BY 1") == [(None, 3 if table == "lists" else 7)]
+    assert columns() == [*before, ("later",)]
 
 
 def test_a_role_needs_no_more_than_a_schema_of_its_own(exported, sql, tmp_path, postgresql):
