@@ -1,7 +1,8 @@
 """Published rows as the texts that databases take: JSON, and the text format of PostgreSQL's COPY.
 
 Whole columns at a time by Arrow, since a run has millions of values. Both formats are as their readers define them:
-https://www.rfc-editor.org/rfc/rfc8259 and https://www.postgresql.org/docs/current/sql-copy.html.
+https://www.rfc-editor.org/rfc/rfc8259 and https://www.postgresql.org/docs/current/sql-copy.html. The character NUL,
+which PostgreSQL cannot hold, becomes U+FFFD in both.
 """
 
 from __future__ import annotations
@@ -13,7 +14,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 _NULL = "\\N"  # of COPY
-_SPECIAL = (("\\", "\\\\"), ("\t", "\\t"), ("\n", "\\n"), ("\r", "\\r"))  # in COPY, the backslash first
+_NUL = ("\0", "\ufffd")
+_SPECIAL = (
+    _NUL,
+    ("\\", "\\\\"),
+    ("\t", "\\t"),
+    ("\n", "\\n"),
+    ("\r", "\\r"),
+)  # in COPY; the backslash before all that get one
 
 
 def as_json(values: pa.Array) -> pa.Array:
@@ -36,7 +44,7 @@ def as_json(values: pa.Array) -> pa.Array:
     elif pa.types.is_string(values.type):
         # A text is escaped once, however often it occurs: the movies of all lists are those of one catalogue.
         known = values.dictionary_encode()
-        escaped = [json.dumps(value, ensure_ascii=False) for value in known.dictionary.to_pylist()]
+        escaped = [json.dumps(value.replace(*_NUL), ensure_ascii=False) for value in known.dictionary.to_pylist()]
         text = pa.array(escaped, pa.string()).take(known.indices)
     else:
         finite = pc.if_else(pc.is_finite(values), values, None) if pa.types.is_floating(values.type) else values

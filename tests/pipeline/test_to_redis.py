@@ -196,7 +196,8 @@ def test_what_cannot_be_done_is_a_sentence_with_its_exit_code(
     assert site.get(f"{prefix}:current") is None
 
 
-def test_a_full_memory_is_said_and_gets_back_what_was_loaded(exported, tmp_path, prefix):
+def test_a_full_memory_is_said_and_gets_back_what_was_loaded(exported, tmp_path, prefix, caplog):
+    caplog.set_level("INFO", "recmodel")
     with databases.redis() as address:
         served.publish(tmp_path / "output", [1, 2])
         exported(to=address)
@@ -208,3 +209,7 @@ def test_a_full_memory_is_said_and_gets_back_what_was_loaded(exported, tmp_path,
                 exported(to=address)
             assert {*site.scan_iter(f"{prefix}:*:user:*")} == {f"{before}:user:1", f"{before}:user:2"}
             assert site.get(f"{prefix}:current") == before
+            site.config_set("maxmemory", "1gb")
+            site.config_set("maxmemory-policy", "allkeys-lru")
+            assert exported(to=address).users == 9000
+            assert "Redis may remove lists when its memory is full (maxmemory-policy allkeys-lru)" in caplog.text

@@ -65,5 +65,12 @@ def test_copy_returns_what_went_in(rows):
     assert [(a, None if b is None else elements(b), int(c)) for a, b, c in lines] == rows
 
 
+def test_a_nul_which_postgresql_cannot_hold_is_shown_as_unknown():
+    texts = pa.array(["a\0b\\u0000", None])
+    assert as_text.as_json(texts).to_pylist() == ['"a\ufffdb\\\\u0000"', "null"]
+    copied = as_text.as_copy(pa.record_batch([texts, pa.array([["\0"], []], pa.list_(pa.string()))], ["a", "b"]))
+    assert bytes(copied).decode() == 'a\ufffdb\\\\u0000\t{"\ufffd"}\n\\N\t{}\n'
+
+
 def test_no_rows_are_no_text():
     assert bytes(as_text.as_copy(pa.record_batch([pa.array([], pa.int64())], ["a"]))) == b""
