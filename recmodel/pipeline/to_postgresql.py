@@ -34,9 +34,7 @@ from recmodel.progress import NOTICE, Stages, log
 from recmodel.tables import as_text
 from recmodel.tables.served import TABLES, ServedRun
 
-# Seconds between the moment when the planner knows a new partition and that when readers are led to it: a query that
-# was planned before the first and looks at `exports` after the second would find nothing.
-SETTLE = 1.0
+SETTLE = 5.0  # seconds, at most, for which a query that was planned before there was a new partition is waited for
 _LOCK_TIMEOUT = "200ms"  # so long readers wait at most, where an old table is dropped or a view has a new column
 _PATIENCE = 2.0  # seconds until the server has noticed that an export before this one has ended
 _OLDEST_SERVER = 12  # the first that makes a table a partition while others read
@@ -175,12 +173,10 @@ class _Export:
         with self.stages("show the new tables"):
             for table in TABLES:
                 self.attach(table, number)
-            attached = time.monotonic()
-            for (
-                table
-            ) in TABLES:  # with its partitions; the server does it by itself for these only, and some time later
+            before = self.readers()
+            for table in TABLES:  # the server does this by itself for partitions only, and some time later
                 self.execute("ANALYZE {table}", table=Identifier(self.schema, f"{table}_all"))
-            time.sleep(max(0.0, SETTLE - (time.monotonic() - attached)))
+            self.wait_for(before)
             self.run.check_unchanged()
             with self.connection.transaction():
                 self.execute(
@@ -189,6 +185,27 @@ class _Export:
                 )
                 self.record(number, number, loaded)
         return loaded
+
+    def readers(self) -> set[str]:
+        """Return the transactions that have read, or have planned to read, the tables of all exports."""
+        rows = self.execute(
+            "SELECT virtualtransaction FROM pg_locks WHERE mode = 'AccessShareLock' AND pid <> pg_backend_pid() "
+            "AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) "
+            "AND relation IN (SELECT to_regclass(name) FROM unnest({0}::text[]) AS name)",
+            [self.whole(f"{table}_all") for table in TABLES],
+        )
+        return {name for (name,) in rows.fetchall()}
+
+    def wait_for(self, before: set[str]) -> None:
+        """Wait until transactions have ended, but not for ever.
+
+        A query that was planned before there was a new partition, and looks at `exports` once the row there names it,
+        would find nothing. From one to the other it takes far less than a millisecond; a transaction that stays open
+        for longer has most likely read what it wanted.
+        """
+        give_up = time.monotonic() + SETTLE
+        while before & self.readers() and time.monotonic() < give_up:
+            time.sleep(0.02)
 
     def merge(self, tables_of: int) -> Loaded:
         """Write and delete what differs, in one transaction."""

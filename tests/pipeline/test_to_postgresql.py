@@ -52,7 +52,7 @@ def sql(postgresql, schema):
 @pytest.fixture
 def exported(tmp_path, postgresql, schema, monkeypatch):
     """Exports what is published in tmp_path/output."""
-    monkeypatch.setattr(to_postgresql, "SETTLE", 0.1)  # queries here are planned and run within milliseconds
+    monkeypatch.setattr(to_postgresql, "SETTLE", 0.5)  # for which one test keeps a transaction open
 
     def run(run_date=None, **options) -> export.Exported:
         location = options.pop("location", tmp_path / "output")
