@@ -3,7 +3,7 @@
     ./submit.sh benchmark export
 
 The lists are made up: ten movies and five in reserve for each user, from a catalogue in which few movies are in many
-lists; each movie has twenty similar ones. PostgreSQL runs as Debian configures it, with fsync. Needs both servers:
+lists; each movie has twenty similar ones. PostgreSQL runs with its defaults, Redis without persistence. Needs both:
 apt install postgresql redis-server.
 """
 
