@@ -121,8 +121,9 @@ class Towers(Protocol):
 
 
 def names() -> list[str]:
-    """Return the architectures there are, in alphabetical order."""
-    return sorted(module.name for module in pkgutil.iter_modules(models.__path__) if module.ispkg)
+    """Return the architectures that can be trained, in alphabetical order."""
+    packages = [module.name for module in pkgutil.iter_modules(models.__path__) if module.ispkg]
+    return sorted(name for name in packages if importlib.util.find_spec(f"{models.__name__}.{name}.fit"))
 
 
 def open_for_scoring(architecture: str) -> Callable[[Path], Signatures]:
