@@ -155,11 +155,10 @@ def _catalogue(settings: Settings, file: str) -> tuple[pa.Table, c.IdKind]:
     path, limits = Path(file), settings.input
     if not path.exists():
         raise InputRejected(f"{path} does not exist; --catalogue takes a file of movies, or a folder with one")
-    is_directory = path.is_dir() and layouts.find_optional(file, "movies") is not None
-    source = layouts.find(file, "movies") if is_directory else layouts.source(file)
+    source = layouts.find(file, "movies") if path.is_dir() else layouts.source(file)
     kind = identifiers.of_movies(source, limits)
     validation = Validation(limits, Ids(movie=kind))
-    links = layouts.find_optional(file, "links") if is_directory else None
+    links = layouts.find_optional(file, "links") if path.is_dir() else None
     catalogue = movielens.read_movies(source, links, validation)
     validation.log_files()
     return catalogue, kind
