@@ -1,6 +1,7 @@
 """Models of the notebook, saved as the notebook saves them, become versions that answer as they do."""
 
 import csv
+import re
 from types import SimpleNamespace
 
 import numpy as np
