@@ -19,7 +19,7 @@ from recmodel.records import IMPORTED
     epilog="Example: recmodel models promote 20260131T030000Z-default-1a2b3c4d", context_settings=options.CONTEXT
 )
 def models() -> None:
-    """List model versions, choose the one in use, and import one that was trained elsewhere."""
+    """List, choose and import model versions."""
 
 
 @models.command(
@@ -53,7 +53,8 @@ def rollback(models: str | None) -> None:
     console.out.print(f"{name} is the current version again")
 
 
-@models.command("import", epilog="Example: recmodel models import export/index --catalogue ml-latest-small/movies.csv")
+@models.command("import", short_help="Make a version of a SavedModel from elsewhere.",
+                epilog="Example: recmodel models import export/index --catalogue ml-latest-small/movies.csv")  # fmt: skip
 @click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--catalogue", required=True, metavar="FILE", callback=options.path,
               help="The movies it was trained with: movies.csv, another table, or a folder with one.")  # fmt: skip
