@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from recmodel import settings
-from recmodel.cli import console, options, views
+from recmodel.cli import completion, console, options, views
 from recmodel.errors import ModelRejected
 from recmodel.models import versions
 from recmodel.pipeline import importing, preflight
@@ -37,7 +37,7 @@ def list_versions(models: str | None) -> None:
 
 
 @models.command(epilog="Example: recmodel models promote 20260131T030000Z-default-1a2b3c4d")
-@click.argument("version")
+@click.argument("version", shell_complete=completion.versions)
 @options.models
 def promote(version: str, models: str | None) -> None:
     """Make VERSION the current one."""
@@ -54,7 +54,7 @@ def rollback(models: str | None) -> None:
 
 
 @models.command("import", short_help="Make a version of a SavedModel from elsewhere.",
-                epilog="Example: recmodel models import export/index --catalogue ml-latest-small/movies.csv")  # fmt: skip
+                epilog="Example: recmodel models import export/index --catalogue ml-small/movies.csv")  # fmt: skip
 @click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--catalogue", required=True, metavar="FILE", callback=options.path,
               help="The movies it was trained with: movies.csv, another table, or a folder with one.")  # fmt: skip

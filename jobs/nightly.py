@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 
 import click
+from click.shell_completion import CompletionItem
 
 from recmodel import settings
-from recmodel.cli import console, options
+from recmodel.cli import completion, console, options
 from recmodel.errors import AnotherRun, ScoringFailed
 from recmodel.jobs.score_all import score
 from recmodel.models import presets
@@ -16,7 +17,24 @@ from recmodel.pipeline import processes
 from recmodel.tables.output import open_output
 
 
+class _Nightly(click.Command):
+    """Also shows and completes the flags of the command score, which get there as they are."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_options(ctx, formatter)
+        own = {parameter.name for parameter in self.params}
+        records = [flag.get_help_record(ctx) for flag in score.params if flag.name not in own]
+        with formatter.section("Flags of score, which it takes too"):
+            formatter.write_dl([record for record in records if record])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        own = super().shell_complete(ctx, incomplete)
+        names = {item.value for item in own}
+        return own + [item for item in score.shell_complete(ctx, incomplete) if item.value not in names]
+
+
 @click.command(
+    cls=_Nightly,
     short_help="Train when it is due, score, publish, report, clean up.",
     epilog="Example, in a crontab: 15 3 * * * /opt/recmodel/submit.sh nightly --data /data/ratings --master local[8]",
     context_settings={**options.CONTEXT, "ignore_unknown_options": True, "allow_extra_args": True},
@@ -24,8 +42,9 @@ from recmodel.tables.output import open_output
 @options.data
 @options.models
 @options.output
-@click.option("--preset", metavar="NAME", help="What to train, when it is due.")
-@click.option("--run-date", metavar="D[..D]", help="A date, or a range: then those that were missed.")
+@click.option("--preset", metavar="NAME", shell_complete=completion.presets, help="What to train, when it is due.")
+@click.option("--run-date", metavar="D[..D]", shell_complete=completion.run_dates,
+              help="A date, or a range: then those that were missed.")  # fmt: skip
 @options.allow_future
 @options.as_of
 @options.dry_run

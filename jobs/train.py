@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from recmodel import settings
-from recmodel.cli import console, options, views
+from recmodel.cli import completion, console, options, views
 from recmodel.errors import ModelRejected
 from recmodel.models import presets
 from recmodel.pipeline import train as pipeline
@@ -21,7 +21,8 @@ from recmodel.progress import Stages
 )
 @options.data
 @options.models
-@click.option("--preset", metavar="NAME", help="A preset of conf/presets.yaml: default, joint, rating, ….")
+@click.option("--preset", metavar="NAME", shell_complete=completion.presets,
+              help="A preset of conf/presets.yaml: default, joint, rating, ….")  # fmt: skip
 @click.option("--epochs", type=int, help="Passes over the training ratings, instead of the preset's.")
 @click.option("--batch-size", type=int, help="Ratings per training step, instead of the preset's.")
 @click.option("--learning-rate", type=float, help="Of the optimiser, instead of the preset's.")

@@ -236,7 +236,12 @@ def conf_dir() -> Path:
 def conf_file(name: str) -> Path:
     """Return a file of `conf_dir`, or else the one that comes with the package."""
     own = conf_dir() / name
-    return own if own.exists() else _SHIPPED / name
+    return own if own.exists() else shipped(name)
+
+
+def shipped(name: str) -> Path:
+    """Return a file of the conf that comes with the package."""
+    return _SHIPPED / name
 
 
 def root() -> Path:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from recmodel import dates, storage
+from recmodel.cli import completion
 from recmodel.settings import absolute_data
 
 CONTEXT = {"max_content_width": 100, "help_option_names": ["-h", "--help"]}
@@ -63,7 +64,9 @@ data = click.option(
     "iceberg:CATALOG.NAMESPACE; or the word sample.",
 )
 models = click.option("--models", metavar="DIR", callback=path, help="Where model versions live: a path or a URI.")
-model_version = click.option("--model-version", metavar="V", help="A version other than CURRENT.")
+model_version = click.option(
+    "--model-version", metavar="V", shell_complete=completion.versions, help="A version other than CURRENT."
+)
 dry_run = click.option(
     "--dry-run", is_flag=True, help="Check everything that can be checked beforehand, and print what would happen."
 )
@@ -88,7 +91,9 @@ def _day(_context: click.Context, parameter: click.Parameter, value: str | None)
 
 def run_date(help_text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Return the flag `--run-date` of one date, with that help."""
-    return click.option("--run-date", metavar="DATE", callback=_day, help=help_text)
+    return click.option(
+        "--run-date", metavar="DATE", callback=_day, shell_complete=completion.run_dates, help=help_text
+    )
 
 
 allow_future = click.option(

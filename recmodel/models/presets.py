@@ -40,6 +40,11 @@ def load(name: str, **flags: Any) -> Preset:
         raise UsageRejected(f"preset {name}, {settings.first_error(error)}; see conf/presets.yaml") from None
 
 
+def names() -> list[str]:
+    """Return the names of all presets."""
+    return [*_read()]
+
+
 def for_feedback(preset: Preset, name: str, feedback: FeedbackKind) -> Preset:
     """Return the preset as it is trained on such interactions: without the rating task where there are no ratings.
 
