@@ -49,7 +49,7 @@ def capacity(
     """
     chosen = settings.load_with(flags, "paths", "scoring", "training")
     if ratings is not None:
-        epochs = presets.load(chosen.training.preset).epochs
+        epochs = presets.load(chosen.training.preset, chosen.training.presets).epochs
         with console.out.status("three trainings to measure …"):
             runs = training_capacity.measure(chosen)
         console.out.print(views.training_forecast(training_capacity.forecast(runs, ratings, epochs), ratings))

@@ -64,7 +64,7 @@ def nightly(
     chosen = settings.load(paths=paths, input={"as_of": as_of})
     # Wrong flags and presets are reported before hours of training.
     of_score = score.make_context(context.command_path, list(context.args))
-    presets.load(preset or chosen.training.preset)
+    presets.load(preset or chosen.training.preset, chosen.training.presets)
     days = pipeline.parse_dates(run_date, chosen.paths.output, allow_future=allow_future)
     flags = [*["--allow-future"] * allow_future, *context.args]
     is_partial = of_score.params["users"] is not None

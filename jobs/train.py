@@ -23,6 +23,7 @@ from recmodel.progress import Stages
 @options.models
 @click.option("--preset", metavar="NAME", shell_complete=completion.presets,
               help="A preset of conf/presets.yaml: default, joint, rating, ….")  # fmt: skip
+@options.presets
 @click.option("--epochs", type=int, help="Passes over the training ratings, instead of the preset's.")
 @click.option("--batch-size", type=int, help="Ratings per training step, instead of the preset's.")
 @click.option("--learning-rate", type=float, help="Of the optimiser, instead of the preset's.")
@@ -51,7 +52,10 @@ def train(
     and manifest. Settings that are not given come from conf/settings.yaml.
     """
     chosen = settings.load_with(flags, "paths", "input", "training")
-    preset = presets.load(chosen.training.preset, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate)
+    preset = presets.load(
+        chosen.training.preset, chosen.training.presets,
+        epochs=epochs, batch_size=batch_size, learning_rate=learning_rate,
+    )  # fmt: skip
     console.start_log(chosen.paths.logs, "train", as_json=chosen.monitoring.json_logs)
     stages, models = Stages(console.show_stage), chosen.paths.models
     if dry_run:

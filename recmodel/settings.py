@@ -96,6 +96,7 @@ class Training(_Section):
     """When a model is trained, and how, apart from its preset."""
 
     preset: str
+    presets: _Place = ""  # a file of one's own; empty: none
     seed: int = Field(ge=0, lt=2**32)
     test_share: float = Field(ge=0, lt=1)
     max_ratings: int = Field(ge=0)

@@ -6,9 +6,12 @@ Completion is quick and silent: whatever goes wrong, and whatever is not on this
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from recmodel.settings import Settings
 
 _Complete = Callable[[click.Context, click.Parameter, str], list[str]]
 
@@ -23,24 +26,23 @@ def _offering(names: Callable[[click.Context], Iterable[object]]) -> _Complete:
     return complete
 
 
-def _paths(context: click.Context) -> Any:
+def _settings(context: click.Context) -> Settings:
     from recmodel import settings
 
-    given = {name: context.params.get(name) for name in ("models", "output")}
-    return settings.load(paths=given).paths
+    return settings.load_with(context.params, "paths", "training")
 
 
-def _presets(_context: click.Context) -> Iterable[object]:
+def _presets(context: click.Context) -> Iterable[object]:
     from recmodel.models import presets
 
-    return presets.names()
+    return presets.names(_settings(context).training.presets)
 
 
 def _versions(context: click.Context) -> Iterable[object]:
     from recmodel import storage
     from recmodel.models import versions
 
-    models = _paths(context).models
+    models = _settings(context).paths.models
     return [] if storage.is_uri(models) else reversed(versions.list_versions(models))
 
 
@@ -48,7 +50,7 @@ def _run_dates(context: click.Context) -> Iterable[object]:
     from recmodel import storage
     from recmodel.tables.output import open_output
 
-    output = _paths(context).output
+    output = _settings(context).paths.output
     if storage.is_uri(output):
         return []
     return reversed(open_output(output, partial=bool(context.params.get("partial"))).run_dates())

@@ -67,6 +67,9 @@ models = click.option("--models", metavar="DIR", callback=path, help="Where mode
 model_version = click.option(
     "--model-version", metavar="V", shell_complete=completion.versions, help="A version other than CURRENT."
 )
+presets = click.option(
+    "--presets", metavar="FILE", callback=path, help="Presets of your own, in addition to those of conf/presets.yaml."
+)
 dry_run = click.option(
     "--dry-run", is_flag=True, help="Check everything that can be checked beforehand, and print what would happen."
 )
