@@ -21,10 +21,8 @@ from recmodel.scoring import policies as ranking
 )
 @options.data
 @options.presets
-@click.option(
-    "--preset", "preset_names", metavar="NAME", multiple=True, shell_complete=completion.presets,
-    help="May be repeated; default: the settings'.",
-)  # fmt: skip
+@click.option("--preset", "preset_names", metavar="NAME", multiple=True, shell_complete=completion.presets,
+              help="May be repeated; default: the settings'.")  # fmt: skip
 @click.option("--rank-by", type=click.Choice(ranking.NAMES), multiple=True, default=("retrieval",),
               show_default=True, help="Whose lists are measured. May be repeated.")  # fmt: skip
 @click.option("--split", type=click.Choice(splits.KINDS), default="random", show_default=True,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 
 import click
-from click.shell_completion import CompletionItem
 
 from recmodel import settings
 from recmodel.cli import completion, console, options
@@ -17,24 +16,8 @@ from recmodel.pipeline import processes
 from recmodel.tables.output import open_output
 
 
-class _Nightly(click.Command):
-    """Also shows and completes the flags of the command score, which get there as they are."""
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        super().format_options(ctx, formatter)
-        own = {parameter.name for parameter in self.params}
-        records = [flag.get_help_record(ctx) for flag in score.params if flag.name not in own]
-        with formatter.section("Flags of score, which it takes too"):
-            formatter.write_dl([record for record in records if record])
-
-    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        own = super().shell_complete(ctx, incomplete)
-        names = {item.value for item in own}
-        return own + [item for item in score.shell_complete(ctx, incomplete) if item.value not in names]
-
-
 @click.command(
-    cls=_Nightly,
+    cls=options.passing_on_to(score),
     short_help="Train when it is due, score, publish, report, clean up.",
     epilog="Example, in a crontab: 15 3 * * * /opt/recmodel/submit.sh nightly --data /data/ratings --master local[8]",
     context_settings={**options.CONTEXT, "ignore_unknown_options": True, "allow_extra_args": True},

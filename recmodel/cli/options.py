@@ -7,6 +7,7 @@ from datetime import date
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from recmodel import dates, storage
 from recmodel.cli import completion
@@ -54,6 +55,31 @@ def spark(command: Callable[..., Any]) -> Callable[..., Any]:
 def for_spark(context: click.Context | None = None) -> list[str]:
     """Return the flags of spark-submit that were given to a command, by default the running one, with their values."""
     return list((context or click.get_current_context()).meta.get(_FOR_SPARK, ()))
+
+
+def passing_on_to(other: click.Command) -> type[click.Command]:
+    """Return the class of a command that passes flags which it does not know on to another one.
+
+    Its help and completion offer these, too.
+    """
+
+    class PassingOn(click.Command):
+        def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+            super().format_options(ctx, formatter)
+            own = {parameter.name for parameter in self.params}
+            records = [flag.get_help_record(ctx) for flag in other.params if flag.name not in own]
+            with formatter.section(f"Flags of {other.name}, which it takes too"):
+                formatter.write_dl([record for record in records if record])
+
+        def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+            for flag in other.params:
+                if ctx.args[-1:] and ctx.args[-1] in flag.opts:  # whose value is to be completed
+                    return flag.shell_complete(ctx, incomplete)
+            own = super().shell_complete(ctx, incomplete)
+            names = {item.value for item in own}
+            return own + [item for item in other.shell_complete(ctx, incomplete) if item.value not in names]
+
+    return PassingOn
 
 
 data = click.option(
