@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 from pydantic import BaseModel, ConfigDict, Field
 
 from recmodel import models
+from recmodel.errors import ModelRejected
 from recmodel.models import variables
 from recmodel.scoring.signatures import InTensorFlow, Signatures
 
@@ -147,9 +148,9 @@ class Architecture(Protocol):
         """Build the model to be fitted.
 
         Args:
-            fitted: the ratings to fit: `user_id` and `movie_id` int64, `rating` float32, `timestamp` int64, one per
-                user and movie, ascending by user; of implicit feedback `rating` holds the weights.
-            user_ids: [U] int64, ascending: all users of the input.
+            fitted: the ratings to fit, one per user and movie, ascending by user: `user_id`, `movie_id`, `timestamp`,
+                integers of 32 or 64 bits, and `rating` float32, which holds the weights of implicit feedback.
+            user_ids: [U] integers, ascending: all users of the input.
             catalogue: `schemas.CATALOGUE` with int64 ids, ascending: `movie_id`, `title`, `genres` (`A|B`), ….
             preset: an instance of the class above.
             seed: TensorFlow's is set; for other random numbers.
@@ -159,6 +160,22 @@ class Architecture(Protocol):
     @staticmethod
     def Towers(weights: Any) -> Towers:  # noqa: N802 - in the package it is a class
         """Build the graphs to be exported from what `Fittable.weights` returned. `place` must be None."""
+
+
+def check(towers: Towers, architecture: str) -> None:
+    """Refuse graphs that lack what scoring needs; see `Towers`.
+
+    Raises:
+        ModelRejected: names what is missing.
+    """
+    parts = {*Towers.__annotations__, *(name for name in vars(Towers) if not name.startswith("_"))}
+    missing = sorted(name for name in parts if not hasattr(towers, name))
+    if missing:
+        raise ModelRejected(
+            f"{architecture}: its towers lack {', '.join(missing)}, which scoring needs; see Towers in {__name__}"
+        )
+    if towers.place is not None:
+        raise ModelRejected(f"{architecture}: place must be None, as only the package's own can place new movies")
 
 
 def is_of_ones_own(architecture: str) -> bool:
