@@ -20,7 +20,7 @@ from recmodel.records import IMPORTED
     epilog="Example: recmodel models import export/index --catalogue ml-latest-small/movies.csv",
     context_settings=options.CONTEXT,
 )
-@click.argument("folder", metavar="DIR", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("folder", metavar="DIR", type=click.Path(exists=True, path_type=Path))
 @click.option("--catalogue", required=True, metavar="FILE", callback=options.path,
               help="The movies it was trained with: movies.csv, another table, or a folder with one.")  # fmt: skip
 @click.option("--users", "users_file", metavar="FILE", type=click.Path(path_type=Path),

@@ -90,7 +90,7 @@ def run(
         from recmodel.models.imported.preset import Preset
         from recmodel.models.imported.towers import ImportedWeights, Towers
 
-    with stages("load the original"):
+    with originals.failures_named(folder), stages("load the original"):
         original = originals.open_original(folder)
         answered = [task for task, there in zip(TASKS, (original.has_vectors, original.rate), strict=True) if there]
         tasks = tuple(task for task in answered if task in tasks)
@@ -99,7 +99,7 @@ def run(
         movies = pairing.movies_of(original, catalogue)
         users = pairing.users_of(original, asked, settings.input.ids)
         _say(original, movies, users, tasks)
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, originals.failures_named(folder):
         exported = Path(scratch, "saved_model")
         with stages("export"):
             labels, ids = _labels(movies, users), Ids(user=users.kind, movie=movie_kind)
@@ -257,7 +257,9 @@ def _compare_lists(model: Recommender, original: Original, movies: Movies, users
     scores, keys = original.best(users.keys[some.users])
     top = model.recommend(user_ids[some.users], nothing, nothing, n=keys.shape[1], include_seen=True)
     for place, (of_user, score, found) in enumerate(zip(some.users, scores, keys, strict=True)):
-        listed = np.isin(found, movies.keys)  # the others are not in the catalogue
+        listed = np.zeros(len(found), bool)
+        listed[np.unique(found, return_index=True)[1]] = True  # an index may have a title twice
+        listed &= np.isin(found, movies.keys)  # the others are not in the catalogue
         if _differ(top.score[place, : listed.sum()], score[listed]).any():
             raise ModelRejected(
                 f"what was made of the index has another list for user {user_ids[of_user]}: nothing was imported"

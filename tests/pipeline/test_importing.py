@@ -155,6 +155,32 @@ def test_text_ids_stay_text(tmp_path):
     np.testing.assert_allclose(answer.retrieval_score[:2], expected, rtol=1e-5)
 
 
+def test_an_index_of_titles_that_come_twice_and_one_of_row_numbers(toy, tmp_path):
+    users, movies = notebook.tower(np.array(["1", "2"])), notebook.tower(np.array([*KNOWN.values()]))
+    titles = tf.constant([KNOWN[1], KNOWN[2], KNOWN[1], "Not Listed (1980)"])
+    for name, identifiers in (("titles", titles), ("numbers", None)):
+        index = notebook.tfrs.layers.factorized_top_k.BruteForce(users, k=4).index(movies(titles), identifiers)
+        index(tf.constant(["1"]))
+        tf.saved_model.save(index, str(tmp_path / name))
+    done = import_model(tmp_path / "titles", toy, tmp_path / "models")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert recmodel.load(tmp_path / "models").version.catalogue().column("movie_id").to_pylist() == [1, 2]
+    done = import_model(tmp_path / "numbers", toy, tmp_path / "models")
+    assert (done.returncode, "row numbers in the place of ids or titles" in done.stderr) == (4, True)
+
+
+def test_a_model_that_refuses_ids_that_it_does_not_know(toy, tmp_path):
+    for name, keys in (("user_model", [1, 2]), ("movie_model", [1, 2, 3])):
+        lookup = tf.keras.layers.IntegerLookup(vocabulary=keys, num_oov_indices=0)
+        tower = tf.keras.Sequential([lookup, tf.keras.layers.Embedding(9, 4)])
+        tower(tf.constant([1]))
+        tower.save(tmp_path / "towers" / name)
+    done = import_model(tmp_path / "towers", toy, tmp_path / "models")
+    assert done.returncode == 4
+    assert "fails for some ids (" in done.stderr
+    assert "save it with a vector for unknown ids (num_oov_indices=1)" in " ".join(done.stderr.split())
+
+
 class _Moody(tf.Module):
     """Answers differently each time."""
 

@@ -6,7 +6,8 @@ Keras or TensorFlow Recommenders is needed to load them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ _FITS = (
 _AT_ONCE = 4096  # keys that the original is asked about
 _PROBES = 16  # keys that no model knows
 _UNKNOWN = 4  # the most vectors that a lookup has for all unknown keys; more: it hashes keys, and knows all of them
+_FEW = 4  # of each lookup table that users and movies are described by, where there are no vectors
 _EQUAL = 1e-6  # next to the largest number, as products depend in their last bits on how many rows there are
 
 Describe = Callable[[np.ndarray], np.ndarray]  # [N] keys -> [N, D] float32
@@ -63,14 +65,7 @@ class Original:
 
     def vocabulary(self) -> np.ndarray:
         """Return the keys of users and of movies, as the lookups in the SavedModel have them, of the type of users."""
-        tables = [
-            found.resource_handle
-            for saved in self.saved
-            for found in tf.train.TrackableView(saved).descendants()
-            if hasattr(found, "resource_handle") and not isinstance(found, tf.Variable)
-        ]
-        kind = tf.string if self.user_dtype == tf.string else tf.int64
-        keys = [_texts(found) for table in tables if (found := _keys_of(table, kind)) is not None]
+        keys = _vocabularies(self.saved, self.user_dtype)
         return np.unique(np.concatenate(keys)) if keys else np.empty(0, object)
 
 
@@ -87,6 +82,8 @@ def open_original(folder: Path) -> Original:
     """
     if all((folder / name / "saved_model.pb").is_file() for name in _TOWERS):
         return _two_towers(*(_load(folder / name) for name in _TOWERS))
+    if folder.is_file():
+        raise ModelRejected(f"{folder} is a file; save the model as a folder, with tf.saved_model.save(model, DIR)")
     if not (folder / "saved_model.pb").is_file():
         inside = ", ".join(sorted(path.name for path in folder.iterdir())[:5]) if folder.is_dir() else "not a folder"
         raise ModelRejected(f"{folder} holds no SavedModel ({inside or 'it is empty'}); {_FITS}")
@@ -95,6 +92,23 @@ def open_original(folder: Path) -> Original:
     if hasattr(loaded, "_candidates") and hasattr(loaded, "_identifiers"):
         return _index(loaded, function, folder)
     return _pairs(loaded, function, folder)
+
+
+@contextmanager
+def failures_named(folder: Path) -> Iterator[None]:
+    """Turn what fails in the graph of an original into a sentence.
+
+    Raises:
+        ModelRejected: see above.
+    """
+    try:
+        yield
+    except tf.errors.OpError as error:
+        reason = " ".join(str(error.message).split())[:200]
+        raise ModelRejected(
+            f"the model in {folder} fails for some ids ({reason}); if it refuses ids that it does not know, name its "
+            "users by --users, and save it with a vector for unknown ids (num_oov_indices=1)"
+        ) from error
 
 
 def _load(folder: Path) -> Any:
@@ -137,8 +151,8 @@ def _index(loaded: Any, function: Any, folder: Path) -> Original:
     query = getattr(loaded, "query_model", None)
     if len(inputs) != 1 or not _is_key(spec) or not callable(query):
         raise ModelRejected(
-            f"the index in {folder} has {_in_words(function)}: it lacks a query model, so it knows no users; make it "
-            "with BruteForce(user_model), and call it once before saving it"
+            f"the index in {folder} has {_in_words(function)}; make it with BruteForce(user_model), whose user_model "
+            "takes the id of a user and nothing else, and call it once before saving it"
         )
     keys, vectors = _texts(loaded._identifiers.numpy()), loaded._candidates.numpy()
     row = {key: i for i, key in enumerate(keys.tolist())}
@@ -186,14 +200,16 @@ def _pairs(loaded: Any, function: Any, folder: Path) -> Original:
         )
     (user,), (movie,) = users, [name for name in inputs if name not in users]
     call = _Call(function, inputs)
-    absent = {name: _absent(spec.dtype)[:3] for name, spec in inputs.items()}
+    probes = {
+        name: _probes([loaded], spec.dtype) if ratings else _absent(spec.dtype)[:1] for name, spec in inputs.items()
+    }
 
     def described(name: str, other: str, answers: list[str]) -> Describe:
-        """Return what describes a user, or a movie, by the answers for it and each of three others."""
+        """Return what describes a user, or a movie: its vector, or else the ratings with some others."""
 
         def ask(keys: tf.Tensor) -> tf.Tensor:
             told = []
-            for one in absent[other] if answers == ratings else absent[other][:1]:
+            for one in probes[other] if answers == ratings else probes[other][:1]:
                 found = call({name: keys, other: tf.fill(tf.shape(keys), tf.constant(one, inputs[other].dtype))})
                 told += [_flat(found[answer]) for answer in answers]
             return tf.concat(told, axis=1)
@@ -316,6 +332,24 @@ def _in_words(function: Any) -> str:
         return ", ".join(f"{name} {spec.dtype.name}{spec.shape}" for name, spec in sorted(specs.items())) or "nothing"
 
     return f"a signature that takes {listed(_inputs(function))} and returns {listed(function.structured_outputs)}"
+
+
+def _vocabularies(saved: list[Any], dtype: tf.DType) -> list[np.ndarray]:
+    """Return the keys of that type in each of the lookup tables of SavedModels."""
+    tables = [
+        found.resource_handle
+        for one in saved
+        for found in tf.train.TrackableView(one).descendants()
+        if hasattr(found, "resource_handle") and not isinstance(found, tf.Variable)
+    ]
+    kind = tf.string if dtype == tf.string else tf.int64
+    return [np.sort(_texts(found)) for table in tables if (found := _keys_of(table, kind)) is not None and len(found)]
+
+
+def _probes(saved: list[Any], dtype: tf.DType) -> np.ndarray:
+    """Return keys that something is described by: some of each lookup table, as it is not known which are of movies."""
+    some = [keys[:: -(-len(keys) // _FEW)] for keys in _vocabularies(saved, dtype)]
+    return np.concatenate([_absent(dtype)[:1], *some]).astype(dtype.as_numpy_dtype)
 
 
 def _keys_of(table: tf.Tensor, dtype: tf.DType) -> np.ndarray | None:

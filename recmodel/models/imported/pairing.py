@@ -42,6 +42,11 @@ def movies_of(original: Original, catalogue: pa.Table) -> Movies:
         ModelRejected: none is known.
     """
     titles, ids = catalogue.column(c.TITLE), catalogue.column(c.MOVIE_ID)
+    if _are_row_numbers(original.movie_keys, ids):
+        raise ModelRejected(
+            "the index has row numbers in the place of ids or titles; make it with index(candidates, identifiers), or "
+            "index_from_dataset of pairs of both"
+        )
     first = np.ones(len(ids), bool)  # movies that are the first of their title
     found: list[tuple[Literal["title", "id"], np.ndarray]] = []
     if original.movie_dtype == tf.string:
@@ -100,6 +105,14 @@ def _keys(column: pa.Array | pa.ChunkedArray, dtype: tf.DType) -> np.ndarray:
     if dtype == tf.string:
         return np.array(column.cast(pa.string()).to_pylist(), object)
     return np.array(column.cast(pa.int64()).to_pylist(), dtype.as_numpy_dtype)
+
+
+def _are_row_numbers(keys: np.ndarray | None, ids: pa.ChunkedArray) -> bool:
+    """Return whether the movies of an index are numbered as `index` does without identifiers, and not by id."""
+    if keys is None or keys.dtype == object:
+        return False
+    has_zero = pc.any(pc.equal(ids.cast(pa.string()), "0")).as_py()
+    return bool((keys == np.arange(len(keys))).all()) and not has_zero
 
 
 def _are_integers(texts: pa.Array) -> bool:

@@ -83,9 +83,14 @@ class Towers(tf.Module):
         return tf.reshape(self._rated(user, tf.reshape(movie, [-1])), tf.shape(movie))
 
     def rate_catalogue(self, rating_vector: tf.Tensor) -> tf.Tensor:
-        """Rate all movies."""
-        everything = tf.range(self.movie_vectors.shape[0])
-        return self.rate_lists(rating_vector, tf.tile(everything[tf.newaxis], [tf.shape(rating_vector)[0], 1]))
+        """Rate all movies, user by user."""
+        movies = tf.range(self.movie_vectors.shape[0])
+        return tf.map_fn(
+            lambda user: self._rated(tf.fill(tf.shape(movies), user), movies),
+            self._rows(rating_vector),
+            fn_output_signature=tf.float32,
+            parallel_iterations=1,
+        )
 
     def _rows(self, rating_vector: tf.Tensor) -> tf.Tensor:
         digits = tf.cast(tf.round(rating_vector), tf.int32)
