@@ -163,7 +163,7 @@ class Architecture(Protocol):
 
 
 def check(towers: Towers, architecture: str) -> None:
-    """Refuse graphs that lack what scoring needs; see `Towers`.
+    """Refuse graphs that lack what scoring needs, or promise what one's own cannot do; see `Towers`.
 
     Raises:
         ModelRejected: names what is missing.
@@ -174,7 +174,7 @@ def check(towers: Towers, architecture: str) -> None:
         raise ModelRejected(
             f"{architecture}: its towers lack {', '.join(missing)}, which scoring needs; see Towers in {__name__}"
         )
-    if towers.place is not None:
+    if is_of_ones_own(architecture) and towers.place is not None:
         raise ModelRejected(f"{architecture}: place must be None, as only the package's own can place new movies")
 
 
