@@ -29,8 +29,8 @@ def init(folder: Path, data: str | None) -> None:
     conf = written[0].parent
     console.out.print(
         f"""
-Check the settings: export RECMODEL_CONF={conf}; recmodel settings
-Try a night: recmodel nightly --dry-run
+Check the settings: export RECMODEL_CONF={conf}; {pipeline.command()} settings
+Try a night: {pipeline.command()} nightly --dry-run
 Then, with a user of its own who owns {conf.parent}:
   cron: correct MAILTO in {conf.parent}/crontab, then: crontab {conf.parent}/crontab
   systemd: set User and Group in {conf.parent}/systemd/recmodel.service, copy the units to /etc/systemd/system""",

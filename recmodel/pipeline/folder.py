@@ -92,7 +92,7 @@ def _of_folder(schedule: str, folder: Path) -> str:
         ("conf/crontab.example", f"{folder}/crontab"),
         (_FLAGS, ""),
         ("local[8]", f"local[{os.cpu_count()}]"),
-        ("/opt/recmodel/submit.sh", _command()),
+        ("/opt/recmodel/submit.sh", command()),
         ("/var/log/recmodel", f"{folder}/var/log"),
         ("/var/lib/recmodel", str(folder)),
         ("\nRECMODEL_PATHS__LOGS=", f"\n{conf}\nRECMODEL_PATHS__LOGS="),  # of a crontab
@@ -102,7 +102,7 @@ def _of_folder(schedule: str, folder: Path) -> str:
     return re.sub(_OF_SYSTEMD, "", schedule)
 
 
-def _command() -> str:
+def command() -> str:
     """Return what starts recmodel: the checkout's script, or the module of this Python."""
     script = settings.shipped("settings.yaml").resolve().parent.parent / "submit.sh"
     return shlex.quote(str(script)) if script.is_file() else f"{shlex.quote(sys.executable)} -m recmodel"
