@@ -28,6 +28,7 @@ from recmodel.settings import Settings
 if TYPE_CHECKING:
     from recmodel.models.imported.original import Original
     from recmodel.models.imported.pairing import Movies, Users
+    from recmodel.models.imported.towers import ImportedWeights
     from recmodel.scoring.recommender import Recommender
 
 TASKS = ("retrieval", "rating")
@@ -86,47 +87,31 @@ def run(
     with stages("start TensorFlow"):
         from recmodel.models import saved_model
         from recmodel.models.imported import original as originals
-        from recmodel.models.imported import pairing
         from recmodel.models.imported.preset import Preset
-        from recmodel.models.imported.towers import ImportedWeights, Towers
+        from recmodel.models.imported.towers import Towers
 
-    with originals.failures_named(folder), stages("load the original"):
-        original = originals.open_original(folder)
-        answered = [task for task, there in zip(TASKS, (original.has_vectors, original.rate), strict=True) if there]
-        tasks = tuple(task for task in answered if task in tasks)
-        if not tasks:
-            raise UsageRejected(f"{folder} answers for {' and '.join(answered)} only; choose --task accordingly")
-        movies = pairing.movies_of(original, catalogue)
-        users = pairing.users_of(original, asked, settings.input.ids)
-        _say(original, movies, users, tasks)
     with tempfile.TemporaryDirectory() as scratch, originals.failures_named(folder):
-        exported = Path(scratch, "saved_model")
+        with stages("load the original"):
+            found = _find(folder, catalogue, asked, tasks, settings)
+            _say(found)
+        exported, ids = Path(scratch, "saved_model"), Ids(user=found.users.kind, movie=movie_kind)
         with stages("export"):
-            labels, ids = _labels(movies, users), Ids(user=users.kind, movie=movie_kind)
-            weights = ImportedWeights(
-                original,
-                np.arange(len(users.ids)) if users.kind == TEXT else users.ids.to_numpy(),
-                users.keys,
-                identifiers.movie_numbers(movies.catalogue),
-                movies.keys,
-                (settings.input.rating_min, settings.input.rating_max),
-                tasks,
-            )
-            signatures = saved_model.save(Towers(weights), exported, ids, labels)
+            weights = _weights(found, (settings.input.rating_min, settings.input.rating_max))
+            signatures = saved_model.save(Towers(weights), exported, ids, _labels(found.movies, found.users))
         with stages("compare with the original"):
-            pairs, lists = compare(exported, original, movies, users, tasks, weights.rating_range)
+            pairs, lists = _compare(exported, found, weights.rating_range)
         version = versions.write_version(
             models,
             exported,
-            catalogue=movies.catalogue,
+            catalogue=found.movies.catalogue,
             metrics=Metrics(),
             preset_name=name,
             preset=Preset(
                 description=f"imported from {folder}",
-                form=original.form,
-                movies_by=movies.by,
-                retrieval_weight=float("retrieval" in tasks),
-                rating_weight=float("rating" in tasks),
+                form=found.original.form,
+                movies_by=found.movies.by,
+                retrieval_weight=float("retrieval" in found.tasks),
+                rating_weight=float("rating" in found.tasks),
             ),
             training={},
             data_fingerprint="",
@@ -138,15 +123,55 @@ def run(
     if promoted:
         versions.promote(models, version.name)
     return Import(
-        version,
-        original.form,
-        movies.by,
-        len(users.ids),
-        movies.catalogue.num_rows,
-        movies.unknown,
-        pairs,
-        lists,
-        promoted,
+        version=version,
+        form=found.original.form,
+        movies_by=found.movies.by,
+        users=len(found.users.ids),
+        movies=found.movies.catalogue.num_rows,
+        unknown_movies=found.movies.unknown,
+        pairs_compared=pairs,
+        lists_compared=lists,
+        promoted=promoted,
+    )
+
+
+class _Found(NamedTuple):
+    """An original, and what it knows."""
+
+    original: Original
+    movies: Movies
+    users: Users
+    tasks: tuple[str, ...]  # that are taken over
+
+
+def _find(
+    folder: Path, catalogue: pa.Table, asked: pa.Array | None, tasks: Sequence[str], settings: Settings
+) -> _Found:
+    """Load an original, and find the movies and users that it knows."""
+    from recmodel.models.imported import original as originals
+    from recmodel.models.imported import pairing
+
+    original = originals.open_original(folder)
+    answered = [task for task, there in zip(TASKS, (original.has_vectors, original.rate), strict=True) if there]
+    wanted = tuple(task for task in answered if task in tasks)
+    if not wanted:
+        raise UsageRejected(f"{folder} answers for {' and '.join(answered)} only; choose --task accordingly")
+    movies = pairing.movies_of(original, catalogue)
+    return _Found(original, movies, pairing.users_of(original, asked, settings.input.ids), wanted)
+
+
+def _weights(found: _Found, rating_range: tuple[float, float]) -> ImportedWeights:
+    from recmodel.models.imported.towers import ImportedWeights
+
+    users, movies = found.users, found.movies
+    return ImportedWeights(
+        found.original,
+        np.arange(len(users.ids)) if users.kind == TEXT else users.ids.to_numpy(),
+        users.keys,
+        identifiers.movie_numbers(movies.catalogue),
+        movies.keys,
+        rating_range,
+        found.tasks,
     )
 
 
@@ -179,26 +204,25 @@ def _labels(movies: Movies, users: Users) -> Labels:
     )
 
 
-def _say(original: Original, movies: Movies, users: Users, tasks: Sequence[str]) -> None:
+def _say(found: _Found) -> None:
     """Log what was found, and all that does not go without saying."""
 
     def notice(sentence: str, *facts: object) -> None:
         log.log(NOTICE, sentence, *facts)
 
+    movies, users = found.movies, found.users
     if movies.unknown:
-        notice(
-            "%s movies of the catalogue are unknown to the model, which recommends them to nobody",
-            f"{movies.unknown:,}",
-        )
+        notice("movies of the catalogue that the model does not know: %s; it recommends them to nobody",
+               f"{movies.unknown:,}")  # fmt: skip
     if movies.namesakes:
         named = "; ".join(f"{title}: {' and '.join(map(str, ids))}" for title, ids in movies.namesakes[:5])
-        notice("%s titles belong to several movies; the one with the lowest id stands for all, and the others are "
-               "recommended to nobody (%s)", f"{len(movies.namesakes):,}", named)  # fmt: skip
+        notice("titles that several movies have: %s; of each, the movie with the lowest id stands for all, and the "
+               "others are recommended to nobody (%s)", f"{len(movies.namesakes):,}", named)  # fmt: skip
     if users.unknown:
-        notice("%s of the users are unknown to the model; they get what is popular", f"{users.unknown:,}")
-    if "rating" in tasks:
+        notice("users that the model does not know: %s; they get what is popular", f"{users.unknown:,}")
+    if "rating" in found.tasks:
         notice("ratings are computed by the model's own graph, pair by pair: slower than a model trained here")
-    if tasks == ("rating",):
+    if found.tasks == ("rating",):
         notice("it ranks by rating alone, so all movies are rated for each user")
 
 
@@ -207,14 +231,7 @@ class _Sample(NamedTuple):
     movies: np.ndarray
 
 
-def compare(
-    exported: Path,
-    original: Original,
-    movies: Movies,
-    users: Users,
-    tasks: Sequence[str],
-    rating_range: tuple[float, float],
-) -> tuple[int, int]:
+def _compare(exported: Path, found: _Found, rating_range: tuple[float, float]) -> tuple[int, int]:
     """Compare what a SavedModel of ours answers for a sample with what the original does.
 
     Returns:
@@ -225,6 +242,7 @@ def compare(
     """
     from recmodel.scoring.recommender import Recommender
 
+    original, movies, users, tasks = found
     model, random = Recommender(exported), np.random.RandomState(0)
     some = _Sample(
         random.permutation(len(users.ids))[:_USERS],
@@ -247,19 +265,21 @@ def compare(
             f"what was made of the model answers differently for {int(wrong.sum()):,} of {len(user):,} pairs, first "
             f"for user {user_ids[user[first]]} and movie {movie_ids[movie[first]]}: nothing was imported"
         )
-    return len(user), _compare_lists(model, original, movies, users, some)
+    return len(user), _compare_lists(model, found, some)
 
 
-def _compare_lists(model: Recommender, original: Original, movies: Movies, users: Users, some: _Sample) -> int:
+def _compare_lists(model: Recommender, found: _Found, some: _Sample) -> int:
+    original, movies, users, _ = found
     if original.best is None:
         return 0
     user_ids, nothing = users.ids.to_numpy(zero_copy_only=False), [np.empty(0)] * len(some.users)
     scores, keys = original.best(users.keys[some.users])
     top = model.recommend(user_ids[some.users], nothing, nothing, n=keys.shape[1], include_seen=True)
-    for place, (of_user, score, found) in enumerate(zip(some.users, scores, keys, strict=True)):
-        listed = np.zeros(len(found), bool)
-        listed[np.unique(found, return_index=True)[1]] = True  # an index may have a title twice
-        listed &= np.isin(found, movies.keys)  # the others are not in the catalogue
+    for place, (of_user, score, titles) in enumerate(zip(some.users, scores, keys, strict=True)):
+        listed = np.isin(titles, movies.keys)  # the others are not in the catalogue
+        once = np.zeros(len(titles), bool)
+        once[np.unique(titles, return_index=True)[1]] = True  # an index may have a title twice
+        listed &= once
         if _differ(top.score[place, : listed.sum()], score[listed]).any():
             raise ModelRejected(
                 f"what was made of the index has another list for user {user_ids[of_user]}: nothing was imported"

@@ -131,7 +131,7 @@ def test_two_towers_with_integer_keys_by_id(toy, tmp_path):
     (tmp_path / "users.csv").write_text("userId\n7\n40\n3\n")
     done = import_model(tmp_path / "towers", toy, tmp_path / "models", "--users", tmp_path / "users.csv")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "1 of the users are unknown" in done.stdout + done.stderr
+    assert "users that the model does not know: 1;" in done.stdout + done.stderr
     model = recmodel.load(tmp_path / "models")
     answer = model.predict([3, 7, 1, 40], [4, 2, 1, 1])
     assert answer.known_user.tolist() == [True, True, False, False]
