@@ -139,6 +139,18 @@ def test_two_towers_with_integer_keys_by_id(toy, tmp_path):
     np.testing.assert_allclose(answer.retrieval_score[:2], tf.reduce_sum(of_users * of_movies, axis=1), rtol=1e-5)
 
 
+def test_two_towers_inside_a_model_without_signatures(toy, tmp_path):
+    features = notebook.read(toy)
+    model = notebook.fit(notebook.RetrievalModel(features), features)
+    tf.saved_model.save(model, str(tmp_path / "saved"))
+    done = import_model(tmp_path / "saved", toy, tmp_path / "models")
+    assert done.returncode == 0, done.stdout + done.stderr
+    answer = recmodel.load(tmp_path / "models").predict([5, 6], [1, 10])
+    of_users = model.user_model(tf.constant(["5", "6"]))
+    expected = tf.reduce_sum(of_users * model.movie_model(tf.constant([KNOWN[1], KNOWN[10]])), axis=1)
+    np.testing.assert_allclose(answer.retrieval_score, expected, rtol=1e-5)
+
+
 def test_text_ids_stay_text(tmp_path):
     (tmp_path / "movies.csv").write_text("movieId,title,genres\ntt2,Two,Drama\ntt1,One,Comedy\n")
     towers = {"user_model": notebook.tower(np.array(["ann", "007"])), "movie_model": notebook.tower(np.array(["tt1"]))}

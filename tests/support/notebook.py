@@ -96,6 +96,18 @@ class RankingModel(tfrs.models.Model):
         return self.task(labels=ratings, predictions=self(features))
 
 
+class RetrievalModel(tfrs.models.Model):
+    """Two towers alone, without `call`, as in the tutorial of retrieval."""
+
+    def __init__(self, features) -> None:
+        super().__init__()
+        self.user_model, self.movie_model = tower(features["userId"]), tower(features["title"])
+        self.task = tfrs.tasks.Retrieval()
+
+    def compute_loss(self, features, training=False):
+        return self.task(self.user_model(features["userId"]), self.movie_model(features["title"]))
+
+
 def fit(model: tfrs.models.Model, features: dict[str, np.ndarray]) -> tfrs.models.Model:
     model.compile(optimizer=tf.keras.optimizers.Adagrad(0.1))
     model.fit(tf.data.Dataset.from_tensor_slices(features).batch(64), epochs=1, verbose=0)

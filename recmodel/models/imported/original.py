@@ -74,6 +74,7 @@ def open_original(folder: Path) -> Original:
 
     - A folder with the SavedModels `user_model/` and `movie_model/`: two towers, each of one input.
     - An index of `tfrs.layers.factorized_top_k.BruteForce` with its query model.
+    - A model without signatures, as one without `call` is saved, with the attributes `user_model` and `movie_model`.
     - A signature of two inputs, of which one is called after the user. Its answers are a rating, or a vector of the
       user and one of the movie, or both.
 
@@ -88,6 +89,8 @@ def open_original(folder: Path) -> Original:
         inside = ", ".join(sorted(path.name for path in folder.iterdir())[:5]) if folder.is_dir() else "not a folder"
         raise ModelRejected(f"{folder} holds no SavedModel ({inside or 'it is empty'}); {_FITS}")
     loaded = _load(folder)
+    if not len(loaded.signatures) and (towers := _towers_inside(loaded)):
+        return towers
     function = _serving(loaded, folder)
     if hasattr(loaded, "_candidates") and hasattr(loaded, "_identifiers"):
         return _index(loaded, function, folder)
@@ -143,6 +146,28 @@ def _two_towers(user: Any, movie: Any) -> Original:
     users = _in_parts(lambda keys: of_user({user_in: keys})[user_out])
     movies = _in_parts(lambda keys: of_movie({movie_in: keys})[movie_out])
     return Original(TWO_TOWERS, [user, movie], user_dtype, movie_dtype, users, movies, _products(users, movies))
+
+
+def _towers_inside(loaded: Any) -> Original | None:
+    """Return the two towers that a model has as attributes; None if it has not both."""
+    user_model: Any
+    movie_model: Any
+    user_model, movie_model = (getattr(loaded, name, None) for name in _TOWERS)
+    user_key, movie_key = _key_of(user_model), _key_of(movie_model)
+    if user_key is None or movie_key is None:
+        return None
+    users = _in_parts(lambda keys: user_model(_shaped(keys, user_key)))
+    movies = _in_parts(lambda keys: movie_model(_shaped(keys, movie_key)))
+    return Original(TWO_TOWERS, [loaded], user_key.dtype, movie_key.dtype, users, movies, _products(users, movies))
+
+
+def _key_of(tower: Any) -> tf.TensorSpec | None:
+    """Return what a restored tower takes, if that is a key and nothing else."""
+    for function in getattr(getattr(tower, "__call__", None), "concrete_functions", ()):  # noqa: B004
+        arguments = function.structured_input_signature[0]
+        if arguments and isinstance(arguments[0], tf.TensorSpec) and _is_key(arguments[0]):
+            return arguments[0]
+    return None
 
 
 def _index(loaded: Any, function: Any, folder: Path) -> Original:
