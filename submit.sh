@@ -7,7 +7,7 @@
 #   ./submit.sh score ...             score every user and publish the tables; spark-submit's flags are accepted too
 #   ./submit.sh nightly ...           train if due, score, publish, report, clean up; the command for cron
 #   ./submit.sh report ...            write a run and its model as one HTML page
-#   ./submit.sh models ...            list model versions, promote one, roll back
+#   ./submit.sh models ...            list model versions, promote one, roll back, import one from elsewhere
 #   ./submit.sh tables ...            list published dates; take one back, and latest follows
 #   ./submit.sh export --to URL       load the newest run into the PostgreSQL or Redis that a site reads
 #   ./submit.sh forget USER...        erase users from all that is published or kept; --users FILE for many
@@ -16,6 +16,7 @@
 #   ./submit.sh show USER             print one user's recommendations
 #   ./submit.sh predict USER MOVIE... predict one user's ratings of movies
 #   ./submit.sh capacity ...          forecast time, memory and cost for a number of users, movies and cores
+#   ./submit.sh init DIR              write a folder to start from: settings, crontab, units of systemd
 #   ./submit.sh settings              print the settings in force and where each comes from
 #   ./submit.sh benchmark ...         measure scoring speed against other libraries; benchmark scale ...: at large sizes;
 #                                     benchmark new_movies ...: quality of lists of movies without ratings;
@@ -134,7 +135,7 @@ extras_for() { # "[sample]" if --data, or otherwise the settings, name the sampl
         [ "$previous" = --data ] && { [ "$argument" = sample ] && echo "[sample]"; return; }
         previous=$argument
     done
-    grep -Eq '^ *data: *sample' "$root/conf/settings.yaml" && echo "[sample]" || true
+    grep -Eqs '^ *data: *sample' "${RECMODEL_CONF:-$root/conf}/settings.yaml" && echo "[sample]" || true
 }
 
 command=${1:-}
@@ -160,7 +161,7 @@ case $command in
         wait $! || failed=$?
         exit "$failed"
         ;;
-    train | show | predict | models | tables | forget | report | settings)
+    init | train | show | predict | models | tables | forget | report | settings)
         prepare "$(extras_for "$@")"
         exec recmodel "$command" "$@"
         ;;

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from recmodel import settings
-from recmodel.cli import console, options, views
+from recmodel.cli import completion, console, options, views
 from recmodel.models import presets
 from recmodel.pipeline import capacity as pipeline
 from recmodel.pipeline import training_capacity
@@ -28,7 +28,7 @@ from recmodel.pipeline import training_capacity
 @click.option("--cores", type=int, help="All cores of the cluster, or of the one machine.")
 @click.option("--executor-cores", type=int, default=0, help="On a cluster: cores per executor.")
 @click.option("--price-per-core-hour", "price", type=float, help="In your currency.")
-@click.option("--preset", metavar="NAME", help="With --ratings: what is trained.")
+@click.option("--preset", metavar="NAME", shell_complete=completion.presets, help="With --ratings: what is trained.")
 @options.data
 @options.models
 @options.model_version
@@ -49,7 +49,7 @@ def capacity(
     """
     chosen = settings.load_with(flags, "paths", "scoring", "training")
     if ratings is not None:
-        epochs = presets.load(chosen.training.preset).epochs
+        epochs = presets.load(chosen.training.preset, chosen.training.presets).epochs
         with console.out.status("three trainings to measure …"):
             runs = training_capacity.measure(chosen)
         console.out.print(views.training_forecast(training_capacity.forecast(runs, ratings, epochs), ratings))

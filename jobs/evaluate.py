@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from recmodel import settings
-from recmodel.cli import console, options, views
+from recmodel.cli import completion, console, options, views
 from recmodel.evaluation import splits
 from recmodel.progress import Stages
 from recmodel.scoring import policies as ranking
@@ -20,9 +20,9 @@ from recmodel.scoring import policies as ranking
     context_settings=options.CONTEXT,
 )
 @options.data
-@click.option(
-    "--preset", "preset_names", metavar="NAME", multiple=True, help="May be repeated; default: the settings'."
-)
+@options.presets
+@click.option("--preset", "preset_names", metavar="NAME", multiple=True, shell_complete=completion.presets,
+              help="May be repeated; default: the settings'.")  # fmt: skip
 @click.option("--rank-by", type=click.Choice(ranking.NAMES), multiple=True, default=("retrieval",),
               show_default=True, help="Whose lists are measured. May be repeated.")  # fmt: skip
 @click.option("--split", type=click.Choice(splits.KINDS), default="random", show_default=True,

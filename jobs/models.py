@@ -5,8 +5,9 @@ from __future__ import annotations
 import click
 
 from recmodel import settings
-from recmodel.cli import console, options, views
+from recmodel.cli import completion, console, options, views
 from recmodel.errors import ModelRejected
+from recmodel.jobs.import_model import import_model
 from recmodel.models import versions
 from recmodel.pipeline import preflight
 
@@ -15,7 +16,10 @@ from recmodel.pipeline import preflight
     epilog="Example: recmodel models promote 20260131T030000Z-default-1a2b3c4d", context_settings=options.CONTEXT
 )
 def models() -> None:
-    """List model versions, and choose the one in use."""
+    """List, choose and import model versions."""
+
+
+models.add_command(import_model)
 
 
 @models.command(
@@ -33,7 +37,7 @@ def list_versions(models: str | None) -> None:
 
 
 @models.command(epilog="Example: recmodel models promote 20260131T030000Z-default-1a2b3c4d")
-@click.argument("version")
+@click.argument("version", shell_complete=completion.versions)
 @options.models
 def promote(version: str, models: str | None) -> None:
     """Make VERSION the current one."""

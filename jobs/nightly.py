@@ -7,7 +7,7 @@ import sys
 import click
 
 from recmodel import settings
-from recmodel.cli import console, options
+from recmodel.cli import completion, console, options
 from recmodel.errors import AnotherRun, ScoringFailed
 from recmodel.jobs.score_all import score
 from recmodel.models import presets
@@ -17,6 +17,7 @@ from recmodel.tables.output import open_output
 
 
 @click.command(
+    cls=options.passing_on_to(score),
     short_help="Train when it is due, score, publish, report, clean up.",
     epilog="Example, in a crontab: 15 3 * * * /opt/recmodel/submit.sh nightly --data /data/ratings --master local[8]",
     context_settings={**options.CONTEXT, "ignore_unknown_options": True, "allow_extra_args": True},
@@ -24,8 +25,9 @@ from recmodel.tables.output import open_output
 @options.data
 @options.models
 @options.output
-@click.option("--preset", metavar="NAME", help="What to train, when it is due.")
-@click.option("--run-date", metavar="D[..D]", help="A date, or a range: then those that were missed.")
+@click.option("--preset", metavar="NAME", shell_complete=completion.presets, help="What to train, when it is due.")
+@click.option("--run-date", metavar="D[..D]", shell_complete=completion.run_dates,
+              help="A date, or a range: then those that were missed.")  # fmt: skip
 @options.allow_future
 @options.as_of
 @options.dry_run
@@ -45,7 +47,7 @@ def nightly(
     chosen = settings.load(paths=paths, input={"as_of": as_of})
     # Wrong flags and presets are reported before hours of training.
     of_score = score.make_context(context.command_path, list(context.args))
-    presets.load(preset or chosen.training.preset)
+    presets.load(preset or chosen.training.preset, chosen.training.presets)
     days = pipeline.parse_dates(run_date, chosen.paths.output, allow_future=allow_future)
     flags = [*["--allow-future"] * allow_future, *context.args]
     is_partial = of_score.params["users"] is not None

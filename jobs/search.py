@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from recmodel import settings
-from recmodel.cli import console, options, views
+from recmodel.cli import completion, console, options, views
 from recmodel.evaluation import splits
 from recmodel.progress import Stages
 
@@ -19,7 +19,7 @@ from recmodel.progress import Stages
     context_settings=options.CONTEXT,
 )
 @options.data
-@click.option("--preset", metavar="NAME", help="Whose fields are varied.")
+@click.option("--preset", metavar="NAME", shell_complete=completion.presets, help="Whose fields are varied.")
 @click.option("--space", type=click.Path(path_type=Path), help="What to try; conf/search.yaml by default.")
 @click.option("--trials", type=click.IntRange(min=1), default=20, show_default=True, help="How many to try now.")
 @click.option("--split", type=click.Choice(splits.KINDS), default="last-out", show_default=True,

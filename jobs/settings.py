@@ -21,7 +21,7 @@ def show_settings() -> None:
     RECMODEL_CONF names) or an environment variable, and what the default is.
     """
     chosen = settings.load()
-    presets.load(chosen.training.preset)
+    presets.load(chosen.training.preset, chosen.training.presets)
     console.out.print(f"# {settings.conf_dir() / 'settings.yaml'}", soft_wrap=True)
     for line in settings.as_yaml(chosen):
         console.out.print(line, soft_wrap=True)

@@ -7,7 +7,7 @@ from datetime import date
 import click
 
 from recmodel import dates, settings
-from recmodel.cli import console, options, views
+from recmodel.cli import completion, console, options, views
 from recmodel.errors import UsageRejected
 from recmodel.report import publish
 from recmodel.tables.output import open_output
@@ -40,7 +40,7 @@ def list_runs(output: str | None) -> None:
 
 
 @tables.command(short_help="Take a published run back.", epilog="Example: recmodel tables withdraw 2026-01-31")
-@click.argument("day", metavar="DATE", callback=_date)
+@click.argument("day", metavar="DATE", callback=_date, shell_complete=completion.run_dates)
 @options.output
 @_partial
 def withdraw(day: date, output: str | None, partial: bool) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from recmodel import settings
-from recmodel.cli import console, options, views
+from recmodel.cli import completion, console, options, views
 from recmodel.errors import ModelRejected
 from recmodel.models import presets
 from recmodel.pipeline import train as pipeline
@@ -21,7 +21,9 @@ from recmodel.progress import Stages
 )
 @options.data
 @options.models
-@click.option("--preset", metavar="NAME", help="A preset of conf/presets.yaml: default, joint, rating, ….")
+@click.option("--preset", metavar="NAME", shell_complete=completion.presets,
+              help="A preset of conf/presets.yaml: default, joint, rating, ….")  # fmt: skip
+@options.presets
 @click.option("--epochs", type=int, help="Passes over the training ratings, instead of the preset's.")
 @click.option("--batch-size", type=int, help="Ratings per training step, instead of the preset's.")
 @click.option("--learning-rate", type=float, help="Of the optimiser, instead of the preset's.")
@@ -50,7 +52,10 @@ def train(
     and manifest. Settings that are not given come from conf/settings.yaml.
     """
     chosen = settings.load_with(flags, "paths", "input", "training")
-    preset = presets.load(chosen.training.preset, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate)
+    preset = presets.load(
+        chosen.training.preset, chosen.training.presets,
+        epochs=epochs, batch_size=batch_size, learning_rate=learning_rate,
+    )  # fmt: skip
     console.start_log(chosen.paths.logs, "train", as_json=chosen.monitoring.json_logs)
     stages, models = Stages(console.show_stage), chosen.paths.models
     if dry_run:

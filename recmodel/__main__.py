@@ -16,6 +16,7 @@ from recmodel.errors import ModelRejected, ScoringFailed
 from recmodel.version import __version__
 
 _JOBS = {  # name: module of recmodel.jobs, and the command in it
+    "init": ("init", "init"),
     "train": ("train", "train"),
     "score": ("score_all", "score"),
     "nightly": ("nightly", "nightly"),

@@ -39,7 +39,8 @@ def train(
 
     Args:
         data: a MovieLens directory with ratings and movies, or the word 'sample'.
-        preset: one of conf/presets.yaml; epochs, batch_size and learning_rate replace its values.
+        preset: one of conf/presets.yaml or of your own (the setting `training.presets`); epochs, batch_size and
+            learning_rate replace its values.
         test_share: 0: hold no ratings out, so measure nothing; otherwise see `version.metrics()`.
         as_of: use only ratings up to this time, or the end of this date in UTC.
         gate: compare with baselines too, not only with the current version; see `training.gate` in the settings.
@@ -60,7 +61,7 @@ def train(
         training={"preset": preset, "seed": seed, "test_share": test_share},
     )
     flags = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
-    trained_as = presets.load(chosen.training.preset, **flags)
+    trained_as = presets.load(chosen.training.preset, chosen.training.presets, **flags)
     training = pipeline.run(chosen, trained_as, baselines_too=gate, promote=promote)
     training.require_passed()
     return training.version

@@ -27,6 +27,11 @@ HeldOutKind = Literal["newest", "some"]
 NEWEST: HeldOutKind = "newest"
 SOME: HeldOutKind = "some"
 
+# Where a model version comes from.
+Origin = Literal["trained", "imported"]
+TRAINED: Origin = "trained"
+IMPORTED: Origin = "imported"
+
 _NO_FILTERS = {"max_new", "opt_out"}  # rules: always set; decides who is served by the model
 
 _Record = TypeVar("_Record", bound="Record")
@@ -328,4 +333,5 @@ class Manifest(Record):
     libraries: dict[str, str] = {}
     git_commit: str | None = None
     signatures: tuple[str, ...] = ()  # of the SavedModel; empty in versions before 0.3.2
+    origin: Origin = TRAINED  # imported: it was trained elsewhere, on ratings that are not known here
     files: dict[str, str]  # sha256 by path

@@ -96,6 +96,7 @@ class Training(_Section):
     """When a model is trained, and how, apart from its preset."""
 
     preset: str
+    presets: _Place = ""  # a file of one's own; empty: none
     seed: int = Field(ge=0, lt=2**32)
     test_share: float = Field(ge=0, lt=1)
     max_ratings: int = Field(ge=0)
@@ -236,7 +237,12 @@ def conf_dir() -> Path:
 def conf_file(name: str) -> Path:
     """Return a file of `conf_dir`, or else the one that comes with the package."""
     own = conf_dir() / name
-    return own if own.exists() else _SHIPPED / name
+    return own if own.exists() else shipped(name)
+
+
+def shipped(name: str) -> Path:
+    """Return a file of the conf that comes with the package."""
+    return _SHIPPED / name
 
 
 def root() -> Path:

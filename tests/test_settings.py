@@ -127,6 +127,29 @@ def test_a_bad_file_of_presets_is_named(monkeypatch, tmp_path, content):
         presets.load("default")
 
 
+def test_presets_of_ones_own_add_to_the_package_s_and_extend_them(monkeypatch, tmp_path):
+    """Those of a file count before those of RECMODEL_CONF, and these before the package's."""
+    conf, file = tmp_path / "conf", tmp_path / "more.yaml"
+    conf.mkdir()
+    (conf / "settings.yaml").write_text("training: {preset: ours}")
+    (conf / "presets.yaml").write_text(
+        "ours: {extends: joint, description: ours, epochs: 9}\ndefault: {extends: default, epochs: 1}\n"
+    )
+    file.write_text("theirs: {extends: ours, batch_size: 7}\nours: {extends: ours, learning_rate: 0.5}\n")
+    monkeypatch.setenv("RECMODEL_CONF", str(conf))
+    assert presets.names()[:2] == ["default", "any-order"]
+    assert presets.names(str(file))[-2:] == ["ours", "theirs"]
+    ours, theirs = presets.load("ours"), presets.load("theirs", str(file), epochs=3)
+    assert (ours.epochs, ours.learning_rate, ours.rating_layers) == (9, 0.1, (256, 128))
+    assert (theirs.epochs, theirs.learning_rate, theirs.batch_size) == (3, 0.5, 7)
+    assert presets.load("default").epochs == 1
+    file.write_text("a: {extends: b}\nb: {extends: a}\nc: {extends: nobody}\n")
+    with pytest.raises(UsageRejected, match=f"{file}: presets extend each other .a → b → a"):
+        presets.load("a", str(file))
+    with pytest.raises(UsageRejected, match="no preset is called 'nobody', which c extends; there are default"):
+        presets.load("c", str(file))
+
+
 def test_the_notebooks_presets_are_its_own():
     for name in ("joint", "rating", "retrieval", "ranking"):
         preset = presets.load(name)
@@ -143,7 +166,7 @@ def test_a_preset_of_an_unknown_architecture_is_told_the_known_ones():
 
 
 def test_an_unknown_preset_is_told_the_known_ones():
-    with pytest.raises(UsageRejected, match="no preset is called 'best'.* has default, any-order, joint, rating"):
+    with pytest.raises(UsageRejected, match="no preset is called 'best'; there are default, any-order, joint, rating"):
         presets.load("best")
     with pytest.raises(UsageRejected, match=r"preset joint, epochs: .* \(got 0\)"):
         presets.load("joint", epochs=0)

@@ -7,8 +7,10 @@ from datetime import date
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from recmodel import dates, storage
+from recmodel.cli import completion
 from recmodel.settings import absolute_data
 
 CONTEXT = {"max_content_width": 100, "help_option_names": ["-h", "--help"]}
@@ -55,6 +57,31 @@ def for_spark(context: click.Context | None = None) -> list[str]:
     return list((context or click.get_current_context()).meta.get(_FOR_SPARK, ()))
 
 
+def passing_on_to(other: click.Command) -> type[click.Command]:
+    """Return the class of a command that passes flags which it does not know on to another one.
+
+    Its help and completion offer these, too.
+    """
+
+    class PassingOn(click.Command):
+        def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+            super().format_options(ctx, formatter)
+            own = {parameter.name for parameter in self.params}
+            records = [flag.get_help_record(ctx) for flag in other.params if flag.name not in own]
+            with formatter.section(f"Flags of {other.name}, which it takes too"):
+                formatter.write_dl([record for record in records if record])
+
+        def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+            for flag in other.params:
+                if ctx.args[-1:] and ctx.args[-1] in flag.opts:  # whose value is to be completed
+                    return flag.shell_complete(ctx, incomplete)
+            own = super().shell_complete(ctx, incomplete)
+            names = {item.value for item in own}
+            return own + [item for item in other.shell_complete(ctx, incomplete) if item.value not in names]
+
+    return PassingOn
+
+
 data = click.option(
     "--data",
     metavar="DIR",
@@ -63,7 +90,12 @@ data = click.option(
     "iceberg:CATALOG.NAMESPACE; or the word sample.",
 )
 models = click.option("--models", metavar="DIR", callback=path, help="Where model versions live: a path or a URI.")
-model_version = click.option("--model-version", metavar="V", help="A version other than CURRENT.")
+model_version = click.option(
+    "--model-version", metavar="V", shell_complete=completion.versions, help="A version other than CURRENT."
+)
+presets = click.option(
+    "--presets", metavar="FILE", callback=path, help="Presets of your own, in addition to those of conf/presets.yaml."
+)
 dry_run = click.option(
     "--dry-run", is_flag=True, help="Check everything that can be checked beforehand, and print what would happen."
 )
@@ -88,7 +120,9 @@ def _day(_context: click.Context, parameter: click.Parameter, value: str | None)
 
 def run_date(help_text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Return the flag `--run-date` of one date, with that help."""
-    return click.option("--run-date", metavar="DATE", callback=_day, help=help_text)
+    return click.option(
+        "--run-date", metavar="DATE", callback=_day, shell_complete=completion.run_dates, help=help_text
+    )
 
 
 allow_future = click.option(

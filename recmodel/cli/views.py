@@ -15,7 +15,18 @@ from recmodel.records import EXPLICIT, IMPLICIT, MEASURES, NEWEST
 if TYPE_CHECKING:
     import pandas as pd
 
-    from recmodel.pipeline import capacity, evaluate, export, forget, predict, score, search, train, training_capacity
+    from recmodel.pipeline import (
+        capacity,
+        evaluate,
+        export,
+        forget,
+        importing,
+        predict,
+        score,
+        search,
+        train,
+        training_capacity,
+    )
     from recmodel.records import FeedbackKind, Metrics, RunRecord
 
 NO_RATINGS = "there are no ratings, as the model was trained on implicit feedback"
@@ -337,6 +348,21 @@ def model_versions(metrics: dict[str, Metrics], current: str | None) -> Table:
         figures = (_number(measured.rmse), _number(measured.ndcg_at_10), _number(measured.accuracy_at_100))
         view.add_row("CURRENT" if name == current else "", name, "; ".join(measured.gate or []), *figures)
     return view
+
+
+def imported(done: importing.Import) -> Table:
+    """Return what was taken over of a model that was trained elsewhere."""
+    compared = f"{done.pairs_compared:,} pairs" + (f" and {done.lists_compared} lists" if done.lists_compared else "")
+    return facts({
+        "model version": done.version.name,
+        "what it is": done.form,
+        "trained for": " and ".join(done.version.tasks),
+        "users": f"{done.users:,}",
+        "movies": f"{done.movies:,}, known by {done.movies_by}; {done.unknown_movies:,} of the catalogue unknown to it",
+        "compared with the original": f"{compared}, all alike",
+        "current version": "this one" if done.promoted else "unchanged; models promote makes it this one",
+        "written to": done.version.path,
+    })  # fmt: skip
 
 
 # -- evaluate --------------------------------------------------------------------------------------------------------

@@ -41,6 +41,14 @@ def decide(folder: Location, limits: Input) -> Ids:
     return Ids(user=_kind(samples[c.USER_ID]) or INTEGER, movie=_kind(samples[c.MOVIE_ID]) or INTEGER)
 
 
+def of_movies(source: Source, limits: Input) -> IdKind:
+    """Return what the ids of a table of movies are."""
+    if limits.ids != "auto":
+        return limits.ids
+    movie, _ = _first(source, [c.MOVIE_ID, c.TITLE], limits)
+    return _kind([movie]) or INTEGER
+
+
 def for_model(folder: Location, limits: Input, model: str, of_model: Ids) -> Ids:
     """Return the ids of a model, by which the tables of a MovieLens directory are read.
 

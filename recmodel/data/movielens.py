@@ -26,6 +26,7 @@ from recmodel.data import ids as identifiers
 from recmodel.data.catalogue import with_delisted
 from recmodel.data.feedback import Feedback
 from recmodel.data.ids import NO_LABELS, Labels
+from recmodel.data.layouts import Source
 from recmodel.data.limits import Input
 from recmodel.data.reading import Rule
 from recmodel.data.rules import InCatalogue, InThePast, OnScale, as_ratings, is_weight
@@ -79,12 +80,21 @@ def _at_uri(uri: str, *, local: bool) -> Location:
 
 
 def read_catalogue(folder: Location, validation: Validation) -> pa.Table:
-    """Read all movies of `folder` (`schemas.CATALOGUE`), ascending by movie_id, one row per movie.
-
-    External ids come from `links`; they are null where that file or the movie's row in it is missing.
+    """Read all movies of `folder` (`schemas.CATALOGUE`); see `read_movies`.
 
     Raises:
         InputRejected: see `Validation.accept` and `layouts.find`.
+    """
+    return read_movies(layouts.find(folder, "movies"), layouts.find_optional(folder, "links"), validation)
+
+
+def read_movies(source: Source, links_source: Source | None, validation: Validation) -> pa.Table:
+    """Read all movies of a table (`schemas.CATALOGUE`), ascending by movie_id, one row per movie.
+
+    External ids come from `links`; they are null where that table or the movie's row in it is missing.
+
+    Raises:
+        InputRejected: see `Validation.accept`.
     """
     seen: set[Id] = set()
 
@@ -98,9 +108,7 @@ def read_catalogue(folder: Location, validation: Validation) -> pa.Table:
     def has_title(batch: pa.RecordBatch) -> tuple[str, str, pa.BooleanArray]:
         return c.TITLE, "is not a title", pc.equal(pc.utf8_trim_whitespace(batch.column(c.TITLE)), "")
 
-    source = layouts.find(folder, "movies")
     movies = validation.read(source, c.MOVIES, [has_title, first_of_its_id])
-    links_source = layouts.find_optional(folder, "links")
     if links_source is None:
         links = c.with_ids(c.LINKS, validation.ids).empty_table()
     else:

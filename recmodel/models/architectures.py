@@ -6,7 +6,8 @@
     extend.py   add_movies(trained, movies, directory, ids), if its towers can place movies
     served.py   open_model(saved_model) -> Signatures: those that scoring needs, if they are faster without TensorFlow
 
-To add an architecture, add such a package and a preset that names it. This module needs no TensorFlow, and neither may
+To add an architecture, add such a package and a preset that names it; or write a class with the same parts anywhere,
+see `Architecture`, and a preset that names it as `module:Class`. This module needs no TensorFlow, and neither may
 `preset.py`: quick commands read presets.
 """
 
@@ -16,16 +17,20 @@ import importlib.util
 import pkgutil
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from recmodel import models
+from recmodel.errors import ModelRejected
 from recmodel.models import variables
 from recmodel.scoring.signatures import InTensorFlow, Signatures
 
 if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+    from recmodel.arrays import Arrays
     from recmodel.models.tensors import SortedIds
     from recmodel.tf import tf
 
@@ -120,14 +125,73 @@ class Towers(Protocol):
         """
 
 
+class Architecture(Protocol):
+    """An architecture of one's own: the class that a preset names as `architecture: module:Class`.
+
+    It is imported where models are trained, and nowhere else: a version is scored from its SavedModel alone. Presets
+    are read by quick commands too, so import TensorFlow inside the functions.
+    """
+
+    # The fields of its presets, derived from this module's `Preset`.
+    Preset: type[Preset]
+
+    @staticmethod
+    def prepare(
+        fitted: Arrays,
+        user_ids: np.ndarray,
+        catalogue: pa.Table,
+        preset: Any,
+        *,
+        seed: int,
+        rating_range: tuple[float, float],
+    ) -> Fittable:
+        """Build the model to be fitted.
+
+        Args:
+            fitted: the ratings to fit, one per user and movie, ascending by user: `user_id`, `movie_id`, `timestamp`,
+                integers of 32 or 64 bits, and `rating` float32, which holds the weights of implicit feedback.
+            user_ids: [U] integers, ascending: all users of the input.
+            catalogue: `schemas.CATALOGUE` with int64 ids, ascending: `movie_id`, `title`, `genres` (`A|B`), ….
+            preset: an instance of the class above.
+            seed: TensorFlow's is set; for other random numbers.
+            rating_range: the ends of the rating scale, in stars; NaN for implicit feedback.
+        """
+
+    @staticmethod
+    def Towers(weights: Any) -> Towers:  # noqa: N802 - in the package it is a class
+        """Build the graphs to be exported from what `Fittable.weights` returned. `place` must be None."""
+
+
+def check(towers: Towers, architecture: str) -> None:
+    """Refuse graphs that lack what scoring needs, or promise what one's own cannot do; see `Towers`.
+
+    Raises:
+        ModelRejected: names what is missing.
+    """
+    parts = {*Towers.__annotations__, *(name for name in vars(Towers) if not name.startswith("_"))}
+    missing = sorted(name for name in parts if not hasattr(towers, name))
+    if missing:
+        raise ModelRejected(
+            f"{architecture}: its towers lack {', '.join(missing)}, which scoring needs; see Towers in {__name__}"
+        )
+    if is_of_ones_own(architecture) and towers.place is not None:
+        raise ModelRejected(f"{architecture}: place must be None, as only the package's own can place new movies")
+
+
+def is_of_ones_own(architecture: str) -> bool:
+    """Return whether an architecture is `module:Class`, and not one of the package."""
+    return ":" in architecture
+
+
 def names() -> list[str]:
-    """Return the architectures there are, in alphabetical order."""
-    return sorted(module.name for module in pkgutil.iter_modules(models.__path__) if module.ispkg)
+    """Return the architectures that can be trained, in alphabetical order."""
+    packages = [module.name for module in pkgutil.iter_modules(models.__path__) if module.ispkg]
+    return sorted(name for name in packages if importlib.util.find_spec(f"{models.__name__}.{name}.fit"))
 
 
 def open_for_scoring(architecture: str) -> Callable[[Path], Signatures]:
     """Return what opens a SavedModel of an architecture in a worker, which has neither settings nor presets."""
-    if importlib.util.find_spec(f"{models.__name__}.{architecture}.served") is None:
+    if is_of_ones_own(architecture) or not importlib.util.find_spec(f"{models.__name__}.{architecture}.served"):
         return InTensorFlow
     return part(architecture, "served").open_model
 
@@ -137,6 +201,24 @@ def is_scored_in_numpy(architecture: str, saved_model: Path) -> bool:
     return open_for_scoring(architecture) is not InTensorFlow and variables.are_noted(saved_model)
 
 
-def part(architecture: str, module: str) -> ModuleType:
-    """Import a module of an architecture, such as its `fit`."""
-    return importlib.import_module(f"{models.__name__}.{architecture}.{module}")
+def part(architecture: str, module: str) -> Any:
+    """Import a module of an architecture, such as its `fit`; of one's own, the class that has all parts.
+
+    Raises:
+        ImportError: there is no such module or class, or the class lacks a part.
+    """
+    if not is_of_ones_own(architecture):
+        return importlib.import_module(f"{models.__name__}.{architecture}.{module}")
+    name, _, wanted = architecture.partition(":")
+    try:
+        found = getattr(importlib.import_module(name), wanted)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ImportError(
+            f"{architecture} cannot be imported ({error}); install its package, or put its folder on PYTHONPATH"
+        ) from None
+    missing = [attribute for attribute in ("Preset", "prepare", "Towers") if not hasattr(found, attribute)]
+    if missing:
+        raise ImportError(f"{architecture} lacks {', '.join(missing)}; see Architecture in {__name__}")
+    if not issubclass(found.Preset, Preset):
+        raise ImportError(f"{architecture}.Preset is not derived from {__name__}.Preset")
+    return found

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +13,10 @@ import pyarrow as pa
 
 from recmodel import schemas as c
 from recmodel.arrays import Arrays
-from recmodel.errors import InputRejected, ModelRejected
+from recmodel.errors import InputRejected, ModelRejected, RecmodelError
 from recmodel.models import architectures
 from recmodel.models.architectures import Fittable, Preset, Towers
+from recmodel.progress import where_the_trace_is
 from recmodel.tf import tf
 
 if TYPE_CHECKING:
@@ -33,7 +36,10 @@ class Trained:
 
     def towers(self) -> Towers:
         """Return the graphs of the model, to be saved by `saved_model.save`."""
-        return architectures.part(self.architecture, "towers").Towers(self.weights)
+        with _failures_named(self.architecture):
+            towers: Towers = architectures.part(self.architecture, "towers").Towers(self.weights)
+        architectures.check(towers, self.architecture)
+        return towers
 
     @property
     def seconds(self) -> float:
@@ -85,13 +91,34 @@ def train(
     if not examples:
         raise InputRejected("there are no ratings to train on; check the ratings file and training.test_share")
     tf.keras.utils.set_random_seed(seed)
-    prepare = architectures.part(preset.architecture, "fit").prepare
-    fittable = prepare(fitted, user_ids, catalogue, preset, seed=seed, rating_range=rating_range)
     clock = _Clock(examples, progress)
-    losses = _fit(fittable, preset.epochs, clock) if preset.epochs else {}
+    with _failures_named(preset.architecture):
+        prepare = architectures.part(preset.architecture, "fit").prepare
+        fittable = prepare(fitted, user_ids, catalogue, preset, seed=seed, rating_range=rating_range)
+        losses = _fit(fittable, preset.epochs, clock) if preset.epochs else {}
     if np.isnan(rating_range).any():
         losses.pop("rating_loss", None)
     return Trained(preset.architecture, fittable.weights(), losses, fittable.start_seconds, clock.seconds, examples)
+
+
+@contextmanager
+def _failures_named(architecture: str) -> Iterator[None]:
+    """Turn what fails in somebody's own architecture into a sentence that names it and the cause.
+
+    Raises:
+        ModelRejected: see above.
+    """
+    try:
+        yield
+    except RecmodelError:
+        raise
+    except Exception as error:
+        if not architectures.is_of_ones_own(architecture):
+            raise
+        last_line = next((line.strip() for line in reversed(str(error).splitlines()) if line.strip()), "")
+        raise ModelRejected(
+            f"{architecture} failed in training: {type(error).__name__}: {last_line[:300]}{where_the_trace_is()}"
+        ) from error
 
 
 def _fit(fittable: Fittable, epochs: int, clock: _Clock) -> dict[str, list[float]]:

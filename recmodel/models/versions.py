@@ -31,7 +31,7 @@ from recmodel import storage
 from recmodel.errors import ModelRejected
 from recmodel.models import architectures
 from recmodel.models.architectures import Preset
-from recmodel.records import EXPLICIT, FeedbackKind, HeldOut, Manifest, Metrics
+from recmodel.records import EXPLICIT, TRAINED, FeedbackKind, HeldOut, Manifest, Metrics, Origin
 from recmodel.schemas import INTEGER_IDS, Ids
 from recmodel.storage import Location, sha256, sha256_of
 
@@ -131,6 +131,7 @@ def write_version(
     ids: Ids = INTEGER_IDS,
     measured_model: Path | None = None,
     held_out: HeldOut | None = None,
+    origin: Origin = TRAINED,
 ) -> ModelVersion:
     """Write a new version. It becomes the current one only by `promote`.
 
@@ -146,6 +147,7 @@ def write_version(
         ids: what the ids of users and movies are.
         measured_model: the directory of the SavedModel that was measured; None: it is the same.
         held_out: what it was not fitted to.
+        origin: where it comes from.
     """
     created = datetime.now(timezone.utc)
     remote = storage.is_uri(models)
@@ -172,6 +174,7 @@ def write_version(
             settings={"preset": preset.model_dump(), "training": training},
             data_fingerprint=data_fingerprint,
             signatures=tuple(signatures),
+            origin=origin,
             libraries={name: metadata.version(name) for name in _LIBRARIES},
             git_commit=_git_commit(),
             files=files,

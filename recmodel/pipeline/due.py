@@ -18,8 +18,8 @@ from recmodel.errors import ModelRejected
 from recmodel.models import versions
 from recmodel.models.versions import ModelVersion
 from recmodel.pipeline import sources
-from recmodel.progress import log
-from recmodel.records import IMPLICIT
+from recmodel.progress import NOTICE, log
+from recmodel.records import IMPLICIT, IMPORTED
 from recmodel.settings import Settings
 from recmodel.storage import Location
 
@@ -37,6 +37,10 @@ def reason_to_train(settings: Settings) -> str | None:
         version = versions.open_version(models)
     except ModelRejected as error:
         return str(error)
+    if version.manifest.origin == IMPORTED:
+        log.log(NOTICE, "the current version, %s, was imported, so no night trains another in its place; the command "
+                "train does", version.name)  # fmt: skip
+        return None
     age = datetime.now(timezone.utc) - version.manifest.created_at
     limits = settings.training
     log.info("the current version, %s, is %.1f days old; %g are allowed", version.name, age / timedelta(days=1),

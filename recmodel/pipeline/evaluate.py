@@ -118,7 +118,8 @@ def run(settings: Settings, request: Request, folder: Path, stages: Stages | Non
         if request.relevant_from is not None and found.feedback.is_implicit:
             raise UsageRejected("--relevant is a rating, and this input has none; leave it out")
         chosen = {
-            name: presets.for_feedback(presets.load(name), name, found.feedback.kind) for name in request.preset_names
+            name: presets.for_feedback(presets.load(name, settings.training.presets), name, found.feedback.kind)
+            for name in request.preset_names
         }
 
     with stages("start Spark"):

@@ -67,8 +67,9 @@ def run(
         raise UsageRejected(
             "search needs the package optuna; install it with: pip install 'recmodel[search]'"
         ) from None
-    space = _space(request)
-    preset = presets.load(request.preset)
+    file = settings.training.presets
+    space = _space(request, file)
+    preset = presets.load(request.preset, file)
     with stages("read ratings and movies"):
         found = evaluate.read(settings)
     measure = _Measure(settings, request, found)
@@ -89,7 +90,7 @@ def run(
     def objective(trial: optuna.Trial) -> float:
         values = {name: _suggest(trial, name, bounds) for name, bounds in space.items()}
         with stages(f"trial {trial.number}") as progress:
-            value = measure(presets.load(request.preset, **values), progress)
+            value = measure(presets.load(request.preset, file, **values), progress)
         each(trial.number, Trial(values, value, values == as_it_is))
         return value
 
@@ -122,7 +123,7 @@ class _Measure:
         return float(np.nanmean(ranking.per_user(predictions.lists, split)[self._objective]))
 
 
-def _space(request: Request) -> dict[str, list[Any]]:
+def _space(request: Request, file: str) -> dict[str, list[Any]]:
     """Read the fields to search; see `Request`.
 
     Raises:
@@ -136,7 +137,7 @@ def _space(request: Request) -> dict[str, list[Any]]:
         raise UsageRejected(
             f"{request.space} is not a search space; it takes a line per field, such as `recency_floor: [0.02, 0.5]`"
         )
-    presets.load(request.preset, **{name: of[0] for name, of in space.items()})
+    presets.load(request.preset, file, **{name: of[0] for name, of in space.items()})
     return space
 
 

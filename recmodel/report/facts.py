@@ -19,7 +19,7 @@ from recmodel.data.statistics import InteractionStatistics
 from recmodel.errors import RecmodelError
 from recmodel.models import versions
 from recmodel.pipeline import sources
-from recmodel.records import Metrics, RunRecord
+from recmodel.records import IMPORTED, Metrics, RunRecord
 from recmodel.report import drift, hits, sample_users, summary
 from recmodel.schemas import Id
 from recmodel.settings import Settings
@@ -43,6 +43,7 @@ class Model:
     not_promoted: dict[str, list[str]]  # the newest version, if it is newer and did not pass the gate: the reasons
     failed_training: tuple[datetime, str] | None = None  # when and how the last one failed, if it made no version
     newest_rating: datetime | None = None  # that it has seen; None where it is not known
+    is_imported: bool = False  # from elsewhere, where it was trained
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,7 @@ def _model(models: Location, name: str) -> tuple[Model | None, str]:
         not_promoted={other: reasons for other, reasons in gates.items() if reasons},
         failed_training=versions.failed_training(models),
         newest_rating=version.manifest.newest_rating,
+        is_imported=version.manifest.origin == IMPORTED,
     ), ""
 
 

@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 
 from recmodel import formatting
 from recmodel.data.limits import Input
-from recmodel.records import BIASES, IMPLICIT, POPULARITY, Measures, Metrics, RunRecord
+from recmodel.records import BIASES, IMPLICIT, POPULARITY, Measures, RunRecord
 from recmodel.report.drift import Night
 from recmodel.report.facts import Facts, Model
 from recmodel.report.hits import AllHits
@@ -37,7 +37,7 @@ def findings(facts: Facts, limits: Settings) -> list[Finding]:
     if facts.model is None:
         result.append(Finding("warning", f"The quality of the model is not known: {facts.model_missing}."))
     else:
-        result += _quality(facts.model.metrics, facts.run.noun)
+        result += _quality(facts.model, facts.run.noun)
         result += _age(facts.model, facts.run, limits.training.max_age_days)
     result += _hits(facts.hits)
     result += _drift(facts.nights, limits.checks)
@@ -66,7 +66,11 @@ def _good_if(good: bool, sentence: str) -> Finding:
     return Finding("good" if good else "warning", sentence)
 
 
-def _quality(metrics: Metrics, noun: str) -> Iterator[Finding]:
+def _quality(model: Model, noun: str) -> Iterator[Finding]:
+    metrics = model.metrics
+    if model.is_imported:
+        yield Finding("note", "The model was trained elsewhere and imported, so its quality was not measured.")
+        return
     if not metrics.test_rows:
         yield Finding("warning", f"Training held out no {noun}, so the quality of the model was not measured.")
         return
@@ -92,7 +96,7 @@ def _quality(metrics: Metrics, noun: str) -> Iterator[Finding]:
 
 def _age(model: Model, run: RunRecord, max_age_days: float) -> Iterator[Finding]:
     days = (run.finished_at - model.created_at).total_seconds() / 86_400
-    if days > max_age_days:
+    if days > max_age_days and not model.is_imported:
         yield Finding("warning", f"The model was {days:.0f} days old; training is due after {max_age_days:g} days.")
     if model.failed_training and model.failed_training[0] <= run.finished_at:
         when, sentence = model.failed_training

@@ -83,5 +83,11 @@ def test_the_newest_rating_is_named_and_what_the_model_must_not_have_seen_is_a_w
         assert not any("has seen" in sentence for _, sentence in sentences(as_of, latest))
 
 
+def test_an_imported_model_is_neither_measured_nor_too_old(site):
+    run = collect(site)
+    elsewhere = {"is_imported": True, "metrics": Metrics(), "created_at": now_utc() - timedelta(days=80)}
+    assert kinds(run, model=facts.Model(**{**vars(run.model), **elsewhere}))["warning"] == 0
+
+
 def now_utc() -> datetime:
     return datetime.now(timezone.utc)

@@ -61,7 +61,8 @@ def test_a_wheel_holds_everything_that_a_checkout_runs_with(installed):
 
     assert held(inside) == held(ROOT / "recmodel")
     assert {"data/reading.py", "jobs/train.py", "report/templates/report.html", "conf/sql/runs.sql"} <= held(inside)
-    for file in ("py.typed", "conf/spark-defaults.conf", "conf/log4j2.properties"):
+    units = ("conf/recmodel.service", "conf/recmodel-failed@.service", "conf/recmodel.timer")
+    for file in ("py.typed", "conf/spark-defaults.conf", "conf/log4j2.properties", "conf/crontab.example", *units):
         assert (inside / file).is_file()
     (entry_points,) = installed.glob("*.dist-info/entry_points.txt")
     assert "recmodel = recmodel.__main__:main" in entry_points.read_text()
@@ -75,6 +76,8 @@ def test_the_wheel_works_anywhere_and_prints_a_settings_file(recmodel_command, r
     assert yaml.safe_load(printed.stdout)["scoring"]["top_n"] == 7
     assert yaml.safe_load(printed.stdout)["paths"]["models"] == str(tmp_path / "var/models")
     assert "top_n: 7  # environment variable RECMODEL_SCORING__TOP_N; the default is 10" in printed.stdout
+    assert recmodel_command("init", tmp_path / "own").returncode == 0
+    assert f"{sys.executable} -m recmodel nightly" in (tmp_path / "own/crontab").read_text()
     (tmp_path / "conf").mkdir()
     (tmp_path / "conf/settings.yaml").write_text(printed.stdout)
     again = recmodel_command("settings", RECMODEL_CONF=str(tmp_path / "conf"))

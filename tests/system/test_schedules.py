@@ -10,11 +10,12 @@ from datetime import datetime, timezone
 import click
 import jinja2
 import pytest
-from support.processes import ROOT
+from support.processes import ROOT, here
 
 from recmodel import settings
 from recmodel.jobs.nightly import nightly
 from recmodel.jobs.score_all import score
+from recmodel.models import presets
 
 CRONTAB = (ROOT / "conf/crontab.example").read_text()
 UNITS = {
@@ -61,6 +62,34 @@ def test_the_units_of_systemd_are_valid_and_their_night_can_be_started(tmp_path,
     units = [tmp_path / name.replace("@", "@recmodel.service") for name in UNITS]
     checked = subprocess.run(["systemd-analyze", "verify", *units], capture_output=True, text=True, check=False)
     assert (checked.returncode, checked.stderr) == (0, "")
+
+
+def test_a_folder_of_ones_own_has_settings_and_schedules_that_start_a_night_there(tmp_path, monkeypatch):
+    """`recmodel init`: what is in the examples of other paths is not in what it writes."""
+    folder = tmp_path / "recommendations"
+    done = here("init", folder, "--data", "/data/our ratings: 1")
+    assert done.returncode == 0, done.stderr
+    crontab, service = ((folder / name).read_text() for name in ("crontab", "systemd/recmodel.service"))
+    (night,) = (line for line in crontab.splitlines() if re.match(r"\d+ \d+ \* \* \*  ", line))
+    (start,) = re.findall(r"^ExecStart=(.*)", service, re.MULTILINE)
+    for command in (night, start):
+        assert parsed(command).params["data"] is None  # so that of the settings
+        assert str(ROOT / "submit.sh") in command
+    names = dict(line.split("=", 1) for line in crontab.splitlines() if line.startswith("RECMODEL_"))
+    (environment,) = re.findall(r"^Environment=(.*)", service, re.MULTILINE)
+    assert names == dict(word.split("=", 1) for word in environment.split())
+    for name, value in names.items():
+        monkeypatch.setenv(name, value)
+    chosen = settings.load()
+    assert chosen.paths.data == "/data/our ratings: 1"
+    assert [chosen.paths.models, chosen.paths.logs] == [f"{folder}/var/models", f"{folder}/var/log"]
+    assert presets.names()[0] == "default"
+    for text in (crontab, *(path.read_text() for path in (folder / "systemd").iterdir())):
+        assert not re.search("/opt/|/var/lib/recmodel|/var/log/recmodel|/data/ratings", text.replace(str(folder), ""))
+    assert (folder / "var/log").is_dir()  # cron's shell writes to it before recmodel runs
+    again = here("init", folder)
+    assert (again.returncode, "settings.yaml exists, and nothing is overwritten" in again.stderr) == (2, True)
+    assert here("init", tmp_path / "a b").returncode == 2
 
 
 def test_airflow_starts_a_night_of_its_scheduled_date_and_moment():

@@ -1,11 +1,15 @@
 """submit.sh: what it needs it finds, or says in one sentence."""
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
+import click
 import pytest
 from support.processes import ROOT, submit
+
+from recmodel.__main__ import jobs
 
 TOOLS = ("bash", "cat", "cksum", "dirname", "env", "grep", "head", "id", "sed")
 
@@ -19,6 +23,15 @@ def bare_path(tmp_path):
         found = next(Path(d) / tool for d in ("/usr/bin", "/bin") if (Path(d) / tool).exists())
         (folder / tool).symlink_to(found)
     return folder
+
+
+def test_every_command_can_be_called_through_it():
+    script = (ROOT / "submit.sh").read_text()
+    (cases,) = re.findall(r"\ncase \$command in\n(.*)\nesac", script, re.DOTALL)
+    called = {name for label in re.findall(r"^    ([a-z |]+)\)", cases, re.MULTILINE) for name in label.split(" | ")}
+    described = set(re.findall(r"^#   \./submit\.sh ([a-z]+)", script, re.MULTILINE))
+    commands = set(jobs.list_commands(click.Context(jobs)))
+    assert commands - called == commands - described == set()
 
 
 def test_an_old_java_is_not_enough(bare_path):
