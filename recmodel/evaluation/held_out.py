@@ -15,7 +15,6 @@ from recmodel.evaluation.intervals import Interval
 from recmodel.evaluation.metrics import rating_metrics, top_k_accuracy
 from recmodel.evaluation.splits import Split
 from recmodel.records import BIASES, POPULARITY, Measures
-from recmodel.scoring import policies
 
 if TYPE_CHECKING:
     from recmodel.scoring.recommender import Recommender
@@ -60,21 +59,21 @@ class Measured:
     outcomes: Outcomes
 
 
-def of_version(model: Recommender, tasks: tuple[str, ...], split: Split, liked_from: float) -> Measured:
+def of_version(model: Recommender, tasks: tuple[str, ...], rank_by: str, split: Split, liked_from: float) -> Measured:
     """Measure a model on held-out ratings, of which each user has one.
 
     `top_k_accuracy` ranks the whole catalogue, as the notebook did; all else leaves out what the user had rated, as the
     published tables do.
 
     Args:
+        rank_by: the ranking policy that it serves by.
         liked_from: who rates a movie so high likes it, in stars; NaN for implicit feedback.
     """
     predictions = of_model(model, tasks, split)
     served, of_all = predictions, None
     if predictions.lists is not None:
-        policy = policies.automatic(tasks)
-        if policy != "retrieval":
-            served = of_model(model, ("retrieval",), split, rank_by=policy, length=10)
+        if rank_by != "retrieval":
+            served = of_model(model, ("retrieval",), split, rank_by=rank_by, length=10)
         of_all = of_model(model, ("retrieval",), split, include_seen=True).lists
     measured = _measured(predictions, served, split, liked_from)
     if of_all is None:

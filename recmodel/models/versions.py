@@ -33,7 +33,9 @@ from recmodel.models import architectures
 from recmodel.models.architectures import Preset
 from recmodel.records import EXPLICIT, TRAINED, FeedbackKind, HeldOut, Manifest, Metrics, Origin
 from recmodel.schemas import INTEGER_IDS, Ids
+from recmodel.scoring import policies
 from recmodel.storage import Location, sha256, sha256_of
+from recmodel.version import __version__
 
 FORMAT_VERSION = 2  # 1: before the signatures user_vectors, movie_vectors and rate_lists
 _CURRENT, _HISTORY, _FAILED = "CURRENT", ".history", ".training-failed"
@@ -100,6 +102,11 @@ class ModelVersion:
     def places_new_movies(self) -> bool:
         """Whether the model can place movies that it does not know."""
         return "place_movies" in self.manifest.signatures
+
+    @property
+    def rank_by(self) -> str:
+        """The ranking policy where none is chosen. Models before 0.3.2 keep theirs: they lack what `blend` needs."""
+        return policies.automatic(self.tasks, says_highest_rating="recmodel" in self.manifest.libraries)
 
     @property
     def architecture(self) -> str:
@@ -175,7 +182,7 @@ def write_version(
             data_fingerprint=data_fingerprint,
             signatures=tuple(signatures),
             origin=origin,
-            libraries={name: metadata.version(name) for name in _LIBRARIES},
+            libraries={"recmodel": __version__} | {name: metadata.version(name) for name in _LIBRARIES},
             git_commit=_git_commit(),
             files=files,
         )

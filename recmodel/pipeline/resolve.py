@@ -143,7 +143,7 @@ def _ranking_policy(scoring: Scoring, version: versions.ModelVersion) -> str:
     Raises:
         UsageRejected: it, or the table asked for, needs a task that the model was not trained for.
     """
-    rank_by = policies.automatic(version.tasks) if scoring.rank_by == "auto" else scoring.rank_by
+    rank_by = version.rank_by if scoring.rank_by == policies.AUTO else scoring.rank_by
     missing = {*policies.missing_tasks(rank_by, version.tasks)}
     if scoring.predicted_ratings == "all" and "rating" not in version.tasks:
         missing.add("rating")

@@ -31,6 +31,7 @@ from recmodel.pipeline import preflight, sources
 from recmodel.progress import NOTICE, Progress, Stages, log
 from recmodel.records import NEWEST, Difference, FeedbackKind, HeldOut, Metrics
 from recmodel.schemas import Ids
+from recmodel.scoring import policies
 from recmodel.settings import Gate, Settings
 from recmodel.settings import Training as TrainingSettings
 from recmodel.storage import Location
@@ -364,7 +365,7 @@ class _Bench:
         fields, of_baselines, new, comparison = dict[str, Any](), dict[str, list[Difference]](), None, None
         with stages("measure on held-out ratings"):
             if self.kind is not None and len(self.split.users):
-                new = self._of_model(exported, preset.architecture, preset.tasks)
+                new = self._of_model(exported, preset.architecture, preset.tasks, policies.automatic(preset.tasks))
                 rivals = held_out_ratings.of_baselines(self.split, self.feedback.four_stars)
                 of_baselines = {name: self._compare(new, rival, gates.NO_MARGIN) for name, rival in rivals.items()}
                 fields = new.measures.model_dump(exclude_none=True) | {
@@ -399,14 +400,14 @@ class _Bench:
             why = "no ratings are held out by both, so there is nothing to compare by"
             return Comparison(name, why_not=why, losses=losses)
         of_both = replace(self, split=held_out_ratings.some(self.split, fair))
-        rival = of_both._of_model(current.measured_model, current.architecture, current.tasks)
+        rival = of_both._of_model(current.measured_model, current.architecture, current.tasks, current.rank_by)
         differences = self._compare(replace(new, outcomes=new.outcomes.of(fair)), rival, self.margins)
         return Comparison(name, int(fair.sum()), differences, losses=losses)
 
-    def _of_model(self, saved_model: Path, architecture: str, tasks: tuple[str, ...]) -> Measured:
+    def _of_model(self, saved_model: Path, architecture: str, tasks: tuple[str, ...], rank_by: str) -> Measured:
         """Measure a SavedModel."""
         model = open_model(saved_model, architecture, self.split.labels)
-        return held_out_ratings.of_version(model, tasks, self.split, self.feedback.four_stars)
+        return held_out_ratings.of_version(model, tasks, rank_by, self.split, self.feedback.four_stars)
 
     def _compare(self, new: Measured, rival: Measured, margins: Gate) -> list[Difference]:
         low, high = self.feedback.rating_range

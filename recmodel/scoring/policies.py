@@ -223,9 +223,14 @@ def named(name: str) -> Policy:
     return _POLICIES[name]
 
 
-def automatic(tasks: Collection[str]) -> str:
-    """Return the policy for a model that was trained for these tasks: one that uses all of them."""
-    return next((name for name in _AUTOMATIC if not missing_tasks(name, tasks)), NAMES[0])
+def automatic(tasks: Collection[str], *, says_highest_rating: bool = True) -> str:
+    """Return the policy for a model that was trained for these tasks: one that uses all of them.
+
+    Args:
+        says_highest_rating: see `Model.highest_rating`; without it, `blend` would have to rate the whole catalogue.
+    """
+    names = _AUTOMATIC if says_highest_rating else [name for name in _AUTOMATIC if name != "blend"]
+    return next((name for name in names if not missing_tasks(name, tasks)), NAMES[0])
 
 
 def missing_tasks(name: str, tasks: Collection[str]) -> list[str]:

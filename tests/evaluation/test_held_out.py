@@ -23,7 +23,7 @@ def test_metrics_are_those_of_the_held_out_rows(preset, tmp_path):
     saved_model.save(trained.towers(), tmp_path / "saved_model")
     model = recommender.Recommender(tmp_path / "saved_model")
     split = Split(fitted, held_out, MOVIES)
-    measured = held_out_ratings.of_version(model, ("retrieval", "rating"), split, 3.0).measures
+    measured = held_out_ratings.of_version(model, ("retrieval", "rating"), "blend", split, 3.0).measures
     errors, hits, unseen_hits, gains, liked = [], [], [], [], []
     for user, movie, rating in zip(*(held_out[name] for name in (c.USER_ID, c.MOVIE_ID, c.RATING)), strict=True):
         mine = fitted[c.USER_ID] == user

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 
 import pytest
 from support.inputs import SIGNATURES
@@ -13,7 +14,7 @@ from recmodel import schemas as c
 from recmodel import storage
 from recmodel.errors import ModelRejected, UsageRejected
 from recmodel.models import presets, versions
-from recmodel.records import Metrics
+from recmodel.records import Manifest, Metrics
 from recmodel.tf import tf
 
 
@@ -131,6 +132,13 @@ def test_a_version_without_signatures_that_scoring_needs_is_refused_when_it_is_o
                 ModelRejected, match=f"{version.name} lacks {missing}.*, which scoring needs; train again"
             ):
                 versions.open_version(tmp_path / "models", version.name)
+
+
+@pytest.mark.parametrize(("libraries", "rank_by"), [({"numpy": "2.2.6"}, "retrieval"), ({"recmodel": "1"}, "blend")])
+def test_models_of_before_keep_the_ranking_policy_of_then(libraries, rank_by):
+    """Those before 0.3.2 do not say what ratings they predict at most, so `blend` would have to rate all movies."""
+    manifest = Manifest(format_version=2, files={}, tasks=("retrieval", "rating"), libraries=libraries)
+    assert versions.ModelVersion(Path("version"), manifest).rank_by == rank_by
 
 
 def test_a_version_describes_itself_in_json_and_text(toy_models):
