@@ -11,6 +11,7 @@
 #   ./submit.sh tables ...            list published dates; take one back, and latest follows
 #   ./submit.sh forget USER...        erase users from all that is published or kept; --users FILE for many
 #   ./submit.sh evaluate ...          measure a preset against baselines: popularity, biases, EASE, ALS
+#   ./submit.sh backtest FROM..TO     replay nights of the past, and draw what came of them over time
 #   ./submit.sh search ...            search for better values of a preset's fields, on validation ratings
 #   ./submit.sh show USER             print one user's recommendations
 #   ./submit.sh predict USER MOVIE... predict one user's ratings of movies
@@ -147,7 +148,7 @@ case $command in
         wait $! || failed=$?
         exit "$failed"
         ;;
-    train | show | predict | models | tables | forget | report | settings)
+    train | backtest | show | predict | models | tables | forget | report | settings)
         prepare "$(extras_for "$@")"
         exec recmodel "$command" "$@"
         ;;

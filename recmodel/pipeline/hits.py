@@ -22,7 +22,7 @@ from recmodel.records import HitsOfRun, RunRecord
 from recmodel.scoring import topn
 from recmodel.tables.base import Output
 
-_USERS = 20_000  # who are measured at most; of more, these are chosen by their ids
+MOST_USERS = 20_000  # who are measured at most; of more, these are chosen by their ids
 _KEPT = timedelta(400)  # results of runs before that are dropped
 
 
@@ -69,7 +69,7 @@ def _of_run(
         log.info("nobody who had a list in the run of %s has rated since", day)
         return c.HITS.empty_table(), None
     came_back = len(users)
-    chosen = np.argsort(hashes(users.to_numpy(zero_copy_only=False)), kind="stable")[:_USERS]
+    chosen = np.argsort(hashes(users.to_numpy(zero_copy_only=False)), kind="stable")[:MOST_USERS]
     users, source = users.take(pa.array(chosen)), source[chosen]
     rated = staged_ratings.of_some_users(ratings, users.to_pylist())
     has_new, known, relevant, until = hits.divided(rated, users, since, liked_from)
@@ -99,7 +99,7 @@ def _of_run(
             "segment": hits.SEGMENTS[one // len(sources)][0],
             "since": run.newest_rating,
             "until": datetime.fromtimestamp(until, timezone.utc),
-            "users_back": some if came_back <= _USERS else round(some * came_back / _USERS),
+            "users_back": some if came_back <= MOST_USERS else round(some * came_back / MOST_USERS),
             "users_measured": some,
             c.RATINGS_COUNT: int(of_group[relevant.user].sum()),
             "hits": int(mine.hits[of_group].sum()),
