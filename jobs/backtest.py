@@ -51,6 +51,7 @@ def backtest(
         raise UsageRejected(f"--output is {target}; a backtest is written to a local folder, so give a path")
     console.start_log(chosen.paths.logs, "backtest")
     from recmodel.pipeline import backtest as pipeline  # TensorFlow, which --help must not wait for
+    from recmodel.report import backtest as page
 
     names = preset_names or (chosen.training.preset,)
     request = pipeline.Request(
@@ -63,6 +64,10 @@ def backtest(
         dates.parse_every(train_every, "--train-every") if train_every else None,
     )
     found = pipeline.run(chosen, request, Path(target), Stages(console.show_stage))
+    title = f"{found.nights['scored_on'].nunique()} nights replayed, {first} to {last}"
+    about = f"{storage.name(chosen.paths.data)}, a night every {every}; {views.trainings(found.trainings)}."
+    html = page.render(title, about, found.nights, found.methods, found.notes)
+    Path(target, "backtest.html").write_text(html, encoding="utf-8")
     for view in views.replayed_nights(found), *views.replayed_methods(found):
         console.out.print(view)
     console.out.print("", *found.notes, sep="\n")

@@ -378,6 +378,11 @@ def differences(intervals: pd.DataFrame) -> Table:
 # -- backtest --------------------------------------------------------------------------------------------------------
 
 
+def trainings(by_preset: dict[str, int]) -> str:
+    """Return how often models were trained, in words."""
+    return ", ".join(f"{name} was trained {'once' if n == 1 else f'{n} times'}" for name, n in by_preset.items())
+
+
 def replayed_methods(found: backtest.Backtest) -> Iterable[Table]:
     """Yield a table per group of users: each method over all nights, with 95 % intervals over users."""
     first = found.methods["method"].iloc[0]
