@@ -25,6 +25,7 @@ MOVIES = [10 * movie for movie in range(1, 25)]  # the last one is never rated
 MOVIES_CSV = "movieId,title,genres\n" + "".join(f"{movie},M{movie} (1999),Drama\n" for movie in MOVIES)
 NIGHTS = [date(2025, 3, day) for day in (1, 8, 15, 22)]
 FLAGS = ("2025-03-01..2025-03-22", "--every", "week", "--train-every", "2 weeks", "--preset", "quick")
+MEASURES = ("users_measured", c.RATINGS_COUNT, "hits", "liked_hits", "recall_10", "ndcg_10")
 ENVIRONMENT = {"RECMODEL_SCORING__MIN_HISTORY": "3"}
 
 
@@ -38,8 +39,8 @@ def simulate(seed: int = 3) -> list[tuple]:
     world, rated = random.Random(seed), []
 
     def rate(user: int, movies: int, time: int) -> None:
-        for movie in world.choices(MOVIES[:-1], range(23, 0, -1), k=movies):
-            rated.append((user, movie, world.randint(1, 10) / 2, time))
+        chosen = world.choices(MOVIES[:-1], range(23, 0, -1), k=movies)
+        rated.extend((user, movie, world.randint(1, 10) / 2, time) for movie in chosen)
 
     for user in range(1, 41):
         rate(user, 1 + user % 9, second(NIGHTS[0]) - 86_400 * (user % 30))  # some in the night's last second
@@ -56,7 +57,7 @@ def expected_of(lists: dict[int, list[int]], before: list[tuple], since: list[tu
     for user, movie, *_ in before:
         known[user].add(movie)
     for user, movie, stars, time in since:
-        if movie not in known[user]:
+        if movie not in known.get(user, ()):
             latest[user][movie] = max((time, stars), latest[user].get(movie, (0, 0)))
     for user, relevant in latest.items():
         found = [rank for rank, movie in enumerate(lists[user], start=1) if movie in relevant]
@@ -113,11 +114,9 @@ def test_each_night_is_measured_by_what_came_until_the_next(month):
     assert rows.schema.equals(c.BACKTEST)
     assert rows.to_pandas().notna()["trained_on"].sum() == sum(row["method"] == "quick" for row in rows.to_pylist())
     found = {
-        (row[c.SCORED_ON], row["method"], row["users"]): (
-            row["users_measured"], row[c.RATINGS_COUNT], row["hits"], row["liked_hits"], row["recall_10"], row["ndcg_10"]
-        )
+        (row[c.SCORED_ON], row["method"], row["users"]): tuple(row[name] for name in MEASURES)
         for row in rows.to_pylist()
-    }  # fmt: skip
+    }
     right = {}
     for night in NIGHTS:
         before = [row for row in simulate() if row[3] <= second(night)]
@@ -169,8 +168,8 @@ def test_what_comes_after_a_night_changes_nothing_of_it(month, tmp_path):
     world, end = random.Random(1), second(NIGHTS[0])
     changed = [row for row in simulate() if row[3] <= end]
     for user in {row[0] for row in simulate() if row[3] > end} | {*range(900, 950)}:
-        for movie in world.sample(MOVIES, 9):
-            changed.append((user, movie, 5.0 if movie > 120 else 0.5, end + world.randint(1, 6 * 86_400)))
+        stars = [(movie, 5.0 if movie > 120 else 0.5) for movie in world.sample(MOVIES, 9)]
+        changed.extend((user, *of_movie, end + world.randint(1, 6 * 86_400)) for of_movie in stars)
     data, output = write_movielens(tmp_path / "data", changed, MOVIES_CSV), tmp_path / "output"
     shutil.copytree(month.output, output)
     again = replay(data, output, "2025-03-01..2025-03-01", *FLAGS[1:])
