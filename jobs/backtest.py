@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from recmodel import dates, settings, storage
+from recmodel import dates, formatting, settings, storage
 from recmodel.cli import console, options, views
 from recmodel.errors import UsageRejected
 from recmodel.progress import Stages
@@ -64,7 +64,7 @@ def backtest(
         dates.parse_every(train_every, "--train-every") if train_every else None,
     )
     found = pipeline.run(chosen, request, Path(target), Stages(console.show_stage))
-    title = f"{found.nights['scored_on'].nunique()} nights replayed, {first} to {last}"
+    title = f"Nights replayed, {formatting.day(first)} to {formatting.day(last)}"
     about = f"{storage.name(chosen.paths.data)}, a night every {every}; {views.trainings(found.trainings)}."
     html = page.render(title, about, found.nights, found.methods, found.notes)
     Path(target, "backtest.html").write_text(html, encoding="utf-8")

@@ -14,7 +14,7 @@ from recmodel.records import POPULARITY
 from recmodel.report import charts, page
 from recmodel.report.charts import Chart
 
-_BASELINES = {POPULARITY: "var(--users)", c.SOURCE_TRENDING: "var(--muted)"}  # grey, and drawn with dashes
+_GREY = {POPULARITY: "var(--users)", c.SOURCE_TRENDING: "var(--muted)"}  # what needs no model
 _COLOURS = ("var(--model)", "var(--popularity)", "var(--biases)", "var(--good)", "var(--warning)", "var(--ink)")
 _HEADINGS = {
     RETURNING: "Users who came back",
@@ -45,13 +45,13 @@ def render(title: str, about: str, nights: pd.DataFrame, methods: pd.DataFrame, 
 def _group(name: str, methods: pd.DataFrame) -> dict[str, Any]:
     """Return what the page says of a group of users."""
     people, measured, ratings = (int(methods[column].max()) for column in ("people", "users_measured", "ratings"))
-    who = (
-        "had rated before a night and rated something new after it"
+    about = (
+        f"{people:,} users who had rated before a night rated something new after it, {measured:,} times in all; they "
+        f"rated {ratings:,} movies that were new to them."
         if name == RETURNING
-        else "rated for the first time after a night, so they had no list of their own: the model's users without a "
-        "history get what is trending"
+        else f"{people:,} users rated for the first time after a night, {ratings:,} movies. They had no list of their "
+        "own, so whatever the model, they are measured by what is trending, which users without a history get."
     )
-    about = f"{people:,} users {who}, {measured:,} times in all. They rated {ratings:,} movies that were new to them."
     return {
         "name": name,
         "heading": _HEADINGS[name],
@@ -65,6 +65,8 @@ def _charts(group: str, nights: pd.DataFrame) -> list[Chart]:
     so_far = nights.assign(total=nights["ndcg_10"] * nights["users_measured"])
     sums = so_far.groupby("method", sort=False)[["total", "users_measured"]].cumsum()
     so_far = so_far.assign(ndcg_10=sums["total"] / sums["users_measured"])
+    if nights[c.SCORED_ON].nunique() == 1:
+        return []  # the table says it
     return [
         _over_time(f"{group}-by-night", "NDCG@10 after each night", nights),
         _over_time(f"{group}-so-far", "Mean over all nights so far", so_far),
@@ -80,14 +82,14 @@ def _over_time(name: str, heading: str, nights: pd.DataFrame) -> Chart:
          "users": row["users_measured"], "hits": row["hits"]}
         for row in nights.to_dict("records")
     ]  # fmt: skip
-    models = [method for method in methods if method not in _BASELINES]
-    colours = [_BASELINES.get(method) or _COLOURS[models.index(method) % len(_COLOURS)] for method in methods]
-    dashes = [[4, 3] if method in _BASELINES else [1, 0] for method in methods]
+    models = [method for method in methods if method not in _GREY]
+    colours = [_GREY.get(method) or _COLOURS[models.index(method) % len(_COLOURS)] for method in methods]
+    dashes = [[4, 3] if method == c.SOURCE_TRENDING else [1, 0] for method in methods]
     base = alt.Chart(charts.inline(rows)).encode(
         x=alt.X(
             "night:T",
             title=None,
-            scale=alt.Scale(type="utc", domain=[days[0], days[-1]]) if len(days) > 1 else alt.Scale(type="utc"),
+            scale=alt.Scale(type="utc", domain=[days[0], days[-1]]),  # not the reader's zone
             axis=alt.Axis(format="%b %Y", tickCount=5, labelOverlap=True),
         ),
         y=alt.Y("NDCG@10:Q", axis=alt.Axis(format=".2~f")),

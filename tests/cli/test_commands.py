@@ -11,7 +11,8 @@ from support.processes import ROOT, here
 @pytest.mark.parametrize(
     "command",
     ["", "train", "score", "nightly", "models", "models list", "models promote", "models rollback", "tables",
-     "tables list", "tables withdraw", "forget", "report", "show", "predict", "evaluate", "capacity", "settings"],
+     "tables list", "tables withdraw", "forget", "report", "show", "predict", "evaluate", "backtest", "capacity",
+     "settings"],
 )  # fmt: skip
 def test_help_has_an_example_and_fits_a_terminal(command):
     from click.testing import CliRunner
