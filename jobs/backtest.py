@@ -63,7 +63,8 @@ def backtest(
         dates.parse_every(horizon, "--horizon") if horizon else None,
         dates.parse_every(train_every, "--train-every") if train_every else None,
     )
-    found = pipeline.run(chosen, request, Path(target), Stages(console.show_stage))
+    with console.when_interrupted(lambda: "the nights that are done are kept; the same command goes on after them"):
+        found = pipeline.run(chosen, request, Path(target), Stages(console.show_stage))
     title = f"Nights replayed, {formatting.day(first)} to {formatting.day(last)}"
     about = f"{storage.name(chosen.paths.data)}, a night every {every}; {views.trainings(found.trainings)}."
     html = page.render(title, about, found.nights, found.methods, found.notes)

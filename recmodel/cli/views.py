@@ -388,7 +388,7 @@ def replayed_methods(found: backtest.Backtest) -> Iterable[Table]:
     first = found.methods["method"].iloc[0]
     for group, rows in found.methods.groupby("users", sort=False):
         nights, ratings = rows["nights"].max(), rows["ratings"].max()
-        people = f"{rows['people'].max():,} {group} users after {nights} nights"
+        people = f"{rows['people'].max():,} {group} users after {nights} night{'s' * (nights > 1)}"
         view = table(
             f"\n{people}: {rows['users_measured'].max():,} in all nights, {ratings:,} movies that were new to them",
             ["method"], ["hits", "liked", "recall@10", "NDCG@10", "95 % interval", f"NDCG@10 less that of {first}"],
