@@ -91,8 +91,16 @@ class NightRecord(Record):
     reason: str = ""  # why a model was trained on this night; empty: none was
 
 
-def run(settings: Settings, request: Request, folder: Path, stages: Stages | None = None) -> Backtest:
+def run(
+    settings: Settings, request: Request, folder: Path, stages: Stages | None = None, *, trainings: int | None = None
+) -> Backtest | None:
     """Replay nights; write backtest.json and backtest.parquet to `folder`.
+
+    Args:
+        trainings: how many models this process may train, as each leaves memory behind; None: no limit.
+
+    Returns:
+        None if that was not enough: another process is to go on.
 
     Raises:
         AnotherRun: another backtest writes to the folder.
@@ -109,7 +117,8 @@ def run(settings: Settings, request: Request, folder: Path, stages: Stages | Non
         notes: list[str] = []
         days = _days(request, found, notes)
         players = _players(settings, request, found, folder / _FOLDER, notes)
-        _replay(settings, request, found, days, players, stages)
+        if not _replay(settings, request, found, days, players, stages, trainings):
+            return None
         outcomes = _outcomes(players, days)
         if not len(outcomes):
             raise UsageRejected(f"nobody has rated anything new after the nights of {days[0]} to {days[-1]}")
@@ -320,14 +329,26 @@ def _digest(found: _Input) -> str:
 
 
 def _replay(
-    settings: Settings, request: Request, found: _Input, days: list[date], players: list[_Player], stages: Stages
-) -> None:
-    """Replay all nights that are not kept, one after the other, and keep them."""
+    settings: Settings,
+    request: Request,
+    found: _Input,
+    days: list[date],
+    players: list[_Player],
+    stages: Stages,
+    trainings: int | None,
+) -> bool:
+    """Replay all nights that are not kept, one after the other, and keep them; return whether all are done.
+
+    Args:
+        trainings: see `run`.
+    """
     for player in players:
         player.open(_keys(settings, request, found, player), days)
     left = [day for day in days if any(day not in player.nights for player in players)]
-    started = time.monotonic()
+    started, trained = time.monotonic(), 0
     for done, day in enumerate(left):
+        if trainings is not None and trained >= trainings:
+            return False
         seconds = (time.monotonic() - started) / max(done, 1) * (len(left) - done)
         remaining = f", about {formatting.seconds(seconds)} left" if done else ""
         with stages(f"night {days.index(day) + 1} of {len(days)}, {day}{remaining}"):
@@ -335,6 +356,8 @@ def _replay(
             for player in players:
                 if day not in player.nights:
                     _play(settings, request, night, player)
+                    trained += bool(player.nights[day].reason)
+    return True
 
 
 def _play(settings: Settings, request: Request, night: _Night, player: _Player) -> None:
@@ -371,7 +394,8 @@ def _with_model(settings: Settings, request: Request, night: _Night, player: _Pl
     assert player.preset is not None
     with unrepeated():
         trained = train.run(_as_of(settings, night, player), player.preset, promote=True)
-    versions.prune(player.models, 2)
+    for old in versions.list_versions(player.models)[:-2]:  # `prune` would leave them, as this process has read them
+        shutil.rmtree(Path(player.models, old))
     return NightRecord(
         night=night.day,
         trained_on=night.day,

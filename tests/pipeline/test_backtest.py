@@ -2,8 +2,10 @@
 
 import json
 import math
+import os
 import random
 import shutil
+import sys
 from collections import Counter, defaultdict
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
@@ -18,6 +20,7 @@ from support.processes import ROOT, here, said
 
 from recmodel import schemas as c
 from recmodel import settings
+from recmodel.jobs import backtest as job
 from recmodel.pipeline import backtest
 from recmodel.tables.output import open_output
 
@@ -181,15 +184,22 @@ def test_what_comes_after_a_night_changes_nothing_of_it(month, tmp_path):
 
 
 def test_what_was_done_is_kept_and_the_rest_is_done_as_it_would_have_been(month, tmp_path):
-    """After a kill between the training of the third night and its end."""
+    """After a kill between the training of the third night and its end, and a process that trains no more than once."""
     output = tmp_path / "output"
     shutil.copytree(month.output, output)
     for night in NIGHTS[2:]:
         (output / f".kept/quick/{night}.json").unlink()
+    with pytest.MonkeyPatch.context() as patch:
+        started = []
+        patch.setattr(job, "_TRAININGS", 1)
+        patch.setattr(os, "execv", lambda *command: started.append(command))
+        first = here("backtest", *FLAGS, "--data", month.data, "--output", output)
+    assert "2 of 4 nights of quick are kept from before" in said(first)
+    assert started == [(sys.executable, [sys.executable, *sys.orig_argv[1:]])]  # and not one night more
     again = replay(month.data, output)
-    assert "2 of 4 nights of quick are kept from before" in again.said
+    assert "3 of 4 nights of quick are kept from before" in again.said
     assert "4 of 4 nights of the baselines are kept from before" in again.said
-    assert [*again.lists] == NIGHTS[2:]
+    assert [*again.lists] == NIGHTS[3:]
     assert again.file == month.file
     assert month.file["trainings"] == {"quick": 2}
     prolonged = replay(month.data, output, "2025-03-01..2025-04-30", *FLAGS[1:])
