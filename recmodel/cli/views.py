@@ -385,8 +385,10 @@ def trainings(by_preset: dict[str, int]) -> str:
 
 def replayed_methods(found: backtest.Backtest) -> Iterable[Table]:
     """Yield a table per group of users: each method over all nights, with 95 % intervals over users."""
+    from recmodel.evaluation import replayed  # pandas, which quick commands need not wait for
+
     first = found.methods["method"].iloc[0]
-    for group, rows in found.methods.groupby("users", sort=False):
+    for group, rows in found.methods[replayed.are_told_apart(found.methods)].groupby("users", sort=False):
         nights, ratings = rows["nights"].max(), rows["ratings"].max()
         people = f"{rows['people'].max():,} {group} users after {nights} night{'s' * (nights > 1)}"
         view = table(

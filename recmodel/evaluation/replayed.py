@@ -13,8 +13,10 @@ import pandas as pd
 
 from recmodel import schemas as c
 from recmodel.evaluation import intervals
+from recmodel.records import POPULARITY
 
 RETURNING, NEW = "returning", "new"  # groups of users: who had rated by that night, and who had not
+BASELINES = (c.SOURCE_TRENDING, POPULARITY)  # methods without a model
 METHOD, GROUP, USER = "method", "users", "user"
 _MEASURES = ("ndcg_10", "recall_10")
 
@@ -71,6 +73,15 @@ def by_method(outcomes: pd.DataFrame) -> pd.DataFrame:
             row |= _interval("difference", both[columns], lambda mean: (mean[:, 1] - mean[:, 2]) / mean[:, 0])
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def are_told_apart(rows: pd.DataFrame) -> pd.Series:
+    """Return which rows by night or by method say more than that of what is trending, as each model's new users get it.
+
+    Args:
+        rows: of `by_night` or `by_method`.
+    """
+    return (rows[GROUP] != NEW) | rows[METHOD].isin(BASELINES)
 
 
 def _interval(name: str, values: pd.DataFrame, statistic: Callable[[np.ndarray], np.ndarray]) -> dict[str, float]:

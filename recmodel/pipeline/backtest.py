@@ -53,7 +53,6 @@ from recmodel.settings import Settings
 from recmodel.storage import Location
 from recmodel.version import __version__
 
-TRENDING = c.SOURCE_TRENDING
 _FOLDER, _MODELS, _KEY, _BASELINES = ".kept", "models", "key.json", "baselines"
 _OF_SPARK = {"incremental", "users_per_task", "block_mib", "reserve", "valid_days", "predicted_ratings", "rank_by"}
 
@@ -366,7 +365,7 @@ def _play(settings: Settings, request: Request, night: _Night, player: _Player) 
     if player.preset is None:
         catalogues = combine(night.found.catalogue, night.found.catalogue, place_new=False)
         allowed = business_rules.allowed(catalogues, night.counts, settings.rules)
-        for name, recent in ((TRENDING, night.recent), (POPULARITY, None)):
+        for name, recent in zip(replayed.BASELINES, (night.recent, None), strict=True):
             order, _ = popularity.popularity(np.arange(len(allowed)), night.counts, night.sums, recent)
             ranked = order[allowed[order]]
             lists = hits.first_unknown(ranked, len(allowed), len(night.users), night.relevant_to.known)

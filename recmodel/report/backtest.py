@@ -9,6 +9,7 @@ import altair as alt
 import pandas as pd
 
 from recmodel import schemas as c
+from recmodel.evaluation import replayed
 from recmodel.evaluation.replayed import NEW, RETURNING
 from recmodel.records import POPULARITY
 from recmodel.report import charts, page
@@ -30,13 +31,15 @@ def render(title: str, about: str, nights: pd.DataFrame, methods: pd.DataFrame, 
         nights, methods, notes: see `pipeline.backtest.Backtest`.
     """
     present = [group for group in _HEADINGS if (methods["users"] == group).any()]
+    first = methods["method"].iloc[0]
+    nights, methods = (frame[replayed.are_told_apart(frame)] for frame in (nights, methods))
     return page.from_template(
         "backtest.html",
         {group: _charts(group, nights[nights["users"] == group]) for group in present},
         title=title,
         about=about,
         notes=notes,
-        first=methods["method"].iloc[0],
+        first=first,
         liked=bool(methods["liked_hits"].notna().any()),
         groups=[_group(group, methods[methods["users"] == group]) for group in present],
     )
@@ -50,7 +53,7 @@ def _group(name: str, methods: pd.DataFrame) -> dict[str, Any]:
         f"rated {ratings:,} movies that were new to them."
         if name == RETURNING
         else f"{people:,} users rated for the first time after a night, {ratings:,} movies. They had no list of their "
-        "own, so whatever the model, they are measured by what is trending, which users without a history get."
+        "own, so whatever the model, they are measured by what is trending, as users without a history get it."
     )
     return {
         "name": name,
@@ -68,8 +71,8 @@ def _charts(group: str, nights: pd.DataFrame) -> list[Chart]:
     if nights[c.SCORED_ON].nunique() == 1:
         return []  # the table says it
     return [
+        _over_time(f"{group}-so-far", "NDCG@10, mean over all nights so far", so_far),
         _over_time(f"{group}-by-night", "NDCG@10 after each night", nights),
-        _over_time(f"{group}-so-far", "Mean over all nights so far", so_far),
     ]
 
 

@@ -23,7 +23,7 @@ def frames(nights: int, liked: float = 1.0) -> tuple[pd.DataFrame, pd.DataFrame]
 
 
 def test_all_nights_so_far_are_a_mean_over_their_users():
-    by_night, so_far = backtest._charts("returning", frames(3)[0].query("users == 'returning'"))
+    so_far, by_night = backtest._charts("returning", frames(3)[0].query("users == 'returning'"))
     for chart, expected in ((by_night, [0.115, 0.125, 0.135]), (so_far, [0.115, 0.12, 0.125])):
         points = [row for row in chart.spec["data"]["values"] if row["method"] == "popularity"]
         assert [round(point["NDCG@10"], 9) for point in points] == expected
@@ -37,6 +37,7 @@ def test_the_page_shows_both_groups_as_text():
     assert "<b>mine</b>" not in page.split("<script")[0]
     assert page.index("Users who came back") < page.index("New users") < page.index("All movies are in the catalogue.")
     assert page.count('role="img"') == 4
+    assert page.count("&lt;b&gt;mine&lt;/b&gt;</th><td") == 1  # new users get what is trending, whatever the model
     assert "2 users rated for the first time after a night" in page
 
 
