@@ -284,10 +284,16 @@ class _Block:
 class _Place:
     """Where the columns of a schema are in one file."""
 
+    ours: list[str]  # the columns of the schema
     names: list[str]  # as the file calls them
     positions: list[int]  # of those that are in the file
     stored: list[int]  # indices in the schema of those
     constants: dict[int, str | None]  # by index in the schema: the value of the others, which is the same for all rows
+
+    def ids_as_text(self, of_file: pa.Schema) -> list[str]:
+        """Return the columns of ids that are text in a file with that schema."""
+        names = {self.names[index] for index in self.stored if self.ours[index] in c.PAIRS.names}
+        return [name for name in of_file.names if name in names and of_file.field(name).type == pa.string()]
 
     def complete(self, stored: list[pa.Array], rows: int) -> list[pa.Array]:
         """Return one array per column of the schema."""
@@ -333,13 +339,16 @@ class _Reader:
         """Yield blocks as they are stored. Row numbers start at 1."""
         store, path = storage.at(piece.part.location)
         fragment = pyarrow.dataset.ParquetFileFormat().make_fragment(path, store, piece.values)
-        if piece.row_groups is not None:  # `make_fragment` would read them in the order of a set
-            fragment = fragment.subset(row_group_ids=piece.row_groups)
         schema = piece.schema or fragment.physical_schema
         layout = piece.layout or (schema.metadata or {}).get(READ_AS, b"Parquet").decode()
         self.findings.layouts[layout] = None
         file = piece.part.name if piece.layout else piece.part.location
         place = self._place(file, schema.names, piece.part.partition)
+        if piece.schema is None and (texts := place.ids_as_text(schema)):  # of which each is read, and checked, once
+            fragment = pyarrow.dataset.ParquetFileFormat(dictionary_columns=texts).make_fragment(path, store)
+            schema = fragment.physical_schema
+        if piece.row_groups is not None:  # `make_fragment` would read them in the order of a set
+            fragment = fragment.subset(row_group_ids=piece.row_groups)
         first = 1 + piece.rows_before
         # Blocks are read faster than they are checked: reading ahead would fill memory with blocks that wait.
         no_buffer = pyarrow.dataset.ParquetFragmentScanOptions(pre_buffer=False)
@@ -409,4 +418,4 @@ class _Reader:
                 constants[index] = partition[name]
         used = set(names)
         self.findings.ignored |= dict.fromkeys(name or "(without a name)" for name in present if name not in used)
-        return _Place(names, positions, stored, constants)
+        return _Place(self.schema.names, names, positions, stored, constants)

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from recmodel import schemas as c
 from recmodel import storage
+from recmodel.arrays import rows_of
 from recmodel.data import histories
 from recmodel.data.histories import Histories
 from recmodel.errors import InputRejected
@@ -79,7 +80,7 @@ def write(
         for batch in _chunks(batches):
             user_id, movie_id, rating, timestamp = (batch.column(name) for name in c.RATINGS.names)
             movie = movie_id.to_numpy()
-            movie = (movie if are_rows else np.searchsorted(movie_ids, movie)).astype(np.int32)
+            movie = movie.astype(np.int32) if are_rows else rows_of(movie_ids, movie)
             counts += np.bincount(movie, minlength=len(movie_ids))
             if rated:
                 sums += np.bincount(movie, rating, len(movie_ids))

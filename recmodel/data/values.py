@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -52,20 +53,24 @@ _IDS = (c.USER_ID, c.MOVIE_ID)
 
 
 class Vocabulary:
-    """The texts that a column may hold, and the place of each. The table for it is made once, and not for each block.
+    """The texts that a column may hold, and the place of each.
 
     Args:
         texts: string, each once.
     """
 
     def __init__(self, texts: pa.Array) -> None:
-        self._places = {text: place for place, text in enumerate(texts.to_pylist())}
+        self._texts = texts
 
     def places(self, texts: pa.Array) -> pa.Array:
         """Return int64, the place of each text; null where it is none of them."""
-        encoded = texts.dictionary_encode()  # of the texts of a block, most come often
-        places = [self._places.get(text) for text in encoded.dictionary.to_pylist()]
-        return pa.array(places, pa.int64()).take(encoded.indices)
+        if len(self._texts) < 5 * len(texts):  # to make Arrow's table anew takes less time than to look up one by one
+            return pc.index_in(texts, value_set=self._texts).cast(pa.int64())
+        return pa.array([self._places.get(text) for text in texts.to_pylist()], pa.int64())
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {text: place for place, text in enumerate(self._texts.to_pylist())}
 
 
 class How(NamedTuple):
@@ -138,7 +143,7 @@ class Conversion:
             InputRejected: a column of ids holds doubles that are no whole numbers or too large to be exact.
         """
         arrays = [
-            self._column(_plain(column), field, name)
+            self._column(column if self._are_texts_once(column, field) else _plain(column), field, name)
             for column, field, name in zip(columns, self._schema, names, strict=True)
         ]
         return pa.RecordBatch.from_arrays(arrays, schema=self._schema)
@@ -157,10 +162,10 @@ class Conversion:
             self._assume(f"{name}: doubles, all of them whole numbers")
             column = _exact_integers(column, f"{self._file}, column {name}")
         if _is_text_id(field):
-            return text_ids(column)
-        if field.name == c.MOVIE_ID and self._movies is not None:
+            return _of_distinct(text_ids, column)
+        if field.name == c.MOVIE_ID and (movies := self._movies) is not None:
             self._reasons[field.name] = NOT_LISTED
-            return self._movies.places(text_ids(column))
+            return _of_distinct(lambda texts: movies.places(text_ids(texts)), column)
         if pa.types.is_integer(field.type):
             if field.name in _IDS and _any_padded(column):
                 self._assume(f"{name}: leading zeros and plus signs left out (input.ids: text keeps them)")
@@ -168,6 +173,11 @@ class Conversion:
         if pa.types.is_floating(field.type):
             return self._numbers(column)
         return _parse(column, field.type)
+
+    def _are_texts_once(self, column: pa.Array, field: pa.Field) -> bool:
+        """Return whether a column of ids that are text is stored with each distinct one once."""
+        holds_text = _is_text_id(field) or (field.name == c.MOVIE_ID and self._movies is not None)
+        return holds_text and pa.types.is_dictionary(column.type) and pa.types.is_string(column.type.value_type)
 
     def _decided(self, column: pa.Array, field: pa.Field, decide: Callable[[pa.Array], How]) -> pa.Array:
         """Convert a column as its first rows have decided, or decide it; parts may differ in their types."""
@@ -287,6 +297,12 @@ def text_ids(column: pa.Array) -> pa.Array:
     text = _unquoted(pc.utf8_trim(_cast(column, pa.string()), _BLANKS))
     is_missing = pc.or_(pc.equal(pc.binary_length(text), 0), _stands_for_nothing(text))
     return pc.if_else(is_missing, None, text) if pc.any(is_missing).as_py() else text
+
+
+def _of_distinct(function: Callable[[pa.Array], pa.Array], column: pa.Array) -> pa.Array:
+    """Apply a function to each distinct value: of the ids of a block, most come often."""
+    encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+    return function(encoded.dictionary).take(encoded.indices)
 
 
 def _stands_for_nothing(text: pa.Array) -> pa.BooleanArray:

@@ -16,18 +16,19 @@ from scipy.sparse import csr_array
 
 from recmodel import schemas as c
 from recmodel.arrays import locate, rows_of, runs, summed, take
+from recmodel.data import histories
+from recmodel.data.ids import Labels
 from recmodel.errors import UsageRejected
 from recmodel.evaluation.splits import Split
-from recmodel.scoring import popularity
+from recmodel.models import architectures
+from recmodel.scoring import popularity, topn
+from recmodel.scoring.recommender import Recommender
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-    from recmodel.scoring.recommender import Recommender
-
 TOP_K = (1, 5, 10, 50, 100)
 LIST_LENGTH = max(TOP_K)
-_BLOCK = 256  # users at a time
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,12 @@ class Predictions:
     lists: np.ndarray | None = None  # [U, LIST_LENGTH] movie ids, best first, fitted movies left out; -1 pads
 
 
+def open_model(saved_model: Path, architecture: str, labels: Labels) -> Recommender:
+    """Open a SavedModel to be measured; without TensorFlow, as Spark's workers do, unless its movies are texts."""
+    open_signatures = architectures.open_for_scoring(architecture)
+    return Recommender(saved_model, signatures=None if labels.movies else open_signatures(saved_model))
+
+
 def of_model(
     model: Recommender,
     tasks: tuple[str, ...],
@@ -45,6 +52,7 @@ def of_model(
     *,
     include_seen: bool = False,
     rank_by: str = "retrieval",
+    length: int = LIST_LENGTH,
 ) -> Predictions:
     """Predict with a served model, whose lists are in the order of a ranking policy.
 
@@ -52,31 +60,34 @@ def of_model(
     of late if times are known.
     """
     order, popular_rating = popularity.popularity(split.movie_ids, *split.counts(), split.trend)
-    users, labels = split.users, split.labels
-    row = np.searchsorted(users, split.held_out[c.USER_ID])
-    movie_ids = labels.movie_ids(split.held_out[c.MOVIE_ID])
-    column = model.movie_rows(movie_ids)  # of the model's own catalogue, which may be another
-    predicted = popular_rating[np.searchsorted(split.movie_ids, split.held_out[c.MOVIE_ID])]
-    lists = np.full((len(users), min(LIST_LENGTH, len(split.movie_ids))), -1)
-    for start in range(0, len(users), _BLOCK):
-        block = users[start : start + _BLOCK]
-        user_ids, (numbers, ratings) = labels.user_ids(block), split.histories(block)
-        seen = [labels.movie_ids(movies) for movies in numbers]
+    users, labels = split.users.astype(np.int64), split.labels
+    row_of_model = model.movie_rows(labels.movie_ids(split.movie_ids))  # its own catalogue may be another
+    movie_of_row = np.full(model.catalogue_size + 1, -1)  # the last one pads
+    movie_of_row[row_of_model] = np.where(row_of_model < 0, -1, split.movie_ids)
+    movie = rows_of(split.movie_ids, split.held_out[c.MOVIE_ID])
+    user = np.searchsorted(users, split.held_out[c.USER_ID])
+    predicted = popular_rating[movie]
+    lists = np.full((len(users), min(length, len(split.movie_ids))), -1)
+    for start in range(0, len(users), topn.USERS):
+        block = users[start : start + topn.USERS]
+        movies, ratings = split.histories(block)
+        row = row_of_model[np.searchsorted(split.movie_ids, np.concatenate(movies))]
+        has = row >= 0
+        history = (
+            labels.user_ids(block),
+            topn.paired(row, has, movies),
+            np.concatenate(ratings)[has],
+            histories.ages(np.cumsum([0, *map(len, movies)]))[has],
+        )
         if "rating" in tasks:
-            pairs = np.flatnonzero((row >= start) & (row < start + len(block)))
-            if model.needs_history:
-                block_ratings, _ = model.rate_catalogue(user_ids, seen, ratings)
-                values = block_ratings[row[pairs] - start, column[pairs]]
-                values[column[pairs] < 0] = np.nan
-            else:
-                users_of_pairs = labels.user_ids(split.held_out[c.USER_ID][pairs])
-                values = model.predict(users_of_pairs, movie_ids[pairs]).predicted_rating
+            pairs = np.flatnonzero((user >= start) & (user < start + len(block)))
+            values = model.rate_rows(*history, topn.Pairs(user[pairs] - start, row_of_model[movie[pairs]]))
             predicted[pairs] = np.where(np.isnan(values), predicted[pairs], values)
         if "retrieval" in tasks:
-            top = model.recommend(user_ids, seen, ratings, n=LIST_LENGTH, rank_by=rank_by, include_seen=include_seen)
-            lists[start : start + len(block), : top.movie_id.shape[1]] = labels.movie_numbers(top.movie_id)
-            for b in np.flatnonzero(~top.known_user):
-                lists[start + b] = split.movie_ids[order[: lists.shape[1]]]
+            top = model.recommend_rows(*history, n=length, rank_by=rank_by, include_seen=include_seen)
+            of_block = lists[start : start + len(block)]
+            of_block[:, : top.row.shape[1]] = movie_of_row[top.row]
+            of_block[~top.known_user] = split.movie_ids[order[: lists.shape[1]]]
     return Predictions(predicted if "rating" in tasks else None, lists if "retrieval" in tasks else None)
 
 

@@ -74,7 +74,7 @@ def of_version(model: Recommender, tasks: tuple[str, ...], split: Split, liked_f
     if predictions.lists is not None:
         policy = policies.automatic(tasks)
         if policy != "retrieval":
-            served = of_model(model, ("retrieval",), split, rank_by=policy)
+            served = of_model(model, ("retrieval",), split, rank_by=policy, length=10)
         of_all = of_model(model, ("retrieval",), split, include_seen=True).lists
     measured = _measured(predictions, served, split, liked_from)
     if of_all is None:

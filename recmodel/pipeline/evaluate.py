@@ -332,8 +332,8 @@ def train(
         progress=progress,
     )
     with tempfile.TemporaryDirectory() as scratch:
-        saved_model.save(trained.towers(), Path(scratch) / "saved_model", found.ids, split.labels)
-        return Recommender(Path(scratch) / "saved_model"), trained
+        saved_model.save(trained.towers(), Path(scratch, "saved_model"), found.ids, split.labels)
+        return baselines.open_model(Path(scratch, "saved_model"), preset.architecture, split.labels), trained
 
 
 def _ratio(means: np.ndarray) -> np.ndarray:

@@ -23,6 +23,7 @@ from recmodel.errors import InputRejected, ModelRejected
 from recmodel.evaluation import gate as gates
 from recmodel.evaluation import held_out as held_out_ratings
 from recmodel.evaluation import newest, splits
+from recmodel.evaluation.baselines import open_model
 from recmodel.evaluation.held_out import Measured
 from recmodel.models import presets, versions
 from recmodel.models.architectures import Preset
@@ -136,7 +137,7 @@ def run(
         split = splits.Split(fitted, held_out, movie_ids, rated=not feedback.is_implicit, labels=labels)
         bench = _Bench(split, kind, feedback, margins, validation.newest_time)
         del split
-        judged = bench.judge(exported, preset.tasks, versions.current(models), current, stages)
+        judged = bench.judge(exported, preset, versions.current(models), current, stages)
         del bench  # and what it keeps of the ratings
         if settings.training.refit and _is_worth_a_refit(len(rows), len(fitted[c.RATING])):
             with stages(f"train preset {settings.training.preset} on all ratings") as progress:
@@ -348,7 +349,7 @@ class _Bench:
     def judge(
         self,
         exported: Path,
-        tasks: tuple[str, ...],
+        preset: Preset,
         name: str | None,
         current: versions.ModelVersion | None,
         stages: Stages,
@@ -357,13 +358,13 @@ class _Bench:
 
         Args:
             exported: its SavedModel.
-            tasks: that it was trained for.
+            preset: that it was trained by.
             name, current: the current version; None if it cannot be used, or if there is no name, there is none.
         """
         fields, of_baselines, new, comparison = dict[str, Any](), dict[str, list[Difference]](), None, None
         with stages("measure on held-out ratings"):
             if self.kind is not None and len(self.split.users):
-                new = self._of_model(exported, tasks)
+                new = self._of_model(exported, preset.architecture, preset.tasks)
                 rivals = held_out_ratings.of_baselines(self.split, self.feedback.four_stars)
                 of_baselines = {name: self._compare(new, rival, gates.NO_MARGIN) for name, rival in rivals.items()}
                 fields = new.measures.model_dump(exclude_none=True) | {
@@ -373,7 +374,7 @@ class _Bench:
                 }
         if name:
             with stages("compare with the current version"):
-                comparison = self._with_current(name, current, tasks, new)
+                comparison = self._with_current(name, current, preset.tasks, new)
         compared = of_baselines | ({name: comparison.differences} if comparison and comparison.differences else {})
         return _Judged(fields | {"compared": compared or None}, of_baselines, comparison)
 
@@ -398,15 +399,14 @@ class _Bench:
             why = "no ratings are held out by both, so there is nothing to compare by"
             return Comparison(name, why_not=why, losses=losses)
         of_both = replace(self, split=held_out_ratings.some(self.split, fair))
-        rival = of_both._of_model(current.measured_model, current.tasks)
+        rival = of_both._of_model(current.measured_model, current.architecture, current.tasks)
         differences = self._compare(replace(new, outcomes=new.outcomes.of(fair)), rival, self.margins)
         return Comparison(name, int(fair.sum()), differences, losses=losses)
 
-    def _of_model(self, saved_model: Path, tasks: tuple[str, ...]) -> Measured:
+    def _of_model(self, saved_model: Path, architecture: str, tasks: tuple[str, ...]) -> Measured:
         """Measure a SavedModel."""
-        from recmodel.scoring.recommender import Recommender
-
-        return held_out_ratings.of_version(Recommender(saved_model), tasks, self.split, self.feedback.four_stars)
+        model = open_model(saved_model, architecture, self.split.labels)
+        return held_out_ratings.of_version(model, tasks, self.split, self.feedback.four_stars)
 
     def _compare(self, new: Measured, rival: Measured, margins: Gate) -> list[Difference]:
         low, high = self.feedback.rating_range

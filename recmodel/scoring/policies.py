@@ -186,24 +186,14 @@ class _Blend(Policy):
     order = "blend"
 
     def search(self, model: Model, users: Users, candidates: int) -> topn.Search:
-        retrieve = _by_retrieval(model, users)
+        del candidates
+        factor = float(blended(np.ones(1), np.array([model.highest_rating]))[0])
 
         def best(which: np.ndarray, n: int, hidden: topn.Pairs, excluded: topn.ExcludedGroups | None) -> topn.Top:
-            """Blend the best by retrieval score: as many as it takes until no other movie can be among the best n."""
-            size = min(n, model.catalogue_size)
-            row, score = np.full((len(which), size), -1), np.full((len(which), size), np.nan, np.float32)
-            length, undecided = self.list_length(n, candidates), np.arange(len(which))
-            while len(undecided):
-                some = which[undecided]
-                found = retrieve(some, length, topn.of_users(undecided, hidden), excluded and excluded.of(undecided))
-                by = blended(found.score, model.rate_lists(users.rating[some], found.row))
-                top = topn.ranked(found.row, by, size)
-                row[undecided, : top.row.shape[1]], score[undecided, : top.row.shape[1]] = top.row, top.score
-                complete = (found.row[:, -1] < 0) | (found.row.shape[1] < length)
-                to_come = blended(found.score[:, -1], np.array(model.highest_rating, np.float32))
-                undecided = undecided[~complete & ~(top.score[:, -1] > to_come)]
-                length *= 4
-            return topn.Top(row, score)
+            def by(user: np.ndarray, row: np.ndarray, score: np.ndarray) -> np.ndarray:
+                return blended(score, model.rate_lists(users.rating[which[user]], row[:, np.newaxis])[:, 0])
+
+            return _by_retrieval(model, users, topn.Reordering(by, factor))(which, n, hidden, excluded)
 
         return best
 
@@ -213,9 +203,6 @@ class _Blend(Policy):
         scores, ratings = of.retrieval_scores(), tf.nn.relu(of.ratings())
         hidden = tf.math.is_inf(scores)
         return _top_k(tf.where(hidden, -np.inf, tf.where(scores > 0, scores * (ratings * ratings), scores)), of.n)
-
-    def list_length(self, n: int, candidates: int) -> int:
-        return max(n, candidates)
 
 
 _POLICIES = {policy.name: policy for policy in (_Retrieval(), _Rating(), _TwoStage(), _Blend())}
@@ -261,12 +248,12 @@ def graph(rank_by: tf.Tensor, of: Graph) -> tuple[tf.Tensor, tf.Tensor]:
     return tf.switch_case(number, [lambda policy=policy: policy.graph(of) for policy in _POLICIES.values()])
 
 
-def _by_retrieval(model: Model, users: Users) -> topn.Search:
+def _by_retrieval(model: Model, users: Users, reordering: topn.Reordering | None = None) -> topn.Search:
     def best(which: np.ndarray, n: int, hidden: topn.Pairs, excluded: topn.ExcludedGroups | None) -> topn.Top:
         boosts = users.boosts
         if boosts is not None and len(which) < len(users.user_id):
             boosts = boosts.of(which)
-        return model.retrieval_search.top(users.retrieval[which], n, hidden, excluded, boosts)
+        return model.retrieval_search.top(users.retrieval[which], n, hidden, excluded, boosts, reordering)
 
     return best
 

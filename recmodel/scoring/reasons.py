@@ -19,11 +19,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from recmodel.scoring import topn
 from recmodel.scoring.topn import Pairs
 
 
 class Successors(NamedTuple):
-    """The K successors of each of M movies, and how much they count."""
+    """The K successors of each of M movies, and how much they count; none of them twice with a strength above 0."""
 
     row: np.ndarray  # [M, K] int32, of the catalogue
     strength: np.ndarray  # [M, K] float32, 0 where a movie has fewer
@@ -62,49 +63,40 @@ def strongest(
         not_itself: recommendations may be among the liked movies; then none of them is its own reason.
     """
     order = np.argsort(liked.user * len(candidate_vectors) + liked.row, kind="stable")  # fast: they are mostly sorted
-    ends = np.searchsorted(liked.user[order], np.arange(len(row) + 1))
-    liked_row, weight = liked.row[order], weight[order]
-    boost = None if successors is None else successors.boost[order]
-    place = np.full(len(candidate_vectors), -1)  # of each movie in the list of a user
+    liked, weight = Pairs(liked.user[order], liked.row[order]), weight[order]
+    ends = np.searchsorted(liked.user, np.arange(len(row) + 1))
+    added = None if successors is None else _added(row, liked, successors._replace(boost=successors.boost[order]))
+    added_ends = None if added is None else np.searchsorted(added.pair, ends)
     reason, strength = np.full(row.shape, -1), np.zeros(row.shape, np.float32)
     places = np.arange(row.shape[1])
     for b in np.flatnonzero(np.diff(ends)):
         of_user = slice(ends[b], ends[b + 1])
-        seen = seen_vectors.take(liked_row[of_user], axis=0)
+        seen = seen_vectors.take(liked.row[of_user], axis=0)
         contribution = candidate_vectors.take(row[b], axis=0) @ seen.T  # [n, liked movies]
         contribution *= weight[of_user]
-        if successors is not None and boost is not None:
-            _add_boosts(contribution, row[b], liked_row[of_user], boost[of_user], successors, place)
+        if added is not None and added_ends is not None:
+            some = slice(added_ends[b], added_ends[b + 1])
+            contribution[added.place[some], added.pair[some] - ends[b]] += added.score[some]
         if not_itself:
-            contribution[row[b][:, np.newaxis] == liked_row[of_user]] = 0
+            contribution[row[b][:, np.newaxis] == liked.row[of_user]] = 0
         largest = contribution.argmax(axis=1)
-        reason[b], strength[b] = liked_row[of_user][largest], contribution[places, largest]
+        reason[b], strength[b] = liked.row[of_user][largest], contribution[places, largest]
     reason[(strength <= 0) | (row < 0)] = -1
     return reason
 
 
-def _add_boosts(
-    contribution: np.ndarray,
-    row: np.ndarray,
-    liked: np.ndarray,
-    boost: np.ndarray,
-    successors: Successors,
-    place: np.ndarray,
-) -> None:
-    """Add what movies owe to being successors of liked ones to `contribution` [n, liked movies].
+class _Added(NamedTuple):
+    """What recommendations owe to being successors of liked movies."""
 
-    Args:
-        row: [n] the list of a user; -1 where it ends early.
-        liked, boost: of the user's liked movies.
-        place: [M] filled with -1, and left so.
-    """
-    recent = np.flatnonzero(boost)
-    listed = row[row >= 0]
-    place[listed] = np.arange(len(listed))
-    found = place[successors.row[liked[recent]].ravel()]  # [recent * K]
-    of_list = np.flatnonzero(found >= 0)
-    if len(of_list):
-        at, k = np.divmod(of_list, successors.row.shape[1])
-        added = boost[recent[at]] * successors.strength[liked[recent[at]], k]
-        np.add.at(contribution, (found[of_list], recent[at]), added)
-    place[listed] = -1
+    pair: np.ndarray  # [A] of the liked pairs, ascending
+    place: np.ndarray  # [A] in the list of the pair's user
+    score: np.ndarray  # [A] float32
+
+
+def _added(row: np.ndarray, liked: Pairs, successors: Successors) -> _Added:
+    """Find the recommendations [B, n] that are successors of liked movies; the pairs ascend by user."""
+    recent = np.flatnonzero(successors.boost)
+    after, strength = (table[liked.row[recent]] for table in (successors.row, successors.strength))  # [recent, K]
+    place = topn.places(row, Pairs(np.repeat(liked.user[recent], after.shape[1]), after.ravel())).reshape(after.shape)
+    of, k = np.nonzero((place >= 0) & (strength > 0))
+    return _Added(recent[of], place[of, k], successors.boost[recent[of]] * strength[of, k])

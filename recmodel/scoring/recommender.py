@@ -251,6 +251,18 @@ class Recommender:
         result = self._call("rate_catalogue", {c.USER_ID: users, **history})
         return result[c.PREDICTED_RATING], result["known_user"]
 
+    def rate_rows(
+        self, user_ids: np.ndarray, seen: topn.Pairs, ratings: np.ndarray, age: np.ndarray | None, pairs: topn.Pairs
+    ) -> np.ndarray:
+        """Return [S] float32, the predicted ratings of pairs of a user of a block and a row of the catalogue.
+
+        NaN where the row is -1 or the user unknown. The histories of the users are given as in `recommend_rows`.
+        """
+        history = self._history_of_rows(len(user_ids), seen, ratings, age)
+        users = self._call("user_vectors", {c.USER_ID: user_ids, **history})
+        rating = self.rate_lists(users["rating"][pairs.user], pairs.row[:, np.newaxis])[:, 0]
+        return np.where((pairs.row < 0) | ~users["known_user"][pairs.user], np.float32(np.nan), rating)
+
     def rate_catalogue_rows(
         self, user_ids: np.ndarray, seen: topn.Pairs, ratings: np.ndarray, age: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray]:

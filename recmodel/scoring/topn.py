@@ -5,11 +5,15 @@ nor Spark. A user's score for a movie is the dot product of their vectors, plus 
 
 For each block of users the catalogue is searched in tiles that fit the processor's cache. Each user has a threshold,
 the n-th best score met so far; scores that reach it are collected, all others are dropped after one comparison. Movies
-are visited in the order of what they can score at most, so thresholds are high early, and the search ends as soon as
-the longest vector still to come, times each user's own (Cauchy and Schwarz), reaches no threshold. Trained retrieval
-vectors are long for few movies and short for most, so most of the catalogue is never multiplied. Source of the order
-and of the early stop: Teflioudi, Gemulla, Mykytiuk, "LEMP: Fast Retrieval of Large Entries in a Matrix Product" (SIGMOD
-2015).
+are visited in the order of what they can score at most, so thresholds are high early, and the search for a user ends
+as soon as the longest vector still to come, times the user's own (Cauchy and Schwarz), does not reach the threshold.
+Trained retrieval vectors are long for few movies and short for most, so most of the catalogue is never multiplied.
+Source of the order and of the early stop: Teflioudi, Gemulla, Mykytiuk, "LEMP: Fast Retrieval of Large Entries in a
+Matrix Product" (SIGMOD 2015).
+
+The best by another order, such as scores times a bounded factor that is dear to compute, are found in the same search:
+a score that does not reach the threshold even with the highest factor is dropped, and factors are computed for the
+others alone.
 
 Alternatives that were slower (`./submit.sh benchmark` measures the peers): A product and `tf.math.top_k` in the graph,
 as in the signature `recommend`, spends most of its time in top_k. Taking the maxima of groups of movies and then only
@@ -61,16 +65,12 @@ class Boosts(NamedTuple):
         return Boosts(place[selected], self.row[selected], self.score[selected])
 
     def at(self, row: np.ndarray) -> np.ndarray:
-        """Return [B, n] float32: what is added to the score of each movie of a list per user; 0 where the row is -1."""
-        if not len(self.row):
-            return np.zeros(row.shape, np.float32)
-        boosted = (self.user.astype(np.int64) << 32) | self.row
-        order = np.argsort(boosted)
-        asked = (np.arange(len(row))[:, np.newaxis] << 32) | row
-        place, found = locate(boosted[order], asked.ravel())
-        added = np.zeros(row.size, np.float32)
-        added[found] = self.score[order[place[found]]]
-        return np.where(row < 0, np.float32(0), added.reshape(row.shape))
+        """Return [B, n] float32: what is added to the scores of the movies of users' lists; 0 where the row is -1."""
+        place = places(row, Pairs(self.user, self.row))
+        added = np.zeros(row.shape, np.float32)
+        found = np.flatnonzero(place >= 0)
+        added[self.user[found], place[found]] = self.score[found]
+        return added
 
 
 class ExcludedGroups(NamedTuple):
@@ -98,6 +98,25 @@ def of_users(users: np.ndarray, pairs: Pairs) -> Pairs:
     return Pairs(place[selected], pairs.row[selected])
 
 
+class Reordering(NamedTuple):
+    """Another order than that of the scores: of `by`, which is computed only for movies that may be among the best.
+
+    by: (users of the block [S], rows [S], scores [S] float32) -> [S] float32: a score of 0 or less stays as it is, one
+        above 0 becomes at most `factor` times as high, and not negative.
+    """
+
+    by: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+    factor: float
+
+
+class Scored(NamedTuple):
+    """S scores of a user of the block and a row of the catalogue."""
+
+    user: np.ndarray  # [S] int
+    row: np.ndarray  # [S] int
+    score: np.ndarray  # [S] float32
+
+
 class Top(NamedTuple):
     """The lists of B users, best first, equal scores by ascending row; padded with -1 and NaN if they are shorter."""
 
@@ -115,6 +134,27 @@ def side_by_side(first: Top, second: Top) -> Top:
     row, score = (np.concatenate(columns, axis=1) for columns in zip(first, second, strict=True))
     order = np.argsort(row < 0, axis=1, kind="stable")
     return Top(np.take_along_axis(row, order, 1), np.take_along_axis(score, order, 1))
+
+
+def places(row: np.ndarray, pairs: Pairs) -> np.ndarray:
+    """Return [S] int32: where the movie of each pair is in the list of its user; -1 where it is not in it.
+
+    Args:
+        row: [B, n] lists, none of a movie twice; -1 where there is none.
+        pairs: ascending by user.
+    """
+    movies = max(row.max(initial=0), pairs.row.max(initial=0)) + 1
+    together = max(1, (1 << 20) // movies)  # users at a time, so that the table of all their movies fits the cache
+    table = np.full(together * movies, -1, np.int32)
+    place = np.empty(len(pairs.user), np.int32)
+    ends = np.searchsorted(pairs.user, np.arange(0, len(row) + together, together))
+    for start, first, end in zip(range(0, len(row), together), ends[:-1], ends[1:], strict=True):
+        user, at = np.nonzero(row[start : start + together] >= 0)
+        cells = user * movies + row[start + user, at]
+        table[cells] = at
+        place[first:end] = table[(pairs.user[first:end] - start) * movies + pairs.row[first:end]]
+        table[cells] = -1
+    return place
 
 
 def paired(row: np.ndarray, in_catalogue: np.ndarray, lists: Sequence[np.ndarray]) -> Pairs:
@@ -163,6 +203,7 @@ class Vectors:
         hidden: Pairs,
         excluded: ExcludedGroups | None = None,
         boosts: Boosts | None = None,
+        reordering: Reordering | None = None,
     ) -> Top:
         """Return the n best movies for each user, without the hidden pairs and the excluded groups.
 
@@ -170,32 +211,33 @@ class Vectors:
             users: [B, d] float32, finite.
             boosts: added to the products; None: nothing. As none is negative, what ends the search for all other movies
                 still holds, and the boosted movies it has not come to are scored one by one.
+            reordering: what the best are the best by; None: the scores.
         """
         n = min(n, len(self._row))
-        search = _Search(len(users), n)
+        search = _Search(len(users), n, reordering)
         length = np.linalg.norm(users, axis=1)
         users = self._extended(users)
         hidden, ends = _by_tile(self._places(hidden), len(self._row))
         boosted, boost_ends, boost = self._boosted(boosts)
-        rest = 0  # the first boost that has not been added
-        scores = np.empty(len(users) * TILE, np.float32)
+        is_added = np.zeros(len(boost), bool)
+        block = _Block(users, excluded)
         for tile, start in enumerate(range(0, len(self._row), TILE)):
-            if not search.is_open(self._best_to_come(length, start)):
+            block.keep(search.may_take(block.user, self._best_to_come(length[block.user], start)))
+            if not len(block.user):
                 break
-            first, end = ends[tile : tile + 2]
-            movies = self._vectors[start : start + TILE]
-            block = scores[: len(users) * len(movies)].reshape(len(users), len(movies))
-            np.matmul(users, movies.T, out=block)
-            raised = slice(*boost_ends[tile : tile + 2])
-            rest = raised.stop
-            block[boosted.user[raised], boosted.row[raised] - start] += boost[raised]
-            block[hidden.user[first:end], hidden.row[first:end] - start] = -np.inf
-            if excluded is not None:
-                block[excluded.hides(self._row[start : start + TILE])] = -np.inf
-            search.offer(block, self._row[start : start + TILE])
-        if rest < len(boost):
-            left = Pairs(boosted.user[rest:], boosted.row[rest:])
-            self._offer_pairs(search, users, length, left, boost[rest:], hidden, excluded)
+            rows = self._row[start : start + TILE]
+            scores = block.scores(self._vectors[start : start + TILE])
+            raised, masked = slice(*boost_ends[tile : tile + 2]), slice(*ends[tile : tile + 2])
+            place, is_added[raised] = block.places(boosted.user[raised])
+            scores[place, boosted.row[raised][is_added[raised]] - start] += boost[raised][is_added[raised]]
+            place, present = block.places(hidden.user[masked])
+            scores[place, hidden.row[masked][present] - start] = -np.inf
+            if block.excluded is not None:
+                scores[block.excluded.hides(rows)] = -np.inf
+            search.offer(scores, rows, block.user)
+        if not is_added.all():
+            left = Pairs(boosted.user[~is_added], boosted.row[~is_added])
+            self._offer_pairs(search, users, length, left, boost[~is_added], hidden, excluded)
         return search.result()
 
     def _boosted(self, boosts: Boosts | None) -> tuple[Pairs, np.ndarray, np.ndarray]:
@@ -224,7 +266,10 @@ class Vectors:
         bound = self._best_to_come(length[pairs.user], pairs.row) + boost
         some = np.flatnonzero(search.may_take(pairs.user, bound * (1 + 2 * np.finfo(np.float32).eps)))
         pairs, boost = Pairs(pairs.user[some], pairs.row[some]), boost[some]
-        shown = ~np.isin(pairs.user * len(self._row) + pairs.row, hidden.user * len(self._row) + hidden.row)
+        hidden_keys = np.sort(hidden.user * len(self._row) + hidden.row)
+        shown = np.ones(len(boost), bool)
+        if len(hidden_keys):
+            shown = ~locate(hidden_keys, pairs.user * len(self._row) + pairs.row)[1]
         if excluded is not None:
             shown &= ~excluded.hides_pairs(Pairs(pairs.user, self._row[pairs.row]))
         pairs, boost = Pairs(pairs.user[shown], pairs.row[shown]), boost[shown]
@@ -252,6 +297,41 @@ class Vectors:
         return product + offset + 2 * self._vectors.shape[1] * np.finfo(np.float32).eps * (product + abs(offset))
 
 
+class _Block:
+    """The users who are still searched for.
+
+    Args:
+        vectors: [B, d] float32 of all users of the search.
+        excluded: for each of them.
+    """
+
+    def __init__(self, vectors: np.ndarray, excluded: ExcludedGroups | None) -> None:
+        self.user = np.arange(len(vectors))  # [b] of the B users
+        self.excluded = excluded
+        self._vectors = vectors
+        self._place = self.user
+        self._scores = np.empty(len(vectors) * TILE, np.float32)
+
+    def keep(self, is_open: np.ndarray) -> None:
+        """Leave out users [b] for whom nothing better can come, if these are enough to pay for the copy."""
+        if is_open.sum() > 0.9 * len(is_open):
+            return
+        self.user, self._vectors = self.user[is_open], self._vectors[is_open]
+        self.excluded = self.excluded and self.excluded.of(is_open)
+        self._place = np.full(len(self._place), -1)
+        self._place[self.user] = np.arange(len(self.user))
+
+    def places(self, users: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return where those of the users [S] are in the block who are in it, and which [S] they are."""
+        place = self._place[users]
+        return place[place >= 0], place >= 0
+
+    def scores(self, movies: np.ndarray) -> np.ndarray:
+        """Return [b, T] products with the vectors of movies [T, d], valid until the next call."""
+        scores = self._scores[: len(self.user) * len(movies)].reshape(len(self.user), len(movies))
+        return np.matmul(self._vectors, movies.T, out=scores)
+
+
 def of_scores(scores: np.ndarray, n: int, hidden: Pairs, excluded: ExcludedGroups | None = None) -> Top:
     """Return the n best of each row of `scores` ([B, M] float32; overwritten where hidden), never NaN."""
     n = min(n, scores.shape[1])
@@ -261,7 +341,7 @@ def of_scores(scores: np.ndarray, n: int, hidden: Pairs, excluded: ExcludedGroup
         scores[excluded.hides(np.arange(scores.shape[1]))] = -np.inf
     for start in range(0, scores.shape[1], TILE):
         tile = np.ascontiguousarray(scores[:, start : start + TILE])
-        search.offer(tile, np.arange(start, start + tile.shape[1]))
+        search.offer(tile, np.arange(start, start + tile.shape[1]), np.arange(len(scores)))
     return search.result()
 
 
@@ -275,29 +355,31 @@ def ranked(row: np.ndarray, score: np.ndarray, n: int) -> Top:
 class _Search:
     """The best n of B users among the scores offered so far."""
 
-    def __init__(self, users: int, n: int) -> None:
+    def __init__(self, users: int, n: int, reordering: Reordering | None = None) -> None:
         self._best: np.ndarray = np.full((users, n), _NOTHING)
-        self._threshold: np.ndarray = np.full(users, _LOWEST)
-        self._candidates: list[tuple[np.ndarray, np.ndarray]] = []  # users and keys that may be among the best
+        self._threshold: np.ndarray = np.full(users, _LOWEST)  # no lower score can be among the best
+        self._reordering = reordering
+        self._candidates: list[Scored] = []  # that may be among the best
         self._pending = 0
         self._empty = True
 
-    def is_open(self, best_to_come: np.ndarray) -> bool:
-        """Return whether a score of `best_to_come` [B] would be among the best of any user."""
-        return bool((best_to_come >= self._threshold).any())
+    def offer(self, scores: np.ndarray, rows: np.ndarray, users: np.ndarray) -> None:
+        """Search the scores [b, T], contiguous, of users [b] and the movies `rows` [T]; overwrites some of them.
 
-    def offer(self, scores: np.ndarray, rows: np.ndarray) -> None:
-        """Search the scores [B, T], contiguous, of the movies `rows` [T]."""
-        width = scores.shape[1]
+        The first call is for all users.
+        """
         if self._empty:
-            self._threshold = np.maximum(_LOWEST, _bound_of_nth(scores, self._best.shape[1]))
-        hit = np.flatnonzero(scores >= self._threshold[:, np.newaxis])
-        user = hit // width
-        self._candidates.append((user, _keys(scores.ravel()[hit], rows[hit - user * width])))
-        self._pending += len(hit)
-        if self._empty or self._pending > self._best.size:
+            self._empty = False
+            first = self._best.shape[1] * (1 if self._reordering is None else 3)
+            self._threshold = np.maximum(_LOWEST, _bound_of_nth(scores, first))
+            hit = self._collect(scores, rows, users)
             self._merge_pending()
-        self._empty = False
+            if self._reordering is None:
+                return
+            scores.reshape(-1)[hit] = -np.inf  # the others are compared with what is now known of the new order
+        self._collect(scores, rows, users)
+        if self._pending > self._best.size:
+            self._merge_pending()
 
     def may_take(self, user: np.ndarray, score: np.ndarray) -> np.ndarray:
         """Return [S] bool: whether scores [S] of these users [S] may be among their best."""
@@ -305,7 +387,7 @@ class _Search:
 
     def offer_pairs(self, user: np.ndarray, score: np.ndarray, row: np.ndarray) -> None:
         """Search the scores [S] of single pairs, which have not been offered before."""
-        self._candidates.append((user, _keys(score.astype(np.float32, copy=False), row)))
+        self._candidates.append(Scored(user, row, score.astype(np.float32, copy=False)))
         self._pending += len(user)
 
     def result(self) -> Top:
@@ -313,12 +395,24 @@ class _Search:
         self._merge_pending()
         return _lists(self._best[:, ::-1])
 
+    def _collect(self, scores: np.ndarray, rows: np.ndarray, users: np.ndarray) -> np.ndarray:
+        """Note the scores that reach the threshold, and return where they are in `scores`."""
+        hit = np.flatnonzero(scores >= self._threshold[users, np.newaxis])
+        place = hit // scores.shape[1]
+        self.offer_pairs(users[place], scores.reshape(-1)[hit], rows[hit - place * scores.shape[1]])
+        return hit
+
     def _merge_pending(self) -> None:
         """Keep the best n of the candidates so far, and raise the thresholds."""
         if not self._pending:
             return
-        user = np.concatenate([users for users, _ in self._candidates])
-        key = np.concatenate([keys for _, keys in self._candidates])
+        user, row, score = (np.concatenate(column) for column in zip(*self._candidates, strict=True))
+        if self._reordering is not None:
+            score = self._reordering.by(user, row, score)
+        key = _keys(score, row)
+        if self._reordering is not None:
+            better = key > self._best[user, 0]
+            user, key = user[better], key[better]
         users, n = self._best.shape
         order = _stable_order(user, users)
         user, key = user[order], key[order]
@@ -328,8 +422,14 @@ class _Search:
         both[user, n + np.arange(len(user)) - (np.cumsum(count) - count)[user]] = key
         both.sort(axis=1)
         self._best = both[:, -n:]
-        self._threshold = np.where(self._best[:, 0] == _NOTHING, _LOWEST, _scores(self._best[:, 0]))
+        nth = np.where(self._best[:, 0] == _NOTHING, _LOWEST, _scores(self._best[:, 0]))
+        self._threshold = nth if self._reordering is None else _below(nth, self._reordering.factor)
         self._candidates, self._pending = [], 0
+
+
+def _below(nth: np.ndarray, factor: float) -> np.ndarray:
+    """Return [B] the lowest scores that a reordering can raise to `nth`, with float32's rounding."""
+    return np.where(nth > 0, nth / np.float32(factor * (1 + 8 * np.finfo(np.float32).eps)), nth)
 
 
 def _bound_of_nth(scores: np.ndarray, n: int, groups_of: int = 4) -> np.ndarray:

@@ -11,6 +11,7 @@ import pytest
 from support.inputs import LENIENT, LISTED, RATED, csv_text, read, with_files
 
 from recmodel import schemas as c
+from recmodel.data.values import Vocabulary
 from recmodel.errors import InputRejected
 
 TIMES = [964982703, 964982704, 0, 1537799250]
@@ -224,3 +225,10 @@ def test_plain_genres_stay_as_they_are(tmp_path):
     plain = ["Action|Sci-Fi", "(no genres listed)", "", "A B|C-D", "[", "x]"]
     assert catalogue_of(tmp_path, plain, parquet=False)[c.GENRES].to_pylist() == plain
     assert LISTED["genres"].to_pylist()[-1] == "(no genres listed)"
+
+
+@pytest.mark.parametrize("size", [3, 1000], ids=["few movies", "many movies"])
+def test_a_text_gets_its_place_among_few_movies_and_many(size):
+    vocabulary = Vocabulary(pa.array([f"tt{place:07d}" for place in range(size)]))
+    texts = pa.array(["tt0000002", "tt0000000", None, "tt9999999", "tt0000002"])
+    assert vocabulary.places(texts).to_pylist() == [2, 0, None, None, 2]

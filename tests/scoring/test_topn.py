@@ -51,8 +51,9 @@ def test_the_top_n_is_the_oracles(search):
     if boost is not None:
         scores += boost
         boosts = topn.Boosts(*np.nonzero(boost), boost[boost > 0])
-        row = np.array([[len(movies) - 1, -1, 0]] * len(users))
-        assert boosts.at(row).tolist() == [[float(of[-1]), 0.0, float(of[0])] for of in boost]
+        row = np.array([[-1, *np.unique([len(movies) - 1, 0])]] * len(users))
+        assert boosts.at(row)[:, 1:].tolist() == boost[:, row[0, 1:]].tolist()
+        assert not boosts.at(row)[:, 0].any()
     with patch.object(topn, "TILE", tile):
         by_product = topn.Vectors(movies, offset).top(users, n, pairs(hidden), boosts=boosts)
         by_scores = topn.of_scores(scores.astype(np.float32), n, pairs(hidden))
@@ -64,6 +65,31 @@ def test_the_top_n_is_the_oracles(search):
             assert top.score[b, : len(expected)].tolist() == scores[b, expected].tolist()
             assert (top.row[b, len(expected) :] == -1).all()
             assert np.isnan(top.score[b, len(expected) :]).all()
+
+
+@settings(max_examples=400)
+@given(search=searches(), seed=st.integers(0, 2**32 - 1), highest=st.sampled_from([0.5, 2, 3, 1000]))
+def test_the_top_n_of_another_order_is_the_oracles(search, seed, highest):
+    """Scores above 0 are multiplied by factors of the pair, some of which are as high as they may be."""
+    users, movies, offset, hidden, boost, n, tile = search
+    scores = users.astype(np.float64) @ movies.astype(np.float64).T + (0 if offset is None else offset)
+    boosts = None
+    if boost is not None:
+        scores += boost
+        boosts = topn.Boosts(*np.nonzero(boost), boost[boost > 0])
+    factor = np.random.default_rng(seed).choice(np.array([0, 0.25, 0.5, highest], np.float32), scores.shape)
+    factor = np.minimum(factor, np.float32(highest))
+    by = np.where(scores > 0, scores * factor, scores)
+    reordering = topn.Reordering(
+        lambda user, row, score: np.where(score > 0, score * factor[user, row], score), highest
+    )
+    with patch.object(topn, "TILE", tile):
+        top = topn.Vectors(movies, offset).top(users, n, pairs(hidden), boosts=boosts, reordering=reordering)
+    for b, rows in enumerate(hidden):
+        expected = oracle(by[b], rows, n)
+        assert top.row[b, : len(expected)].tolist() == expected
+        assert top.score[b, : len(expected)].tolist() == by[b, expected].tolist()
+        assert (top.row[b, len(expected) :] == -1).all()
 
 
 @pytest.mark.parametrize("shrink", [0, 0.5, 3], ids=["equal lengths", "some lengths", "very unequal lengths"])
