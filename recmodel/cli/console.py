@@ -172,7 +172,6 @@ def when_interrupted(what_is_so: Callable[[], str]) -> Iterator[None]:
 def start_again() -> None:
     """Start the running command anew, in the place of this process, which has taken more memory than it needs."""
     log.info("starting again")
-    logging.shutdown()
     _flush(sys.stdout, sys.stderr)
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
