@@ -53,7 +53,7 @@ from recmodel.settings import Settings
 from recmodel.storage import Location
 from recmodel.version import __version__
 
-_FOLDER, _MODELS, _KEY, _BASELINES = ".kept", "models", "key.json", "baselines"
+_FOLDER, _MODELS, _KEY, _BASELINES = ".kept", "models", "key.json", ".baselines"
 _OF_SPARK = {"incremental", "users_per_task", "block_mib", "reserve", "valid_days", "predicted_ratings", "rank_by"}
 
 

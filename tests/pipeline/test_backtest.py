@@ -236,3 +236,10 @@ def test_what_cannot_be_replayed_is_refused(month, tmp_path, flags, sentence):
     answer = here("backtest", *flags, "--data", month.data, "--output", tmp_path)
     assert answer.returncode == 2
     assert sentence in said(answer)
+
+
+def test_one_backtest_at_a_time_writes_to_a_folder(month):
+    with backtest._locked(month.output):
+        answer = here("backtest", *FLAGS, "--data", month.data, "--output", month.output)
+    assert answer.returncode == 75
+    assert "another backtest writes to" in said(answer)
