@@ -53,6 +53,9 @@ setup(
         "iceberg": ["pyiceberg[pyarrow]>=0.10"],
         # What `evaluate --peers` compares with.
         "peers": ["implicit>=0.7", "myfm>=0.4", "setuptools<81"],  # myfm imports pkg_resources, which 81 has no more
+        # The databases that `export` loads.
+        "postgresql": ["psycopg[binary]>=3.2"],
+        "redis": ["redis>=5"],
         # What `search` chooses the next trial with.
         "search": ["optuna>=4"],
         "test": [
@@ -67,10 +70,12 @@ setup(
             "pandas-stubs>=2.2,<3",
             "playwright>=1.49",  # looks at the report in Chromium
             "polars>=1.31",
+            "psycopg[binary]>=3.2",
             "pyiceberg[pyarrow,sql-sqlite]>=0.10",
             "pytest>=8",
             "pytest-timeout>=2.3",
             "pytest-xdist>=3.6",
+            "redis>=5",
             "ruff>=0.8",
             "setuptools<81",
             "sqlglot>=25",

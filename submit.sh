@@ -9,6 +9,7 @@
 #   ./submit.sh report ...            write a run and its model as one HTML page
 #   ./submit.sh models ...            list model versions, promote one, roll back
 #   ./submit.sh tables ...            list published dates; take one back, and latest follows
+#   ./submit.sh export --to URL       load the newest run into the PostgreSQL or Redis that a site reads
 #   ./submit.sh forget USER...        erase users from all that is published or kept; --users FILE for many
 #   ./submit.sh evaluate ...          measure a preset against baselines: popularity, biases, EASE, ALS
 #   ./submit.sh backtest FROM..TO     replay nights of the past, and draw what came of them over time
@@ -20,6 +21,7 @@
 #   ./submit.sh benchmark ...         measure scoring speed against other libraries; benchmark scale ...: at large sizes;
 #                                     benchmark new_movies ...: quality of lists of movies without ratings;
 #                                     benchmark trending ...: and of lists of users without ratings;
+#                                     benchmark export: lists into PostgreSQL and Redis;
 #                                     benchmark kills | readers | nights: commands killed, readers at work, many nights
 #
 # Each command has its own help: ./submit.sh train --help
@@ -27,6 +29,7 @@ set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 venv=$root/.venv
+for_export="[postgresql,redis]" # extras
 
 fail() {
     echo "Error: $1" >&2
@@ -65,9 +68,10 @@ make_venv() {
 
 # Install the package with the extras $1 in the locked versions; instant if it has them, or more, already.
 prepare_python() {
-    local extras=$1 wanted level enough=""
+    local extras=$1 wanted level enough="" levels=("" "[sample]" "[sample,test]") # each includes the one before it
+    [ "$extras" != "$for_export" ] || levels=("$for_export" "[sample,test]")
     wanted=$(cat "$root/setup.py" "$root/conf/requirements.lock" | cksum)
-    for level in "" "[sample]" "[sample,test]"; do # each includes the one before it
+    for level in "${levels[@]}"; do
         [ "$level" != "$extras" ] || enough=yes
         if [ -n "$enough" ] && [ -f "$venv/installed$level" ] && [ "$(cat "$venv/installed$level")" = "$wanted" ]; then
             return
@@ -106,6 +110,14 @@ prepare_chromium() { # in which the tests open the report
     apt_install chromium || echo "Chromium could not be installed: the tests that open the report are skipped" >&2
 }
 
+prepare_databases() { # into which the tests export
+    local postgres=(/usr/lib/postgresql/*/bin/initdb)
+    { [ -x "${postgres[0]}" ] || command -v initdb >/dev/null; } && command -v redis-server >/dev/null && return
+    echo "Installing PostgreSQL and Redis ..." >&2
+    apt_install postgresql redis-server ||
+        echo "PostgreSQL and Redis could not be installed: the tests that export to them are skipped" >&2
+}
+
 # -- commands ------------------------------------------------------------------------------------------------------
 
 prepare() { # extras, then "java" if the command needs Spark
@@ -136,6 +148,7 @@ case $command in
     test)
         prepare "[sample,test]" java
         prepare_chromium
+        prepare_databases
         export SPARK_LOCAL_IP=127.0.0.1
         cd "$root"
         if (($#)); then exec python -m pytest "$@"; fi
@@ -152,6 +165,10 @@ case $command in
         prepare "$(extras_for "$@")"
         exec recmodel "$command" "$@"
         ;;
+    export)
+        prepare "$for_export"
+        exec recmodel export "$@"
+        ;;
     search) # and what evaluate compares with are among the tools of the tests
         prepare "[sample,test]"
         exec recmodel search "$@"
@@ -164,7 +181,8 @@ case $command in
     benchmark)
         prepare "[sample,test]" java
         script=scoring
-        case ${1:-} in scale | new_movies | trending | kills | readers | nights) script=$1 && shift ;; esac
+        case ${1:-} in scale | new_movies | trending | export | kills | readers | nights) script=$1 && shift ;; esac
+        [ "$script" != export ] || prepare_databases
         exec python "$root/tests/benchmarks/$script.py" "$@"
         ;;
     -h | --help | help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}" ;;

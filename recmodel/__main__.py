@@ -21,6 +21,7 @@ _JOBS = {  # name: module of recmodel.jobs, and the command in it
     "nightly": ("nightly", "nightly"),
     "models": ("models", "models"),
     "tables": ("tables", "tables"),
+    "export": ("export", "export"),
     "forget": ("forget", "forget"),
     "report": ("report", "report"),
     "show": ("show", "show"),

@@ -15,7 +15,18 @@ from recmodel.records import EXPLICIT, IMPLICIT, MEASURES, NEWEST
 if TYPE_CHECKING:
     import pandas as pd
 
-    from recmodel.pipeline import backtest, capacity, evaluate, forget, predict, score, search, train, training_capacity
+    from recmodel.pipeline import (
+        backtest,
+        capacity,
+        evaluate,
+        export,
+        forget,
+        predict,
+        score,
+        search,
+        train,
+        training_capacity,
+    )
     from recmodel.records import FeedbackKind, Metrics, RunRecord
 
 NO_RATINGS = "there are no ratings, as the model was trained on implicit feedback"
@@ -216,6 +227,7 @@ def erased(places: Sequence[tuple[forget.Erased, list[str]]], named: int) -> Tab
 def after_erasing(models: forget.Models) -> Iterable[str]:
     """Yield what cannot be undone by erasing rows, in sentences."""
     yield "the input is as it was: remove the users there, or the next run brings them back"
+    yield "a database that was exported to has them until the next export: call it now"
     if models.with_users:
         yield (
             f"models that have a vector for each user they were trained with: {', '.join(models.with_users)}; train "
@@ -230,6 +242,19 @@ def after_erasing(models: forget.Models) -> Iterable[str]:
 
 def _days(days: list[date]) -> str:
     return str(days[0]) if len(days) == 1 else f"{days[0]} … {days[-1]} ({len(days):,})"
+
+
+# -- export ----------------------------------------------------------------------------------------------------------
+
+
+def exported(done: export.Exported) -> str:
+    """Return what an export did, in a sentence."""
+    where = f"{done.target.kind} ({done.target.shown})"
+    if done.already:
+        return f"{where} has the run of {done.run_date} already: nothing was done"
+    what = f"{done.rows:,} rows" + ("" if done.changed == done.rows else f", {done.changed:,} of them written")
+    what += f", {done.removed:,} removed" if done.removed else ""
+    return f"the run of {done.run_date} is in {where}: {done.users:,} users, {what}, in {done.seconds:,.1f} s"
 
 
 # -- train -----------------------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from recmodel import storage
 from recmodel.errors import UsageRejected
 from recmodel.formatting import NBSP
 from recmodel.progress import log
+from recmodel.schemas import INTEGER_IDS, Ids
 from recmodel.settings import Settings
 from recmodel.spark import launch
 from recmodel.version import __version__
@@ -77,20 +78,24 @@ def check_temporary_folder() -> None:
         )
 
 
-# Measured on MovieLens small, in bytes of Parquet, and rounded up: per row of both tables; and per rating of what Spark
-# shuffles. A model is in the broadcast's file, and in what each worker unpacks for a moment.
-_ROW, _PAIR, _SHUFFLED, _COPIES = 24, 7, 40, 8
+# Measured on MovieLens small and 25M, in bytes of Parquet, and rounded up: per row of recommendations, per entry of
+# lists, per pair of predicted_ratings, per user of users, and per movie of movies and of similar_movies. Ids that are
+# text take twice that. A model is in the broadcast's file, and in what each worker unpacks for a moment.
+_ROW, _ENTRY, _PAIR, _USER, _MOVIE, _COPIES = 28, 14, 8, 10, 200, 8
 
 
-def bytes_of_run(*, ratings: int, rows: int, pairs: int, model_bytes: int) -> tuple[int, int]:
-    """Estimate what a run writes to its output and to the temporary folder, in bytes.
+def bytes_of_run(
+    *, users: int, top_n: int, reserve: int, rated: int, movies: int, model_bytes: int, ids: Ids = INTEGER_IDS
+) -> tuple[int, int]:
+    """Estimate what a run writes to its output after it has staged the input, and to the temporary folder, in bytes.
 
     Args:
-        ratings: that are used.
-        rows: of the table recommendations.
-        pairs: of the table predicted_ratings.
+        rated: the movies whose predicted ratings are written, for each user.
+        movies: of the catalogue.
     """
-    return rows * _ROW + pairs * _PAIR, ratings * _SHUFFLED + model_bytes * _COPIES
+    of_user = top_n * _ROW + (top_n + reserve) * _ENTRY + rated * _PAIR + _USER
+    tables = users * of_user + movies * _MOVIE
+    return tables * (1 if ids == INTEGER_IDS else 2), model_bytes * _COPIES
 
 
 def room(folders: Iterable[str]) -> str:

@@ -200,13 +200,15 @@ def _needs(resolved: ResolvedRun, model_bytes: int) -> resources.Needs:
 
 def _check_space(resolved: ResolvedRun, workload: Workload, output: Output) -> None:
     """Raise UsageRejected if the disks have no room for what the run will write."""
-    counts, scoring = workload.counts, resolved.settings.scoring
-    pairs_of_all = scoring.predicted_ratings == "all"
+    scoring, movies = resolved.settings.scoring, resolved.catalogues.of_model.num_rows
     tables, temporary = preflight.bytes_of_run(
-        ratings=counts.rows_used[counts.ratings_file],
-        rows=workload.plan.users * scoring.top_n,
-        pairs=workload.plan.users * (resolved.catalogues.of_model.num_rows if pairs_of_all else scoring.top_n),
+        users=workload.plan.users,
+        top_n=scoring.top_n,
+        reserve=scoring.reserve,
+        rated=movies if scoring.predicted_ratings == "all" else scoring.top_n,
+        movies=movies,
         model_bytes=resolved.version.saved_model_bytes,
+        ids=resolved.version.ids,
     )
     preflight.check_space({output.location: tables, tempfile.gettempdir(): temporary})
 

@@ -65,23 +65,27 @@ def strongest(
     order = np.argsort(liked.user * len(candidate_vectors) + liked.row, kind="stable")  # fast: they are mostly sorted
     liked, weight = Pairs(liked.user[order], liked.row[order]), weight[order]
     ends = np.searchsorted(liked.user, np.arange(len(row) + 1))
-    added = None if successors is None else _added(row, liked, successors._replace(boost=successors.boost[order]))
-    added_ends = None if added is None else np.searchsorted(added.pair, ends)
-    reason, strength = np.full(row.shape, -1), np.zeros(row.shape, np.float32)
+    added, added_ends = None, ends
+    if successors is not None:
+        added = _added(row, liked, successors._replace(boost=successors.boost[order]))
+        added_ends = np.searchsorted(added.pair, ends)
+    largest, strength = np.zeros(row.shape, int), np.zeros(row.shape, np.float32)
     places = np.arange(row.shape[1])
+    candidates = candidate_vectors[row]
     for b in np.flatnonzero(np.diff(ends)):
         of_user = slice(ends[b], ends[b + 1])
-        seen = seen_vectors.take(liked.row[of_user], axis=0)
-        contribution = candidate_vectors.take(row[b], axis=0) @ seen.T  # [n, liked movies]
+        contribution = candidates[b] @ seen_vectors.take(liked.row[of_user], axis=0).T  # [n, liked movies]
         contribution *= weight[of_user]
-        if added is not None and added_ends is not None:
+        if added is not None and added_ends[b] < added_ends[b + 1]:
             some = slice(added_ends[b], added_ends[b + 1])
             contribution[added.place[some], added.pair[some] - ends[b]] += added.score[some]
         if not_itself:
             contribution[row[b][:, np.newaxis] == liked.row[of_user]] = 0
-        largest = contribution.argmax(axis=1)
-        reason[b], strength[b] = liked.row[of_user][largest], contribution[places, largest]
-    reason[(strength <= 0) | (row < 0)] = -1
+        contribution.argmax(axis=1, out=largest[b])
+        strength[b] = contribution[places, largest[b]]
+    reason = np.full(row.shape, -1)
+    found = (strength > 0) & (row >= 0)
+    reason[found] = liked.row[(ends[:-1, np.newaxis] + largest)[found]]
     return reason
 
 

@@ -43,6 +43,7 @@ def test_users_are_erased_from_tables_pages_and_interrupted_runs_and_then_nothin
     assert any(re.fullmatch(f"partial runs recommendations {DAY} [0-9]+ rows", row) for row in rows)
     assert "remove the users there, or the next run brings them back" in said(answer)
     assert f"vectors of movies, but of no user: {model}" in said(answer)
+    assert "a database that was exported to has them until the next export" in said(answer)
     for page, users in zip(shown(output), before, strict=True):
         assert page == [other for other in users if other not in (user, 3)]
     for partial in (False, True):

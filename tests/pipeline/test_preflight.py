@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from recmodel import schemas as c
 from recmodel import settings
 from recmodel.errors import UsageRejected
 from recmodel.pipeline import preflight
@@ -173,3 +174,11 @@ def test_a_run_that_will_not_fit_is_refused_and_what_shares_a_disk_is_added_up(t
     preflight.check_space({str(tmp_path / "output"): half})
     with pytest.raises(UsageRejected):
         preflight.check_space({str(tmp_path / "output"): half, str(tmp_path / "tmp"): half})
+
+
+def test_what_a_run_is_said_to_need_is_a_little_more_than_it_writes(nightly):
+    tables = [name for name in c.TABLES if name not in (c.REJECTS_TABLE, c.HITS_TABLE, c.MODELS_TABLE)]
+    written = sum(file.stat().st_size for name in tables for file in (nightly.output / name).glob("*/*.parquet"))
+    users, movies = nightly.run["users"], nightly.run["movies"]
+    needed, _ = preflight.bytes_of_run(users=users, top_n=10, reserve=5, rated=10, movies=movies, model_bytes=0)
+    assert written < needed < 1.5 * written

@@ -30,7 +30,9 @@ from recmodel import storage
 from recmodel.tables.output import open_output
 
 SQL = ROOT / "conf/sql"
-QUERIES = sorted(path.stem for path in SQL.glob("*.sql") if not path.stem.startswith(("tables-", "pruning")))
+QUERIES = sorted(
+    path.stem for path in SQL.glob("*.sql") if not path.stem.startswith(("tables-", "pruning", "serve_postgresql"))
+)
 OF_TABLES = [name for name in QUERIES if name != "runs"]
 DAYS = [date(2026, 1, 28), date(2026, 1, 29), date(2026, 1, 30), date(2026, 2, 1)]
 VERSIONS, POLICIES = ["v0", "v1", "v1", "v1"], ["rating", "rating", "blend", "rating"]  # of the days
