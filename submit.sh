@@ -12,6 +12,7 @@
 #   ./submit.sh export --to URL       load the newest run into the PostgreSQL or Redis that a site reads
 #   ./submit.sh forget USER...        erase users from all that is published or kept; --users FILE for many
 #   ./submit.sh evaluate ...          measure a preset against baselines: popularity, biases, EASE, ALS
+#   ./submit.sh backtest FROM..TO     replay nights of the past, and draw what came of them over time
 #   ./submit.sh search ...            search for better values of a preset's fields, on validation ratings
 #   ./submit.sh show USER             print one user's recommendations
 #   ./submit.sh predict USER MOVIE... predict one user's ratings of movies
@@ -161,7 +162,7 @@ case $command in
         wait $! || failed=$?
         exit "$failed"
         ;;
-    init | train | show | predict | models | tables | forget | report | settings)
+    init | train | backtest | show | predict | models | tables | forget | report | settings)
         prepare "$(extras_for "$@")"
         exec recmodel "$command" "$@"
         ;;

@@ -28,6 +28,7 @@ _JOBS = {  # name: module of recmodel.jobs, and the command in it
     "show": ("show", "show"),
     "predict": ("predict", "predict"),
     "evaluate": ("evaluate", "evaluate"),
+    "backtest": ("backtest", "backtest"),
     "search": ("search", "search"),
     "capacity": ("capacity", "capacity"),
     "settings": ("settings", "show_settings"),

@@ -5,8 +5,10 @@ A run date is that of the machine's calendar. A moment is a time in UTC; a date 
 
 from __future__ import annotations
 
+import calendar
 import re
 from datetime import date, datetime, timedelta, timezone
+from typing import NamedTuple
 
 from recmodel.errors import UsageRejected
 
@@ -49,6 +51,72 @@ def parse_days(text: str, name: str) -> list[date]:
     if last < first:
         raise UsageRejected(f"{name} {text} ends before it begins; swap its dates: {last}..{first}")
     return [first + timedelta(number) for number in range((last - first).days + 1)]
+
+
+def parse_range(text: str, name: str) -> tuple[date, date]:
+    """Return the first and the last day of a range whose ends are dates or months: 2026-01..2026-03, all of March too.
+
+    Raises:
+        UsageRejected: it is no such range, or ends before it begins.
+    """
+    first, dots, last = text.partition("..")
+    try:
+        whole = first if _DATE.fullmatch(first) else f"{first}-01"
+        days = parse_date(whole, name), parse_date(last, name) if _DATE.fullmatch(last) else _end_of_month(last, name)
+    except (UsageRejected, ValueError):
+        dots = ""
+    if not dots:
+        raise UsageRejected(f"{name} {text} is no range of months or dates, such as 2026-01..2026-03") from None
+    if days[1] < days[0]:
+        raise UsageRejected(f"{name} {text} ends before it begins; swap its ends: {last}..{first}")
+    return days
+
+
+def _end_of_month(text: str, name: str) -> date:
+    first = parse_date(f"{text}-01", name)
+    return first.replace(day=calendar.monthrange(first.year, first.month)[1])
+
+
+class Every(NamedTuple):
+    """A span of the calendar, by which dates follow each other."""
+
+    text: str  # as it was given
+    months: int
+    days: int
+
+    def after(self, day: date, times: int = 1) -> date:
+        """Return the date that lies so many spans after another; of a month without that day, its last one."""
+        if self.days:
+            return day + timedelta(self.days * times)
+        years, month = divmod(day.month - 1 + self.months * times, 12)
+        last = calendar.monthrange(day.year + years, month + 1)[1]
+        return date(day.year + years, month + 1, min(day.day, last))
+
+    def dates(self, first: date, last: date) -> list[date]:
+        """Return the dates from the first one on, ascending, none of them later than the last one."""
+        found = [first]
+        while (day := self.after(first, len(found))) <= last:
+            found.append(day)
+        return found
+
+
+_SPANS = {"day": (0, 1), "week": (0, 7), "month": (1, 0), "quarter": (3, 0), "year": (12, 0)}
+
+
+def parse_every(text: str, name: str) -> Every:
+    """Return the span that `text` is: a word such as month, or a number of them such as "10 days".
+
+    Raises:
+        UsageRejected: it is neither.
+    """
+    found = re.fullmatch(r"(?:(\d{1,4}) *)?([a-z]+?)s?", text.strip().lower())
+    number = int(found[1] or 1) if found else 0
+    if found is None or found[2] not in _SPANS or not number:
+        raise UsageRejected(
+            f'{name} {text} is no span of time; give {", ".join(_SPANS)} or a number of them: "10 days"'
+        )
+    months, days = _SPANS[found[2]]
+    return Every(text, months * number, days * number)
 
 
 def is_future(day: date) -> bool:

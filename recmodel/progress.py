@@ -34,6 +34,22 @@ def hidden(_name: str) -> Iterator[Progress]:
     yield lambda done, total, unit: None
 
 
+@contextmanager
+def unrepeated() -> Iterator[None]:
+    """Log notices for the file alone inside this block, which does again what people have read about already."""
+
+    def for_the_file(record: logging.LogRecord) -> bool:
+        if record.levelno == NOTICE:
+            record.levelno, record.levelname = logging.INFO, logging.getLevelName(logging.INFO)
+        return True
+
+    log.addFilter(for_the_file)
+    try:
+        yield
+    finally:
+        log.removeFilter(for_the_file)
+
+
 class Stages:
     """Time the stages of a job, each a `with stages("name") as progress`.
 

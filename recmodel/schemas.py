@@ -231,6 +231,23 @@ SIMILAR = _described(
     (SCORE, pa.float32(), "the cosine of their retrieval vectors, above 0"),
 )
 
+# A backtest: a row per replayed night, method and group of users. Its intervals are in backtest.json.
+BACKTEST = _described(
+    (SCORED_ON, pa.date32(), "the night, as of whose end lists were made"),
+    ("until", pa.date32(), "the last day whose ratings they are held against"),
+    ("method", pa.string(), "a preset, with its ranking policy where there are several, or trending, or popularity"),
+    ("preset", pa.string(), "null for trending and popularity, which take no training"),
+    (RANK_BY, pa.string(), "the ranking policy, null without a preset"),
+    ("trained_on", pa.date32(), "the night as of which the model in use had been trained, null without a preset"),
+    ("users", pa.string(), "returning: had rated by that night, or new: rated for the first time since"),
+    ("users_measured", pa.int64(), "how many of them have rated something new since"),
+    (RATINGS_COUNT, pa.int64(), "movies that they have rated since and had not before"),
+    ("hits", pa.int64(), "of these movies, those among the first ten of the list of their user"),
+    ("liked_hits", pa.int64(), "hits rated at least four of five stars, null without ratings"),
+    ("recall_10", pa.float64(), "mean over users of the share of these movies that were hits"),
+    ("ndcg_10", pa.float64(), "mean over users of NDCG of the first ten"),
+)
+
 HITS = _described(
     (SCORED_ON, pa.date32(), "the run that was measured, by its date"),
     (MODEL_VERSION, pa.string(), "its model version"),

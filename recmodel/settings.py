@@ -74,6 +74,7 @@ class Paths(_Section):
     output: _Place
     logs: _Place
     evaluation: _Place
+    backtest: _Place
     sample: _Place
 
 

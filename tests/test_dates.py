@@ -58,3 +58,36 @@ def test_a_moment_is_in_utc_and_a_date_means_the_end_of_its_day(text, second):
 def test_what_is_no_moment_is_refused():
     with pytest.raises(ValueError, match="'last week' is neither a date such as 2026-01-31 nor a time such as"):
         dates.last_second("last week")
+
+
+def test_a_range_of_months_has_all_of_its_last_month():
+    assert dates.parse_range("2023-12..2024-02", "D") == (date(2023, 12, 1), date(2024, 2, 29))
+    assert dates.parse_range("2024-01-15..2024-02", "D") == (date(2024, 1, 15), date(2024, 2, 29))
+    assert dates.parse_range("2024-01..2024-01-01", "D") == (date(2024, 1, 1), date(2024, 1, 1))
+
+
+@pytest.mark.parametrize("text", ["2024", "2024-01", "2024-13..2024-14", "..", "2024-1..2024-2", "2024-02..2024-01"])
+def test_what_is_no_range_of_months_is_refused(text):
+    with pytest.raises(UsageRejected, match=r"no range of months or dates|ends before it begins"):
+        dates.parse_range(text, "D")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("month", [date(2024, 1, 31), date(2024, 2, 29), date(2024, 3, 31)]),
+        ("4 weeks", [date(2024, 1, 31), date(2024, 2, 28), date(2024, 3, 27)]),
+        ("Quarter", [date(2024, 1, 31), date(2024, 4, 30), date(2024, 7, 31)]),
+        ("2 years", [date(2024, 1, 31), date(2026, 1, 31), date(2028, 1, 31)]),
+    ],
+)
+def test_spans_follow_the_calendar(text, expected):
+    every = dates.parse_every(text, "--every")
+    assert every.dates(expected[0], expected[-1]) == expected
+    assert every.dates(expected[0], expected[-1] - timedelta(1)) == expected[:-1]
+
+
+@pytest.mark.parametrize("text", ["", "0 days", "fortnight", "-1 week", "1.5 weeks", "days 3"])
+def test_what_is_no_span_is_refused(text):
+    with pytest.raises(UsageRejected, match="--every .*is no span of time"):
+        dates.parse_every(text, "--every")

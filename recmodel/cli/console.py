@@ -169,6 +169,13 @@ def when_interrupted(what_is_so: Callable[[], str]) -> Iterator[None]:
         raise
 
 
+def start_again() -> None:
+    """Start the running command anew, in the place of this process, which has taken more memory than it needs."""
+    log.info("starting again")
+    _flush(sys.stdout, sys.stderr)
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
 class _Terminated(KeyboardInterrupt):
     """SIGTERM, which ends a command in the way that Ctrl-C does."""
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from recmodel.pipeline import (
+        backtest,
         capacity,
         evaluate,
         export,
@@ -412,6 +413,53 @@ def differences(intervals: pd.DataFrame) -> Table:
             interval = f" ({found['difference low']:+.4f}, {found['difference high']:+.4f})" if value == value else ""
             cells.append(f"{value:+.4f}{interval}" if interval else "–")
         view.add_row(str(method), *cells)
+    return view
+
+
+# -- backtest --------------------------------------------------------------------------------------------------------
+
+
+def trainings(by_preset: dict[str, int]) -> str:
+    """Return how often models were trained, in words."""
+    return ", ".join(f"{name} was trained {'once' if n == 1 else f'{n} times'}" for name, n in by_preset.items())
+
+
+def replayed_methods(found: backtest.Backtest) -> Iterable[Table]:
+    """Yield a table per group of users: each method over all nights, with 95 % intervals over users."""
+    from recmodel.evaluation import replayed  # pandas, which quick commands need not wait for
+
+    first = found.methods["method"].iloc[0]
+    for group, rows in found.methods[replayed.are_told_apart(found.methods)].groupby("users", sort=False):
+        nights, ratings = rows["nights"].max(), rows["ratings"].max()
+        people = f"{rows['people'].max():,} {group} users after {nights} night{'s' * (nights > 1)}"
+        view = table(
+            f"\n{people}: {rows['users_measured'].max():,} in all nights, {ratings:,} movies that were new to them",
+            ["method"], ["hits", "liked", "recall@10", "NDCG@10", "95 % interval", f"NDCG@10 less that of {first}"],
+        )  # fmt: skip
+        for row in rows.to_dict("records"):
+            difference = "–"
+            if row["method"] != first:
+                low, high = row["difference_low"], row["difference_high"]
+                difference = f"{row['difference']:+.4f} ({low:+.4f}, {high:+.4f})"
+            liked = f"{row['share_liked']:.0%}" if row["share_liked"] == row["share_liked"] else "–"
+            interval = f"{row['ndcg_10_low']:.4f} to {row['ndcg_10_high']:.4f}"
+            view.add_row(
+                row["method"], f"{row['hits']:,}", liked, f"{row['recall_10']:.4f}", f"{row['ndcg_10']:.4f}", interval,
+                difference,
+            )  # fmt: skip
+        yield view
+
+
+def replayed_nights(found: backtest.Backtest) -> Table:
+    """Return NDCG@10 of each method after each night, of the users who had rated before, if any came back."""
+    group = found.nights["users"].max()  # returning, if there are any
+    rows = found.nights[found.nights["users"] == group]
+    methods = [*rows["method"].unique()]
+    view = table(f"\nNDCG@10 of {group} users by night", ["night"], ["users", *methods])
+    for night, of_night in rows.groupby(c.SCORED_ON, sort=False):
+        values = dict(zip(of_night["method"], of_night["ndcg_10"], strict=True))
+        cells = [f"{values[method]:.4f}" if method in values else "–" for method in methods]
+        view.add_row(f"{night}", f"{of_night['users_measured'].max():,}", *cells)
     return view
 
 

@@ -20,7 +20,7 @@ from recmodel.models.versions import ModelVersion
 from recmodel.pipeline import sources
 from recmodel.progress import NOTICE, log
 from recmodel.records import IMPLICIT, IMPORTED
-from recmodel.settings import Settings
+from recmodel.settings import Settings, Training
 from recmodel.storage import Location
 
 
@@ -45,8 +45,9 @@ def reason_to_train(settings: Settings) -> str | None:
     limits = settings.training
     log.info("the current version, %s, is %.1f days old; %g are allowed", version.name, age / timedelta(days=1),
              limits.max_age_days)  # fmt: skip
-    if age > timedelta(days=limits.max_age_days):
-        return f"the current version is {age.days} days old"
+    reason = of_age(age, limits)
+    if reason:
+        return reason
     if settings.input.as_of:
         return None  # the size of the input says nothing about how much of it is used
     folder = sources.input_dir(settings.paths.data, settings.paths.sample, settings.input)
@@ -58,8 +59,18 @@ def _of_growth(settings: Settings, folder: Location, version: ModelVersion) -> s
     rows = movielens.estimate_ratings(folder, metrics.input_rows, metrics.ratings_file, metrics.ratings_bytes)
     log.info("there are about %d %s, the current version has seen %d; growth by %g is allowed",
              rows, noun, metrics.input_rows, allowed)  # fmt: skip
-    if rows > metrics.input_rows * (1 + allowed):
-        return f"there are {rows:,} {noun}, the current version has seen {metrics.input_rows:,}"
+    return of_growth(rows, metrics.input_rows, settings.training, noun)
+
+
+def of_age(age: timedelta, limits: Training) -> str | None:
+    """Return why a model of that age should be replaced, or None."""
+    return f"the current version is {age.days} days old" if age > timedelta(days=limits.max_age_days) else None
+
+
+def of_growth(rows: int, seen: int, limits: Training, noun: str = "ratings") -> str | None:
+    """Return why a model that has seen so many of the ratings should be replaced, or None."""
+    if rows > seen * (1 + limits.max_growth):
+        return f"there are {rows:,} {noun}, the current version has seen {seen:,}"
     return None
 
 

@@ -15,7 +15,6 @@ import pyarrow.compute as pc
 from recmodel import schemas as c
 from recmodel import storage
 from recmodel.arrays import hashes, places
-from recmodel.data import duplicates
 from recmodel.data import staged as staged_ratings
 from recmodel.evaluation import hits
 from recmodel.progress import log
@@ -23,7 +22,7 @@ from recmodel.records import HitsOfRun, RunRecord
 from recmodel.scoring import topn
 from recmodel.tables.base import Output
 
-_USERS = 20_000  # who are measured at most; of more, these are chosen by their ids
+MOST_USERS = 20_000  # who are measured at most; of more, these are chosen by their ids
 _KEPT = timedelta(400)  # results of runs before that are dropped
 
 
@@ -70,18 +69,13 @@ def _of_run(
         log.info("nobody who had a list in the run of %s has rated since", day)
         return c.HITS.empty_table(), None
     came_back = len(users)
-    chosen = np.argsort(hashes(users.to_numpy(zero_copy_only=False)), kind="stable")[:_USERS]
+    chosen = np.argsort(hashes(users.to_numpy(zero_copy_only=False)), kind="stable")[:MOST_USERS]
     users, source = users.take(pa.array(chosen)), source[chosen]
     rated = staged_ratings.of_some_users(ratings, users.to_pylist())
-    known, relevant, until = _divided(rated, users, since, liked_from)
-    # Who has only rated again what they had rated has seen nothing new.
-    has_new = np.bincount(relevant.user, minlength=len(users)) > 0
+    has_new, known, relevant, until = hits.divided(rated, users, since, liked_from)
     users, source = users.filter(pa.array(has_new)), source[has_new]
     if not len(users):
         return c.HITS.empty_table(), None
-    number = has_new.cumsum() - 1
-    relevant = relevant._replace(user=number[relevant.user])
-    known = topn.Pairs(number[known.user[has_new[known.user]]], known.row[has_new[known.user]])
     movie_ids = catalogue.column(c.MOVIE_ID).combine_chunks()
     mine = hits.score(_lists(output, day, users, movie_ids), relevant)
     popular = hits.score(_popular(output, day, len(users), known, movie_ids), relevant)
@@ -105,7 +99,7 @@ def _of_run(
             "segment": hits.SEGMENTS[one // len(sources)][0],
             "since": run.newest_rating,
             "until": datetime.fromtimestamp(until, timezone.utc),
-            "users_back": some if came_back <= _USERS else round(some * came_back / _USERS),
+            "users_back": some if came_back <= MOST_USERS else round(some * came_back / MOST_USERS),
             "users_measured": some,
             c.RATINGS_COUNT: int(of_group[relevant.user].sum()),
             "hits": int(mine.hits[of_group].sum()),
@@ -137,27 +131,6 @@ def _of_run(
     return pa.table(columns, schema=c.HITS), of_run
 
 
-def _divided(
-    rated: pa.Table, users: pa.Array, since: int, liked_from: float | None
-) -> tuple[topn.Pairs, hits.Relevant, int]:
-    """Divide the ratings of some users into movies they knew and movies they have rated since; and the newest time.
-
-    Of several ratings of a movie since then, the one that counts says whether it is liked; see `duplicates`.
-    """
-    user = places(users, rated.column(c.USER_ID))
-    movie, stars = rated.column(c.MOVIE).to_numpy().astype(np.int64), rated.column(c.RATING).to_numpy()
-    time = rated.column(c.TIMESTAMP).fill_null(since).to_numpy()
-    pair = user * (movie.max(initial=0) + 1) + movie
-    old = time <= since
-    new = np.flatnonzero(~old & ~np.isin(pair, pair[old]))
-    new = new[np.argsort(pair[new], kind="stable")]
-    starts = np.diff(pair[new], prepend=-1) != 0
-    counts, _ = duplicates.that_count(starts, time[new], stars[new], add_up=False)
-    new = new[counts]
-    liked = np.zeros(len(new), bool) if liked_from is None else stars[new] >= liked_from
-    return topn.Pairs(user[old], movie[old]), hits.Relevant(user[new], movie[new], liked), int(time.max())
-
-
 def _lists(output: Output, day: date, users: pa.Array, movie_ids: pa.Array) -> np.ndarray:
     """Return [B, 10] rows of the movies that a run recommended; -1 pads."""
     rows = output.recommendations(day).to_table(
@@ -176,15 +149,5 @@ def _popular(output: Output, day: date, users: int, known: topn.Pairs, movie_ids
         columns=[c.MOVIE_ID, c.RATINGS_COUNT], filter=pc.field(c.ALLOWED)
     )
     row, count = places(movie_ids, movies.column(c.MOVIE_ID)), movies.column(c.RATINGS_COUNT).to_numpy()
-    score, allowed = np.zeros((len(movie_ids), 1), np.float32), np.zeros(len(movie_ids), bool)
     order = np.lexsort((row, -count))
-    order = order[row[order] >= 0]
-    score[row[order], 0] = np.arange(len(order), 0, -1)
-    allowed[row[order]] = True
-    search = topn.Vectors(score, allowed=allowed)
-    ones, found = np.ones((users, 1), np.float32), []
-    for start in range(0, users, topn.USERS):
-        some = (known.user >= start) & (known.user < start + topn.USERS)
-        hidden = topn.Pairs(known.user[some] - start, known.row[some])
-        found.append(search.top(ones[start : start + topn.USERS], hits.K, hidden).row)
-    return np.concatenate(found)
+    return hits.first_unknown(row[order][row[order] >= 0], len(movie_ids), users, known)

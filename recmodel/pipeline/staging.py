@@ -99,7 +99,7 @@ def stage_input(
             storage.write_rows(staged.scratch(staged_ratings.OPTED_OUT), opted_out)
         if pairs:
             denied = movielens.read_ids(Path(pairs), c.PAIRS, validation)
-            storage.write_rows(staged.scratch(staged_ratings.DENIED), _with_rows(denied, catalogue))
+            storage.write_rows(staged.scratch(staged_ratings.DENIED), with_rows(denied, catalogue))
     except InputRejected:
         staged.discard()
         raise
@@ -161,7 +161,7 @@ def write_counts(staged: StagedRun, ratings: StagedRatings, catalogue: pa.Table)
     storage.write_rows(staged.scratch(staged_ratings.CATALOGUE), catalogue)
 
 
-def _with_rows(pairs: pa.Table, catalogue: pa.Table) -> pa.Table:
+def with_rows(pairs: pa.Table, catalogue: pa.Table) -> pa.Table:
     """Return `schemas.STAGED_PAIRS` of `schemas.PAIRS`; those of movies that the catalogue lacks are left out."""
     movie = pc.index_in(pairs.column(c.MOVIE_ID), value_set=catalogue.column(c.MOVIE_ID).combine_chunks())
     rows = pa.table({c.USER_ID: pairs.column(c.USER_ID), c.MOVIE: movie})

@@ -60,6 +60,8 @@ class Facts:
     statistics_missing: str  # why there are none
     sample_users: list[sample_users.SampleUser]
     hits: hits.AllHits  # of the runs before, as far as users have come back
+    risen: list[dict[str, Any]]  # see `summary.risen_and_fallen`; since the run before, if there is one to compare with
+    fallen: list[dict[str, Any]]
 
 
 def collect(output: Output, run_date: date, settings: Settings, models: Location | None, data: str | None) -> Facts:
@@ -80,11 +82,13 @@ def collect(output: Output, run_date: date, settings: Settings, models: Location
     recommendations: dict[Id, list[dict[str, Any]]] = {user: [] for user in kinds}
     for row in output.recommendations_of(run_date, [*kinds]).to_pylist():
         recommendations[row[c.USER_ID]].append(row)
+    of_run, nights = summary.summarise(rows), drift.nights(output, run_date, _NIGHTS)
+    risen, fallen = _risen_and_fallen(output, of_run, nights)
     return Facts(
         run=run,
         rejects=summary.reject_reasons(output.rejects(run_date)),
-        summary=summary.summarise(rows),
-        nights=drift.nights(output, run_date, _NIGHTS),
+        summary=of_run,
+        nights=nights,
         model=model,
         model_missing=model_missing,
         statistics=ratings,
@@ -94,7 +98,19 @@ def collect(output: Output, run_date: date, settings: Settings, models: Location
             for user, kind in kinds.items()
         ],
         hits=hits.of_runs(output, run_date, _MEASURED_RUNS),
+        risen=risen,
+        fallen=fallen,
     )
+
+
+def _risen_and_fallen(
+    output: Output, of_run: summary.Summary, nights: list[drift.Night]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    if len(nights) < 2:
+        return [], []
+    before, now = nights[-2:]
+    counted = summary.count_by_movie(output.recommendations(before.run_date))
+    return summary.risen_and_fallen(of_run.by_movie, now.users, counted, before.users)
 
 
 def _model(models: Location, name: str) -> tuple[Model | None, str]:

@@ -10,6 +10,7 @@ import base64
 import hashlib
 import html
 import re
+from collections import Counter
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -27,6 +28,7 @@ from recmodel.evaluation import ranking
 from recmodel.report import charts, findings, popularity_buckets
 from recmodel.report.charts import Chart
 from recmodel.report.facts import Facts
+from recmodel.report.sample_users import SampleUser
 from recmodel.report.summary import USERS
 from recmodel.scoring import policies
 from recmodel.settings import Settings
@@ -51,7 +53,7 @@ def render(facts: Facts, limits: Settings) -> str:
     return from_template(
         "report.html",
         _charts(facts, limits),
-        **vars(facts),
+        **vars(facts) | {"sample_users": _one_of_each_kind_first(facts.sample_users)},
         findings=findings.findings(facts, limits),
         policy=policies.named(facts.run.rank_by),
         concentration=_concentration(facts),
@@ -167,6 +169,16 @@ def _charts(facts: Facts, limits: Settings) -> dict[str, list[Chart]]:
         if rated := [movie for movie in _most_recommended(facts, _MOVIES_IN_CHART) if movie["ratings"]]:
             sections["popularity"].append(charts.against_popularity(rated, facts.run.noun))
     return sections
+
+
+def _one_of_each_kind_first(users: list[SampleUser]) -> list[SampleUser]:
+    """Put users in another order, as the page shows the first four at once: the first of each kind, then the second."""
+    seen = Counter[str]()
+    place = {}
+    for user in users:
+        place[user.user_id] = seen[user.kind]
+        seen[user.kind] += 1
+    return sorted(users, key=lambda user: place[user.user_id])
 
 
 def _concentration(facts: Facts) -> dict[str, dict[str, float]]:

@@ -52,9 +52,6 @@ class Overlap:
 def summarise(rows: ds.Dataset) -> Summary:
     """Compute the figures of a run's recommendations."""
     score, rating = pc.field(c.RETRIEVAL_SCORE), pc.field(c.PREDICTED_RATING)
-    by_movie = _aggregate(
-        rows, [c.MOVIE_ID, c.TITLE], [([], "hash_count_all", USERS), (c.TITLE, "hash_one", c.TITLE)], by=c.MOVIE_ID
-    )
     half_stars = {c.PREDICTED_RATING: pc.round(rating * 2.0)}
     by_half_star = _aggregate(
         rows, half_stars, [([], "hash_count_all", "rows")], by=c.PREDICTED_RATING, where=_is_number(rating)
@@ -70,13 +67,51 @@ def summarise(rows: ds.Dataset) -> Summary:
         by=c.RANK,
     )
     return Summary(
-        by_movie=by_movie.sort_by([(USERS, "descending"), (c.MOVIE_ID, "ascending")]),
+        by_movie=count_by_movie(rows),
         rating_counts={
             row[c.PREDICTED_RATING] / 2: row["rows"] for row in by_half_star.sort_by(c.PREDICTED_RATING).to_pylist()
         },
         scores=_score_histogram(rows, score),
         by_rank=[_rank(row) for row in by_rank.sort_by(c.RANK).to_pylist()],
     )
+
+
+def count_by_movie(rows: ds.Dataset) -> pa.Table:
+    """Count to how many users each movie is recommended; see `Summary.by_movie`."""
+    by_movie = _aggregate(
+        rows, [c.MOVIE_ID, c.TITLE], [([], "hash_count_all", USERS), (c.TITLE, "hash_one", c.TITLE)], by=c.MOVIE_ID
+    )
+    return by_movie.sort_by([(USERS, "descending"), (c.MOVIE_ID, "ascending")])
+
+
+def risen_and_fallen(
+    now: pa.Table, users: int, before: pa.Table, users_before: int, limit: int = 5
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return the movies whose share of lists has grown most, and those whose share has fallen most, since another run.
+
+    Args:
+        now, before: see `Summary.by_movie`.
+        users, users_before: who had lists.
+
+    Returns:
+        Of each movie: title, share, share_before (of the users), change; the greatest change first, equal ones by id.
+    """
+    joined = now.join(before, c.MOVIE_ID, join_type="full outer", right_suffix="_before")
+    title = pc.coalesce(joined.column(c.TITLE), joined.column(f"{c.TITLE}_before"))
+    share, share_before = (
+        pc.fill_null(joined.column(name), 0).to_numpy() / max(1, of)
+        for name, of in ((USERS, users), (f"{USERS}_before", users_before))
+    )
+    columns = {c.MOVIE_ID: joined.column(c.MOVIE_ID), c.TITLE: title, "share": share, "share_before": share_before}
+    table = pa.table({**columns, "change": share - share_before})
+    risen, fallen = (
+        table.filter(compare(table.column("change"), 0))
+        .sort_by([("change", order), (c.MOVIE_ID, "ascending")])
+        .slice(0, limit)
+        .to_pylist()
+        for compare, order in ((pc.greater, "descending"), (pc.less, "ascending"))
+    )
+    return risen, fallen
 
 
 def reject_reasons(rejects: ds.Dataset) -> list[dict[str, Any]]:

@@ -14,8 +14,8 @@ from recmodel.tables.output import open_output
 @pytest.mark.parametrize(
     "command",
     ["", "train", "score", "nightly", "models", "models list", "models promote", "models rollback", "models import",
-     "tables", "tables list", "tables withdraw", "forget", "report", "show", "predict", "evaluate", "capacity",
-     "settings", "init"],
+     "tables", "tables list", "tables withdraw", "export", "forget", "report", "show", "predict", "evaluate",
+     "backtest", "capacity", "settings", "init"],
 )  # fmt: skip
 def test_help_has_an_example_and_fits_a_terminal(command):
     from click.testing import CliRunner

@@ -84,6 +84,8 @@ def test_every_chart_is_drawn_and_fits(opened, width):
     assert page.eval_on_selector_all(".plot svg", COLLISIONS) == []
     assert page.evaluate("document.scrollingElement.scrollWidth") <= width
     assert page.evaluate("window.pwned") is None
+    height = "document.getElementById('sample-users').offsetHeight / document.body.scrollHeight"
+    assert 0 < page.evaluate(height) <= 0.25
     days = page.locator("#chart-drift-users text").all_text_contents()
     assert {"25 Jan", "31 Jan"} <= set(days)  # of the run, whatever the reader's time zone
 

@@ -54,6 +54,21 @@ def test_overlap_is_that_of_the_users_of_both_runs(tmp_path):
     assert result.by_tenth == [tenths[tenth] for tenth in range(11)]
 
 
+def test_what_rose_and_fell_is_by_the_share_of_the_users_of_each_run(tmp_path):
+    frames = recommendations(range(1, 90), 30, seed=1), recommendations(range(30, 60), 24, seed=2)
+    counted = [summary.count_by_movie(write(frame, tmp_path / f"{i}")) for i, frame in enumerate(frames)]
+    now, before = (frame.groupby(c.MOVIE_ID).size() / frame[c.USER_ID].nunique() for frame in frames)
+    change = now.sub(before, fill_value=0)
+    risen, fallen = summary.risen_and_fallen(counted[0], 89, counted[1], 30)
+    assert [row["change"] for row in risen] == pytest.approx(change.nlargest(5).tolist())
+    assert [row["change"] for row in fallen] == pytest.approx(change.nsmallest(5).tolist())
+    for row in risen + fallen:
+        movie = int(row[c.TITLE].split()[0][1:])
+        assert (row["share"], row["share_before"]) == pytest.approx((now.get(movie, 0), before.get(movie, 0)))
+    assert any(not row["share_before"] for row in risen)  # some are in no list of the run before
+    assert summary.risen_and_fallen(counted[0], 89, counted[0], 89) == ([], [])
+
+
 def test_overlap_without_a_common_user_is_none(tmp_path):
     result = summary.overlap(
         write(recommendations([1, 2, 3], 9), tmp_path / "a"), write(recommendations([7, 8, 9], 9), tmp_path / "b")
