@@ -240,7 +240,7 @@ class Recommender:
         lists = min(policy.list_length(n, candidates), self.catalogue_size) * (16 * 8 + 4 * (d + k))
         if self._successors is not None:
             lists += 10 * self._movies["successor_row"].shape[1] * 64  # the boosted movies of ten seen ones
-        return lists + policy.score_bytes(self), 64 + (4 * (2 * d + 2 * k) if self.needs_history else 0)
+        return lists + policy.score_bytes(self), 64 + (4 * (2 * d + 2 * k) if self._call.gathers_vectors else 0)
 
     def rate_catalogue(
         self, user_ids: object, seen_movie_ids: Lists | None = None, seen_ratings: Lists | None = None

@@ -17,6 +17,7 @@ class Signatures(Protocol):
     needs_history: bool  # whether it knows users by what they have seen, and not by id
     needs_order: bool  # whether it matters in which order they have seen it
     rating_width: int  # of rating vectors
+    gathers_vectors: bool  # whether, to describe users, it holds the vectors of all that they have seen at once
 
     def __call__(self, name: str, inputs: Mapping[str, Any]) -> Arrays:
         """Call a signature with those of the inputs that it takes."""
@@ -37,6 +38,7 @@ class InTensorFlow:
             name: pair[name].dtype == tf.string for name in (c.USER_ID, c.MOVIE_ID)
         }
         self.needs_history = "seen_movie_id" in pair
+        self.gathers_vectors = self.needs_history
         self.needs_order = "seen_age" in self._takes["user_vectors"]
         self.rating_width = self._takes["rate_lists"]["rating_vector"].shape[1]
 

@@ -65,7 +65,7 @@ class InNumPy:
             self._successor_weight, self._gram = table["weight"][0], table["gram"]
         self.ids_are_text: Mapping[str, bool] = {c.USER_ID: False, c.MOVIE_ID: False}
         self.needs_history, self.needs_order = True, min(recency.floor, of_ratings.floor) < 1 or bool(self._successors)
-        self.rating_width = self._traits.shape[1]
+        self.rating_width, self.gathers_vectors = self._traits.shape[1], False
 
     def __call__(self, name: str, inputs: Mapping[str, np.ndarray]) -> Arrays:
         """See `Signatures`."""
