@@ -134,8 +134,9 @@ def _lists(users: pa.Array, rows: pa.Table) -> tuple[Lists, np.ndarray | None]:
 
 def starts_of_users(user_id: pa.Array | pa.ChunkedArray) -> tuple[pa.Array, np.ndarray]:
     """Return the distinct users of an ascending column, and [U] int64, the row with which each begins."""
+    user_id = _array(user_id)
     first = np.flatnonzero(_begins(len(user_id), _differ(user_id)))
-    return _array(user_id).take(pa.array(first)), first
+    return user_id.take(pa.array(first)), first
 
 
 def are_in_order(user_id: pa.Array, movie: np.ndarray) -> bool:
@@ -210,4 +211,7 @@ def _differ(user_id: pa.Array | pa.ChunkedArray) -> np.ndarray:
 
 
 def _array(column: pa.Array | pa.ChunkedArray) -> pa.Array:
-    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    """Return a column as one array; without a copy, if it is one."""
+    if isinstance(column, pa.Array):
+        return column
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
