@@ -94,7 +94,7 @@ def write(split: Split, folder: Path) -> None:
             pq.write_table(pa.table({**part, **ids}), folder / f"{name}.parquet")
 
 
-KINDS = ("random", "time", "last-out", "users")
+KINDS = ("random", "time", "last-out", "last-five-out", "users")
 
 
 def make(
@@ -126,6 +126,8 @@ def make(
         parts = by_time(ratings, test_share)
     elif kind == "last-out":
         parts = last_out(ratings)
+    elif kind == "last-five-out":
+        parts = last_out(ratings, 5)
     else:
         raise ValueError(f"no split is called {kind!r}; there are {', '.join(KINDS)}")
     return Split(*parts, movie_ids, rated, labels, relevant_from=relevant_from)
@@ -181,13 +183,13 @@ def by_time(ratings: Arrays, test_share: float) -> tuple[Arrays, Arrays]:
     return take(ratings, order[:cut]), take(ratings, order[cut:])
 
 
-def last_out(ratings: Arrays) -> tuple[Arrays, Arrays]:
-    """Return (train, test): the newest rating of each user who has two or more is held out."""
+def last_out(ratings: Arrays, count: int = 1) -> tuple[Arrays, Arrays]:
+    """Return (train, test): the newest `count` ratings of each user who has more are held out."""
     order = histories.oldest_first(ratings[c.TIMESTAMP], ratings[c.MOVIE_ID], ratings[c.USER_ID])
-    user = ratings[c.USER_ID][order]
-    is_last = np.append(user[1:] != user[:-1], True)
-    is_first = np.insert(user[1:] != user[:-1], 0, True)
-    held_out = is_last & ~is_first
+    _, number = np.unique(ratings[c.USER_ID], return_counts=True)
+    of_user = np.repeat(number, number)
+    newer = np.repeat(np.cumsum(number), number) - 1 - np.arange(len(order))
+    held_out = (newer < count) & (of_user > count)
     return take(ratings, order[~held_out]), take(ratings, order[held_out])
 
 

@@ -27,6 +27,15 @@ def test_last_out_holds_out_one_of_each_user_who_has_two():
     assert pairs_of(fitted) == [(1, 20), (2, 10), (3, 10)]
 
 
+def test_last_out_holds_out_several_of_each_user_who_has_more():
+    rows = by_hand(
+        *((1, movie, 4.0, 100 - movie) for movie in range(7)), *((2, movie, 4.0, movie) for movie in range(5))
+    )
+    fitted, held_out = splits.last_out(rows, 5)
+    assert pairs_of(held_out) == [(1, movie) for movie in range(5)]
+    assert pairs_of(fitted) == [(1, 5), (1, 6), *((2, movie) for movie in range(5))]
+
+
 def test_cold_users_are_shown_so_many_of_their_ratings():
     rows = by_hand(*[(user, movie, 3.0, 0) for user in range(10) for movie in range(100, 120)])
     base, by_count = splits.cold_users(rows, np.arange(100, 120), seed=1)
