@@ -60,6 +60,7 @@ def of_model(
     of late if times are known.
     """
     order, popular_rating = popularity.popularity(split.movie_ids, *split.counts(), split.trend)
+    ranked = split.movie_ids[order]
     users, labels = split.users.astype(np.int64), split.labels
     row_of_model = model.movie_rows(labels.movie_ids(split.movie_ids))  # its own catalogue may be another
     movie_of_row = np.full(model.catalogue_size + 1, -1)  # the last one pads
@@ -87,7 +88,8 @@ def of_model(
             top = model.recommend_rows(*history, n=length, rank_by=rank_by, include_seen=include_seen)
             of_block = lists[start : start + len(block)]
             of_block[:, : top.row.shape[1]] = movie_of_row[top.row]
-            of_block[~top.known_user] = split.movie_ids[order[: lists.shape[1]]]
+            for b in np.flatnonzero(~top.known_user):
+                of_block[b] = _first_unseen(ranked, movies[b] if not include_seen else movies[b][:0], lists.shape[1])
     return Predictions(predicted if "rating" in tasks else None, lists if "retrieval" in tasks else None)
 
 
@@ -97,9 +99,7 @@ def of_popularity(split: Split) -> Predictions:
     ranked = split.movie_ids[order]
     lists = np.full((len(split.users), min(LIST_LENGTH, len(ranked))), -1)
     for row, seen in zip(lists, split.histories(split.users)[0], strict=True):
-        head = ranked[: len(row) + len(seen)]
-        unseen = head[~np.isin(head, seen)][: len(row)]
-        row[: len(unseen)] = unseen
+        row[:] = _first_unseen(ranked, seen, len(row))
     return Predictions(lists=lists)
 
 
@@ -220,6 +220,13 @@ def of_file(path: Path, split: Split) -> Predictions:
     lists = np.full((len(split.users), LIST_LENGTH), -1)
     lists[row[wanted], rank[wanted] - 1] = movie[wanted]
     return Predictions(lists=lists)
+
+
+def _first_unseen(ranked: np.ndarray, seen: np.ndarray, length: int) -> np.ndarray:
+    """Return the first of ranked movies that a user has not seen; -1 pads."""
+    head = ranked[: length + len(seen)]
+    unseen = head[~np.isin(head, seen)][:length]
+    return np.pad(unseen, (0, length - len(unseen)), constant_values=-1)
 
 
 def _for_users(scores: np.ndarray, users: np.ndarray, split: Split) -> np.ndarray:

@@ -19,6 +19,18 @@ def test_popularity_leaves_out_what_was_seen(split):
     assert lists.tolist() == [[30, 40, 50, -1, -1], [20, 40, 50, -1, -1]]
 
 
+def test_a_user_whom_a_model_does_not_know_gets_what_is_popular_and_unseen(exported):
+    model, movies = exported[7].model, exported[7].weights.movie_ids
+    nobody = int(exported[7].weights.user_ids.max()) + 1
+    rows = [(nobody, movies[2], 4.0, 0), (nobody, movies[5], 4.0, 1), (nobody + 1, movies[2], 4.0, 0)]
+    split = Split(by_hand(*rows, (nobody + 1, movies[4], 4.0, 1)), by_hand((nobody, movies[6], 4.0, 2)), movies)
+    tasks = ("retrieval", "rating")
+    expected = baselines.of_popularity(split).lists
+    assert expected[0, 0] == movies[4]
+    assert baselines.of_model(model, tasks, split).lists.tolist() == expected.tolist()
+    assert baselines.of_model(model, tasks, split, include_seen=True).lists[0, 0] == movies[2]
+
+
 def test_biases_are_damped_means(split):
     """Movie biases first: mean 3; 10: (1+2)/(2+5), 20: -1/6, 30: -2/6; then users on what is left."""
     predicted = baselines.of_biases(split).ratings
