@@ -39,8 +39,11 @@ def findings(facts: Facts, limits: Settings) -> list[Finding]:
     else:
         result += _quality(facts.model, facts.run.noun)
         result += _age(facts.model, facts.run, limits.training.max_age_days)
+        result += _training(facts.model, facts.nights[:-1])
     result += _hits(facts.hits)
-    result += _drift(facts.nights, limits.checks)
+    result += _users(facts.run)
+    if facts.run.all_users:  # a partial run is compared with none
+        result += _drift(facts.nights, limits.checks)
     result += _catalogue(facts.run)
     result += _input(facts.run, facts.rejects, limits.input)
     if facts.run.partitions_resumed:
@@ -53,13 +56,18 @@ def findings(facts: Facts, limits: Settings) -> list[Finding]:
 
 def _hits(known: AllHits) -> Iterator[Finding]:
     """Compare the lists of the runs so far with what was popular, if enough users came back to say so."""
-    if known.runs and known.together.users >= _USERS_TO_JUDGE:
-        of_all = known.together
-        yield _good_if(
-            of_all.ndcg >= of_all.popular_ndcg,
-            f"Users came back {of_all.users:,} times after the last {len(known.runs)} measured runs. What they rated "
-            f"next was in their lists with NDCG@10 {of_all.ndcg:.4f}; in what was popular, {of_all.popular_ndcg:.4f}.",
-        )
+    if not known.runs:
+        return
+    of_all = known.together
+    since = f"Users came back {of_all.users:,} times after the last {len(known.runs)} measured runs"
+    if of_all.users < _USERS_TO_JUDGE:
+        yield Finding("note", f"{since}, too few to say whether their lists were better than what was popular.")
+        return
+    yield _good_if(
+        of_all.ndcg > of_all.popular_ndcg,
+        f"{since}. What they rated next was in their lists with NDCG@10 {of_all.ndcg:.4f}; in what was popular, "
+        f"{of_all.popular_ndcg:.4f}.",
+    )
 
 
 def _good_if(good: bool, sentence: str) -> Finding:
@@ -92,6 +100,13 @@ def _quality(model: Model, noun: str) -> Iterator[Finding]:
             f"{formatting.percent(hits)} of the held-out {noun} are of a movie that the model ranks among the first "
             f"100 for that user; ranking by popularity reaches {formatting.percent(popular_hits)}.",
         )
+    ndcg, popular_ndcg = metrics.ndcg_at_10, metrics.baselines.get(POPULARITY, Measures()).ndcg_at_10
+    if ndcg is not None and popular_ndcg is not None:
+        yield _good_if(
+            ndcg > popular_ndcg,
+            f"On the held-out {noun}, NDCG@10 of the model's lists is {ndcg:.4f}; of what is popular, "
+            f"{popular_ndcg:.4f}.",
+        )
 
 
 def _age(model: Model, run: RunRecord, max_age_days: float) -> Iterator[Finding]:
@@ -109,6 +124,42 @@ def _age(model: Model, run: RunRecord, max_age_days: float) -> Iterator[Finding]
     for name, reasons in model.not_promoted.items():
         why = "; ".join(reasons).replace(model.name, "the one in use")
         yield Finding("warning", f"The newer model {name} was not promoted: {why}.")
+
+
+def _training(model: Model, before: list[Night]) -> Iterator[Finding]:
+    """Say whether the model is a new one, and what the gate said of it."""
+    if model.is_imported:
+        return
+    trained = f"trained on {formatting.day(model.created_at)}"
+    reasons = model.metrics.gate
+    if reasons:
+        yield Finding("warning", f"The gate refused the model, {trained}, which is used all the same: "
+                      f"{'; '.join(reasons)}.")  # fmt: skip
+    elif before and before[-1].model_version == model.name:
+        yield Finding("note", f"The model is the one of the run before, {trained}.")
+    else:
+        since = f"is new since {formatting.day(before[-1].run_date)}, " if before else "was "
+        asked = "the gate was not asked whether it may be used" if reasons is None else "it passed the gate"
+        yield Finding("note" if reasons is None else "good", f"The model {since}{trained}; {asked}.")
+
+
+def _users(run: RunRecord) -> Iterator[Finding]:
+    """Say of which users the run has lists that were made tonight, and who wants or has none."""
+    if not run.all_users:
+        asked = "some" if run.users_asked is None else formatting.number(run.users_asked)
+        kept = f", and keeps the lists of {formatting.number(run.users_kept)} others" if run.users_kept else ""
+        yield Finding("note", f"This is a partial run: it scored only the {asked} users asked for{kept}. It is "
+                      "compared with no other run.")  # fmt: skip
+    if run.carried_from:
+        scored = "some" if run.users_scored is None else formatting.number(run.users_scored)
+        yield Finding("note", f"The run is incremental: {scored} of {formatting.number(run.users)} users were scored, "
+                      f"the others keep their lists of {formatting.day(run.carried_from.run_date)}.")  # fmt: skip
+    if run.users_opted_out:
+        yield Finding("note", f"{formatting.number(run.users_opted_out)} users have opted out, so they are served from "
+                      "popularity.")  # fmt: skip
+    if run.users_forgotten:
+        yield Finding("note", f"{formatting.number(run.users_forgotten)} users were erased since the run was "
+                      "published; its other counts still have them.")  # fmt: skip
 
 
 def _drift(nights: list[Night], limits: Checks) -> Iterator[Finding]:
