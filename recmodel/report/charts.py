@@ -391,7 +391,7 @@ def by_genre(mix: Mix, noun: str = "ratings", limit: int = 12) -> Chart:
     """
     drawn = mix.by_genre[:limit]
     names = [group.name for group in drawn]
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"genre": group.name, "series": series, "share": share}
         for group in drawn
         for series, share in (("recommendations", group.recommended), (noun, group.rated))
