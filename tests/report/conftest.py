@@ -37,11 +37,11 @@ def movies(titles: list[str], new: int) -> list[dict]:
 def models(versions: list[str], used: str) -> list[dict]:
     """Both versions; the newer one was compared with the older, and passed the gate."""
     better = {"measure": "rmse", "new": 0.8, "rival": 0.85, "low": -0.06, "high": -0.04, "allowed": 0.01}
-    compared = [None, {versions[0]: [better]}]
+    first, second = sorted(versions)  # those of one second are in no order
     return [
         {c.MODEL_VERSION: name, "used": name == used, "current": name == used, "preset": "default", "gate": "passed",
-         "gate_reasons": [], "metrics": Metrics(**METRICS | {"compared": of}).to_bytes().decode()}
-        for name, of in zip(versions, compared, strict=True)
+         "gate_reasons": [], "metrics": Metrics(**METRICS, compared=of).to_bytes().decode()}
+        for name, of in ((first, None), (second, {first: [better]}))
     ]  # fmt: skip
 
 

@@ -68,8 +68,8 @@ def hits_of(run: facts.Facts, **changes) -> hits.AllHits:
     return hits.AllHits(run.hits.runs, groups)
 
 
-def sentences(run: facts.Facts, **changes) -> list[tuple[str, str]]:
-    result = findings.findings(SimpleNamespace(**{**vars(run), **changes}), settings.load())
+def sentences(known: facts.Facts, **changes) -> list[tuple[str, str]]:
+    result = findings.findings(SimpleNamespace(**{**vars(known), **changes}), settings.load())
     return [(finding.kind, finding.sentence.replace("\u00a0", " ")) for finding in result]
 
 
