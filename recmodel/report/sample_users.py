@@ -82,11 +82,15 @@ class FewStars:
         return cls(middle, run.rank_by)
 
     def are(self, row: dict[str, Any], user: SampleUser) -> bool:
-        """Return whether a recommendation has few stars: below the user's own mean or the middle of the scale."""
+        """Return whether a recommendation has few stars: below the user's own mean or the middle of the scale.
+
+        All are taken as the page shows them, with one decimal.
+        """
         stars = row[c.PREDICTED_RATING]
         if stars is None or self.middle != self.middle:
             return False
-        return bool(stars < max(self.middle, user.mean_rating if user.history else self.middle))
+        limit = max(self.middle, user.mean_rating if user.history else self.middle)
+        return bool(round(stars, 1) < round(limit, 1))
 
     def sentence(self, users: list[SampleUser]) -> str:
         """Say how many of the users are shown a movie of few stars, and why; nothing if none is."""
