@@ -26,6 +26,7 @@ class Comparison:
     names: list[str]  # of the versions, oldest first, a column for each
     roles: list[str]  # what each of them is for this run; may be empty
     rows: list[tuple[str, list[str]]]  # what is compared, and a cell for each version
+    refused: dict[str, list[str]]  # why the gate refused those that it did, by version
     rival: str  # the version that the newest was compared with on the same held-out ratings; empty without one
     differences: list[str]  # of these two, a sentence for each measure
     why_not: str  # why there are none
@@ -59,10 +60,11 @@ def compare(rows: list[dict[str, Any]]) -> Comparison | None:
             ("trained", [_trained(row) for row in shown]),
             ("fitted to", [_fitted(of) for of in metrics]),
             *((label, [_measure(of, measure) for of in metrics]) for measure, label in MEASURES.items()),
-            ("NDCG@10 of popularity, same ratings", [_baseline(of, POPULARITY, "ndcg_at_10") for of in metrics]),
-            ("RMSE of mean and biases, same ratings", [_baseline(of, BIASES, "rmse") for of in metrics]),
-            ("the gate", [_gate(row) for row in shown]),
+            ("NDCG@10 of popularity", [_baseline(of, POPULARITY, "ndcg_at_10") for of in metrics]),
+            ("RMSE of mean and biases", [_baseline(of, BIASES, "rmse") for of in metrics]),
+            ("the gate", [row["gate"] or "was not asked" for row in shown]),
         ],
+        refused={row[c.MODEL_VERSION]: row["gate_reasons"] for row in shown if row["gate_reasons"]},
         rival=rival,
         differences=[_difference(found) for found in compared.get(rival, [])],
         why_not="" if rival else _why_not(shown, metrics[-1]),
@@ -112,12 +114,6 @@ def _why_no_measure(metrics: Metrics | None, measure: str) -> str:
 def _baseline(metrics: Metrics | None, name: str, measure: str) -> str:
     value = None if metrics is None else getattr((metrics.baselines or {}).get(name, Measures()), measure)
     return "not measured" if value is None else f"{value:.{_DIGITS}f}"
-
-
-def _gate(row: dict[str, Any]) -> str:
-    if row["gate"] == "refused":
-        return f"refused: {'; '.join(row['gate_reasons'] or ['no reason is kept'])}"
-    return row["gate"] or "was not asked"
 
 
 def _difference(found: Difference) -> str:
