@@ -78,7 +78,8 @@ def _role(row: dict[str, Any]) -> str:
 
 
 def _trained(row: dict[str, Any]) -> str:
-    when = "date not known" if row["created_at"] is None else formatting.day(row["created_at"])
+    created = row["created_at"]
+    when = "date not known" if created is None else formatting.day(created).replace(formatting.NBSP, " ")
     return f"{when}, {row['preset']}" if row["preset"] else when
 
 
