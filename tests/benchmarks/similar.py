@@ -4,7 +4,8 @@
 
 Each user's newest rating is held out, and all methods know the other ratings only. Somebody who looks at the movie that
 the user rated before it sees the 20 movies that are similar to it: recall@20 is the share of users whose held-out movie
-is among them. `--apart` counts only users who came back: whose held-out rating came so long after the one before.
+is among them. *Recommended after it* is what the model recommends to somebody who has rated that movie only. `--apart`
+counts only users who came back: whose held-out rating came so long after the one before.
 """
 
 from __future__ import annotations
@@ -26,8 +27,10 @@ from recmodel.data import histories
 from recmodel.evaluation import intervals, splits
 from recmodel.models import architectures, presets, saved_model, training
 from recmodel.scoring import similar
+from recmodel.scoring.recommender import Recommender
 
 _K = 20
+_PRESET = presets.load("default")
 
 
 @click.command(help=__doc__)
@@ -40,16 +43,20 @@ def main(data: str, apart: int, as_json: Path | None) -> None:
     movie_ids = catalogue.column(c.MOVIE_ID).to_numpy()
     fitted, held_out = splits.last_out(ratings)
     before, after, minutes = _pairs(fitted, held_out, movie_ids)
+    with tempfile.TemporaryDirectory() as scratch:
+        _train(catalogue, fitted, Path(scratch, "model"))
+        of_model, recommended = _of_model(Path(scratch, "model"), before), _after(Path(scratch, "model"), before)
     lists = {
-        "model": _of_model(catalogue, fitted, before),
+        "model": of_model,
         "co-occurrence": _of_co_occurrence(fitted, movie_ids, before),
         "popularity": _of_popularity(fitted, movie_ids, before),
+        "recommended after it": recommended,
     }
     found = {name: (rows == after[:, np.newaxis]).any(axis=1) for name, rows in lists.items()}
     rows = []
     for what, users in (("", minutes >= 0), (f", {apart} minutes apart or more", minutes >= apart)):
         recall = {name: float(hits[users].mean()) for name, hits in found.items()}
-        for rival in ("co-occurrence", "popularity"):
+        for rival in [*lists][1:]:
             difference = found["model"][users].astype(float) - found[rival][users]
             low, high = intervals.bootstrap(difference[:, np.newaxis], lambda means: means[:, 0])
             part = f"recall@{_K}{what}: {users.sum():,} users, less {rival} {low:+.3f} to {high:+.3f}"
@@ -73,9 +80,8 @@ def _pairs(fitted: Arrays, held_out: Arrays, movie_ids: np.ndarray) -> tuple[np.
     return before, after, (held_out[c.TIMESTAMP] - fitted[c.TIMESTAMP][last]) / 60
 
 
-def _of_model(catalogue: pa.Table, fitted: Arrays, of: np.ndarray) -> np.ndarray:
-    """Return the rows of the movies that the table `similar_movies` would have, [B, 20]; -1 pads."""
-    options, preset = settings.load(), presets.load("default")
+def _train(catalogue: pa.Table, fitted: Arrays, folder: Path) -> None:
+    options, preset = settings.load(), _PRESET
     trained = training.train(
         fitted,
         np.unique(fitted[c.USER_ID]),
@@ -84,12 +90,22 @@ def _of_model(catalogue: pa.Table, fitted: Arrays, of: np.ndarray) -> np.ndarray
         seed=options.training.seed,
         rating_range=(options.input.rating_min, options.input.rating_max),
     )
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch, "model")
-        saved_model.save(trained.towers(), folder)
-        call = architectures.open_for_scoring(preset.architecture)(folder)
-        vectors = np.array(call("movie_vectors", {})["retrieval"])
+    saved_model.save(trained.towers(), folder)
+
+
+def _of_model(folder: Path, of: np.ndarray) -> np.ndarray:
+    """Return the rows of the movies that the table `similar_movies` would have, [B, 20]; -1 pads."""
+    call = architectures.open_for_scoring(_PRESET.architecture)(folder)
+    vectors = np.array(call("movie_vectors", {})["retrieval"])
     return similar.nearest(vectors, of, np.ones(len(vectors), bool), _K).row
+
+
+def _after(folder: Path, of: np.ndarray) -> np.ndarray:
+    """Return the rows of what the model recommends to somebody who has rated that movie only, [B, 20]; -1 pads."""
+    recommender, best = Recommender(folder), settings.load().input.rating_max
+    histories = recommender.catalogue_ids[of][:, np.newaxis]
+    lists = recommender.recommend(np.arange(len(of)), list(histories), [np.full(1, best)] * len(of), n=_K)
+    return recommender.movie_rows(lists.movie_id.ravel()).reshape(lists.movie_id.shape)
 
 
 def _of_co_occurrence(fitted: Arrays, movie_ids: np.ndarray, of: np.ndarray) -> np.ndarray:
