@@ -59,7 +59,8 @@ def _hits(known: AllHits) -> Iterator[Finding]:
     if not known.runs:
         return
     of_all = known.together
-    since = f"Users came back {of_all.users:,} times after the last {len(known.runs)} measured runs"
+    times, runs = _counted(of_all.users, "time"), _counted(len(known.runs), "measured run")
+    since = f"Users came back {times} after the last {runs}"
     if of_all.users < _USERS_TO_JUDGE:
         yield Finding("note", f"{since}, too few to say whether their lists were better than what was popular.")
         return
@@ -68,6 +69,11 @@ def _hits(known: AllHits) -> Iterator[Finding]:
         f"{since}. What they rated next was in their lists with NDCG@10 {of_all.ndcg:.4f}; in what was popular, "
         f"{of_all.popular_ndcg:.4f}.",
     )
+
+
+def _counted(count: int, noun: str) -> str:
+    """Return such as 1 user, or 1,200 users."""
+    return f"{formatting.number(count)} {noun}{'' if count == 1 else 's'}"
 
 
 def _good_if(good: bool, sentence: str) -> Finding:
@@ -146,20 +152,25 @@ def _training(model: Model, before: list[Night]) -> Iterator[Finding]:
 def _users(run: RunRecord) -> Iterator[Finding]:
     """Say of which users the run has lists that were made tonight, and who wants or has none."""
     if not run.all_users:
-        asked = "some" if run.users_asked is None else formatting.number(run.users_asked)
-        kept = f", and keeps the lists of {formatting.number(run.users_kept)} others" if run.users_kept else ""
-        yield Finding("note", f"This is a partial run: it scored only the {asked} users asked for{kept}. It is "
-                      "compared with no other run.")  # fmt: skip
+        asked = "users" if run.users_asked is None else _counted(run.users_asked, "user")
+        kept = f", and keeps the lists of {_counted(run.users_kept, 'other')}" if run.users_kept else ""
+        yield Finding("note", f"This is a partial run: it scored only the {asked} asked for{kept}. It is compared "
+                      "with no other run.")  # fmt: skip
     if run.carried_from:
-        scored = "some" if run.users_scored is None else formatting.number(run.users_scored)
-        yield Finding("note", f"The run is incremental: {scored} of {formatting.number(run.users)} users were scored, "
-                      f"the others keep their lists of {formatting.day(run.carried_from.run_date)}.")  # fmt: skip
+        were = "some were" if run.users_scored is None else f"{formatting.number(run.users_scored)} were"
+        day = formatting.day(run.carried_from.run_date)
+        yield Finding(
+            "note",
+            f"The run is incremental: of {_counted(run.users, 'user')}, {were} scored; the others keep their lists of "
+            f"{day}.",
+        )
     if run.users_opted_out:
-        yield Finding("note", f"{formatting.number(run.users_opted_out)} users have opted out, so they are served from "
-                      "popularity.")  # fmt: skip
+        yield Finding(
+            "note", f"{_counted(run.users_opted_out, 'user')} opted out, for whom there is only what is popular."
+        )
     if run.users_forgotten:
-        yield Finding("note", f"{formatting.number(run.users_forgotten)} users were erased since the run was "
-                      "published; its other counts still have them.")  # fmt: skip
+        yield Finding("note", f"Erased since the run was published, but still in its counts: "
+                      f"{_counted(run.users_forgotten, 'user')}.")  # fmt: skip
 
 
 def _drift(nights: list[Night], limits: Checks) -> Iterator[Finding]:
@@ -198,20 +209,26 @@ def _difference(change: int) -> str:
 
 def _catalogue(run: RunRecord) -> Iterator[Finding]:
     if run.movies_delisted:
-        count = formatting.number(run.movies_delisted)
+        delisted = _counted(run.movies_delisted, "movie")
+        verb, them, their = ("is", "it", "its") if run.movies_delisted == 1 else ("are", "them", "their")
         yield Finding(
             "note",
-            f"{count} movies that the model knows are not in the catalogue any more: nobody is recommended them, and "
-            f"their {run.noun} still count as seen and as taste.",
+            f"{delisted} that the model knows {verb} not in the catalogue any more: nobody is recommended {them}, and "
+            f"{their} {run.noun} still count as seen and as taste.",
         )
     if run.movies_new:
-        count = formatting.number(run.movies_new)
+        is_one = run.movies_new == 1
+        them = "it" if is_one else "them"
         if run.movies_placed:
-            rows = formatting.number(run.recommendations.new_rows)
-            what = f"which knows their genres and years only; {rows} recommendations are of them."
+            rows = run.recommendations.new_rows
+            shown = f"{_counted(rows, 'recommendation')} {'is' if rows == 1 else 'are'} of {them}"
+            known = "its genres and year" if is_one else "their genres and years"
+            what = f"which knows {known} only; {shown if rows else f'nobody is recommended {them}'}."
         else:
-            what = "which can recommend them once it is trained again."
-        yield Finding("note", f"{count} movies are new to the model, {what}")
+            what = f"which can recommend {them} once it is trained again."
+        yield Finding(
+            "note", f"{_counted(run.movies_new, 'movie')} {'is' if is_one else 'are'} new to the model, {what}"
+        )
 
 
 def _input(run: RunRecord, rejects: list[dict[str, Any]], limits: Input) -> Iterator[Finding]:
@@ -222,7 +239,8 @@ def _input(run: RunRecord, rejects: list[dict[str, Any]], limits: Input) -> Iter
             yield Finding("note", f"How the input was read: {file.sentence()}.")
     if run.newest_rating is not None:
         newest = f"{formatting.day(run.newest_rating.date())}, {run.newest_rating:%H:%M} UTC"
-        left_out = f"; {formatting.number(run.ratings_left_out)} later ones were left out" if run.as_of else ""
+        later = formatting.number(run.ratings_left_out) if run.ratings_left_out else "no"
+        left_out = f"; {later} later ones were left out" if run.as_of else ""
         yield Finding("note", f"The newest of the {run.noun} that were used is of {newest}{left_out}.")
     rows = formatting.number(sum(run.rows_in.values()))
     if not run.rows_rejected:

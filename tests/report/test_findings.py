@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from support.report import METRICS, collect
 
 from recmodel import settings
-from recmodel.records import EarlierRun, InputFile, Metrics
+from recmodel.records import EarlierRun, Figures, InputFile, Metrics
 from recmodel.report import drift, facts, findings, hits
 
 
@@ -73,7 +73,7 @@ def sentences(known: facts.Facts, **changes) -> list[tuple[str, str]]:
     return [(finding.kind, finding.sentence.replace("\u00a0", " ")) for finding in result]
 
 
-def test_which_users_a_run_has_lists_of_is_a_note(site):
+def test_which_users_and_movies_a_run_has_lists_of_is_a_note(site):
     run = collect(site)
     before = EarlierRun(run_id="x", run_date=date(2026, 1, 30))
     for changes, wanted in (
@@ -81,10 +81,17 @@ def test_which_users_a_run_has_lists_of_is_a_note(site):
          "This is a partial run: it scored only the 7 users asked for, and keeps the lists of 3 others. It is compared "
          "with no other run."),
         ({"users": 1200, "users_scored": 40, "carried_from": before},
-         "The run is incremental: 40 of 1,200 users were scored, the others keep their lists of 30 January 2026."),
-        ({"users_opted_out": 5}, "5 users have opted out, so they are served from popularity."),
-        ({"users_forgotten": 2},
-         "2 users were erased since the run was published; its other counts still have them."),
+         "The run is incremental: of 1,200 users, 40 were scored; the others keep their lists of 30 January 2026."),
+        ({"users_opted_out": 5}, "5 users opted out, for whom there is only what is popular."),
+        ({"users_forgotten": 2}, "Erased since the run was published, but still in its counts: 2 users."),
+        ({"movies_new": 1}, "1 movie is new to the model, which can recommend it once it is trained again."),
+        ({"movies_new": 2, "movies_placed": 2},
+         "2 movies are new to the model, which knows their genres and years only; nobody is recommended them."),
+        ({"movies_new": 1, "movies_placed": 1, "recommendations": Figures(new_rows=3)},
+         "1 movie is new to the model, which knows its genres and year only; 3 recommendations are of it."),
+        ({"movies_delisted": 1},
+         "1 movie that the model knows is not in the catalogue any more: nobody is recommended it, and its ratings "
+         "still count as seen and as taste."),
     ):  # fmt: skip
         found = sentences(run, run=run.run.model_copy(update=changes))
         assert ("note", wanted) in found
