@@ -104,7 +104,7 @@ def collect(output: Output, run_date: date, settings: Settings, models: Location
         hits=hits.of_runs(output, run_date, _MEASURED_RUNS),
         risen=risen,
         fallen=fallen,
-        versions=model_versions.of_run(output, run_date),
+        versions=model_versions.of_run(output, run_date, run.noun),
         mix=movies.of_run(output, run_date, of_run.by_movie),
         mix_before=None if before is None else movies.of_run(output, nights[-2].run_date, before),
     )

@@ -17,6 +17,8 @@ from recmodel.tables.base import Output
 
 _DIGITS = 4
 _COMPARED_VERSIONS = 2  # the newest
+# Why a measure does not apply to a version.
+_NO_RATINGS, _OTHER_KIND = "predicts no ratings", "not measured for this kind of model"
 
 
 @dataclass(frozen=True)
@@ -25,21 +27,25 @@ class Comparison:
 
     names: list[str]  # of the versions, oldest first, a column for each
     roles: list[str]  # what each of them is for this run; may be empty
-    rows: list[tuple[str, list[str]]]  # what is compared, and a cell for each version
+    rows: list[tuple[str, list[str]]]  # what is compared, and a cell for each version; without what applies to none
     refused: dict[str, list[str]]  # why the gate refused those that it did, by version
     rival: str  # the version that the newest was compared with on the same held-out ratings; empty without one
     differences: list[str]  # of these two, a sentence for each measure
     why_not: str  # why there are none
 
 
-def of_run(output: Output, run_date: date) -> Comparison | None:
-    """Compare the versions that there were when a run was published; None for runs of versions before 0.3.2."""
+def of_run(output: Output, run_date: date, noun: str) -> Comparison | None:
+    """Compare the versions that there were when a run was published; None for runs of versions before 0.3.2.
+
+    Args:
+        noun: what models are fitted to: ratings or interactions.
+    """
     if not output.files(c.MODELS_TABLE, run_date):
         return None
-    return compare(output.dataset(c.MODELS_TABLE, run_date).to_table(columns=c.MODEL_ROW.names).to_pylist())
+    return compare(output.dataset(c.MODELS_TABLE, run_date).to_table(columns=c.MODEL_ROW.names).to_pylist(), noun)
 
 
-def compare(rows: list[dict[str, Any]]) -> Comparison | None:
+def compare(rows: list[dict[str, Any]], noun: str = "ratings") -> Comparison | None:
     """Compare the two newest versions and, if it is neither of them, the one that made the run; None without any.
 
     Args:
@@ -51,6 +57,12 @@ def compare(rows: list[dict[str, Any]]) -> Comparison | None:
     shown = [row for i, row in enumerate(rows) if row["used"] or i >= len(rows) - _COMPARED_VERSIONS]
     metrics = [None if row["metrics"] is None else Metrics.parse(row["metrics"]) for row in shown]
     names = [row[c.MODEL_VERSION] for row in shown]
+    measures = {measure: [_measure(of, measure) for of in metrics] for measure in MEASURES}
+    baselines = {
+        (name, measure): [_baseline(of, name, measure) for of in metrics]
+        for name, measure in ((POPULARITY, "ndcg_at_10"), (BIASES, "rmse"))
+    }
+    apply = [measure for measure, cells in measures.items() if not {_NO_RATINGS, _OTHER_KIND} >= {*cells}]
     compared = (metrics[-1] and metrics[-1].compared) or {}
     rival = next((name for name in reversed(names[:-1]) if name in compared), "")
     return Comparison(
@@ -58,10 +70,9 @@ def compare(rows: list[dict[str, Any]]) -> Comparison | None:
         roles=[_role(row) for row in shown],
         rows=[
             ("trained", [_trained(row) for row in shown]),
-            ("fitted to", [_fitted(of) for of in metrics]),
-            *((label, [_measure(of, measure) for of in metrics]) for measure, label in MEASURES.items()),
-            ("NDCG@10 of popularity", [_baseline(of, POPULARITY, "ndcg_at_10") for of in metrics]),
-            ("RMSE of mean and biases", [_baseline(of, BIASES, "rmse") for of in metrics]),
+            ("fitted to", [_fitted(of, noun) for of in metrics]),
+            *((MEASURES[measure], measures[measure]) for measure in apply),
+            *((f"{MEASURES[of]} of {name}", cells) for (name, of), cells in baselines.items() if of in apply),
             ("the gate", [row["gate"] or "was not asked" for row in shown]),
         ],
         refused={row[c.MODEL_VERSION]: row["gate_reasons"] for row in shown if row["gate_reasons"]},
@@ -83,11 +94,11 @@ def _trained(row: dict[str, Any]) -> str:
     return f"{when}, {row['preset']}" if row["preset"] else when
 
 
-def _fitted(metrics: Metrics | None) -> str:
+def _fitted(metrics: Metrics | None, noun: str) -> str:
     if metrics is None:
         return "not known: metrics.json could not be read"
     rows = metrics.refit_rows or metrics.train_rows
-    return f"{formatting.number(rows)} ratings" if rows else "not known"
+    return f"{formatting.number(rows)} {noun}" if rows else "not known"
 
 
 def _measure(metrics: Metrics | None, measure: str) -> str:
@@ -106,10 +117,10 @@ def _why_no_measure(metrics: Metrics | None, measure: str) -> str:
     if not metrics.test_rows:
         return "not measured"
     if measure == "rmse":
-        return "predicts no ratings"
+        return _NO_RATINGS
     if metrics.held_out is None:
         return "not measured: trained before 0.3.2"
-    return "not measured for this kind of model"
+    return _OTHER_KIND
 
 
 def _baseline(metrics: Metrics | None, name: str, measure: str) -> str:

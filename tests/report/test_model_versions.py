@@ -56,7 +56,17 @@ def test_a_cell_says_why_there_is_no_figure():
     assert old == ["not measured: trained before 0.3.2", "not measured"]
     assert imported == ["0.9000", "not measured"]
     without_ratings = {"train_rows": 9, "test_rows": 3, "held_out": "newest", "ndcg_at_10": 0.1}
-    assert cells(model_versions.compare([row("a", without_ratings)]), "RMSE") == ["predicts no ratings"]
+    both = model_versions.compare([row("a", MEASURED), row("b", without_ratings)])
+    assert cells(both, "RMSE") == ["0.9000", "predicts no ratings"]
+
+
+def test_what_applies_to_no_version_is_left_out():
+    """Such as errors of ratings where the input is implicit."""
+    implicit = {"train_rows": 9, "test_rows": 3, "held_out": "newest", "ndcg_at_10": 0.1}
+    result = model_versions.compare([row("a", implicit), row("b", implicit)], "interactions")
+    labels = ["trained", "fitted to", "NDCG@10", "NDCG@10 of popularity", "the gate"]
+    assert [label for label, _ in result.rows] == labels
+    assert cells(result, "fitted to") == ["9 interactions"] * 2
 
 
 def test_a_difference_that_may_be_chance_is_neither_better_nor_worse():
