@@ -22,6 +22,7 @@
 #   ./submit.sh benchmark ...         measure scoring speed against other libraries; benchmark scale ...: at large sizes;
 #                                     benchmark new_movies ...: quality of lists of movies without ratings;
 #                                     benchmark trending ...: and of lists of users without ratings;
+#                                     benchmark similar ...: and of similar movies;
 #                                     benchmark export: lists into PostgreSQL and Redis;
 #                                     benchmark kills | readers | nights: commands killed, readers at work, many nights
 #
@@ -182,7 +183,7 @@ case $command in
     benchmark)
         prepare "[sample,test]" java
         script=scoring
-        case ${1:-} in scale | new_movies | trending | export | kills | readers | nights) script=$1 && shift ;; esac
+        case ${1:-} in scale | new_movies | trending | similar | export | kills | readers | nights) script=$1 && shift ;; esac
         [ "$script" != export ] || prepare_databases
         exec python "$root/tests/benchmarks/$script.py" "$@"
         ;;

@@ -13,18 +13,21 @@ from typing import Any
 import altair as alt
 import numpy as np
 
+from recmodel import formatting
 from recmodel import schemas as c
 from recmodel.data.statistics import InteractionStatistics
 from recmodel.records import BIASES, POPULARITY, Measures, Metrics
 from recmodel.report import popularity_buckets
 from recmodel.report.drift import Night
 from recmodel.report.hits import RunHits
+from recmodel.report.movies import Mix
 from recmodel.report.summary import Overlap, Summary
 from recmodel.settings import Checks
 
 _COLOURS = {
     "model": "var(--model)",
     "recommendations": "var(--model)",
+    "the run before": "var(--before)",
     "predicted": "var(--model)",
     POPULARITY: "var(--popularity)",
     BIASES: "var(--biases)",
@@ -336,6 +339,100 @@ def overlap_histogram(overlap: Overlap) -> Chart:
         f"{overlap.mean:.0%}."
     )
     return figure("overlap", "Overlap with the lists of the previous run", "users", description, chart, rows)
+
+
+# -- movies --------------------------------------------------------------------------------------------------------
+
+
+def by_ratings(mix: Mix, before: Mix | None, noun: str = "ratings") -> Chart:
+    """Compare what is recommended with what was rated, by how often movies were rated; and with the run before."""
+    series = {"recommendations": [group.recommended for group in mix.by_ratings]}
+    if before is not None:
+        series["the run before"] = [group.recommended for group in before.by_ratings]
+    series[noun] = [group.rated for group in mix.by_ratings]
+    labels = [group.name for group in mix.by_ratings]
+    rows = [
+        {"rated": label, "series": name, "share": share}
+        for name, shares in series.items()
+        for label, share in zip(labels, shares, strict=True)
+    ]
+    chart = _grouped_bars(
+        rows,
+        [*series],
+        alt.X("rated:N", sort=labels, title=f"{noun} of the movie", axis=alt.Axis(labelAngle=0)),
+        alt.Y("share:Q", axis=alt.Axis(format=".0%")),
+        ["series:N", alt.Tooltip("rated:N", title=noun), alt.Tooltip("share:Q", format=".1%")],
+    )
+    numbers = [
+        {noun: group.name, "movies": group.movies}
+        | {name: formatting.percent(shares[i]) for name, shares in series.items()}
+        for i, group in enumerate(mix.by_ratings)
+    ]
+    values = "; ".join(
+        f"{label}: {', '.join(f'{share[i]:.1%} of {name}' for name, share in series.items())}"
+        for i, label in enumerate(labels)
+    )
+    return figure(
+        "by-ratings",
+        "Recommendations by how often a movie was rated" if noun == "ratings" else "Recommendations by interactions",
+        "share of all",
+        f"Bar chart by {noun} of the movie. {values}.",
+        chart,
+        numbers,
+        240,
+    )
+
+
+def by_genre(mix: Mix, noun: str = "ratings", limit: int = 12) -> Chart:
+    """Draw the share of each genre in recommendations next to its share of ratings, and write its predicted rating.
+
+    Args:
+        limit: so many genres are drawn; all are in the numbers.
+    """
+    drawn = mix.by_genre[:limit]
+    names = [group.name for group in drawn]
+    rows: list[dict[str, Any]] = [
+        {"genre": group.name, "series": series, "share": share}
+        for group in drawn
+        for series, share in (("recommendations", group.recommended), (noun, group.rated))
+    ]
+    y = alt.Y("genre:N", sort=names, title=None, axis=alt.Axis(labelLimit=110))
+    widest = max((row["share"] for row in rows), default=0) or 1
+    scale = alt.Scale(domain=[0, 1.2 * widest])  # with room for the stars
+    x = alt.X("share:Q", title=None, scale=scale, axis=alt.Axis(format=".0%", tickCount=4))
+    base = alt.Chart(inline(rows)).encode(y=y)
+    line = base.mark_line(color="var(--line)", strokeWidth=2).encode(x=x, detail="genre:N")
+    points = base.mark_point(size=64).encode(
+        x=x,
+        color=_series(["recommendations", noun]),
+        tooltip=["genre:N", "series:N", alt.Tooltip("share:Q", format=".1%")],
+    )
+    chart, unit = line + points, f"share of recommendations and of {noun}"
+    stars = [
+        {"genre": group.name, "stars": formatting.stars(group.predicted_rating)}
+        for group in drawn
+        if group.predicted_rating is not None
+    ]
+    if stars:
+        text = alt.Chart(inline(stars)).mark_text(align="right", fill="var(--muted)")
+        chart += text.encode(y=y, x=alt.value("width"), text="stars:N")
+        unit += "; on the right, the mean predicted rating of what is recommended"
+    numbers = [
+        {
+            "genre": group.name,
+            "movies": group.movies,
+            "recommendations": formatting.percent(group.recommended),
+            noun: formatting.percent(group.rated),
+        }
+        | ({"predicted": formatting.stars(group.predicted_rating), "rated": formatting.stars(group.mean_rating)}
+           if stars else {})
+        for group in mix.by_genre
+    ]  # fmt: skip
+    values = "; ".join(
+        f"{group.name}: {group.recommended:.1%} of recommendations, {group.rated:.1%} of {noun}" for group in drawn
+    )
+    description = f"Chart of two points for each genre. {values}."
+    return figure("by-genre", "Recommendations by genre", unit, description, chart, numbers, 22 * len(drawn))
 
 
 # -- scores and ratings --------------------------------------------------------------------------------------------

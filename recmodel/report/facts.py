@@ -20,7 +20,7 @@ from recmodel.errors import RecmodelError
 from recmodel.models import versions
 from recmodel.pipeline import sources
 from recmodel.records import IMPORTED, Metrics, RunRecord
-from recmodel.report import drift, hits, sample_users, summary
+from recmodel.report import drift, hits, model_versions, movies, sample_users, summary
 from recmodel.schemas import Id
 from recmodel.settings import Settings
 from recmodel.storage import Location
@@ -62,6 +62,9 @@ class Facts:
     hits: hits.AllHits  # of the runs before, as far as users have come back
     risen: list[dict[str, Any]]  # see `summary.risen_and_fallen`; since the run before, if there is one to compare with
     fallen: list[dict[str, Any]]
+    versions: model_versions.Comparison | None  # None: a run of a version before 0.3.2
+    mix: movies.Mix | None  # likewise
+    mix_before: movies.Mix | None  # of the run before, if there is one to compare with
 
 
 def collect(output: Output, run_date: date, settings: Settings, models: Location | None, data: str | None) -> Facts:
@@ -83,7 +86,8 @@ def collect(output: Output, run_date: date, settings: Settings, models: Location
     for row in output.recommendations_of(run_date, [*kinds]).to_pylist():
         recommendations[row[c.USER_ID]].append(row)
     of_run, nights = summary.summarise(rows), drift.nights(output, run_date, _NIGHTS)
-    risen, fallen = _risen_and_fallen(output, of_run, nights)
+    before = _before(output, nights)
+    risen, fallen = _risen_and_fallen(of_run, nights, before)
     return Facts(
         run=run,
         rejects=summary.reject_reasons(output.rejects(run_date)),
@@ -100,17 +104,23 @@ def collect(output: Output, run_date: date, settings: Settings, models: Location
         hits=hits.of_runs(output, run_date, _MEASURED_RUNS),
         risen=risen,
         fallen=fallen,
+        versions=model_versions.of_run(output, run_date, run.noun),
+        mix=movies.of_run(output, run_date, of_run.by_movie),
+        mix_before=None if before is None else movies.of_run(output, nights[-2].run_date, before),
     )
 
 
+def _before(output: Output, nights: list[drift.Night]) -> pa.Table | None:
+    """Return the recommendations of the run before, counted by movie; None without one to compare with."""
+    return summary.count_by_movie(output.recommendations(nights[-2].run_date)) if len(nights) > 1 else None
+
+
 def _risen_and_fallen(
-    output: Output, of_run: summary.Summary, nights: list[drift.Night]
+    of_run: summary.Summary, nights: list[drift.Night], before: pa.Table | None
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    if len(nights) < 2:
+    if before is None:
         return [], []
-    before, now = nights[-2:]
-    counted = summary.count_by_movie(output.recommendations(before.run_date))
-    return summary.risen_and_fallen(of_run.by_movie, now.users, counted, before.users)
+    return summary.risen_and_fallen(of_run.by_movie, nights[-1].users, before, nights[-2].users)
 
 
 def _model(models: Location, name: str) -> tuple[Model | None, str]:

@@ -39,8 +39,11 @@ def findings(facts: Facts, limits: Settings) -> list[Finding]:
     else:
         result += _quality(facts.model, facts.run.noun)
         result += _age(facts.model, facts.run, limits.training.max_age_days)
+        result += _training(facts.model, facts.nights[:-1])
     result += _hits(facts.hits)
-    result += _drift(facts.nights, limits.checks)
+    result += _users(facts.run)
+    if facts.run.all_users:  # a partial run is compared with none
+        result += _drift(facts.nights, limits.checks)
     result += _catalogue(facts.run)
     result += _input(facts.run, facts.rejects, limits.input)
     if facts.run.partitions_resumed:
@@ -53,13 +56,24 @@ def findings(facts: Facts, limits: Settings) -> list[Finding]:
 
 def _hits(known: AllHits) -> Iterator[Finding]:
     """Compare the lists of the runs so far with what was popular, if enough users came back to say so."""
-    if known.runs and known.together.users >= _USERS_TO_JUDGE:
-        of_all = known.together
-        yield _good_if(
-            of_all.ndcg >= of_all.popular_ndcg,
-            f"Users came back {of_all.users:,} times after the last {len(known.runs)} measured runs. What they rated "
-            f"next was in their lists with NDCG@10 {of_all.ndcg:.4f}; in what was popular, {of_all.popular_ndcg:.4f}.",
-        )
+    if not known.runs:
+        return
+    of_all = known.together
+    times, runs = _counted(of_all.users, "time"), _counted(len(known.runs), "measured run")
+    since = f"Users came back {times} after the last {runs}"
+    if of_all.users < _USERS_TO_JUDGE:
+        yield Finding("note", f"{since}, too few to say whether their lists were better than what was popular.")
+        return
+    yield _good_if(
+        of_all.ndcg > of_all.popular_ndcg,
+        f"{since}. What they rated next was in their lists with NDCG@10 {of_all.ndcg:.4f}; in what was popular, "
+        f"{of_all.popular_ndcg:.4f}.",
+    )
+
+
+def _counted(count: int, noun: str) -> str:
+    """Return such as 1 user, or 1,200 users."""
+    return f"{formatting.number(count)} {noun}{'' if count == 1 else 's'}"
 
 
 def _good_if(good: bool, sentence: str) -> Finding:
@@ -92,6 +106,13 @@ def _quality(model: Model, noun: str) -> Iterator[Finding]:
             f"{formatting.percent(hits)} of the held-out {noun} are of a movie that the model ranks among the first "
             f"100 for that user; ranking by popularity reaches {formatting.percent(popular_hits)}.",
         )
+    ndcg, popular_ndcg = metrics.ndcg_at_10, metrics.baselines.get(POPULARITY, Measures()).ndcg_at_10
+    if ndcg is not None and popular_ndcg is not None:
+        yield _good_if(
+            ndcg > popular_ndcg,
+            f"On the held-out {noun}, NDCG@10 of the model's lists is {ndcg:.4f}; of what is popular, "
+            f"{popular_ndcg:.4f}.",
+        )
 
 
 def _age(model: Model, run: RunRecord, max_age_days: float) -> Iterator[Finding]:
@@ -109,6 +130,47 @@ def _age(model: Model, run: RunRecord, max_age_days: float) -> Iterator[Finding]
     for name, reasons in model.not_promoted.items():
         why = "; ".join(reasons).replace(model.name, "the one in use")
         yield Finding("warning", f"The newer model {name} was not promoted: {why}.")
+
+
+def _training(model: Model, before: list[Night]) -> Iterator[Finding]:
+    """Say whether the model is a new one, and what the gate said of it."""
+    if model.is_imported:
+        return
+    trained = f"trained on {formatting.day(model.created_at)}"
+    reasons = model.metrics.gate
+    if reasons:
+        yield Finding("warning", f"The gate refused the model, {trained}, which is used all the same: "
+                      f"{'; '.join(reasons)}.")  # fmt: skip
+    elif before and before[-1].model_version == model.name:
+        yield Finding("note", f"The model is the one of the run before, {trained}.")
+    else:
+        since = f"is new since {formatting.day(before[-1].run_date)}, " if before else "was "
+        asked = "the gate was not asked whether it may be used" if reasons is None else "it passed the gate"
+        yield Finding("note" if reasons is None else "good", f"The model {since}{trained}; {asked}.")
+
+
+def _users(run: RunRecord) -> Iterator[Finding]:
+    """Say of which users the run has lists that were made tonight, and who wants or has none."""
+    if not run.all_users:
+        asked = "users" if run.users_asked is None else _counted(run.users_asked, "user")
+        kept = f", and keeps the lists of {_counted(run.users_kept, 'other')}" if run.users_kept else ""
+        yield Finding("note", f"This is a partial run: it scored only the {asked} asked for{kept}. It is compared "
+                      "with no other run.")  # fmt: skip
+    if run.carried_from:
+        were = "some were" if run.users_scored is None else f"{formatting.number(run.users_scored)} were"
+        day = formatting.day(run.carried_from.run_date)
+        yield Finding(
+            "note",
+            f"The run is incremental: of {_counted(run.users, 'user')}, {were} scored; the others keep their lists of "
+            f"{day}.",
+        )
+    if run.users_opted_out:
+        yield Finding(
+            "note", f"{_counted(run.users_opted_out, 'user')} opted out, for whom there is only what is popular."
+        )
+    if run.users_forgotten:
+        yield Finding("note", f"Erased since the run was published, but still in its counts: "
+                      f"{_counted(run.users_forgotten, 'user')}.")  # fmt: skip
 
 
 def _drift(nights: list[Night], limits: Checks) -> Iterator[Finding]:
@@ -147,20 +209,26 @@ def _difference(change: int) -> str:
 
 def _catalogue(run: RunRecord) -> Iterator[Finding]:
     if run.movies_delisted:
-        count = formatting.number(run.movies_delisted)
+        delisted = _counted(run.movies_delisted, "movie")
+        verb, them, their = ("is", "it", "its") if run.movies_delisted == 1 else ("are", "them", "their")
         yield Finding(
             "note",
-            f"{count} movies that the model knows are not in the catalogue any more: nobody is recommended them, and "
-            f"their {run.noun} still count as seen and as taste.",
+            f"{delisted} that the model knows {verb} not in the catalogue any more: nobody is recommended {them}, and "
+            f"{their} {run.noun} still count as seen and as taste.",
         )
     if run.movies_new:
-        count = formatting.number(run.movies_new)
+        is_one = run.movies_new == 1
+        them = "it" if is_one else "them"
         if run.movies_placed:
-            rows = formatting.number(run.recommendations.new_rows)
-            what = f"which knows their genres and years only; {rows} recommendations are of them."
+            rows = run.recommendations.new_rows
+            shown = f"{_counted(rows, 'recommendation')} {'is' if rows == 1 else 'are'} of {them}"
+            known = "its genres and year" if is_one else "their genres and years"
+            what = f"which knows {known} only; {shown if rows else f'nobody is recommended {them}'}."
         else:
-            what = "which can recommend them once it is trained again."
-        yield Finding("note", f"{count} movies are new to the model, {what}")
+            what = f"which can recommend {them} once it is trained again."
+        yield Finding(
+            "note", f"{_counted(run.movies_new, 'movie')} {'is' if is_one else 'are'} new to the model, {what}"
+        )
 
 
 def _input(run: RunRecord, rejects: list[dict[str, Any]], limits: Input) -> Iterator[Finding]:
@@ -171,7 +239,8 @@ def _input(run: RunRecord, rejects: list[dict[str, Any]], limits: Input) -> Iter
             yield Finding("note", f"How the input was read: {file.sentence()}.")
     if run.newest_rating is not None:
         newest = f"{formatting.day(run.newest_rating.date())}, {run.newest_rating:%H:%M} UTC"
-        left_out = f"; {formatting.number(run.ratings_left_out)} later ones were left out" if run.as_of else ""
+        later = formatting.number(run.ratings_left_out) if run.ratings_left_out else "no"
+        left_out = f"; {later} later ones were left out" if run.as_of else ""
         yield Finding("note", f"The newest of the {run.noun} that were used is of {newest}{left_out}.")
     rows = formatting.number(sum(run.rows_in.values()))
     if not run.rows_rejected:

@@ -25,10 +25,10 @@ from markupsafe import Markup
 from recmodel import formatting, records
 from recmodel import schemas as c
 from recmodel.evaluation import ranking
-from recmodel.report import charts, findings, popularity_buckets
+from recmodel.report import charts, findings, popularity_buckets, sample_users
 from recmodel.report.charts import Chart
 from recmodel.report.facts import Facts
-from recmodel.report.sample_users import SampleUser
+from recmodel.report.sample_users import FewStars, SampleUser
 from recmodel.report.summary import USERS
 from recmodel.scoring import policies
 from recmodel.settings import Settings
@@ -40,7 +40,7 @@ _REJECT = re.compile(
     r'<tr><th scope="row">[^<]*</th><td>(?P<column>[^<]*)</td><td>[^<]*</td>'
     r'<td class="wide"><bdi>(?P<value>[^<]*)</bdi></td>'
 )
-_SECTIONS = ("hits", "quality", "training", "drift", "ratings", "popularity")
+_SECTIONS = ("hits", "quality", "training", "drift", "movies", "ratings", "popularity")
 _MOVIES_IN_TABLE, _MOVIES_IN_CHART = 10, 300  # the most recommended
 
 
@@ -58,6 +58,8 @@ def render(facts: Facts, limits: Settings) -> str:
         policy=policies.named(facts.run.rank_by),
         concentration=_concentration(facts),
         most_recommended=_most_recommended(facts, _MOVIES_IN_TABLE),
+        few_stars=FewStars.of(facts.run),
+        shown=sample_users.SHOWN,
         c=c,
         records=records,
     )
@@ -157,6 +159,10 @@ def _charts(facts: Facts, limits: Settings) -> dict[str, list[Chart]]:
         sections["drift"] = charts.drift(facts.nights, limits.checks)
         if night.overlap is not None and night.overlap.users:
             sections["drift"].append(charts.overlap_histogram(night.overlap))
+    if facts.mix:
+        sections["movies"] = [charts.by_ratings(facts.mix, facts.mix_before, facts.run.noun)]
+        if facts.mix.by_genre:
+            sections["movies"].append(charts.by_genre(facts.mix, facts.run.noun))
     if summary.rating_counts:
         actual = statistics.stars if statistics else {}
         sections["ratings"].append(charts.rating_distribution(summary.rating_counts, actual))

@@ -9,9 +9,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from recmodel import schemas as c
+from recmodel.records import IMPLICIT, RunRecord
 from recmodel.schemas import Id
+from recmodel.scoring import policies
 
 MAX_USERS = 12
+SHOWN = 8  # recommendations of each
+
+# Why a list holds movies that the user is predicted to rate low, by the ranking policy.
+_WHY = {
+    "retrieval": "Lists are in the order of what users are likely to watch; stars do not count in it.",
+    "blend": "Lists weigh both how likely users are to watch a movie and its stars, so one that is very likely to be "
+    "watched is recommended with few stars too.",
+    "rating": "Lists are in the order of the stars, so of what could be recommended nothing else had more.",
+    "two-stage": "Lists are made of what users are most likely to watch, and only then put in the order of the stars.",
+}
+_WHY_POPULAR = "Who is served from popularity gets what others watch, whatever its stars."
 
 # Which candidates of a source to show, as positions (0 to 1) among them in ascending order of their number of ratings.
 _POSITIONS: tuple[tuple[str, dict[str, tuple[float, ...]]], ...] = (
@@ -51,6 +64,46 @@ class SampleUser:
     def highest_rated(self, n: int) -> list[dict[str, Any]]:
         """Return the user's n best ratings, of equal ratings the newest first."""
         return sorted(self.history, key=lambda row: -row[c.RATING])[:n]
+
+
+@dataclass(frozen=True)
+class FewStars:
+    """What few stars are, and why somebody is recommended a movie of few."""
+
+    middle: float  # of the rating scale; NaN where no ratings are predicted
+    rank_by: str  # the ranking policy
+
+    @classmethod
+    def of(cls, run: RunRecord) -> FewStars:
+        """Return what few stars are in a run."""
+        scale = run.settings.get("input", {})
+        known = run.feedback != IMPLICIT and {"rating_min", "rating_max"} <= scale.keys()
+        middle = (scale["rating_min"] + scale["rating_max"]) / 2 if known else float("nan")
+        return cls(middle, run.rank_by)
+
+    def are(self, row: dict[str, Any], user: SampleUser) -> bool:
+        """Return whether a recommendation has few stars: below the user's own mean or the middle of the scale.
+
+        All are taken as the page shows them, with one decimal.
+        """
+        stars = row[c.PREDICTED_RATING]
+        if stars is None or self.middle != self.middle:
+            return False
+        limit = max(self.middle, user.mean_rating if user.history else self.middle)
+        return bool(round(stars, 1) < round(limit, 1))
+
+    def sentence(self, users: list[SampleUser]) -> str:
+        """Say how many of the users are shown a movie of few stars, and why; nothing if none is."""
+        by_user = [[row for row in user.recommendations[:SHOWN] if self.are(row, user)] for user in users]
+        sources = {row[c.SOURCE] for rows in by_user for row in rows}
+        if not sources:
+            return ""
+        count = sum(map(bool, by_user))
+        popular = {c.SOURCE_POPULARITY, c.SOURCE_TRENDING}
+        of_model = _WHY.get(self.rank_by, f"Lists are in the order of {policies.named(self.rank_by).help}.")
+        why = [of_model] * bool(sources - popular) + [_WHY_POPULAR] * bool(sources & popular)
+        offered = f"{count} of these {len(users)} users {'is' if count == 1 else 'are'} offered movies (▾)"
+        return f"{offered} of fewer stars than their own mean or the middle of the scale. {' '.join(why)}"
 
 
 def select(sources: dict[Id, str], histories: dict[Id, list[dict[str, Any]]]) -> dict[Id, str]:

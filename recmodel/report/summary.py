@@ -27,7 +27,7 @@ SCORE_BINS = 24
 class Summary:
     """The recommendations of a run, in figures."""
 
-    by_movie: pa.Table  # movie_id, title, users: descending by users, then ascending by movie_id
+    by_movie: pa.Table  # see `count_by_movie`
     rating_counts: dict[float, int]  # rows by predicted rating, to the nearest half star
     scores: list[dict[str, float]]  # low, high, rows: bins of equal width of the retrieval score; empty without scores
     by_rank: list[dict[str, Any]]  # rank; low, median, high (10, 50, 90 % of the score); predicted_rating (mean)
@@ -77,10 +77,18 @@ def summarise(rows: ds.Dataset) -> Summary:
 
 
 def count_by_movie(rows: ds.Dataset) -> pa.Table:
-    """Count to how many users each movie is recommended; see `Summary.by_movie`."""
-    by_movie = _aggregate(
-        rows, [c.MOVIE_ID, c.TITLE], [([], "hash_count_all", USERS), (c.TITLE, "hash_one", c.TITLE)], by=c.MOVIE_ID
-    )
+    """Count to how many users each movie is recommended.
+
+    Returns:
+        movie_id, title, users, predicted_rating (the mean, null without any): descending by users, then ascending by
+        movie_id.
+    """
+    measures = [
+        ([], "hash_count_all", USERS),
+        (c.TITLE, "hash_one", c.TITLE),
+        (c.PREDICTED_RATING, "hash_mean", c.PREDICTED_RATING),
+    ]
+    by_movie = _aggregate(rows, [c.MOVIE_ID, c.TITLE, c.PREDICTED_RATING], measures, by=c.MOVIE_ID)
     return by_movie.sort_by([(USERS, "descending"), (c.MOVIE_ID, "ascending")])
 
 
@@ -90,7 +98,7 @@ def risen_and_fallen(
     """Return the movies whose share of lists has grown most, and those whose share has fallen most, since another run.
 
     Args:
-        now, before: see `Summary.by_movie`.
+        now, before: see `count_by_movie`.
         users, users_before: who had lists.
 
     Returns:

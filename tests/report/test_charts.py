@@ -59,8 +59,8 @@ def opened(browser, page_file):
 
 CHARTS = (
     "hits", "rating-errors", "hit-rates", "drift-users", "drift-coverage", "drift-predicted-rating", "drift-overlap",
-    "overlap", "rating-distribution", "by-rank", "scores", "popularity-buckets", "against-popularity", "loss-rating",
-    "loss-retrieval",
+    "overlap", "by-ratings", "by-genre", "rating-distribution", "by-rank", "scores", "popularity-buckets",
+    "against-popularity", "loss-rating", "loss-retrieval",
 )  # fmt: skip
 DRAWN = """plots => plots.map(plot => [plot.id, plot.getAttribute('aria-label').length > 20,
     [...plot.querySelectorAll('.mark-rect path, .mark-line path, .mark-symbol path')]

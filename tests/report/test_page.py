@@ -71,6 +71,8 @@ def test_numbers_are_there_without_charts(site):
         "11.1 % lower than with mean and biases", "5.2 % 3 users served from popularity", "new model",
         "peak memory, driver python 300 MiB", "r.csv rating is bad",
         "NDCG@10 0.1200; in what was popular, 0.0800", "model 1-4 65 156 0.1200 0.0800 6.0 % 50.0 %",
+        "Of tonight's 40 movies, 3 are new to the model, none of them placed", "In the run of 29 Jan, 3 were new",
+        "the gate passed passed", "RMSE −0.0500 (−0.0600 to −0.0400): better",
     ):  # fmt: skip
         assert words in text
 

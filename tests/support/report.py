@@ -89,11 +89,11 @@ def make_version(models: Path, metrics: dict) -> versions.ModelVersion:
 
 
 def publish(
-    output: Path, frame: pd.DataFrame, day: date, version: str, keep: int = 90, attachments=None, hits=None, **changes
+    output: Path, frame: pd.DataFrame, day: date, version: str, keep: int = 90, attachments=None, tables=None, **changes
 ) -> None:
     """Publish a run of these recommendations, with one rejected row; `changes` are fields of its run.json.
 
-    `hits`: rows of the table; None: it has no such table, as runs of earlier versions.
+    `tables`: rows of other tables by name; those that are missing are missing, as in runs of earlier versions.
     """
     staged = open_output(output).stage(day, "by hand")
     write(frame, Path(staged.table(c.RECOMMENDATIONS_TABLE)))
@@ -101,8 +101,8 @@ def publish(
     Path(staged.table(c.REJECTS_TABLE)).mkdir()
     rejects = pa.table([["r.csv"], [7], ["rating"], ["<b>5.5</b>"], ["is bad"]], schema=c.REJECTS)
     pq.write_table(rejects, Path(staged.table(c.REJECTS_TABLE)) / "rejects.parquet")
-    if hits is not None:
-        write_part(staged, c.HITS_TABLE, 0, pa.Table.from_pylist(hits, c.HITS))
+    for name, rows in (tables or {}).items():
+        write_part(staged, name, 0, pa.Table.from_pylist(rows, c.TABLES[name]))
     popular = frame[frame[c.SOURCE] == c.SOURCE_POPULARITY]
     mean = frame[c.PREDICTED_RATING].mean()
     record = {
