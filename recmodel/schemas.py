@@ -228,7 +228,7 @@ SIMILAR = _described(
     (MOVIE_ID, pa.int64(), "a movie of the catalogue that the model knows"),
     (RANK, pa.int32(), "1 is most similar"),
     (SIMILAR_MOVIE_ID, pa.int64(), "a movie that may be recommended"),
-    (SCORE, pa.float32(), "the cosine of their retrieval vectors, above 0"),
+    (SCORE, pa.float32(), "how much having seen the one adds to the retrieval score of the other, above 0"),
 )
 
 # A backtest: a row per replayed night, method and group of users. Its intervals are in backtest.json.

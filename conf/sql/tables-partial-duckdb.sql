@@ -343,7 +343,7 @@ COMMENT ON COLUMN partial_similar_movies.rank IS
 COMMENT ON COLUMN partial_similar_movies.similar_movie_id IS
     'a movie that may be recommended';
 COMMENT ON COLUMN partial_similar_movies.score IS
-    'the cosine of their retrieval vectors, above 0';
+    'how much having seen the one adds to the retrieval score of the other, above 0';
 COMMENT ON COLUMN partial_similar_movies.run_date IS
     'the date of the run';
 CREATE OR REPLACE VIEW latest_partial_similar_movies AS
@@ -358,7 +358,7 @@ COMMENT ON COLUMN latest_partial_similar_movies.rank IS
 COMMENT ON COLUMN latest_partial_similar_movies.similar_movie_id IS
     'a movie that may be recommended';
 COMMENT ON COLUMN latest_partial_similar_movies.score IS
-    'the cosine of their retrieval vectors, above 0';
+    'how much having seen the one adds to the retrieval score of the other, above 0';
 COMMENT ON COLUMN latest_partial_similar_movies.run_date IS
     'the date of the run';
 

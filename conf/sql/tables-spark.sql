@@ -224,7 +224,7 @@ CREATE OR REPLACE TEMPORARY VIEW similar_movies (
     movie_id COMMENT 'a movie of the catalogue that the model knows',
     rank COMMENT '1 is most similar',
     similar_movie_id COMMENT 'a movie that may be recommended',
-    score COMMENT 'the cosine of their retrieval vectors, above 0',
+    score COMMENT 'how much having seen the one adds to the retrieval score of the other, above 0',
     run_date COMMENT 'the date of the run'
 )
 COMMENT 'for each movie the twenty most similar ones, empty in partial runs' AS
@@ -234,7 +234,7 @@ CREATE OR REPLACE TEMPORARY VIEW latest_similar_movies (
     movie_id COMMENT 'a movie of the catalogue that the model knows',
     rank COMMENT '1 is most similar',
     similar_movie_id COMMENT 'a movie that may be recommended',
-    score COMMENT 'the cosine of their retrieval vectors, above 0',
+    score COMMENT 'how much having seen the one adds to the retrieval score of the other, above 0',
     run_date COMMENT 'the date of the run'
 )
 COMMENT 'for each movie the twenty most similar ones, empty in partial runs, of the newest run' AS

@@ -142,7 +142,7 @@ def recommendations(title: str, rows: Sequence[dict[str, Any]], feedback: Feedba
 
 def similar_movies(title: str, rows: Sequence[dict[str, Any]]) -> Table:
     """Return rows of the table similar_movies, with titles."""
-    view = table(title, ["rank", "title"], ["cosine", "movie id"])
+    view = table(title, ["rank", "title"], ["score", "movie id"])
     for row in rows:
         view.add_row(str(row[c.RANK]), row[c.TITLE], _number(row[c.SCORE]), str(row[c.SIMILAR_MOVIE_ID]))
     return view

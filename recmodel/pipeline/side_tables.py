@@ -94,21 +94,25 @@ def write_similar_movies(resolved: ResolvedRun, staged: StagedRun, model: bytes,
     with tempfile.TemporaryDirectory() as scratch:
         recommender.unpack(model, Path(scratch))
         call = architectures.open_for_scoring(resolved.version.architecture)(Path(scratch))
-        vectors = np.array(call("movie_vectors", {})["retrieval"])
-    rows = similar_movies(resolved.catalogues, vectors, allowed)
+        movies = call("movie_vectors", {})
+        vectors = np.array(movies["retrieval"])
+        seen_vectors = np.array(movies["seen"]) if "seen" in movies else vectors  # which the first versions lack
+    rows = similar_movies(resolved.catalogues, seen_vectors, vectors, allowed)
     write(staged, c.SIMILAR_TABLE, rows)
     return SimilarMovies(rows=rows.num_rows, key=key)
 
 
-def similar_movies(catalogues: Catalogues, vectors: np.ndarray, allowed: np.ndarray) -> pa.Table:
+def similar_movies(
+    catalogues: Catalogues, seen_vectors: np.ndarray, vectors: np.ndarray, allowed: np.ndarray
+) -> pa.Table:
     """Return `schemas.SIMILAR` of tonight's movies that the model knows, by movie and rank.
 
     Args:
-        vectors: [M, d] float32, the retrieval vectors of the model's movies.
+        seen_vectors, vectors: [M, d] float32 of the model's movies; see `similar.nearest`.
         allowed: [M] bool, which of them may be recommended.
     """
     movie_id, of = catalogues.of_model.column(c.MOVIE_ID).combine_chunks(), np.flatnonzero(catalogues.listed)
-    top = similar.nearest(vectors, of, allowed, SIMILAR_MOVIES)
+    top = similar.nearest(seen_vectors, vectors, of, allowed, SIMILAR_MOVIES)
     movie, place = np.nonzero(top.row >= 0)
     columns = [
         movie_id.take(pa.array(of[movie])),
@@ -123,7 +127,8 @@ def _key(resolved: ResolvedRun, allowed: np.ndarray) -> str:
     catalogues = resolved.catalogues
     placed = catalogues.of_model.filter(pa.array(catalogues.placed)).select([c.MOVIE_ID, c.GENRES, c.TITLE])
     which = [np.flatnonzero(rows).tolist() for rows in (catalogues.listed, allowed)]
-    decides = {"model": resolved.version.name, "placed": placed.to_pydict(), "movies": which, "n": SIMILAR_MOVIES}
+    by = [SIMILAR_MOVIES, "seen"]  # another word where similar movies become others
+    decides = {"model": resolved.version.name, "placed": placed.to_pydict(), "movies": which, "by": by}
     return storage.sha256_of(decides)
 
 

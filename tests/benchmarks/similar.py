@@ -96,8 +96,9 @@ def _train(catalogue: pa.Table, fitted: Arrays, folder: Path) -> None:
 def _of_model(folder: Path, of: np.ndarray) -> np.ndarray:
     """Return the rows of the movies that the table `similar_movies` would have, [B, 20]; -1 pads."""
     call = architectures.open_for_scoring(_PRESET.architecture)(folder)
-    vectors = np.array(call("movie_vectors", {})["retrieval"])
-    return similar.nearest(vectors, of, np.ones(len(vectors), bool), _K).row
+    movies = call("movie_vectors", {})
+    seen_vectors, vectors = np.array(movies["seen"]), np.array(movies["retrieval"])
+    return similar.nearest(seen_vectors, vectors, of, np.ones(len(vectors), bool), _K).row
 
 
 def _after(folder: Path, of: np.ndarray) -> np.ndarray:
