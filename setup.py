@@ -64,8 +64,8 @@ setup(
         # What `search` chooses the next trial with.
         "search": ["optuna>=4"],
         "test": [
-            # MLflow's own server, of which mlflow-skinny has all but these and SQLAlchemy. The package mlflow asks for an
-            # older PyArrow, and for scikit-learn and Matplotlib, which a server of SQLite and files does not need.
+            # MLflow's own server, of which mlflow-skinny has all but aiohttp, Alembic, Flask-CORS and SQLAlchemy. The
+            # package mlflow asks for an older PyArrow than ours.
             "aiohttp>=3.9",
             "alembic>=1.13",
             "duckdb>=1.1",

@@ -10,6 +10,7 @@ from recmodel import settings
 from recmodel.cli import completion, console, options, views
 from recmodel.errors import ModelRejected
 from recmodel.models import presets
+from recmodel.pipeline import registry
 from recmodel.pipeline import train as pipeline
 from recmodel.progress import Stages
 
@@ -66,6 +67,7 @@ def train(
     asked = True if promote is None and gate is False else promote
     training = pipeline.run(chosen, preset, baselines_too=bool(gate), promote=asked, stages=stages)
     console.conclude(views.training_summary(training))
+    registry.record(chosen, training.version.name, promoted=training.promoted)
     training.require_passed()
 
 
