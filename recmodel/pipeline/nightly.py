@@ -342,7 +342,7 @@ def _as_then(night: Night, day: date) -> list[str]:
     as_of = _as_of(night.settings) or ["--as-of", f"{day:%Y-%m-%d}"]
     models = night.settings.paths.models
     name, current = versions.current_at(models, dates.end_of(day)), versions.current(models)
-    if name == current or night.model_version:
+    if name == current or night.model_version or any(flag.startswith("--model-version") for flag in night.score_flags):
         return as_of
     if name is None:
         log.log(NOTICE, "no version was current on %s; it is scored with the one that is now, %s", day, current)

@@ -64,17 +64,13 @@ def record(settings: Settings, version: str, *, promoted: bool) -> None:
     remedy = f"the command models promote {version} does it later" if promoted else "nothing else depends on it"
     with _failing_softly(f"{version} may be missing there; {remedy}"):
         mlflow = _open(settings)
-        there = mlflow.find(version)
-        new = there is None
-        number = (
-            mlflow.register(versions.open_version(settings.paths.models, version)) if there is None else there.number
-        )
-        named = ""
+        there, named = mlflow.find(version), ""
+        verb = "is" if there else "became"
+        number = there.number if there else mlflow.register(versions.open_version(settings.paths.models, version))
         if promoted:
             mlflow.client.set_registered_model_alias(mlflow.names.model, mlflow.names.alias, number)
             named = f", which {mlflow.names.alias} names now"
-        log.log(NOTICE, "MLflow: %s %s version %s of %s%s", version, "became" if new else "is", number,
-                mlflow.names.model, named)  # fmt: skip
+        log.log(NOTICE, "MLflow: %s %s version %s of %s%s", version, verb, number, mlflow.names.model, named)
 
 
 def add_page(settings: Settings, version: str, page: storage.Location) -> None:

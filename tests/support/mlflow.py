@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -14,10 +15,8 @@ from pathlib import Path
 
 from support.databases import free_port
 
-# Of MLflow's server, what mlflow-skinny does not bring.
-MISSING = [
-    name for name in ("mlflow", "aiohttp", "alembic", "flask_cors", "sqlalchemy") if util.find_spec(name) is None
-]
+_NEEDED = ("mlflow", "aiohttp", "alembic", "flask_cors", "sqlalchemy")  # mlflow-skinny brings the first of them
+MISSING = [name for name in _NEEDED if util.find_spec(name) is None]
 
 
 @contextmanager
@@ -28,9 +27,9 @@ def server() -> Iterator[str]:
     process = subprocess.Popen(
         [
             sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
-            "--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder / "artifacts"),
+            "--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", folder / "artifacts",
         ],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder, start_new_session=True,
         env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"},
     )  # fmt: skip
     try:
@@ -41,7 +40,7 @@ def server() -> Iterator[str]:
             time.sleep(0.1)
         yield address
     finally:
-        process.terminate()
+        os.killpg(process.pid, signal.SIGKILL)  # its data are of no use any more
         process.wait(30)
         shutil.rmtree(folder, ignore_errors=True)
 
