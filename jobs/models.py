@@ -41,7 +41,10 @@ def list_versions(models: str | None) -> None:
 @click.argument("version", shell_complete=completion.versions)
 @options.models
 def promote(version: str, models: str | None) -> None:
-    """Make VERSION the current one; where versions are in MLflow, its alias follows."""
+    """Make VERSION the current one.
+
+    Where versions are in MLflow (mlflow.tracking_uri), its alias names that one then.
+    """
     chosen = _writable(models)
     versions.promote(chosen.paths.models, version)
     console.out.print(f"{version} is now the current version")
@@ -51,7 +54,10 @@ def promote(version: str, models: str | None) -> None:
 @models.command(epilog="Example: recmodel models rollback")
 @options.models
 def rollback(models: str | None) -> None:
-    """Go back to the version that was current before this one; where versions are in MLflow, its alias follows."""
+    """Go back to the version that was current before this one.
+
+    Where versions are in MLflow (mlflow.tracking_uri), its alias names that one then.
+    """
     chosen = _writable(models)
     name = versions.rollback(chosen.paths.models)
     console.out.print(f"{name} is the current version again")

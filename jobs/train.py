@@ -50,7 +50,8 @@ def train(
 
     Reads the ratings and movies of DIR, fits the retrieval and the rating task, measures both on held-out ratings, fits
     them again to all ratings (training.refit) and writes a new version below --models: SavedModel, catalogue, metrics
-    and manifest. Settings that are not given come from conf/settings.yaml.
+    and manifest. Settings that are not given come from conf/settings.yaml. With mlflow.tracking_uri, the version is
+    logged to MLflow and registered there as well.
     """
     chosen = settings.load_with(flags, "paths", "input", "training")
     preset = presets.load(
