@@ -72,7 +72,7 @@ def predict(
         ModelRejected: see `open_version`.
         UsageRejected: a movie is not in the catalogue, or the model knows neither how to place it nor the user.
     """
-    model = Model(open_version(settings.paths.models, registry.local_name(settings, version)))
+    model = Model(open_version(settings.paths.models, registry.find(settings, version).name))
     user_id = identifiers.typed(str(user_id), model.version.ids.user)
     if model.needs_history:
         folder = sources.input_dir(settings.paths.data, settings.paths.sample, settings.input)

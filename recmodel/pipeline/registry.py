@@ -89,6 +89,7 @@ def add_page(settings: Settings, version: str, page: storage.Location) -> None:
         copy = Path(scratch, PAGE)
         copy.write_bytes(storage.read(page) or b"")
         mlflow.client.log_artifact(there.run_id, str(copy))
+        log.info("MLflow: the page is in the run of version %s of %s", there.number, mlflow.names.model)
 
 
 class _Registered(NamedTuple):
@@ -199,12 +200,19 @@ def _is_number(value: object) -> bool:
 # -- from MLflow -------------------------------------------------------------------------------------------------------
 
 
-def local_name(settings: Settings, version: str | None) -> str | None:
-    """Return the name below MODELS of what `--model-version` means; what MLflow has is copied there once.
+class Named(NamedTuple):
+    """A version below MODELS, and how it was named."""
+
+    name: str | None  # None: CURRENT
+    address: str = ""  # in MLflow; empty: it was not named by one
+    failure: str = ""  # why MLflow could not be asked, so that the address means what it did last time
+
+
+def find(settings: Settings, version: str | None) -> Named:
+    """Return which version below MODELS `--model-version` means; what MLflow has is copied there once.
 
     Args:
-        version: a name, which is returned as it is, `models:/NAME@ALIAS` or `models:/NAME/NUMBER`; None: what the
-            setting says, or CURRENT, for which None is returned.
+        version: a name, `models:/NAME@ALIAS` or `models:/NAME/NUMBER`; None: what the setting says, or CURRENT.
 
     Raises:
         UsageRejected: it is no such address, or MLflow is not configured or not installed.
@@ -212,7 +220,7 @@ def local_name(settings: Settings, version: str | None) -> str | None:
     """
     version = version or settings.mlflow.model_version or None
     if version is None or not version.startswith(ADDRESS):
-        return version
+        return Named(version)
     if not (_ALIASED.fullmatch(version) or _NUMBERED.fullmatch(version)):
         raise UsageRejected(f"{version} names no model version; write models:/NAME@ALIAS or models:/NAME/NUMBER")
     if not tracking_uri(settings):
@@ -231,11 +239,11 @@ def local_name(settings: Settings, version: str | None) -> str | None:
                 f"{version} cannot be had from MLflow ({_reason(error)}), and none was before; see to it that MLflow "
                 "answers, or name a version of --models"
             ) from None
-        log.warning("%s cannot be had from MLflow (%s); it is taken to be %s, as last time", version, _reason(error),
-                    last)  # fmt: skip
-        return last
+        reason = _reason(error)
+        log.warning("%s cannot be had from MLflow (%s); it is taken to be %s, as last time", version, reason, last)
+        return Named(last, version, reason)
     versions.note_taken(models, version, name)
-    return name
+    return Named(name, version)
 
 
 def _bring(mlflow: _MLflow, models: storage.Location, address: str) -> str:
@@ -258,6 +266,12 @@ def _bring(mlflow: _MLflow, models: storage.Location, address: str) -> str:
         versions.take_over(models, Path(got).rename(scratch / name))
     log.log(NOTICE, "%s is version %s, which is %s; it was copied to %s", address, found.version, name, models)
     return name
+
+
+def switched_off(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a command that is to know nothing of MLflow, as what it trains is thrown away."""
+    kept = {name: value for name, value in environment.items() if name != "MLFLOW_TRACKING_URI"}
+    return kept | {"RECMODEL_MLFLOW__TRACKING_URI": "", "RECMODEL_MLFLOW__MODEL_VERSION": ""}
 
 
 # -- MLflow ------------------------------------------------------------------------------------------------------------

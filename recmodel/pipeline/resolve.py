@@ -31,6 +31,7 @@ class ResolvedRun:
 
     settings: Settings
     version: versions.ModelVersion
+    named: registry.Named  # how that was named
     catalogues: Catalogues  # tonight's, and that of the version
     feedback: Feedback  # how the interactions are read
     rank_by: str  # the ranking policy
@@ -62,7 +63,7 @@ def resolve_run(
 
     Raises:
         InputRejected: see `movielens.read_catalogue` and `feedback.for_model`.
-        ModelRejected: see `versions.open_version` and `registry.local_name`.
+        ModelRejected: see `versions.open_version` and `registry.find`.
         UsageRejected: the settings contradict each other or the model.
     """
     _refuse_models_among_tables(output.location, settings.paths.models)
@@ -72,7 +73,8 @@ def resolve_run(
             "scoring.incremental and rules.min_ratings"
         )
     with stages("check the model"):
-        version = versions.open_version(settings.paths.models, registry.local_name(settings, model_version))
+        named = registry.find(settings, model_version)
+        version = versions.open_version(settings.paths.models, named.name)
         _warn_of_the_future(version, settings.input.last_second)
         rank_by = _ranking_policy(settings.scoring, version)
         _refuse_other_ids(output, version)
@@ -88,7 +90,7 @@ def resolve_run(
     if settings.scoring.incremental and users_file is None:
         carried_run = incremental.earlier_run(output, run_date, conditions)
     return ResolvedRun(
-        settings, version, catalogues, feedback, rank_by, users_file, conditions, carried_run, read_until
+        settings, version, named, catalogues, feedback, rank_by, users_file, conditions, carried_run, read_until
     )
 
 

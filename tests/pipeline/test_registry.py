@@ -1,6 +1,7 @@
 """Model versions in MLflow: what is logged, whom the alias names, and what a folder without models takes from there."""
 
 import json
+import os
 import shutil
 from datetime import date
 from pathlib import Path
@@ -109,9 +110,11 @@ def test_a_folder_without_models_takes_what_the_alias_names_once(client, registe
     paths = {"data": str(toy), "models": str(tmp_path / "fresh"), "output": str(tmp_path / "output")}
     chosen = settings.load(paths=paths)
 
-    def resolved(version):
+    def resolved(address):
         output, validation = open_output(chosen.paths.output), Validation(chosen.input)
-        return resolve_run(chosen, output, date.today(), version, None, str(toy), validation, Stages()).version
+        run = resolve_run(chosen, output, date.today(), address, None, str(toy), validation, Stages())
+        assert run.named == (run.version.name, address, "")
+        return run.version
 
     version = resolved(address)
     assert (version.name, version.path) == (joint, tmp_path / "fresh" / joint)
@@ -147,20 +150,20 @@ def test_what_is_damaged_in_mlflow_is_not_taken(client, registered, tmp_path):
     client.log_artifact(found.run_id, str(changed), "version")
     chosen = settings.load(paths={"models": str(tmp_path / "fresh")})
     with pytest.raises(ModelRejected, match=r"catalogue.parquet was changed"):
-        registry.local_name(chosen, address)
+        registry.find(chosen, address)
     assert versions.list_versions(tmp_path / "fresh") == []
 
 
 def test_without_its_server_training_and_scoring_go_on_with_a_warning(registered, toy, tmp_path, monkeypatch, caplog):
     _, _, joint, address = registered
     chosen = settings.load(paths={"models": str(tmp_path / "fresh")})
-    assert registry.local_name(chosen, address) == joint
+    assert registry.find(chosen, address) == (joint, address, "")
     monkeypatch.setenv("RECMODEL_MLFLOW__TRACKING_URI", f"http://127.0.0.1:{free_port()}")
     down = settings.load(paths={"models": str(tmp_path / "fresh")})
-    assert registry.local_name(down, address) == joint
+    assert registry.find(down, address)[:2] == (joint, address)
     assert f"it is taken to be {joint}, as last time" in caplog.text
     with pytest.raises(ModelRejected, match="cannot be had from MLflow"):
-        registry.local_name(down, CHAMPION)
+        registry.find(down, CHAMPION)
 
     models = tmp_path / "models"
     trained = here("train", "--data", toy, "--models", models, "--preset", "rating", "--epochs", "1")
@@ -198,8 +201,14 @@ def test_mlflow_is_off_without_an_address(toy_models, monkeypatch, caplog):
     registry.record(chosen, "anything", promoted=True)
     assert not caplog.messages
     with pytest.raises(UsageRejected, match="set mlflow.tracking_uri, or MLFLOW_TRACKING_URI"):
-        registry.local_name(chosen, CHAMPION)
+        registry.find(chosen, CHAMPION)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow.example")
     assert registry.tracking_uri(chosen) == "http://mlflow.example"
+    with monkeypatch.context() as patch:
+        for name, value in registry.switched_off(os.environ).items():
+            patch.setenv(name, value)
+        patch.delenv("MLFLOW_TRACKING_URI")
+        assert "MLFLOW_TRACKING_URI" not in registry.switched_off(os.environ)
+        assert registry.tracking_uri(settings.load()) == ""
     with pytest.raises(UsageRejected, match="holds credentials"):
         settings.load(mlflow={"tracking_uri": "http://me:secret@mlflow.example"})
