@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import sys
 from datetime import date
 from pathlib import Path
 
@@ -210,5 +211,8 @@ def test_mlflow_is_off_without_an_address(toy_models, monkeypatch, caplog):
         patch.delenv("MLFLOW_TRACKING_URI")
         assert "MLFLOW_TRACKING_URI" not in registry.switched_off(os.environ)
         assert registry.tracking_uri(settings.load()) == ""
+    monkeypatch.setitem(sys.modules, "mlflow", None)  # not installed
+    registry.record(chosen, "anything", promoted=True)
+    assert "install it with: pip install 'recmodel[mlflow]'): anything may be missing there; the command" in caplog.text
     with pytest.raises(UsageRejected, match="holds credentials"):
         settings.load(mlflow={"tracking_uri": "http://me:secret@mlflow.example"})

@@ -11,7 +11,7 @@ from recmodel.records import InputFile, Metrics
 from recmodel.report import drift, facts, findings
 
 
-def kinds(run: facts.Facts, **changes) -> Counter:
+def kinds(run: facts.Facts, /, **changes) -> Counter:
     """Count the findings by kind; they must be sorted by it."""
     result = findings.findings(SimpleNamespace(**{**vars(run), **changes}), settings.load())
     kinds = [finding.kind for finding in result]
