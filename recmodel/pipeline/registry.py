@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from recmodel import storage
 from recmodel.errors import ModelRejected, RecmodelError, UsageRejected
@@ -289,7 +290,7 @@ def _open(settings: Settings) -> _MLflow:
         from mlflow import MlflowClient
     except ImportError as error:
         raise UsageRejected(
-            f"MLflow needs the package {error.name}; install it: pip install 'recmodel[mlflow]'"
+            f"MLflow needs the package {error.name}; install it with: pip install 'recmodel[mlflow]'"
         ) from None
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     uri = tracking_uri(settings)
@@ -305,4 +306,13 @@ def _failing_softly(consequence: str) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    return str(error) if isinstance(error, RecmodelError) else clipped(str(error) or type(error).__name__, 200)
+    """Say in some words what failed."""
+    if isinstance(error, RecmodelError):
+        return str(error)
+    cause: BaseException | None = error
+    while cause is not None:
+        url = getattr(getattr(cause, "request", None), "url", "")
+        if url and getattr(cause, "response", None) is None:  # of requests, when nothing came back
+            return f"no answer from {urlsplit(url).scheme}://{urlsplit(url).netloc.rpartition('@')[2]}"
+        cause = cause.__cause__ or cause.__context__
+    return clipped(str(error) or type(error).__name__, 200)
