@@ -59,13 +59,21 @@ setup(
         # The databases that `export` loads.
         "postgresql": ["psycopg[binary]>=3.2"],
         "redis": ["redis>=5"],
+        # The tracking server and registry that `train` logs to. Its client; the server is not needed here.
+        "mlflow": ["mlflow-skinny>=3.10"],
         # What `search` chooses the next trial with.
         "search": ["optuna>=4"],
         "test": [
+            # MLflow's own server, of which mlflow-skinny has all but aiohttp, Alembic, Flask-CORS and SQLAlchemy. The
+            # package mlflow asks for an older PyArrow than ours.
+            "aiohttp>=3.9",
+            "alembic>=1.13",
             "duckdb>=1.1",
             "faiss-cpu>=1.9",  # a peer of the benchmarks
+            "flask-cors>=5",
             "hypothesis>=6.100",
             "implicit>=0.7",
+            "mlflow-skinny>=3.10",
             "moto[server]>=5",  # an S3 server on loopback
             "mypy>=1.13",
             "myfm>=0.4",

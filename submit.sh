@@ -71,7 +71,10 @@ make_venv() {
 # Install the package with the extras $1 in the locked versions; instant if it has them, or more, already.
 prepare_python() {
     local extras=$1 wanted level enough="" levels=("" "[sample]" "[sample,test]") # each includes the one before it
-    [ "$extras" != "$for_export" ] || levels=("$for_export" "[sample,test]")
+    case $extras in
+        "$for_export") levels=("$for_export" "[sample,test]") ;;
+        *mlflow*) levels=("[mlflow]" "[sample,mlflow]" "[sample,test]") ;;
+    esac
     wanted=$(cat "$root/setup.py" "$root/conf/requirements.lock" | cksum)
     for level in "${levels[@]}"; do
         [ "$level" != "$extras" ] || enough=yes
@@ -131,20 +134,25 @@ prepare() { # extras, then "java" if the command needs Spark
     unset SPARK_HOME # so that the locked Spark is used, not another one of this machine
 }
 
-extras_for() { # "[sample]" if --data, or otherwise the settings, name the sample
-    local previous=""
+extras_for() { # sample if --data, or otherwise the settings, name it; mlflow if its address is set: "[sample,mlflow]"
+    local settings=${RECMODEL_CONF:-$root/conf}/settings.yaml previous="" data="" extras=""
     for argument in "$@"; do
-        [ "$previous" = --data ] && { [ "$argument" = sample ] && echo "[sample]"; return; }
+        [ "$previous" != --data ] || data=${data:-$argument}
         previous=$argument
     done
-    grep -Eqs '^ *data: *sample' "${RECMODEL_CONF:-$root/conf}/settings.yaml" && echo "[sample]" || true
+    if [ "$data" = sample ] || { [ -z "$data" ] && grep -Eqs '^ *data: *sample' "$settings"; }; then extras=sample; fi
+    if [ -n "${RECMODEL_MLFLOW__TRACKING_URI:-}${MLFLOW_TRACKING_URI:-}" ] ||
+        grep -Eqs '^ *tracking_uri: *"?[^" #]' "$settings"; then
+        extras=${extras:+$extras,}mlflow
+    fi
+    [ -z "$extras" ] || echo "[$extras]"
 }
 
 command=${1:-}
 shift || true
 case $command in
     "")
-        prepare "[sample]" java
+        prepare "$(extras_for --data sample)" java
         exec recmodel nightly --data sample
         ;;
     test)

@@ -38,6 +38,7 @@ def forget(named: tuple[str, ...], file: Path | None, output: str | None, models
     models have learned stays as well; the command says which ones hold a vector of users.
     """
     from recmodel.pipeline import forget as pipeline
+    from recmodel.pipeline import registry
 
     chosen = settings.load(paths={"output": output, "models": models})
     location = chosen.paths.output
@@ -52,7 +53,8 @@ def forget(named: tuple[str, ...], file: Path | None, output: str | None, models
             console.out.print("Delta keeps the files that had them for a week; the first run after that removes them")
     else:
         console.out.print(f"nothing was found of {len(whom.ids):,} users in {location}")
-    for sentence in views.after_erasing(pipeline.models(chosen.paths.models)):
+    in_mlflow = bool(registry.tracking_uri(chosen))
+    for sentence in views.after_erasing(pipeline.models(chosen.paths.models), in_mlflow=in_mlflow):
         console.out.print(sentence)
 
 

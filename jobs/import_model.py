@@ -9,7 +9,7 @@ import click
 from recmodel import settings
 from recmodel.cli import console, options, views
 from recmodel.errors import ModelRejected
-from recmodel.pipeline import importing
+from recmodel.pipeline import importing, registry
 from recmodel.progress import Stages
 from recmodel.records import IMPORTED
 
@@ -50,6 +50,7 @@ def import_model(
         promote=promote, stages=Stages(console.show_stage),
     )  # fmt: skip
     console.conclude(views.imported(done))
+    registry.record(chosen, done.version.name, promoted=done.promoted)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ from recmodel.cli import completion, console, options, views
 from recmodel.errors import ModelRejected
 from recmodel.jobs.import_model import import_model
 from recmodel.models import versions
-from recmodel.pipeline import preflight
+from recmodel.pipeline import preflight, registry
+from recmodel.settings import Settings
 
 
 @click.group(
@@ -40,23 +41,39 @@ def list_versions(models: str | None) -> None:
 @click.argument("version", shell_complete=completion.versions)
 @options.models
 def promote(version: str, models: str | None) -> None:
-    """Make VERSION the current one."""
-    versions.promote(_writable(models), version)
+    """Make VERSION the current one.
+
+    Where versions are in MLflow (mlflow.tracking_uri), its alias names that one then.
+    """
+    chosen = _writable(models)
+    versions.promote(chosen.paths.models, version)
     console.out.print(f"{version} is now the current version")
+    _tell_mlflow(chosen, version)
 
 
 @models.command(epilog="Example: recmodel models rollback")
 @options.models
 def rollback(models: str | None) -> None:
-    """Go back to the version that was current before this one."""
-    name = versions.rollback(_writable(models))
+    """Go back to the version that was current before this one.
+
+    Where versions are in MLflow (mlflow.tracking_uri), its alias names that one then.
+    """
+    chosen = _writable(models)
+    name = versions.rollback(chosen.paths.models)
     console.out.print(f"{name} is the current version again")
+    _tell_mlflow(chosen, name)
 
 
-def _writable(models: str | None) -> str:
-    folder = settings.load(paths={"models": models}).paths.models
-    preflight.check_folder(folder, "choose another --models")
-    return folder
+def _writable(models: str | None) -> Settings:
+    chosen = settings.load(paths={"models": models})
+    preflight.check_folder(chosen.paths.models, "choose another --models")
+    return chosen
+
+
+def _tell_mlflow(chosen: Settings, version: str) -> None:
+    if registry.tracking_uri(chosen):
+        console.start_log(chosen.paths.logs, "models", as_json=chosen.monitoring.json_logs)
+        registry.record(chosen, version, promoted=True)
 
 
 if __name__ == "__main__":

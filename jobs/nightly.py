@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import click
 
@@ -50,8 +51,11 @@ def nightly(
     presets.load(preset or chosen.training.preset, chosen.training.presets)
     days = pipeline.parse_dates(run_date, chosen.paths.output, allow_future=allow_future)
     flags = [*["--allow-future"] * allow_future, *context.args]
-    is_partial = of_score.params["users"] is not None
-    night = pipeline.Night(chosen, preset, days, flags, options.for_spark(of_score), partial=is_partial)
+    what: dict[str, Any] = {
+        "partial": of_score.params["users"] is not None,
+        "model_version": of_score.params["model_version"] or chosen.mlflow.model_version,
+    }
+    night = pipeline.Night(chosen, preset, days, flags, options.for_spark(of_score), **what)
     if dry_run:
         console.start_log(chosen.paths.logs, "nightly", as_json=chosen.monitoring.json_logs)
         sys.exit(pipeline.dry_run(night))

@@ -8,6 +8,7 @@ import click
 
 from recmodel import settings
 from recmodel.cli import console, options
+from recmodel.pipeline import registry
 from recmodel.progress import Stages
 from recmodel.report import publish
 from recmodel.tables.output import open_output
@@ -35,6 +36,8 @@ def report(data: str | None, models: str | None, output: str | None, run_date: d
     published = open_output(chosen.paths.output)
     day = published.published(run_date)
     target, size = publish.write(published, day, chosen, Stages(console.show_stage), data=data, models=models, to=to)
+    if not to and day == published.newest() and published.is_full(day):
+        registry.add_page(chosen, published.read_run(day).model_version, target)
     console.conclude(console.facts({"report": target, "size": f"{size / 1e6:.1f} MB"}))
 
 

@@ -10,6 +10,7 @@ from recmodel import settings
 from recmodel.cli import completion, console, options, views
 from recmodel.errors import ModelRejected
 from recmodel.models import presets
+from recmodel.pipeline import registry
 from recmodel.pipeline import train as pipeline
 from recmodel.progress import Stages
 
@@ -49,7 +50,8 @@ def train(
 
     Reads the ratings and movies of DIR, fits the retrieval and the rating task, measures both on held-out ratings, fits
     them again to all ratings (training.refit) and writes a new version below --models: SavedModel, catalogue, metrics
-    and manifest. Settings that are not given come from conf/settings.yaml.
+    and manifest. Settings that are not given come from conf/settings.yaml. With mlflow.tracking_uri, the version is
+    logged to MLflow and registered there as well.
     """
     chosen = settings.load_with(flags, "paths", "input", "training")
     preset = presets.load(
@@ -66,6 +68,7 @@ def train(
     asked = True if promote is None and gate is False else promote
     training = pipeline.run(chosen, preset, baselines_too=bool(gate), promote=asked, stages=stages)
     console.conclude(views.training_summary(training))
+    registry.record(chosen, training.version.name, promoted=training.promoted)
     training.require_passed()
 
 

@@ -53,6 +53,7 @@ def train(
     """
     from recmodel import settings, storage
     from recmodel.models import presets
+    from recmodel.pipeline import registry
     from recmodel.pipeline import train as pipeline
 
     chosen = settings.load(
@@ -63,6 +64,7 @@ def train(
     flags = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
     trained_as = presets.load(chosen.training.preset, chosen.training.presets, **flags)
     training = pipeline.run(chosen, trained_as, baselines_too=gate, promote=promote)
+    registry.record(chosen, training.version.name, promoted=training.promoted)
     training.require_passed()
     return training.version
 
@@ -93,7 +95,7 @@ def score(
         run_date: the partition to publish; today if None.
         users: a CSV or Parquet file with a column userId: only these, in a partial run, which is published in the
             folder `partial` of `output` and leaves full runs and `latest` as they are.
-        model_version: None: the current one.
+        model_version: a name, or MLflow's `models:/NAME@ALIAS`; None: the current one.
         allow_future: whether `run_date` may lie after tomorrow.
         as_of: use only ratings up to this time, or the end of this date in UTC; see `train`.
 

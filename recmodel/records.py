@@ -142,6 +142,8 @@ class RunRecord(Record):
     run_id: str = ""
     run_date: date
     model_version: str
+    model_address: str = ""  # by which MLflow named it, such as models:/recmodel@champion
+    model_address_failure: str = ""  # why MLflow could not be asked, so that the address meant what it did last time
     finished_at: datetime = datetime.min.replace(tzinfo=timezone.utc)
     settings: dict[str, Any] = {}  # as they were; a section that came later is missing
     rank_by: str = "retrieval"

@@ -192,6 +192,22 @@ class Monitoring(_Section):
     max_step_hours: float = Field(ge=0)
 
 
+def _without_credentials(uri: str) -> str:
+    storage.refuse_credentials(uri)
+    return uri
+
+
+class MLflow(_Section):
+    """Where versions are logged and registered, if anywhere, and by which names."""
+
+    tracking_uri: Annotated[str, AfterValidator(_without_credentials)]
+    experiment: str = Field(min_length=1)
+    model: str = Field(pattern=r"^[^/:@'\"]+$")
+    alias: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")
+    page: bool
+    model_version: str = Field(pattern=r"^(models:/[^/@]+(@[^/@]+|/[0-9]+))?$")
+
+
 class Settings(BaseSettings):
     """All settings of a run. Build it with `load`."""
 
@@ -207,6 +223,7 @@ class Settings(BaseSettings):
     checks: Checks
     retention: Retention
     monitoring: Monitoring
+    mlflow: MLflow
 
     @classmethod
     def settings_customise_sources(

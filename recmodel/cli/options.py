@@ -91,7 +91,10 @@ data = click.option(
 )
 models = click.option("--models", metavar="DIR", callback=path, help="Where model versions live: a path or a URI.")
 model_version = click.option(
-    "--model-version", metavar="V", shell_complete=completion.versions, help="A version other than CURRENT."
+    "--model-version",
+    metavar="V",
+    shell_complete=completion.versions,
+    help="A version other than CURRENT, or MLflow's models:/NAME@ALIAS or models:/NAME/NUMBER.",
 )
 presets = click.option(
     "--presets", metavar="FILE", callback=path, help="Presets of your own, in addition to those of conf/presets.yaml."

@@ -225,10 +225,12 @@ def erased(places: Sequence[tuple[forget.Erased, list[str]]], named: int) -> Tab
     return view
 
 
-def after_erasing(models: forget.Models) -> Iterable[str]:
+def after_erasing(models: forget.Models, *, in_mlflow: bool = False) -> Iterable[str]:
     """Yield what cannot be undone by erasing rows, in sentences."""
     yield "the input is as it was: remove the users there, or the next run brings them back"
     yield "a database that was exported to has them until the next export: call it now"
+    if in_mlflow:
+        yield "MLflow keeps the pages and versions that were logged there: delete those that show or hold the users"
     if models.with_users:
         yield (
             f"models that have a vector for each user they were trained with: {', '.join(models.with_users)}; train "

@@ -8,14 +8,15 @@ changes after that.
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import re
 import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib import metadata
@@ -40,6 +41,7 @@ from recmodel.version import __version__
 FORMAT_VERSION = 2  # 1: before the signatures user_vectors, movie_vectors and rate_lists
 _CURRENT, _HISTORY, _FAILED = "CURRENT", ".history", ".training-failed"
 _PROMOTIONS = ".promotions"  # a line for each time that a version became CURRENT; versions before 0.3.2 have none
+_TAKEN = ".taken"  # which version each address of a registry was, when it was last asked for
 _TIME = "%Y%m%dT%H%M%SZ"  # with which names of versions and promotions begin, UTC
 _SAVED_MODEL = "saved_model"
 _MEASURED_MODEL = "measured_model"  # if another one serves: the one that was measured, as it was not fitted to all
@@ -157,11 +159,8 @@ def write_version(
         origin: where it comes from.
     """
     created = datetime.now(timezone.utc)
-    remote = storage.is_uri(models)
-    if not remote:
-        Path(models).mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".writing-", dir=None if remote else models) as scratch:
-        folder = Path(scratch) / "version"
+    with scratch_next_to(models) as scratch:
+        folder = scratch / "version"
         folder.mkdir()
         shutil.copytree(saved_model, folder / _SAVED_MODEL)
         if measured_model is not None:
@@ -187,12 +186,62 @@ def write_version(
             files=files,
         )
         name = f"{created:{_TIME}}-{preset_name}-{sha256_of(files)[:8]}"
-        if remote:
-            fs.copy_files(str(folder), name, fs.LocalFileSystem(), storage.file_system(models))
-            storage.write(storage.below(models, name, _MANIFEST), manifest.to_bytes())
+        if storage.is_uri(models):
+            _copy_to_store(folder, models, name, manifest.to_bytes())
             return open_version(models, name)
         storage.write(folder / _MANIFEST, manifest.to_bytes())
         return ModelVersion(folder.rename(Path(models) / name), manifest)
+
+
+@contextmanager
+def scratch_next_to(models: Location) -> Iterator[Path]:
+    """Make a folder from which a version can be renamed into `models`; for an object store, any local folder."""
+    remote = storage.is_uri(models)
+    if not remote:
+        Path(models).mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".writing-", dir=None if remote else models) as scratch:
+        yield Path(scratch)
+
+
+def _copy_to_store(folder: Path, models: Location, name: str, manifest: bytes) -> None:
+    """Copy the files of a version, and then its manifest, without which it is none."""
+    fs.copy_files(str(folder), name, fs.LocalFileSystem(), storage.file_system(models))
+    storage.write(storage.below(models, name, _MANIFEST), manifest)
+
+
+def take_over(models: Location, folder: Path) -> None:
+    """Let a version that was copied from elsewhere be one of `models`, by the name of its folder, which goes.
+
+    Args:
+        folder: inside `scratch_next_to`.
+
+    Raises:
+        ModelRejected: its files do not agree with its manifest; see `open_version`.
+    """
+    open_version(folder.parent, folder.name)
+    if storage.is_uri(models):
+        manifest = (folder / _MANIFEST).read_bytes()
+        (folder / _MANIFEST).unlink()
+        _copy_to_store(folder, models, folder.name, manifest)
+        return
+    try:
+        folder.rename(Path(models) / folder.name)
+    except OSError:
+        if folder.name not in list_versions(models):  # otherwise another process has done the same
+            raise
+
+
+def taken_from(models: Location) -> dict[str, str]:
+    """Return the name of the version that each address of a registry was, when it was last asked for."""
+    return json.loads(storage.read(storage.below(models, _TAKEN)) or b"{}")
+
+
+def note_taken(models: Location, address: str, version: str) -> None:
+    """Keep which version an address of a registry is. `prune` leaves that version alone."""
+    noted = taken_from(models)
+    if noted.get(address) != version:
+        content = json.dumps(noted | {address: version}, indent=2, ensure_ascii=False)
+        storage.write(storage.below(models, _TAKEN), f"{content}\n".encode())
 
 
 def promote(models: Location, version: str) -> None:
@@ -225,13 +274,16 @@ def rollback(models: Location) -> str:
 def prune(models: Location, keep: int) -> list[str]:
     """Remove all but the newest `keep` versions; never CURRENT, the one before it, or one that is being read.
 
+    Nor are those that an address of a registry was last; see `note_taken`.
+
     On a disk, what killed commands have left half written or half removed goes too. A version in an object store is
     read by copying it; if it is removed meanwhile, the copying fails.
 
     Returns:
         The names of the versions that were removed.
     """
-    old = sorted(set(list_versions(models)[:-keep]) - set(_history(models)[-2:]) - {str(current(models))})
+    in_use = {*_history(models)[-2:], str(current(models)), *taken_from(models).values()}
+    old = sorted({*list_versions(models)[:-keep]} - in_use)
     if not storage.is_uri(models):
         _remove_left_behind(Path(models))
         return [name for name in old if _remove(Path(models), name)]

@@ -42,7 +42,7 @@ from recmodel.data.ids import Labels
 from recmodel.data.validation import Validation
 from recmodel.errors import EXIT_CODES, ScoringFailed, UsageRejected
 from recmodel.models import architectures, presets, versions
-from recmodel.pipeline import preflight, sources
+from recmodel.pipeline import preflight, registry, sources
 from recmodel.records import EXPLICIT, Metrics, RunRecord
 from recmodel.schemas import TEXT, IdKind
 from recmodel.settings import Settings
@@ -160,7 +160,7 @@ def measure(settings: Settings, model_version: str | None = None, movies: int | 
         ScoringFailed: a run failed.
     """
     preflight.check(settings, spark=True)
-    version = versions.open_version(settings.paths.models, model_version)
+    version = versions.open_version(settings.paths.models, registry.find(settings, model_version).name)
     folder = sources.input_dir(settings.paths.data, settings.paths.sample, settings.input)
     validation = Validation(settings.input, identifiers.for_model(folder, settings.input, version.name, version.ids))
     known = version.catalogue()
@@ -326,7 +326,7 @@ def _run(folder: Path, data: Path, cores: int, top_n: int) -> RunRecord:
         "--models", folder / "models", "--output", output, "--run-date", _DAY, "--top-n", top_n,
     )  # fmt: skip
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False,
-                          env=preflight.without_working_directory())  # fmt: skip
+                          env=registry.switched_off(preflight.without_working_directory()))  # fmt: skip
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [""])[-1]
         how = last if last and done.returncode in EXIT_CODES else f"it {formatting.ending(done.returncode)}"

@@ -23,7 +23,7 @@ from recmodel import dates, formatting
 from recmodel.errors import EXIT_CODES, InputRejected, ModelRejected, ScoringFailed, UsageRejected
 from recmodel.formatting import redacted_values
 from recmodel.models import versions
-from recmodel.pipeline import due, monitoring, preflight, processes
+from recmodel.pipeline import due, monitoring, preflight, processes, registry
 from recmodel.progress import FAILURE_SUFFIX, HEADING, NIGHT_LOG, NOTICE, log, log_file
 from recmodel.settings import HOOK_FACTS, Settings
 from recmodel.tables.output import open_output
@@ -39,6 +39,7 @@ class Night:
     score_flags: Sequence[str]  # for the command score
     spark_flags: Sequence[str] = ()  # those among them that spark-submit gets
     partial: bool = False  # whether they name users, so that runs are partial ones
+    model_version: str = ""  # what all dates are scored with; empty: what is, or was then, the current one
 
 
 @dataclass(frozen=True)
@@ -107,10 +108,9 @@ def run(night: Night, ending: Ending) -> None:
     Raises:
         RecmodelError: it cannot be decided whether training is due.
     """
-    settings = night.settings
     log.info("versions: %s", ", ".join(f"{name} {version}" for name, version in _versions().items()))
     ending.day = night.dates[0] if night.dates else date.today()
-    reason = due.reason_to_train(settings)
+    reason = _reason_to_train(night)
     if reason:
         log.log(NOTICE, "training is due: %s", reason)
         _train(night, ending)
@@ -124,6 +124,15 @@ def run(night: Night, ending: Ending) -> None:
         if ending.failure:
             return
     _try("clean up", _clean_up, night)
+
+
+def _reason_to_train(night: Night) -> str | None:
+    """Return why a model should be trained tonight, or None; see `due.reason_to_train`."""
+    if night.model_version.startswith(registry.ADDRESS):
+        log.log(NOTICE, "tonight's model is %s, so no night trains another; the command train does",
+                night.model_version)  # fmt: skip
+        return None
+    return due.reason_to_train(night.settings)
 
 
 def _train(night: Night, ending: Ending) -> None:
@@ -185,7 +194,7 @@ def dry_run(night: Night) -> int:
     check(night)
     for purpose in ("nightly", "lock"):
         output.check_ready(purpose)
-    reason = due.reason_to_train(settings)
+    reason = _reason_to_train(night)
     log.log(NOTICE, "%s", f"training is due: {reason}" if reason else "training is not due")
     log.log(NOTICE, "dates to score: %s", ", ".join(map(str, night.dates)) or "none")
     if reason:
@@ -333,7 +342,7 @@ def _as_then(night: Night, day: date) -> list[str]:
     as_of = _as_of(night.settings) or ["--as-of", f"{day:%Y-%m-%d}"]
     models = night.settings.paths.models
     name, current = versions.current_at(models, dates.end_of(day)), versions.current(models)
-    if name == current or any(flag.startswith("--model-version") for flag in night.score_flags):
+    if name == current or night.model_version or any(flag.startswith("--model-version") for flag in night.score_flags):
         return as_of
     if name is None:
         log.log(NOTICE, "no version was current on %s; it is scored with the one that is now, %s", day, current)

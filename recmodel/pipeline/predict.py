@@ -20,7 +20,7 @@ from recmodel.data.validation import Validation
 from recmodel.errors import UsageRejected
 from recmodel.models import architectures
 from recmodel.models.versions import ModelVersion, open_version
-from recmodel.pipeline import sources
+from recmodel.pipeline import registry, sources
 from recmodel.schemas import Id
 from recmodel.scoring.recommender import Recommender
 from recmodel.settings import Settings
@@ -72,7 +72,7 @@ def predict(
         ModelRejected: see `open_version`.
         UsageRejected: a movie is not in the catalogue, or the model knows neither how to place it nor the user.
     """
-    model = Model(open_version(settings.paths.models, version))
+    model = Model(open_version(settings.paths.models, registry.find(settings, version).name))
     user_id = identifiers.typed(str(user_id), model.version.ids.user)
     if model.needs_history:
         folder = sources.input_dir(settings.paths.data, settings.paths.sample, settings.input)

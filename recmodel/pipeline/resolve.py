@@ -16,7 +16,7 @@ from recmodel.data.feedback import Feedback
 from recmodel.data.validation import Validation
 from recmodel.errors import UsageRejected
 from recmodel.models import versions
-from recmodel.pipeline import business_rules, incremental
+from recmodel.pipeline import business_rules, incremental, registry
 from recmodel.progress import Stages, log
 from recmodel.records import EXPLICIT, RunRecord
 from recmodel.scoring import policies
@@ -31,6 +31,7 @@ class ResolvedRun:
 
     settings: Settings
     version: versions.ModelVersion
+    named: registry.Named  # how that was named
     catalogues: Catalogues  # tonight's, and that of the version
     feedback: Feedback  # how the interactions are read
     rank_by: str  # the ranking policy
@@ -55,13 +56,14 @@ def resolve_run(
     """Find and check the model, tonight's catalogue, the ranking policy and the run to carry on.
 
     Args:
+        model_version: a name, or an address in a registry; None: as the settings say, or the current one.
         folder: a MovieLens directory.
         validation: of the input; gets the kind of its ids.
         read_until: see `ResolvedRun`.
 
     Raises:
         InputRejected: see `movielens.read_catalogue` and `feedback.for_model`.
-        ModelRejected: see `versions.open_version`.
+        ModelRejected: see `versions.open_version` and `registry.find`.
         UsageRejected: the settings contradict each other or the model.
     """
     _refuse_models_among_tables(output.location, settings.paths.models)
@@ -71,7 +73,8 @@ def resolve_run(
             "scoring.incremental and rules.min_ratings"
         )
     with stages("check the model"):
-        version = versions.open_version(settings.paths.models, model_version)
+        named = registry.find(settings, model_version)
+        version = versions.open_version(settings.paths.models, named.name)
         _warn_of_the_future(version, settings.input.last_second)
         rank_by = _ranking_policy(settings.scoring, version)
         _refuse_other_ids(output, version)
@@ -87,7 +90,7 @@ def resolve_run(
     if settings.scoring.incremental and users_file is None:
         carried_run = incremental.earlier_run(output, run_date, conditions)
     return ResolvedRun(
-        settings, version, catalogues, feedback, rank_by, users_file, conditions, carried_run, read_until
+        settings, version, named, catalogues, feedback, rank_by, users_file, conditions, carried_run, read_until
     )
 
 

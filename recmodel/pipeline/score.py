@@ -22,7 +22,7 @@ from recmodel import dates, storage
 from recmodel import schemas as c
 from recmodel.data.validation import Validation
 from recmodel.errors import RecmodelError, ScoringFailed
-from recmodel.formatting import redacted_values
+from recmodel.formatting import redacted, redacted_values
 from recmodel.models import architectures
 from recmodel.pipeline import back_fill, partial, preflight, side_tables, sources, staging
 from recmodel.pipeline.resolve import ResolvedRun, resolve_run, run_key
@@ -258,6 +258,8 @@ def _record(
         run_id=str(uuid.uuid4()),
         run_date=run_date,
         model_version=resolved.version.name,
+        model_address=resolved.named.address,
+        model_address_failure=redacted(resolved.named.failure),
         finished_at=datetime.now(timezone.utc),
         settings=redacted_values(resolved.settings.model_dump(exclude={"monitoring": {"hook", "on_failure"}})),
         rank_by=resolved.rank_by,

@@ -32,7 +32,7 @@ from recmodel.data import movielens
 from recmodel.data.validation import Validation
 from recmodel.errors import EXIT_CODES, ModelRejected
 from recmodel.models import versions
-from recmodel.pipeline import capacity, preflight, sources
+from recmodel.pipeline import capacity, preflight, registry, sources
 from recmodel.records import Metrics
 from recmodel.settings import Settings
 
@@ -111,9 +111,8 @@ def _train(data: Path, models: Path, settings: Settings) -> Run:
         "--preset", settings.training.preset, "--epochs", str(_EPOCHS), "--promote",
     ]  # fmt: skip
     started = time.monotonic()
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, env=preflight.without_working_directory()
-    )
+    environment = registry.switched_off(preflight.without_working_directory())
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     seconds = time.monotonic() - started
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss  # KiB, of the largest child so far: the last one
     if done.returncode:

@@ -40,6 +40,7 @@ def findings(facts: Facts, limits: Settings) -> list[Finding]:
         result += _quality(facts.model, facts.run.noun)
         result += _age(facts.model, facts.run, limits.training.max_age_days)
         result += _training(facts.model, facts.nights[:-1])
+    result += _registry(facts.run)
     result += _hits(facts.hits)
     result += _users(facts.run)
     if facts.run.all_users:  # a partial run is compared with none
@@ -52,6 +53,14 @@ def findings(facts: Facts, limits: Settings) -> list[Finding]:
                     f"{facts.run.partitions} partitions already done.")
         )  # fmt: skip
     return sorted(result, key=lambda finding: get_args(Kind).index(finding.kind))
+
+
+def _registry(run: RunRecord) -> Iterator[Finding]:
+    if run.model_address_failure:
+        yield Finding(
+            "warning", f"The model is what {run.model_address} was last time, as MLflow failed: "
+            f"{run.model_address_failure}."
+        )  # fmt: skip
 
 
 def _hits(known: AllHits) -> Iterator[Finding]:

@@ -221,6 +221,22 @@ def test_a_model_store_on_s3_does_what_a_folder_does(models_on_s3):
     assert versions.open_version(models).name == v[2]
 
 
+def test_a_version_from_elsewhere_is_taken_over_whole_once_and_kept_while_it_is_in_use(models, models_on_s3, tmp_path):
+    for place in (tmp_path / "others", models_on_s3):
+        before = versions.list_versions(place)
+        for name in ("v1", "v1", "v3"):
+            with versions.scratch_next_to(place) as scratch:
+                versions.take_over(place, shutil.copytree(models / name, scratch / name))
+        versions.note_taken(place, "models:/recmodel@champion", "v1")
+        assert versions.list_versions(place) == [*before, "v1", "v3"]
+        assert versions.open_version(place, "v1").manifest == versions.open_version(models, "v1").manifest
+        assert "v1" not in versions.prune(place, keep=1)
+        (models / "v2/saved_model/content").write_text("changed")
+        with versions.scratch_next_to(place) as scratch, pytest.raises(ModelRejected, match="content was changed"):
+            versions.take_over(place, shutil.copytree(models / "v2", scratch / "v2"))
+        assert versions.list_versions(place) == ["v1", "v3"]
+
+
 def test_a_changed_or_half_written_version_on_s3_is_refused(models_on_s3):
     models = models_on_s3
     v = versions.list_versions(models)

@@ -12,7 +12,7 @@ from recmodel.records import EarlierRun, Figures, InputFile, Metrics
 from recmodel.report import drift, facts, findings, hits
 
 
-def kinds(run: facts.Facts, **changes) -> Counter:
+def kinds(run: facts.Facts, /, **changes) -> Counter:
     """Count the findings by kind; they must be sorted by it."""
     result = findings.findings(SimpleNamespace(**{**vars(run), **changes}), settings.load())
     kinds = [finding.kind for finding in result]
@@ -46,6 +46,7 @@ def test_each_change_for_the_worse_is_one_warning(site):
         {"nights": night(users=round(run.nights[-2].users * 0.85))},
         {"nights": night(coverage=run.nights[-2].coverage * 0.7)},
         {"nights": night(predicted_rating=now.predicted_rating + 0.3)},
+        {"run": run.run.model_copy(update={"model_address": "models:/a@b", "model_address_failure": "it is down"})},
         {"rejects": [run.rejects[0] | {"file": "ratings.csv", "rows": 3}]},
     ):
         assert kinds(run, **changes)["warning"] == 1, changes
