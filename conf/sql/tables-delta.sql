@@ -1,4 +1,4 @@
--- An --output that is a URI holds Delta tables, which have comments. Here OUTPUT stands for var/output.
+-- An --output that is a URI holds Delta tables, which have comments. Here OUTPUT stands for s3://lake/tables.
 -- First name the tables, in the way of your engine: recommendations, and so on:
 -- predicted_ratings, rejects, users, movies, lists, models, similar_movies, hits.
 --   DuckDB   CREATE VIEW recommendations AS SELECT * FROM delta_scan('OUTPUT/recommendations')

@@ -429,7 +429,7 @@ class _Search:
 
 def _below(nth: np.ndarray, factor: float) -> np.ndarray:
     """Return [B] the lowest scores that a reordering can raise to `nth`, with float32's rounding."""
-    return np.where(nth > 0, nth / np.float32(factor * (1 + 8 * np.finfo(np.float32).eps)), nth)
+    return np.where(nth > 0, np.maximum(nth, 0) / np.float32(factor * (1 + 8 * np.finfo(np.float32).eps)), nth)
 
 
 def _bound_of_nth(scores: np.ndarray, n: int, groups_of: int = 4) -> np.ndarray:

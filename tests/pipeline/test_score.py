@@ -8,11 +8,11 @@ import pytest
 from support.inputs import MOVIES, REPEATS, make_ratings, write_movielens
 from support.runs import published, run_json, without_time
 
-import recmodel
 from recmodel import schemas as c
 from recmodel.models import versions
 from recmodel.pipeline import monitoring
 from recmodel.records import RunRecord
+from recmodel.tf import tf
 
 DAY = "2026-02-01"
 
@@ -120,14 +120,15 @@ def test_similar_movies_are_found_once_and_again_when_what_may_be_recommended_ch
     assert found[2].equals(found[3])
     assert not found[0].equals(found[2])
     assert 10 in found[0][c.SIMILAR_MOVIE_ID].to_pylist()
-    vectors = recmodel.load(toy_models, version=default).movie_embedding(MOVIES)
-    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    cosine = dict(np.ndenumerate(unit @ unit.T))
+    model = tf.saved_model.load(str(versions.open_version(toy_models, default).saved_model))
+    vectors = {name: values.numpy() for name, values in model.signatures["movie_vectors"]().items()}
+    assert vectors[c.MOVIE_ID].tolist() == MOVIES.tolist()
+    added = dict(np.ndenumerate(vectors["seen"] @ vectors["retrieval"].T))
     for row in found[2].to_pylist():
         movie, other = (MOVIES.tolist().index(row[name]) for name in (c.MOVIE_ID, c.SIMILAR_MOVIE_ID))
-        assert row[c.SCORE] == pytest.approx(cosine[movie, other], abs=1e-5)
+        assert row[c.SCORE] == pytest.approx(added[movie, other], abs=1e-5)
         assert row[c.SIMILAR_MOVIE_ID] not in (10, row[c.MOVIE_ID])
-    right = {(MOVIES[pair[0]], MOVIES[pair[1]]) for pair, value in cosine.items() if value > 0 and pair[0] != pair[1]}
+    right = {(MOVIES[pair[0]], MOVIES[pair[1]]) for pair, value in added.items() if value > 0 and pair[0] != pair[1]}
     assert {*zip(found[0][c.MOVIE_ID].to_pylist(), found[0][c.SIMILAR_MOVIE_ID].to_pylist(), strict=True)} == right
 
 
