@@ -74,13 +74,11 @@ def write(
     """
     counts, sums = np.zeros(len(movie_ids), np.int64), np.full(len(movie_ids), 0.0 if rated else np.nan)
     staged = StagedRatings(counts, sums, Counter(), rated=rated)
-    are_rows = np.array_equal(movie_ids, np.arange(len(movie_ids)))  # as numbers are
     schema = c.with_ids(c.STAGED, ids)
     with pq.ParquetWriter(sink, schema) as writer:
         for batch in _chunks(batches):
             user_id, movie_id, rating, timestamp = (batch.column(name) for name in c.RATINGS.names)
-            movie = movie_id.to_numpy()
-            movie = movie.astype(np.int32) if are_rows else rows_of(movie_ids, movie)
+            movie = rows_of(movie_ids, movie_id.to_numpy())
             counts += np.bincount(movie, minlength=len(movie_ids))
             if rated:
                 sums += np.bincount(movie, rating, len(movie_ids))

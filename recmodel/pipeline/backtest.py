@@ -162,6 +162,17 @@ class _Input:
         """In stars; None: nobody says what they like."""
         return None if self.feedback.is_implicit else self.feedback.four_stars
 
+    @cached_property
+    def digest(self) -> str:
+        """Names the ratings, the catalogue, and whom the rules name."""
+        digest = hashlib.sha256()
+        for table in (self.ratings, self.catalogue, self.denied):
+            for column in () if table is None else table.columns:
+                values = column.fill_null("") if pa.types.is_string(column.type) else column.fill_null(0)
+                digest.update(pd.util.hash_array(values.to_numpy(), categorize=False).data)
+        digest.update(repr(self.opted_out and self.opted_out.to_pylist()).encode())
+        return digest.hexdigest()
+
 
 def _read(settings: Settings) -> _Input:
     """Read all ratings, the catalogue, and the users and pairs of the rules."""
@@ -299,7 +310,7 @@ def _keys(settings: Settings, request: Request, found: _Input, player: _Player) 
     chosen = settings.model_dump(mode="json")
     decides: dict[str, Any] = {
         "code": __version__,
-        "ratings or movies": _digest(found),
+        "ratings or movies": found.digest,
         "settings": [chosen["input"] | {"ratings": "", "movies": "", "links": ""}, chosen["rules"]],
         "dates": [request.first, request.every[1:], request.horizon and request.horizon[1:]],
     }
@@ -311,17 +322,6 @@ def _keys(settings: Settings, request: Request, found: _Input, player: _Player) 
         decides["ranking policies"] = player.policies
         decides["times of training"] = request.train_every and request.train_every[1:]
     return {name: hashlib.sha256(repr(value).encode()).hexdigest() for name, value in decides.items()}
-
-
-def _digest(found: _Input) -> str:
-    """Return a digest of the ratings, the catalogue, and whom the rules name."""
-    digest = hashlib.sha256()
-    for table in (found.ratings, found.catalogue, found.denied):
-        for column in () if table is None else table.columns:
-            values = column.fill_null("") if pa.types.is_string(column.type) else column.fill_null(0)
-            digest.update(pd.util.hash_array(values.to_numpy(), categorize=False).data)
-    digest.update(repr(found.opted_out and found.opted_out.to_pylist()).encode())
-    return digest.hexdigest()
 
 
 # -- the replay ----------------------------------------------------------------------------------------------------

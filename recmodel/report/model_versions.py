@@ -19,6 +19,7 @@ _DIGITS = 4
 _COMPARED_VERSIONS = 2  # the newest
 # Why a measure does not apply to a version.
 _NO_RATINGS, _OTHER_KIND = "predicts no ratings", "not measured for this kind of model"
+_UNREADABLE = "not known: metrics.json could not be read"
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def _trained(row: dict[str, Any]) -> str:
 
 def _fitted(metrics: Metrics | None, noun: str) -> str:
     if metrics is None:
-        return "not known: metrics.json could not be read"
+        return _UNREADABLE
     rows = metrics.refit_rows or metrics.train_rows
     return f"{formatting.number(rows)} {noun}" if rows else "not known"
 
@@ -113,7 +114,7 @@ def _measure(metrics: Metrics | None, measure: str) -> str:
 
 def _why_no_measure(metrics: Metrics | None, measure: str) -> str:
     if metrics is None:
-        return "not known: metrics.json could not be read"
+        return _UNREADABLE
     if not metrics.test_rows:
         return "not measured"
     if measure == "rmse":

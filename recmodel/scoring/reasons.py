@@ -65,10 +65,10 @@ def strongest(
     order = np.argsort(liked.user * len(candidate_vectors) + liked.row, kind="stable")  # fast: they are mostly sorted
     liked, weight = Pairs(liked.user[order], liked.row[order]), weight[order]
     ends = np.searchsorted(liked.user, np.arange(len(row) + 1))
-    added, added_ends = None, ends
+    added = _NOTHING
     if successors is not None:
         added = _added(row, liked, successors._replace(boost=successors.boost[order]))
-        added_ends = np.searchsorted(added.pair, ends)
+    added_ends = np.searchsorted(added.pair, ends)
     largest, strength = np.zeros(row.shape, int), np.zeros(row.shape, np.float32)
     places = np.arange(row.shape[1])
     candidates = candidate_vectors[row]
@@ -76,7 +76,7 @@ def strongest(
         of_user = slice(ends[b], ends[b + 1])
         contribution = candidates[b] @ seen_vectors.take(liked.row[of_user], axis=0).T  # [n, liked movies]
         contribution *= weight[of_user]
-        if added is not None and added_ends[b] < added_ends[b + 1]:
+        if added_ends[b] < added_ends[b + 1]:
             some = slice(added_ends[b], added_ends[b + 1])
             contribution[added.place[some], added.pair[some] - ends[b]] += added.score[some]
         if not_itself:
@@ -97,10 +97,15 @@ class _Added(NamedTuple):
     score: np.ndarray  # [A] float32
 
 
+_NOTHING = _Added(np.empty(0, int), np.empty(0, int), np.empty(0, np.float32))
+
+
 def _added(row: np.ndarray, liked: Pairs, successors: Successors) -> _Added:
     """Find the recommendations [B, n] that are successors of liked movies; the pairs ascend by user."""
     recent = np.flatnonzero(successors.boost)
     after, strength = (table[liked.row[recent]] for table in (successors.row, successors.strength))  # [recent, K]
-    place = topn.places(row, Pairs(np.repeat(liked.user[recent], after.shape[1]), after.ravel())).reshape(after.shape)
+    place = topn.places_in_lists(row, Pairs(np.repeat(liked.user[recent], after.shape[1]), after.ravel())).reshape(
+        after.shape
+    )
     of, k = np.nonzero((place >= 0) & (strength > 0))
     return _Added(recent[of], place[of, k], successors.boost[recent[of]] * strength[of, k])

@@ -66,7 +66,7 @@ class Boosts(NamedTuple):
 
     def at(self, row: np.ndarray) -> np.ndarray:
         """Return [B, n] float32: what is added to the scores of the movies of users' lists; 0 where the row is -1."""
-        place = places(row, Pairs(self.user, self.row))
+        place = places_in_lists(row, Pairs(self.user, self.row))
         added = np.zeros(row.shape, np.float32)
         found = np.flatnonzero(place >= 0)
         added[self.user[found], place[found]] = self.score[found]
@@ -109,14 +109,6 @@ class Reordering(NamedTuple):
     factor: float
 
 
-class Scored(NamedTuple):
-    """S scores of a user of the block and a row of the catalogue."""
-
-    user: np.ndarray  # [S] int
-    row: np.ndarray  # [S] int
-    score: np.ndarray  # [S] float32
-
-
 class Top(NamedTuple):
     """The lists of B users, best first, equal scores by ascending row; padded with -1 and NaN if they are shorter."""
 
@@ -136,7 +128,7 @@ def side_by_side(first: Top, second: Top) -> Top:
     return Top(np.take_along_axis(row, order, 1), np.take_along_axis(score, order, 1))
 
 
-def places(row: np.ndarray, pairs: Pairs) -> np.ndarray:
+def places_in_lists(row: np.ndarray, pairs: Pairs) -> np.ndarray:
     """Return [S] int32: where the movie of each pair is in the list of its user; -1 where it is not in it.
 
     Args:
@@ -359,7 +351,8 @@ class _Search:
         self._best: np.ndarray = np.full((users, n), _NOTHING)
         self._threshold: np.ndarray = np.full(users, _LOWEST)  # no lower score can be among the best
         self._reordering = reordering
-        self._candidates: list[Scored] = []  # that may be among the best
+        # Users, rows and scores that may be among the best.
+        self._candidates: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
         self._pending = 0
         self._empty = True
 
@@ -387,7 +380,7 @@ class _Search:
 
     def offer_pairs(self, user: np.ndarray, score: np.ndarray, row: np.ndarray) -> None:
         """Search the scores [S] of single pairs, which have not been offered before."""
-        self._candidates.append(Scored(user, row, score.astype(np.float32, copy=False)))
+        self._candidates.append((user, row, score.astype(np.float32, copy=False)))
         self._pending += len(user)
 
     def result(self) -> Top:

@@ -42,15 +42,20 @@ def pairs(hidden: list[set[int]]) -> topn.Pairs:
     return topn.Pairs(user[order], row[order])
 
 
+def exact(users, movies, offset, boost) -> tuple[np.ndarray, topn.Boosts | None]:
+    """All scores in float64, boosts included, and the boosts as the search takes them."""
+    scores = users.astype(np.float64) @ movies.astype(np.float64).T + (0 if offset is None else offset)
+    if boost is None:
+        return scores, None
+    return scores + boost, topn.Boosts(*np.nonzero(boost), boost[boost > 0])
+
+
 @settings(max_examples=400)
 @given(search=searches())
 def test_the_top_n_is_the_oracles(search):
     users, movies, offset, hidden, boost, n, tile = search
-    scores = users.astype(np.float64) @ movies.astype(np.float64).T + (0 if offset is None else offset)
-    boosts = None
-    if boost is not None:
-        scores += boost
-        boosts = topn.Boosts(*np.nonzero(boost), boost[boost > 0])
+    scores, boosts = exact(users, movies, offset, boost)
+    if boosts is not None:
         row = np.array([[-1, *np.unique([len(movies) - 1, 0])]] * len(users))
         assert boosts.at(row)[:, 1:].tolist() == boost[:, row[0, 1:]].tolist()
         assert not boosts.at(row)[:, 0].any()
@@ -72,11 +77,7 @@ def test_the_top_n_is_the_oracles(search):
 def test_the_top_n_of_another_order_is_the_oracles(search, seed, highest):
     """Scores above 0 are multiplied by factors of the pair, some of which are as high as they may be."""
     users, movies, offset, hidden, boost, n, tile = search
-    scores = users.astype(np.float64) @ movies.astype(np.float64).T + (0 if offset is None else offset)
-    boosts = None
-    if boost is not None:
-        scores += boost
-        boosts = topn.Boosts(*np.nonzero(boost), boost[boost > 0])
+    scores, boosts = exact(users, movies, offset, boost)
     factor = np.random.default_rng(seed).choice(np.array([0, 0.25, 0.5, highest], np.float32), scores.shape)
     factor = np.minimum(factor, np.float32(highest))
     by = np.where(scores > 0, scores * factor, scores)
