@@ -14,43 +14,31 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import date, datetime, timezone
-from functools import cached_property
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
 from recmodel import dates, formatting, storage
 from recmodel import schemas as c
-from recmodel.arrays import hashes, places, rows_of
-from recmodel.data import feedback as feedbacks
-from recmodel.data import histories, movielens
-from recmodel.data import ids as identifiers
-from recmodel.data.catalogue import Catalogues, combine
-from recmodel.data.feedback import Feedback
-from recmodel.data.histories import Histories
-from recmodel.data.validation import Validation
+from recmodel.data.catalogue import combine
 from recmodel.dates import Every
-from recmodel.errors import AnotherRun, InputRejected, UsageRejected
+from recmodel.errors import AnotherRun, UsageRejected
 from recmodel.evaluation import hits, replayed
-from recmodel.models import architectures, presets, versions
+from recmodel.models import presets, versions
 from recmodel.models.architectures import Preset
-from recmodel.models.versions import ModelVersion
-from recmodel.pipeline import business_rules, due, preflight, sources, staging, train
+from recmodel.pipeline import business_rules, due, past_nights, preflight, train
 from recmodel.pipeline.hits import MOST_USERS
+from recmodel.pipeline.past_nights import Input, Night, Serving, outcomes_of
 from recmodel.progress import NOTICE, Stages, log, unrepeated
 from recmodel.records import POPULARITY, Record
-from recmodel.scoring import policies, popularity, worker
-from recmodel.scoring.recommender import Recommender
-from recmodel.scoring.request import Payload, TopNRequest
+from recmodel.scoring import policies, popularity
 from recmodel.settings import Settings
-from recmodel.storage import Location
 from recmodel.version import __version__
 
 _FOLDER, _MODELS, _KEY, _BASELINES = ".kept", "models", "key.json", ".baselines"
@@ -112,7 +100,7 @@ def run(
     preflight.check(settings, output=str(folder))
     with _locked(folder):
         with stages("read ratings and movies"):
-            found = _read(settings)
+            found = past_nights.read(settings)
         notes: list[str] = []
         days = _days(request, found, notes)
         players = _players(settings, request, found, folder / _FOLDER, notes)
@@ -130,77 +118,7 @@ def run(
 # -- what is replayed ----------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Input:
-    """All that is read, once for all nights."""
-
-    folder: Location
-    feedback: Feedback
-    catalogue: pa.Table  # `schemas.CATALOGUE`, of all nights, as files of movies have no dates
-    ratings: pa.Table  # `schemas.STAGED`, in order, duplicates included
-    denied: pa.Table | None  # `schemas.STAGED_PAIRS`
-    opted_out: pa.Array | None
-
-    @cached_property
-    def time(self) -> np.ndarray:
-        """[S] int64, when each rating was given, in seconds."""
-        return self.ratings.column(c.TIMESTAMP).fill_null(0).to_numpy()
-
-    @cached_property
-    def users(self) -> pa.Array:
-        """[U] all users, ascending."""
-        return histories.starts_of_users(self.ratings.column(c.USER_ID))[0]
-
-    @property
-    def ends(self) -> tuple[date, date]:
-        """The days of the oldest and of the newest rating."""
-        first, last = (datetime.fromtimestamp(int(t), timezone.utc).date() for t in (self.time.min(), self.time.max()))
-        return first, last
-
-    @property
-    def liked_from(self) -> float | None:
-        """In stars; None: nobody says what they like."""
-        return None if self.feedback.is_implicit else self.feedback.four_stars
-
-    @cached_property
-    def digest(self) -> str:
-        """Names the ratings, the catalogue, and whom the rules name."""
-        digest = hashlib.sha256()
-        for table in (self.ratings, self.catalogue, self.denied):
-            for column in () if table is None else table.columns:
-                values = column.fill_null("") if pa.types.is_string(column.type) else column.fill_null(0)
-                digest.update(pd.util.hash_array(values.to_numpy(), categorize=False).data)
-        digest.update(repr(self.opted_out and self.opted_out.to_pylist()).encode())
-        return digest.hexdigest()
-
-
-def _read(settings: Settings) -> _Input:
-    """Read all ratings, the catalogue, and the users and pairs of the rules."""
-    folder = sources.input_dir(settings.paths.data, settings.paths.sample, settings.input)
-    feedback = feedbacks.decide(folder, settings.input)
-    validation = Validation(settings.input, identifiers.decide(folder, settings.input))
-    catalogue = movielens.read_catalogue(folder, validation)
-    numbers, schema = identifiers.movie_numbers(catalogue), c.with_ids(c.STAGED, validation.ids)
-    batches = []
-    for batch in movielens.stream_ratings(folder, catalogue, validation, feedback):
-        user, movie, rating, timestamp = (batch.column(name) for name in c.RATINGS.names)
-        row = pa.array(rows_of(numbers, movie.to_numpy()))
-        batches.append(pa.RecordBatch.from_arrays([user, row, rating, timestamp], schema=schema))
-    denied = opted_out = None
-    if settings.rules.deny_pairs:
-        pairs = movielens.read_ids(Path(settings.rules.deny_pairs), c.PAIRS, validation)
-        denied = staging.with_rows(pairs, catalogue)
-    if settings.rules.opt_out:
-        users = movielens.read_ids(Path(settings.rules.opt_out), c.USERS, validation, "rules.opt_out")
-        opted_out = users.column(c.USER_ID).combine_chunks()
-    validation.log_files()
-    ratings = pa.Table.from_batches(batches, schema).combine_chunks()
-    if not histories.have_order(ratings.column(c.TIMESTAMP).fill_null(0).to_numpy()):
-        raise InputRejected("the ratings have no times, so no night can be replayed; give input with timestamps")
-    return _Input(folder, feedback, catalogue, histories.sorted_rows(ratings), denied, opted_out)
-
-
-def _days(request: Request, found: _Input, notes: list[str]) -> list[date]:
+def _days(request: Request, found: Input, notes: list[str]) -> list[date]:
     """Return the nights to replay: those that there are ratings before and after.
 
     Raises:
@@ -283,7 +201,7 @@ class _Key(Record):
     decides: dict[str, str]  # digests of all that decides what comes out, by what it is
 
 
-def _players(settings: Settings, request: Request, found: _Input, folder: Path, notes: list[str]) -> list[_Player]:
+def _players(settings: Settings, request: Request, found: Input, folder: Path, notes: list[str]) -> list[_Player]:
     """Return the presets and the baselines.
 
     Raises:
@@ -305,7 +223,7 @@ def _players(settings: Settings, request: Request, found: _Input, folder: Path, 
     return [*players, _Player("", None, (), folder / _BASELINES)]
 
 
-def _keys(settings: Settings, request: Request, found: _Input, player: _Player) -> dict[str, str]:
+def _keys(settings: Settings, request: Request, found: Input, player: _Player) -> dict[str, str]:
     """Return digests of all that decides what the nights of a preset come to, but for the last of the dates."""
     chosen = settings.model_dump(mode="json")
     decides: dict[str, Any] = {
@@ -330,7 +248,7 @@ def _keys(settings: Settings, request: Request, found: _Input, player: _Player) 
 def _replay(
     settings: Settings,
     request: Request,
-    found: _Input,
+    found: Input,
     days: list[date],
     players: list[_Player],
     stages: Stages,
@@ -351,7 +269,7 @@ def _replay(
         seconds = (time.monotonic() - started) / max(done, 1) * (len(left) - done)
         remaining = f", about {formatting.seconds(seconds)} left" if done else ""
         with stages(f"night {days.index(day) + 1} of {len(days)}, {day}{remaining}"):
-            night = _Night(found, day, _until(request, day))
+            night = Night(found, day, _until(request, day))
             for player in players:
                 if day not in player.nights:
                     _play(settings, request, night, player)
@@ -359,7 +277,7 @@ def _replay(
     return True
 
 
-def _play(settings: Settings, request: Request, night: _Night, player: _Player) -> None:
+def _play(settings: Settings, request: Request, night: Night, player: _Player) -> None:
     """Do what a preset, or the baselines, would have done on a night, and keep what it came to."""
     record, tables = NightRecord(night=night.day), []
     if player.preset is None:
@@ -369,20 +287,20 @@ def _play(settings: Settings, request: Request, night: _Night, player: _Player) 
             order, _ = popularity.popularity(np.arange(len(allowed)), night.counts, night.sums, recent)
             ranked = order[allowed[order]]
             lists = hits.first_unknown(ranked, len(allowed), len(night.users), night.relevant_to.known)
-            tables.append(_outcomes_of(night, lists).assign(method=name, preset=None, rank_by=None))
+            tables.append(outcomes_of(night, lists).assign(method=name, preset=None, rank_by=None))
     else:
         record = _with_model(settings, request, night, player)
         if len(night.users):
             version = versions.open_version(player.models, record.version)
-            serving = _Serving(settings, night, version)
+            serving = Serving(settings, night, version)
             for policy in player.policies:
                 method = player.name if len(player.policies) == 1 else f"{player.name}, {policy}"
-                of_policy = _outcomes_of(night, serving.lists(policy))
+                of_policy = outcomes_of(night, serving.lists(policy))
                 tables.append(of_policy.assign(method=method, preset=player.name, rank_by=policy))
     player.keep(record, pd.concat(tables) if tables else pd.DataFrame({c.SCORED_ON: []}))
 
 
-def _with_model(settings: Settings, request: Request, night: _Night, player: _Player) -> NightRecord:
+def _with_model(settings: Settings, request: Request, night: Night, player: _Player) -> NightRecord:
     """Return the record of a night, with the model in use: a new one, trained as of the night, if that was due."""
     before = player.nights[max(player.nights)] if player.nights else None
     reason = _reason_to_train(settings, request, before, night)
@@ -404,7 +322,7 @@ def _with_model(settings: Settings, request: Request, night: _Night, player: _Pl
     )
 
 
-def _reason_to_train(settings: Settings, request: Request, before: NightRecord | None, night: _Night) -> str | None:
+def _reason_to_train(settings: Settings, request: Request, before: NightRecord | None, night: Night) -> str | None:
     """Return why a model is trained on a night, by the rules of `nightly` or those of the request; None: it is not."""
     if before is None or before.trained_on is None:
         return "there is no model yet"
@@ -416,7 +334,7 @@ def _reason_to_train(settings: Settings, request: Request, before: NightRecord |
     return due.of_age(age, limits) or due.of_growth(night.ratings_there, before.ratings_seen, limits)
 
 
-def _as_of(settings: Settings, night: _Night, player: _Player) -> Settings:
+def _as_of(settings: Settings, night: Night, player: _Player) -> Settings:
     """Return the settings of a training as of a night: of all ratings by then, none of them held out."""
     place, chosen = {"data": str(night.found.folder), "models": player.models}, settings.input
     if chosen.last_second is None or night.second < chosen.last_second:
@@ -426,143 +344,6 @@ def _as_of(settings: Settings, night: _Night, player: _Player) -> Settings:
             "paths": settings.paths.model_copy(update=place),
             "input": chosen.model_copy(update={"ratings": "", "movies": "", "links": ""}),  # they lie in the folder now
             "training": settings.training.model_copy(update={"preset": player.name, "test_share": 0.0}),
-        }
-    )
-
-
-class _Night:
-    """A night, and what came after it. Nothing but `relevant_to` depends on ratings later than the night."""
-
-    def __init__(self, found: _Input, day: date, until: date) -> None:
-        self.found, self.day, self.until = found, day, until
-        self.second = int(dates.end_of(day).timestamp())
-        last = int(dates.end_of(until).timestamp())
-        in_between = (found.time > self.second) & (found.time <= last)
-        came = pc.unique(found.ratings.column(c.USER_ID).filter(pa.array(in_between)))
-        chosen = np.argsort(hashes(came.to_numpy(zero_copy_only=False)), kind="stable")[:MOST_USERS]
-        users = came.take(pa.array(chosen))
-        users = users.take(pc.sort_indices(users))
-        of_users = pc.is_in(found.ratings.column(c.USER_ID), value_set=users)
-        rated = found.ratings.filter(pc.and_(of_users, pa.chunked_array([pa.array(found.time <= last)])))
-        self.relevant_to = hits.divided(rated, users, self.second, found.liked_from)
-        self.users = users.filter(pa.array(self.relevant_to.has_new))  # [B], ascending
-        self.came_back = len(came)
-
-    @property
-    def ratings_there(self) -> int:
-        """How many ratings there were."""
-        return int(np.count_nonzero(self.found.time <= self.second))
-
-    @cached_property
-    def known(self) -> pa.Table:
-        """`schemas.STAGED` of the ratings that counted that night, of all users."""
-        there = self.found.ratings.filter(pa.array(self.found.time <= self.second))
-        return histories.that_count(there, add_up=self.found.feedback.is_implicit)[0]
-
-    @cached_property
-    def counts(self) -> np.ndarray:
-        """[M] float64, how many ratings each movie had."""
-        return np.bincount(self._movie, minlength=self.found.catalogue.num_rows).astype(np.float64)
-
-    @cached_property
-    def sums(self) -> np.ndarray:
-        """[M] float64, the sum of each movie's ratings."""
-        return np.bincount(self._movie, self.known.column(c.RATING).to_numpy(), self.found.catalogue.num_rows)
-
-    @cached_property
-    def recent(self) -> np.ndarray:
-        """[M] float64, how popular each movie was of late; see `popularity.trend`."""
-        there = self.found.time[self.found.time <= self.second]
-        of_day = popularity.weights(np.bincount(popularity.day(there)))
-        time_of_rating = self.known.column(c.TIMESTAMP).fill_null(0).to_numpy()
-        return popularity.trend(self._movie, time_of_rating, of_day, self.found.catalogue.num_rows)
-
-    @cached_property
-    def histories(self) -> Histories:
-        """What the users had rated."""
-        of_users = self.known.filter(pc.is_in(self.known.column(c.USER_ID), value_set=self.users))
-        return histories.of_users(self.users, of_users, self.found.denied)
-
-    @property
-    def _movie(self) -> np.ndarray:
-        return self.known.column(c.MOVIE).to_numpy()
-
-
-class _Serving:
-    """A model version as it served on a night; see `pipeline.writing`, which makes the same for Spark's workers."""
-
-    def __init__(self, settings: Settings, night: _Night, version: ModelVersion) -> None:
-        catalogues = combine(night.found.catalogue, version.catalogue(), place_new=False)
-        self._settings, self._night = settings, night
-        self._payload = _payload(settings, night, version, catalogues)
-        self._model = Recommender(
-            version.saved_model, self._payload.allowed, self._payload.open_model(version.saved_model)
-        )
-
-    def lists(self, rank_by: str) -> np.ndarray:
-        """Return [B, 10] rows of the catalogue: what the users of the night got; -1 pads."""
-        night, scoring = self._night, self._settings.scoring
-        request = TopNRequest(
-            n=scoring.top_n,
-            rank_by=rank_by,
-            candidates=scoring.candidates,
-            include_seen=scoring.include_seen,
-            min_history=scoring.min_history,
-            liked_from=None,
-            block_bytes=scoring.block_mib << 20,
-            threads=1,
-        )
-        lists = np.full((len(night.users), hits.K), -1)
-        movie_ids = night.found.catalogue.column(c.MOVIE_ID).combine_chunks()
-        per_user, per_rating = self._model.memory(request.n, rank_by, request.candidates)
-        for block in worker.blocks(night.histories, per_user, per_rating, request.block_bytes):
-            rows = worker.recommend_block(self._model, block, self._payload, request)
-            rows = rows.filter(pc.field(c.RANK) <= hits.K)
-            user, rank = places(night.users, rows.column(c.USER_ID)), rows.column(c.RANK).to_numpy()
-            lists[user, rank - 1] = places(movie_ids, rows.column(c.MOVIE_ID))
-        return lists
-
-
-def _payload(settings: Settings, night: _Night, version: ModelVersion, catalogues: Catalogues) -> Payload:
-    of_model = catalogues.of_model.column(c.MOVIE_ID).combine_chunks()
-    all_movies = night.found.catalogue.column(c.MOVIE_ID).combine_chunks()
-    row = places(all_movies, of_model)  # the model knows no other movies, as all nights have one catalogue
-    counts, sums, recent = night.counts[row], night.sums[row], night.recent[row]
-    popular, popular_rating = popularity.popularity(row, counts, sums, recent)
-    allowed = business_rules.allowed(catalogues, counts, settings.rules)
-    return Payload(
-        model_version=version.name,
-        model_digest="",  # it is not broadcast
-        open_model=architectures.open_for_scoring(version.architecture),
-        tasks=version.tasks,
-        movies=catalogues.of_model.select([c.MOVIE_ID, c.TITLE]).combine_chunks(),
-        row=places(of_model, all_movies).astype(np.int32),
-        popular=popular,
-        popular_rating=popular_rating,
-        scored_at=dates.end_of(night.day),
-        allowed=None if allowed.all() else allowed,
-        opted_out=night.found.opted_out,
-        cap=business_rules.cap(catalogues, settings.rules, settings.scoring.top_n),
-    )
-
-
-def _outcomes_of(night: _Night, lists: np.ndarray) -> pd.DataFrame:
-    """Return what lists came to, a row per user; see `replayed.by_night`. Users are numbers, so that no id is kept."""
-    relevant, found = night.relevant_to.relevant, night.found
-    score = hits.score(lists, relevant)
-    had_rated = np.bincount(night.relevant_to.known.user, minlength=len(night.users)) > 0
-    return pd.DataFrame(
-        {
-            c.SCORED_ON: night.day,
-            "until": night.until,
-            replayed.GROUP: np.where(had_rated, replayed.RETURNING, replayed.NEW),
-            replayed.USER: places(found.users, night.users),
-            c.RATINGS_COUNT: np.bincount(relevant.user, minlength=len(night.users)),
-            "hits": score.hits,
-            "liked_hits": score.liked.astype(np.float64) if found.liked_from is not None else np.nan,
-            "recall_10": score.recall,
-            "ndcg_10": score.ndcg,
-            "came_back": night.came_back,
         }
     )
 
@@ -581,7 +362,7 @@ def _outcomes(players: list[_Player], days: list[date]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
-def _notes(found: _Input, request: Request, days: list[date], outcomes: pd.DataFrame) -> list[str]:
+def _notes(found: Input, request: Request, days: list[date], outcomes: pd.DataFrame) -> list[str]:
     """Return what was assumed, and who is in the figures, a sentence each."""
     first, noun = int(dates.end_of(days[0]).timestamp()), "interactions" if found.feedback.is_implicit else "ratings"
     rated = len(np.unique(found.ratings.column(c.MOVIE).to_numpy()[found.time <= first]))

@@ -82,7 +82,7 @@ def expected_of(lists: dict[int, list[int]], before: list[tuple], since: list[tu
 def replay(data: Path, output: Path, *flags: str) -> SimpleNamespace:
     """Run the command; return what it said and wrote, and by night the lists of the preset, trending and popularity."""
     lists = defaultdict(list)
-    outcomes_of = backtest._outcomes_of
+    outcomes_of = backtest.outcomes_of
 
     def spy(night, rows):
         of_users = zip(night.users.to_pylist(), rows.tolist(), strict=True)
@@ -90,7 +90,7 @@ def replay(data: Path, output: Path, *flags: str) -> SimpleNamespace:
         return outcomes_of(night, rows)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(backtest, "_outcomes_of", spy)
+        patch.setattr(backtest, "outcomes_of", spy)
         answer = here("backtest", *(flags or FLAGS), "--data", data, "--output", output)
     assert answer.returncode == 0, said(answer)
     file = json.loads((output / "backtest.json").read_text())
