@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timezone
 from pathlib import Path
@@ -99,20 +99,21 @@ def run(
                     staging.stage_input(resolved, folder, validation, staged, starting, kept_in)
             with stages("start Spark"):
                 spark = starting.result()
-        try:
-            with _room_freed(staged, kept_in):
-                workload = counting.divide(spark, resolved, staged, stages)
-                _check_space(resolved, workload, output)
-                outcome = writing.write_and_check(spark, resolved, workload, staged, model, stages)
-        except RecmodelError:
-            staged.discard()
-            raise
-        except Exception as error:  # finished partitions stay staged: the same command continues from there
-            raise ScoringFailed(f"scoring failed: {session.cause(error)}{where_the_trace_is()}") from error
-        finally:
-            session.stop(spark)
+        with ExitStack() as failing:
+            failing.callback(session.stop, spark)
+            try:
+                with _room_freed(staged, kept_in):
+                    workload = counting.divide(spark, resolved, staged, stages)
+                    _check_space(resolved, workload, output)
+                    outcome = writing.write_and_check(spark, resolved, workload, staged, model, stages)
+            except RecmodelError:
+                staged.discard()
+                raise
+            except Exception as error:  # finished partitions stay staged: the same command continues from there
+                raise ScoringFailed(f"scoring failed: {session.cause(error)}{where_the_trace_is()}") from error
+            failing.pop_all()
 
-        with stages("publish"):
+        with session.stopping(spark), stages("publish"):
             record = _record(resolved, run_date, workload, outcome, stages.seconds)
             if record.all_users:
                 _compare_with_last(record, output, settings.checks, staged)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,6 +24,8 @@ from recmodel import formatting
 from recmodel.errors import RecmodelError, ScoringFailed
 from recmodel.progress import log, where_the_trace_is
 from recmodel.spark import launch, resources
+
+_LONGEST_FOLDER = 40  # bytes: the path of a socket may have 104 on some systems, and Spark's names have 60
 
 
 def start(name: str, *, ship_package: bool = False, needs: resources.Needs | None = None) -> SparkSession:
@@ -47,6 +51,7 @@ def start(name: str, *, ship_package: bool = False, needs: resources.Needs | Non
         conf.setIfMissing("spark.driver.bindAddress", "127.0.0.1")
         conf.setIfMissing("spark.driver.host", "127.0.0.1")
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # the workers' Python, here the driver's
+        _talk_through_files(conf)
     conf.setIfMissing("spark.executorEnv.PYTHONSAFEPATH", "1")  # otherwise workers import a random.py that lies here
     if "SPARK_LOCAL_IP" not in os.environ:
         conf.setIfMissing("spark.ui.enabled", "false")  # without that variable its pages listen on all interfaces
@@ -136,10 +141,32 @@ def stop(spark: SparkSession) -> None:
         log.info("Spark could not be stopped: %s", error)
 
 
+@contextmanager
+def stopping(spark: SparkSession) -> Iterator[None]:
+    """End a session while other work is done in the block: it takes up to a second, mostly of waiting."""
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(stop, spark)
+        yield
+
+
 def slots(spark: SparkSession) -> int:
     """Return how many tasks run at a time."""
     context = spark.sparkContext
     return resources.slots(dict(context.getConf().getAll()), context.defaultParallelism)
+
+
+def _talk_through_files(conf: SparkConf) -> None:
+    """Let Java and the Python workers talk through sockets that are files.
+
+    Over TCP, each task waits 40 ms in the end: one side for an acknowledgement that the other delays. Who may open such
+    a file needs no password, so they are in a private folder. Where its path is longer than sockets allow, TCP is kept.
+    """
+    name = "spark.python.unix.domain.socket"
+    if conf.contains(f"{name}.enabled") or len(tempfile.gettempdir()) > _LONGEST_FOLDER:
+        return
+    folder = tempfile.TemporaryDirectory(prefix="recmodel-")
+    atexit.register(folder.cleanup)
+    conf.set(f"{name}.enabled", "true").set(f"{name}.dir", folder.name)
 
 
 def _make_room(conf: SparkConf, needs: resources.Needs) -> None:

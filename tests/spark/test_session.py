@@ -3,9 +3,11 @@
 import os
 import socket
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
+from pyspark import SparkConf
 
 from recmodel.spark import session
 
@@ -55,3 +57,16 @@ def test_workers_leave_the_working_directory_out(spark):
 )
 def test_the_cause_of_what_spark_says(said, cause):
     assert session.telling_line(said).startswith(cause)
+
+
+def test_only_this_user_may_talk_to_the_workers(spark):
+    folder = Path(spark.conf.get("spark.python.unix.domain.socket.dir"))
+    assert any(folder.iterdir())
+    assert folder.stat().st_mode & 0o077 == 0
+
+
+def test_sockets_are_no_files_where_paths_are_too_long_for_them(spark, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / ("long" * 20)))
+    conf = SparkConf(loadDefaults=False)
+    session._talk_through_files(conf)
+    assert not conf.contains("spark.python.unix.domain.socket.enabled")
