@@ -28,6 +28,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -36,11 +37,12 @@ import altair as alt
 import click
 import numpy as np
 from harness import Row, in_own_process, medians, show
+from pyspark.sql import SparkSession
 from watched import NEXT_DAY, Scored, run, score
 from workload import ML25M, Store, fit
 
 from recmodel import schemas as c
-from recmodel import settings
+from recmodel import settings, storage
 from recmodel.cli import console
 from recmodel.data import movielens
 from recmodel.data.intake import Job
@@ -49,6 +51,7 @@ from recmodel.data.validation import Validation
 from recmodel.models import versions
 from recmodel.pipeline import capacity, taking
 from recmodel.records import RunRecord
+from recmodel.spark import launch, session, tasks
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from support.cluster import standalone
@@ -122,6 +125,12 @@ def intake(store: Store) -> Iterator[Row]:
         folder = store.ratings(as_csv=as_csv)
         seconds, ratings = in_own_process(_intake_seconds, folder, store.folder / "staged")
         yield Row(f"{ratings:,} ratings read from {name}, validated and staged: core seconds", seconds, "s", goal)
+        with tempfile.TemporaryDirectory() as scratch, standalone(Path(scratch), memory="3g", pinned=True) as cluster:
+            one, two = (
+                in_own_process(_intake_seconds, folder, store.folder / "staged", cluster["master"], executors)[0]
+                for executors in (1, 2)
+            )
+        yield Row("the same by two executors: seconds", two, "s", ">= 1.8", "one executor", one, one / two)
 
 
 def ids(store: Store) -> Iterator[Row]:
@@ -307,16 +316,23 @@ def _als_seconds(store: Store) -> float:
     return min(medians({str(size): partial(write, size) for size in scoring.ALS_BLOCKS}, 1).values())
 
 
-def _intake_seconds(folder: Path, target: Path) -> tuple[float, int]:
-    """Return the core seconds, and the number of ratings accepted."""
+def _intake_seconds(folder: Path, target: Path, master: str = "", executors: int = 0) -> tuple[float, int]:
+    """Return the core seconds, or the seconds on executors that are started before; and the ratings accepted."""
     validation = Validation(settings.load().input)
-    started = time.process_time()
     catalogue = movielens.read_catalogue(folder, validation)
     request = movielens.ratings_request(folder, catalogue, validation)
     movies = catalogue.column(c.MOVIE_ID).to_numpy()
     job = Job(request.contract, str(target), str(target / "r"), movies, validation.ids, rated=True)
-    counted, _ = taking.stage(request, validation, job, None)
-    return time.process_time() - started, int(counted.counts.sum())
+    clock, starting = time.process_time, None
+    if executors:
+        cores = ("--total-executor-cores", str(executors))
+        launch.prepare(["--master", master, *cores, "--executor-memory", "2g"])
+        clock, starting = time.perf_counter, Future[SparkSession]()
+        starting.set_result(session.start("intake", ship_package=True))
+        tasks.each(starting.result(), storage.name, [""] * 8)  # so that Python has started everywhere
+    started = clock()
+    counted, _ = taking.stage(request, validation, job, starting)
+    return clock() - started, int(counted.counts.sum())
 
 
 # -- the table --------------------------------------------------------------------------------------------------------
