@@ -56,7 +56,7 @@ def export(to: str, output: str | None, run_date: date | None, changed_only: boo
         done = pipeline.export(
             chosen.paths.output, run_date, target, Stages(console.show_stage), schema=schema, changed_only=changed_only
         )
-    console.conclude(views.exported(done))
+    console.conclude(views.exported(target, done))
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         training_capacity,
     )
     from recmodel.records import FeedbackKind, Metrics, RunRecord
+    from recmodel.tables.served import Exported
 
 NO_RATINGS = "there are no ratings, as the model was trained on implicit feedback"
 PARTIAL = "; a partial run: full runs and `latest` stay as they are"
@@ -250,9 +251,9 @@ def _days(days: list[date]) -> str:
 # -- export ----------------------------------------------------------------------------------------------------------
 
 
-def exported(done: export.Exported) -> str:
+def exported(target: export.Target, done: Exported) -> str:
     """Return what an export did, in a sentence."""
-    where = f"{done.target.kind} ({done.target.shown})"
+    where = f"{target.kind} ({target.shown})"
     if done.already:
         return f"{where} has the run of {done.run_date} already: nothing was done"
     what = f"{done.rows:,} rows" + ("" if done.changed == done.rows else f", {done.changed:,} of them written")

@@ -18,7 +18,6 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -31,7 +30,7 @@ from recmodel import schemas as c
 from recmodel.errors import AnotherRun, ScoringFailed, UsageRejected
 from recmodel.progress import NOTICE, Stages, log
 from recmodel.tables import as_text
-from recmodel.tables.served import ServedRun
+from recmodel.tables.served import Exported, ServedRun
 
 GRACE = 10.0  # seconds that readers have between their two steps
 _LOCK_SECONDS = 10.0  # after which the lock of an export that was killed is free
@@ -40,18 +39,7 @@ _AT_A_TIME = 2000  # keys in a pipeline
 _SECONDS_TO_CONNECT, _SECONDS_TO_ANSWER = 10, 60
 
 
-@dataclass(frozen=True)
-class Loaded:
-    """What an export has done in Redis."""
-
-    users: int
-    rows: int  # keys of lists, and of similar movies
-    changed: int  # of these, those that were written
-    removed: int = 0
-    already: bool = False  # the run had been exported before, so nothing was done
-
-
-def export(run: ServedRun, address: str, prefix: str, stages: Stages) -> Loaded:
+def export(run: ServedRun, address: str, prefix: str, stages: Stages) -> Exported:
     """Load a run under a new prefix, and let PREFIX:current name it.
 
     Args:
@@ -70,8 +58,9 @@ def export(run: ServedRun, address: str, prefix: str, stages: Stages) -> Loaded:
             _remove_others(client, prefix, name, lock, stages)
             shown = json.loads(client.get(f"{name}:run") or "{}")
             users, rows = shown.get("users", 0), shown.get("keys", 0)
-            return Loaded(users, rows, 0, already=True)
-        _remove_unfinished(client, prefix, {str(current), name}, lock)
+            return Exported(run.run_date, users, rows, already=True)
+        for other in _prefixes(client, prefix) - {str(current), name}:  # of an interrupted export: nobody has read it
+            _unlink(client, prefix, other, lock)
         _warn_of_eviction(client)
         client.sadd(f"{prefix}:prefixes", name)
         try:
@@ -92,7 +81,7 @@ def export(run: ServedRun, address: str, prefix: str, stages: Stages) -> Loaded:
         with stages("show it"):
             client.set(f"{prefix}:current", name)
         _remove_others(client, prefix, name, lock, stages)
-        return Loaded(users, users + similar, users + similar)
+        return Exported(run.run_date, users, users + similar, users + similar)
 
 
 # -- what is loaded ----------------------------------------------------------------------------------------------------
@@ -166,12 +155,6 @@ def _remove_others(client: redis.Redis, prefix: str, current: str, lock: Lock, s
                 lock.reacquire()
             for other in others:
                 _unlink(client, prefix, other, lock)
-
-
-def _remove_unfinished(client: redis.Redis, prefix: str, keep: set[str], lock: Lock) -> None:
-    """Remove what an interrupted export of other rows has left, which nobody has read."""
-    for other in _prefixes(client, prefix) - keep:
-        _unlink(client, prefix, other, lock)
 
 
 def _prefixes(client: redis.Redis, prefix: str) -> set[str]:

@@ -80,6 +80,19 @@ class ServedRun:
             )
 
 
+@dataclass(frozen=True)
+class Exported:
+    """What an export did in the database that a site reads."""
+
+    run_date: date
+    users: int
+    rows: int  # of all tables; in Redis, keys
+    changed: int = 0  # of these, those that were written
+    removed: int = 0  # rows that the database had and the run has no more
+    already: bool = False  # the database had the run already, so nothing was done
+    seconds: float = 0.0
+
+
 def open_run(output: Output, run_date: date | None = None) -> ServedRun:
     """Open a published full run, by default the newest.
 
