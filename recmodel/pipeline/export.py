@@ -77,7 +77,7 @@ def export(
         location: of the output, of any format.
         run_date: None: the newest full run.
         schema: PostgreSQL's, or what Redis' keys begin with.
-        changed_only: write only what differs from what is shown there (PostgreSQL).
+        changed_only: write only what differs from what is shown there.
 
     Raises:
         UsageRejected: there is no such run, or it has no lists; a package or a right is missing; a wrong password.
@@ -86,13 +86,10 @@ def export(
     """
     if not _NAME.fullmatch(schema):
         raise UsageRejected(f"{schema!r} cannot be the schema; take small letters, digits and _, at most 40")
-    if changed_only and to.kind == "Redis":
-        raise UsageRejected("--changed-only is for PostgreSQL; Redis always gets the whole run, under a new prefix")
     started = time.monotonic()
     database = _module(to.kind)
     run = served.open_run(open_output(location), run_date)
-    further = {"changed_only": True} if changed_only else {}
-    done = database.export(run, to.address, schema, stages, **further)
+    done = database.export(run, to.address, schema, stages, changed_only=changed_only)
     return replace(done, seconds=round(time.monotonic() - started, 1))
 
 

@@ -203,11 +203,10 @@ class _Export:
 
     def record(self, number: int, tables_of: int, loaded: Exported) -> None:
         """Write that an export is what the views show."""
-        first = next(self.run.batches(c.LISTS_TABLE), None)
         self.database.execute(
             "UPDATE {schema}.exports SET state = 'current', tables_of = {tables_of}, valid_until = {until}, "
             "users = {users}, rows = {rows}, changed = {changed}, removed = {removed}, seconds = {seconds}, "
             "exported_at = now() WHERE number = {number}",
             **vars(loaded) | {"seconds": round(time.monotonic() - self.started, 3)}, tables_of=tables_of, number=number,
-            until=first and first.column(c.VALID_UNTIL)[0].as_py(),
+            until=self.run.valid_until(),
         )  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -38,6 +38,10 @@ class ServedRun:
         """Names the rows: another when the date was scored again, or users were erased from it."""
         of_rows = [self.record.run_id, str(self.run_date), str(self.record.finished_at), self.record.users_forgotten]
         return storage.sha256_of(of_rows)[:16]
+
+    def valid_until(self) -> datetime | None:
+        """Return until when the lists are valid, as the first of them says; None if there are none."""
+        return next((batch.column(c.VALID_UNTIL)[0].as_py() for batch in self.batches(c.LISTS_TABLE)), None)
 
     def schema(self, table: str) -> pa.Schema:
         """Return the columns of a table, with the types that the run's ids have."""
