@@ -62,7 +62,7 @@ def main(users: int, movies: int, changed: float, as_json: Path | None) -> None:
             ):
                 rows += measured(f"PostgreSQL, {part}", scratch, day, address, only, goal)
             rows += read("PostgreSQL", postgresql_readers(address), users)
-        with databases.redis(**{"appendonly": "yes", "auto-aof-rewrite-percentage": 0}) as address:
+        with databases.redis(dir=scratch, appendonly="yes", **{"auto-aof-rewrite-percentage": 0}) as address:
             os.environ["REDISCLI_AUTH"] = databases.PASSWORD
             for part, day, only in (
                 ("all, into an empty server", 0, False),
