@@ -81,7 +81,10 @@ def add_page(settings: Settings, version: str, page: storage.Location) -> None:
     """
     if not tracking_uri(settings) or not settings.mlflow.page:
         return
-    with _failing_softly("the page is not there; nothing else depends on it"), tempfile.TemporaryDirectory() as scratch:
+    with (
+        _failing_softly("the page there, if any, is an earlier one; the command report renews it"),
+        tempfile.TemporaryDirectory() as scratch,
+    ):
         mlflow = _open(settings)
         there = mlflow.find(version)
         if there is None:
