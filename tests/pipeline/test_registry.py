@@ -15,6 +15,7 @@ from support.processes import here, said
 from support.report import DAY, publish, recommendations
 
 from recmodel import settings
+from recmodel.cli import console
 from recmodel.data.validation import Validation
 from recmodel.errors import ModelRejected, UsageRejected
 from recmodel.models import versions
@@ -170,10 +171,16 @@ def test_without_its_server_training_and_scoring_go_on_with_a_warning(registered
         registry.find(down, CHAMPION)
 
     models = tmp_path / "models"
-    trained = here("train", "--data", toy, "--models", models, "--preset", "rating", "--epochs", "1")
-    assert trained.returncode == 0, said(trained)
-    assert f"MLflow failed (no answer from {address_of_none})" in said(trained)
-    assert f"models promote {versions.current(models)} does it later" in said(trained)
+    ending = nightly.Ending()
+    console.start_log(str(tmp_path / "log"), "nightly")
+    train = ("train", "--data", str(toy), "--models", str(models), "--preset", "rating", "--epochs", "1")
+    assert nightly._timed_step(ending, down, *train) is None
+    (finding,) = ending.warnings
+    assert f"MLflow failed (no answer from {address_of_none})" in finding
+    assert f"models promote {versions.current(models)} does it later" in finding
+    assert (ending.outcome, ending.exit_code) == ("findings", 0)
+    assert nightly.hook_facts(down, ending)["findings"] == [finding]
+    assert [path.suffix for path in (tmp_path / "log").iterdir()] == [".log"]
 
 
 def test_the_page_of_the_newest_run_is_kept_with_its_version_and_without_users_who_are_erased(
