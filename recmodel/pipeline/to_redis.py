@@ -8,8 +8,9 @@ PREFIX:17:movies       a set of the movies that are listed and may be recommende
 PREFIX:number, PREFIX:prefixes, PREFIX:lock     the last number, a set of the prefixes that have keys, and who exports
 
 Readers take two steps: GET PREFIX:current, then MGET <prefix>:run <prefix>:user:42. The run before is removed some
-seconds later, so who has taken the first step has time for the second. With `changed_only` the prefix stays: values
-that differ are loaded under one of their own, and one transaction renames them to those that readers know.
+seconds later, so who has taken the first step has time for the second. With `changed_only` only values that
+differ are loaded. If they are few, one transaction renames them to those that readers know; otherwise the server copies
+the others to them, and the prefix changes as ever.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from recmodel.tables import as_text
 from recmodel.tables.served import Exported, ServedRun
 
 GRACE = 10.0  # seconds that readers have between their two steps
+AT_ONCE = 20_000  # keys that are changed in one transaction, for which others wait: some 0.1 s
 _LOCK_SECONDS = 10.0  # after which the lock of an export that was killed is free
 _PATIENCE = _LOCK_SECONDS + 1
 _AT_A_TIME = 2000  # keys in a pipeline
@@ -77,20 +79,23 @@ def export(run: ServedRun, address: str, prefix: str, stages: Stages, *, changed
                 load.values(_similar(run))
             keys, changed = load.count, load.changed
             load.values(iter([(["run"], [_facts(run, users, keys)])]))
+            gone = load.gone()
+            in_place = bool(load.current) and len(load.loaded) + len(gone) <= AT_ONCE
+            if not in_place:
+                load.copy_the_rest()
             run.check_unchanged()
         except exceptions.OutOfMemoryError:
             with suppress(exceptions.RedisError):
                 _unlink(client, prefix, name, lock)
             raise
-        removed = 0
         with stages("show it"):
-            if load.current:
-                removed = load.rename()
+            if in_place:
+                load.rename(gone)
                 client.srem(f"{prefix}:prefixes", name)
             else:
                 client.set(f"{prefix}:current", name)
-        _remove_others(client, prefix, load.current or name, lock, stages)
-        return Exported(run.run_date, users, keys, changed, removed)
+        _remove_others(client, prefix, current if in_place else name, lock, stages)
+        return Exported(run.run_date, users, keys, changed, len(gone))
 
 
 @dataclass
@@ -137,19 +142,31 @@ class _Load:
         if self.current:
             self.loaded += loaded
 
-    def rename(self) -> int:
-        """Let readers have what is loaded, and no more what the run has not, all at once; return how much that was."""
-        gone = set()
-        for key in self.client.scan_iter(f"{self.current}:*", count=_AT_A_TIME):
-            gone |= {key.removeprefix(f"{self.current}:")} - self.keys
+    def gone(self) -> list[str]:
+        """Return the keys that readers have and the run has no more."""
+        there = self.client.scan_iter(f"{self.current}:*", count=_AT_A_TIME) if self.current else ()
+        gone = [key for name in there if (key := name.removeprefix(f"{self.current}:")) not in self.keys]
         self.lock.reacquire()
+        return gone
+
+    def copy_the_rest(self) -> None:
+        """Copy what was not loaded, as it is the same, from the prefix that readers use."""
+        rest = [*self.keys.difference(self.loaded)] if self.current else []
+        for start in range(0, len(rest), _AT_A_TIME):
+            with self.client.pipeline(transaction=False) as pipeline:
+                for key in rest[start : start + _AT_A_TIME]:
+                    pipeline.copy(f"{self.current}:{key}", f"{self.name}:{key}")
+                pipeline.execute()
+            self.lock.reacquire()
+
+    def rename(self, gone: Collection[str]) -> None:
+        """Let readers have what is loaded, and no more what is gone, all at once."""
         with self.client.pipeline(transaction=True) as at_once:
             for key in self.loaded:
                 at_once.rename(f"{self.name}:{key}", f"{self.current}:{key}")
             for key in gone:
                 at_once.unlink(f"{self.current}:{key}")
             at_once.execute()
-        return len(gone)
 
 
 # -- what is loaded ----------------------------------------------------------------------------------------------------

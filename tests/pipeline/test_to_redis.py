@@ -93,7 +93,10 @@ def test_what_a_site_shows_leaves_out_movies_that_were_delisted_since(exported, 
     assert site.smismember(f"{current}:movies", kept) == [1, 0, 0]
 
 
-def test_only_what_has_changed_is_written_and_readers_keep_the_prefix(exported, site, prefix, tmp_path, caplog):
+@pytest.mark.parametrize("at_once", [to_redis.AT_ONCE, 3], ids=["few", "many"])
+def test_only_what_has_changed_is_written(exported, site, prefix, tmp_path, caplog, monkeypatch, at_once):
+    """Where it is little, readers keep the prefix."""
+    monkeypatch.setattr(to_redis, "AT_ONCE", at_once)
     caplog.set_level("INFO", "recmodel")
     served.publish(tmp_path / "output", range(1, 21))
     assert exported(changed_only=True).changed == 20 + 1 + 4
@@ -102,7 +105,9 @@ def test_only_what_has_changed_is_written_and_readers_keep_the_prefix(exported, 
     rows = served.publish(tmp_path / "output", range(5, 26), 1, DAY + timedelta(1), changed=[7, 8], delisted=[1])
     done = exported(changed_only=True)
     assert (done.users, done.changed, done.removed) == (21, 2 + 5 + 1, 4)
-    assert (site.get(f"{prefix}:current"), site.smembers(f"{prefix}:prefixes")) == (current, {current})
+    assert (site.get(f"{prefix}:current") == current) == (at_once > 3)
+    current = site.get(f"{prefix}:current")
+    assert site.smembers(f"{prefix}:prefixes") == {current}
     assert {key: json.loads(site.get(key)) for key in site.scan_iter(f"{prefix}:*:user:*")} == {
         f"{current}:user:{row[c.USER_ID]}": [as_json(entry) for entry in row[c.RECOMMENDATIONS]]
         for row in rows[c.LISTS_TABLE]
