@@ -8,9 +8,9 @@ PREFIX:17:movies       a set of the movies that are listed and may be recommende
 PREFIX:number, PREFIX:prefixes, PREFIX:lock     the last number, a set of the prefixes that have keys, and who exports
 
 Readers take two steps: GET PREFIX:current, then MGET <prefix>:run <prefix>:user:42. The run before is removed some
-seconds later, so who has taken the first step has time for the second. With `changed_only` only values that
-differ are loaded. If they are few, one transaction renames them to those that readers know; otherwise the server copies
-the others to them, and the prefix changes as ever.
+seconds later, so who has taken the first step has time for the second. With `changed_only` only values that differ are
+loaded. If they are few, one transaction renames them to those that readers know; otherwise the server copies the others
+to them, and the prefix changes as ever.
 """
 
 from __future__ import annotations
