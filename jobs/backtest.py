@@ -23,6 +23,7 @@ _TRAININGS = 20  # in one process: each leaves some 50 MiB behind
 )
 @click.argument("range_of_dates", metavar="FROM..TO")
 @options.data
+@options.presets
 @click.option("--every", default="month", show_default=True, metavar="SPAN",
               help='From night to night: day, week, month, quarter, year, or several, such as "10 days".')  # fmt: skip
 @click.option("--horizon", metavar="SPAN", help="How long ratings are held against a night; default: to the next one.")
@@ -42,8 +43,8 @@ _TRAININGS = 20  # in one process: each leaves some 50 MiB behind
     "kept.",
 )  # fmt: skip
 def backtest(
-    range_of_dates: str, data: str | None, every: str, horizon: str | None, preset_names: tuple[str, ...],
-    rank_by: tuple[str, ...], train_every: str | None, folder: str | None,
+    range_of_dates: str, data: str | None, presets: str | None, every: str, horizon: str | None,
+    preset_names: tuple[str, ...], rank_by: tuple[str, ...], train_every: str | None, folder: str | None,
 ) -> None:  # fmt: skip
     """Replay the nights from FROM to TO (dates, or months such as 2017-01..2018-09) on ratings with times.
 
@@ -52,7 +53,7 @@ def backtest(
     and of what was trending, that day. The same command goes on where it was interrupted.
     """
     first, last = dates.parse_range(range_of_dates, "FROM..TO")
-    chosen = settings.load(paths={"data": data})
+    chosen = settings.load(paths={"data": data}, training={"presets": presets})
     target = folder or chosen.paths.backtest
     if storage.is_uri(target):
         raise UsageRejected(f"--output is {target}; a backtest is written to a local folder, so give a path")

@@ -29,6 +29,7 @@ from recmodel.pipeline import training_capacity
 @click.option("--executor-cores", type=int, default=0, help="On a cluster: cores per executor.")
 @click.option("--price-per-core-hour", "price", type=float, help="In your currency.")
 @click.option("--preset", metavar="NAME", shell_complete=completion.presets, help="With --ratings: what is trained.")
+@options.presets
 @options.data
 @options.models
 @options.model_version

@@ -25,9 +25,7 @@ from recmodel.progress import Stages
 )  # fmt: skip
 @options.output
 @options.run_date("A full run other than the newest.")
-@click.option(
-    "--changed-only", is_flag=True, help="Write and delete only what differs from what is there (PostgreSQL)."
-)
+@click.option("--changed-only", is_flag=True, help="Write and delete only what differs from what is there.")
 @click.option(
     "--schema", default="recmodel", show_default=True, metavar="NAME",
     help="PostgreSQL's schema, or what Redis' keys begin with.",
@@ -43,8 +41,9 @@ def export(to: str, output: str | None, run_date: date | None, changed_only: boo
     bought or no longer sold: conf/sql/serve_postgresql.sql. recmodel.movies and recmodel.similar_movies are there, too.
     conf/README.md says which rights the role that exports and the site need.
 
-    Redis: read in two steps. GET recmodel:current returns a prefix such as recmodel:2026-01-31-1a2b3c4d; then
-    GET <prefix>:user:42 returns a list as JSON, and GET <prefix>:similar:1196 what is similar to a movie.
+    Redis: read in two steps. GET recmodel:current returns a prefix such as recmodel:17; then MGET <prefix>:run
+    <prefix>:user:42 returns what is known of the run and a list, as JSON. GET <prefix>:similar:1196 is what is similar
+    to a movie, and the set <prefix>:movies what may be recommended.
     """
     from recmodel.pipeline import export as pipeline
 
@@ -56,7 +55,7 @@ def export(to: str, output: str | None, run_date: date | None, changed_only: boo
         done = pipeline.export(
             chosen.paths.output, run_date, target, Stages(console.show_stage), schema=schema, changed_only=changed_only
         )
-    console.conclude(views.exported(done))
+    console.conclude(views.exported(target, done))
 
 
 if __name__ == "__main__":

@@ -29,7 +29,8 @@ def forget(named: tuple[str, ...], file: Path | None, output: str | None, models
 
     Gone are their rows in recommendations, predicted_ratings and users, their ratings that a run keeps for its report,
     and rejected rows that name them: those with the id as a rejected user id, or in a row rejected as a whole.
-    Interrupted runs, which hold the input, are discarded. Readers see each table with the users or without them.
+    Interrupted runs, which hold the input, are discarded; so is what a backtest keeps of presets whose models have a
+    vector for each user. MLflow gets the pages anew. Readers see each table with the users or without them.
 
     Folders: those who are reading have ten seconds, then the files are gone. Delta tables: the files stay for a week,
     or until now with --now. A second call finds nothing.
@@ -45,10 +46,12 @@ def forget(named: tuple[str, ...], file: Path | None, output: str | None, models
     so_far = "some of it may still be there; the same command removes the rest"
     with pipeline.places(location) as outputs, console.when_interrupted(lambda: so_far):
         whom = pipeline.users(chosen, outputs, named, file)
+        replayed = pipeline.erase_kept_nights(chosen.paths.backtest)
         erased = [pipeline.erase(place, whom, 0.0 if now else pipeline.WAIT) for place in outputs]
         places = [(place, publish.erase(place.output, whom)) for place in erased]
-    if any(place.found or place.staged or pages for place, pages in places):
-        console.out.print(views.erased(places, len(whom.ids)))
+        publish.renew_in_mlflow(outputs[0], chosen)
+    if replayed or any(place.found or place.staged or pages for place, pages in places):
+        console.out.print(views.erased(places, replayed, len(whom.ids)))
         if storage.is_uri(location) and not now:
             console.out.print("Delta keeps the files that had them for a week; the first run after that removes them")
     else:

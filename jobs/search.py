@@ -19,6 +19,7 @@ from recmodel.progress import Stages
     context_settings=options.CONTEXT,
 )
 @options.data
+@options.presets
 @click.option("--preset", metavar="NAME", shell_complete=completion.presets, help="Whose fields are varied.")
 @click.option("--space", type=click.Path(path_type=Path), help="What to try; conf/search.yaml by default.")
 @click.option("--trials", type=click.IntRange(min=1), default=20, show_default=True, help="How many to try now.")

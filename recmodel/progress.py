@@ -7,11 +7,12 @@ command line does.
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 
-from recmodel import formatting
+from recmodel import formatting, storage
 
 # Levels between INFO and WARNING: what a person at the command line should read.
 NOTICE, HEADING = 25, 26
@@ -19,7 +20,8 @@ logging.addLevelName(NOTICE, "NOTICE")
 logging.addLevelName(HEADING, "STEP")
 
 NIGHT_LOG = "RECMODEL_NIGHT_LOG"  # the variable by which a night tells its steps which log they add to
-FAILURE_SUFFIX = ".failure"  # of the file next to that log in which a step leaves the sentence of its failure
+# Of files next to that log, in which a step leaves sentences for its night: why it failed, or what else went wrong.
+FAILURE_SUFFIX, FINDINGS_SUFFIX = ".failure", ".findings"
 
 log = logging.getLogger("recmodel")
 log.addHandler(logging.NullHandler())  # nothing is printed unless a program configures logging
@@ -84,6 +86,14 @@ def log_file() -> str | None:
     """Return the file that this process logs to; None where it logs to none."""
     files = [handler.baseFilename for handler in logging.getLogger().handlers if hasattr(handler, "baseFilename")]
     return files[0] if files else None
+
+
+def leave_for_the_night(sentence: str, suffix: str) -> None:
+    """Leave a sentence for the night that this process is a step of; nothing happens if it is none."""
+    log_of_night = os.environ.get(NIGHT_LOG)
+    if log_of_night:
+        with suppress(OSError), open(log_of_night + suffix, "a", encoding="utf-8", opener=storage.private) as file:
+            file.write(f"{' '.join(formatting.redacted(sentence).split())}\n")
 
 
 def where_the_trace_is() -> str:

@@ -82,6 +82,7 @@ def _environment_of_tests(tmp_path_factory):
     # Java's first compiler is enough for runs of seconds, and its second one would take longer than they do.
     os.environ.setdefault("SPARK_SUBMIT_OPTS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
     os.environ["RECMODEL_PATHS__LOGS"] = str(tmp_path_factory.mktemp("logs"))
+    os.environ["RECMODEL_PATHS__BACKTEST"] = str(tmp_path_factory.mktemp("backtest"))  # which `forget` looks into
     os.environ["RECMODEL_SPARK_LOG"] = str(tmp_path_factory.mktemp("spark-log") / "spark.log")
 
 

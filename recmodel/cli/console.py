@@ -203,12 +203,7 @@ class _ShowNotices(logging.Handler):
 
 def _print_failure(kind: str, sentence: str) -> None:
     """Print why a command failed, and leave it for the night that started it, if one did."""
-    log_of_night = os.environ.get(NIGHT_LOG)
-    if log_of_night:
-        with suppress(OSError):
-            file = Path(log_of_night + FAILURE_SUFFIX)
-            with open(file, "w", encoding="utf-8", opener=storage.private) as opened:
-                opened.write(redacted(sentence))
+    progress.leave_for_the_night(sentence, FAILURE_SUFFIX)
     _print_line(err, sentence, Text(f"{kind}: ", "bold red"))
 
 

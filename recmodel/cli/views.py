@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         training_capacity,
     )
     from recmodel.records import FeedbackKind, Metrics, RunRecord
+    from recmodel.tables.served import Exported
 
 NO_RATINGS = "there are no ratings, as the model was trained on implicit feedback"
 PARTIAL = "; a partial run: full runs and `latest` stay as they are"
@@ -195,11 +196,12 @@ def published_runs(runs: Sequence[tuple[RunRecord, bool]]) -> Table:
     return view
 
 
-def erased(places: Sequence[tuple[forget.Erased, list[str]]], named: int) -> Table:
+def erased(places: Sequence[tuple[forget.Erased, list[str]]], replayed: Sequence[str], named: int) -> Table:
     """Return what was removed where.
 
     Args:
         places: each with the names of the report pages that showed one of the users.
+        replayed: presets of which a backtest keeps nothing any more.
         named: how many users were named.
     """
     view = table(None, ["of", "what", "run dates"], ["removed"])
@@ -221,6 +223,8 @@ def erased(places: Sequence[tuple[forget.Erased, list[str]]], named: int) -> Tab
         if place.staged:
             dates_of_runs = ", ".join(name[:10] for name in place.staged)
             view.add_row(where, "interrupted runs", dates_of_runs, f"{len(place.staged):,} discarded")
+    if replayed:
+        view.add_row("backtest", "kept nights and models", ", ".join(replayed), f"{len(replayed):,} presets")
     view.title = f"{len(whom):,} of {named:,} users were in the tables"
     return view
 
@@ -229,8 +233,12 @@ def after_erasing(models: forget.Models, *, in_mlflow: bool = False) -> Iterable
     """Yield what cannot be undone by erasing rows, in sentences."""
     yield "the input is as it was: remove the users there, or the next run brings them back"
     yield "a database that was exported to has them until the next export: call it now"
+    yield "other folders may hold them: remove the splits of evaluate --write-split, and .kept of other backtests"
     if in_mlflow:
-        yield "MLflow keeps the pages and versions that were logged there: delete those that show or hold the users"
+        yield (
+            "MLflow has the newest page of each version anew, and keeps versions with a vector for each user and pages "
+            "of runs that are gone: delete these there"
+        )
     if models.with_users:
         yield (
             f"models that have a vector for each user they were trained with: {', '.join(models.with_users)}; train "
@@ -250,9 +258,9 @@ def _days(days: list[date]) -> str:
 # -- export ----------------------------------------------------------------------------------------------------------
 
 
-def exported(done: export.Exported) -> str:
+def exported(target: export.Target, done: Exported) -> str:
     """Return what an export did, in a sentence."""
-    where = f"{done.target.kind} ({done.target.shown})"
+    where = f"{target.kind} ({target.shown})"
     if done.already:
         return f"{where} has the run of {done.run_date} already: nothing was done"
     what = f"{done.rows:,} rows" + ("" if done.changed == done.rows else f", {done.changed:,} of them written")

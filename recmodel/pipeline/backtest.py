@@ -11,8 +11,6 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -22,17 +20,16 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from filelock import FileLock, Timeout
 
 from recmodel import dates, formatting, storage
 from recmodel import schemas as c
 from recmodel.data.catalogue import combine
 from recmodel.dates import Every
-from recmodel.errors import AnotherRun, UsageRejected
+from recmodel.errors import UsageRejected
 from recmodel.evaluation import hits, replayed
 from recmodel.models import presets, versions
 from recmodel.models.architectures import Preset
-from recmodel.pipeline import business_rules, due, past_nights, preflight, train
+from recmodel.pipeline import business_rules, due, kept_nights, past_nights, preflight, train
 from recmodel.pipeline.hits import MOST_USERS
 from recmodel.pipeline.past_nights import Input, Night, Serving, outcomes_of
 from recmodel.progress import NOTICE, Stages, log, unrepeated
@@ -41,7 +38,7 @@ from recmodel.scoring import policies, popularity
 from recmodel.settings import Settings
 from recmodel.version import __version__
 
-_FOLDER, _MODELS, _KEY, _BASELINES = ".kept", "models", "key.json", ".baselines"
+_KEY, _BASELINES = "key.json", ".baselines"
 _OF_SPARK = {"incremental", "users_per_task", "block_mib", "reserve", "valid_days", "predicted_ratings", "rank_by"}
 
 
@@ -98,12 +95,12 @@ def run(
     """
     stages = stages or Stages()
     preflight.check(settings, output=str(folder))
-    with _locked(folder):
+    with kept_nights.locked(folder):
         with stages("read ratings and movies"):
             found = past_nights.read(settings)
         notes: list[str] = []
         days = _days(request, found, notes)
-        players = _players(settings, request, found, folder / _FOLDER, notes)
+        players = _players(settings, request, found, folder / kept_nights.FOLDER, notes)
         if not _replay(settings, request, found, days, players, stages, trainings):
             return None
         outcomes = _outcomes(players, days)
@@ -162,7 +159,7 @@ class _Player:
     @property
     def models(self) -> str:
         """Where its model versions are."""
-        return str(self.folder / _MODELS)
+        return str(self.folder / kept_nights.MODELS)
 
     def outcomes(self, day: date) -> pd.DataFrame:
         """Return what a night came to, by user."""
@@ -431,20 +428,3 @@ class _File(Record):
     methods: list[dict[str, Any]]  # see `replayed.by_method`
     nights: list[dict[str, Any]]  # `schemas.BACKTEST`
     notes: list[str]
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold the right to write to a folder.
-
-    Raises:
-        AnotherRun: another backtest holds it.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / _FOLDER).mkdir(exist_ok=True)
-    try:
-        lock = FileLock(folder / _FOLDER / "lock", blocking=False).acquire()
-    except Timeout:
-        raise AnotherRun(f"another backtest writes to {folder}; wait until it has ended") from None
-    with lock:
-        yield

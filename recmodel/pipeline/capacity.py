@@ -179,7 +179,7 @@ def measure_with(settings: Settings, ratings: pa.Table, version: versions.ModelV
     cores = len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory(prefix="recmodel-capacity-") as scratch:
         folder = Path(scratch)
-        ids = _prepare_model(folder / "models", version, movies)
+        ids = _prepare_model(folder / "models", version, movies, settings.training.presets)
         ratings, catalogue, _ = identifiers.number(ratings, version.catalogue())
         real_ids = catalogue.column(c.MOVIE_ID).to_numpy()
         value = c.RATING if version.feedback == EXPLICIT else settings.input.weight
@@ -248,8 +248,12 @@ def enlarged(weights: HistoryWeights, movies: int, seed: int = 0) -> HistoryWeig
     )
 
 
-def _prepare_model(models: Path, version: versions.ModelVersion, movies: int) -> np.ndarray:
-    """Make the version, or a copy with that many movies, CURRENT of `models`; return the ids of its movies."""
+def _prepare_model(models: Path, version: versions.ModelVersion, movies: int, own_presets: str) -> np.ndarray:
+    """Make the version, or a copy with that many movies, CURRENT of `models`; return the ids of its movies.
+
+    Args:
+        own_presets: see `training.presets`.
+    """
     own = version.catalogue()
     if movies == own.num_rows:
         models.mkdir()
@@ -278,8 +282,8 @@ def _prepare_model(models: Path, version: versions.ModelVersion, movies: int) ->
         saved_model.save(Towers(weights), Path(scratch) / "saved_model", version.ids, labels)
         made = versions.write_version(
             str(models), Path(scratch) / "saved_model", catalogue=catalogue, metrics=Metrics(),
-            preset_name=name, preset=presets.for_feedback(presets.load(name), name, feedback), training={},
-            data_fingerprint="", feedback=feedback, ids=version.ids,
+            preset_name=name, preset=presets.for_feedback(presets.load(name, own_presets), name, feedback),
+            training={}, data_fingerprint="", feedback=feedback, ids=version.ids,
         )  # fmt: skip
     versions.promote(str(models), made.name)
     return ids

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from types import ModuleType
 from urllib.parse import parse_qsl, urlsplit
@@ -15,6 +15,7 @@ from recmodel.formatting import is_secret
 from recmodel.progress import Stages
 from recmodel.tables import served
 from recmodel.tables.output import open_output
+from recmodel.tables.served import Exported
 
 SCHEMA = "recmodel"
 _VARIABLE = "env:"
@@ -30,20 +31,6 @@ class Target:
     kind: str  # PostgreSQL or Redis
     address: str  # with the password, if it comes from a variable: neither printed nor logged
     shown: str
-
-
-@dataclass(frozen=True)
-class Exported:
-    """What an export did."""
-
-    target: Target
-    run_date: date
-    users: int
-    rows: int  # of all tables
-    changed: int  # of these, those that were written
-    removed: int  # rows that the target had and the run has no more
-    already: bool  # the target had the run already, so nothing was done
-    seconds: float
 
 
 def target(to: str) -> Target:
@@ -90,7 +77,7 @@ def export(
         location: of the output, of any format.
         run_date: None: the newest full run.
         schema: PostgreSQL's, or what Redis' keys begin with.
-        changed_only: write only what differs from what is shown there (PostgreSQL).
+        changed_only: write only what differs from what is shown there.
 
     Raises:
         UsageRejected: there is no such run, or it has no lists; a package or a right is missing; a wrong password.
@@ -99,17 +86,11 @@ def export(
     """
     if not _NAME.fullmatch(schema):
         raise UsageRejected(f"{schema!r} cannot be the schema; take small letters, digits and _, at most 40")
-    if changed_only and to.kind == "Redis":
-        raise UsageRejected("--changed-only is for PostgreSQL; Redis always gets the whole run, under a new prefix")
     started = time.monotonic()
     database = _module(to.kind)
     run = served.open_run(open_output(location), run_date)
-    further = {"changed_only": True} if changed_only else {}
-    loaded = database.export(run, to.address, schema, stages, **further)
-    return Exported(
-        to, run.run_date, loaded.users, loaded.rows, loaded.changed, loaded.removed, loaded.already,
-        round(time.monotonic() - started, 1),
-    )  # fmt: skip
+    done = database.export(run, to.address, schema, stages, changed_only=changed_only)
+    return replace(done, seconds=round(time.monotonic() - started, 1))
 
 
 def _module(kind: str) -> ModuleType:

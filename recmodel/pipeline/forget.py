@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -12,8 +13,9 @@ from recmodel import storage
 from recmodel.data import ids as identifiers
 from recmodel.data import movielens
 from recmodel.data.validation import Validation
-from recmodel.errors import UsageRejected
+from recmodel.errors import ScoringFailed, UsageRejected
 from recmodel.models import architectures, versions
+from recmodel.pipeline import kept_nights
 from recmodel.schemas import INTEGER_IDS, Ids
 from recmodel.settings import Settings
 from recmodel.storage import Location
@@ -95,6 +97,28 @@ def erase(output: Output, whom: Users, wait: float = WAIT) -> Erased:
     found = output.find(whom)
     output.erase(whom, found, wait)
     return Erased(output, output.location.endswith(f"/{PARTIAL}"), found, staged)
+
+
+def erase_kept_nights(folder: Location) -> list[str]:
+    """Remove what a backtest keeps of presets whose models have a vector for each user; return the presets' names.
+
+    Raises:
+        AnotherRun: a backtest writes there.
+        ScoringFailed: something cannot be removed.
+    """
+    if storage.is_uri(folder) or not Path(folder, kept_nights.FOLDER).is_dir():
+        return []
+    with kept_nights.locked(Path(folder)):
+        kept = sorted(place for place in Path(folder, kept_nights.FOLDER).iterdir() if place.is_dir())
+        holding = [place for place in kept if models(str(place / kept_nights.MODELS)).with_users]
+        try:
+            for place in holding:
+                shutil.rmtree(place)
+        except OSError as error:
+            raise ScoringFailed(
+                f"what is kept in {folder} may still hold the users ({error}); call it again"
+            ) from error
+    return [place.name for place in holding]
 
 
 def models(location: Location) -> Models:

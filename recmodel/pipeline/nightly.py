@@ -24,7 +24,7 @@ from recmodel.errors import EXIT_CODES, InputRejected, ModelRejected, ScoringFai
 from recmodel.formatting import redacted_values
 from recmodel.models import versions
 from recmodel.pipeline import due, monitoring, preflight, processes, registry
-from recmodel.progress import FAILURE_SUFFIX, HEADING, NIGHT_LOG, NOTICE, log, log_file
+from recmodel.progress import FAILURE_SUFFIX, FINDINGS_SUFFIX, HEADING, NIGHT_LOG, NOTICE, log, log_file
 from recmodel.settings import HOOK_FACTS, Settings
 from recmodel.tables.output import open_output
 
@@ -173,6 +173,7 @@ def _timed_step(ending: Ending, settings: Settings, command: str, *arguments: st
     try:
         failure = _step(settings, command, *arguments)
         ending.at_work = ""
+        ending.warnings += [sentence for sentence in _left(FINDINGS_SUFFIX) if sentence not in ending.warnings]
         return failure
     finally:
         ending.seconds[command] = round(ending.seconds.get(command, 0) + time.monotonic() - started, 3)
@@ -394,15 +395,15 @@ def failure_of(step: str, code: int, logs: str, reason: str = "") -> Failure | N
     return Failure(step, _own_code(step), f"{step} {formatting.ending(code)}; see its log in {logs}")
 
 
-def _reason(night_log: str | None) -> str:
-    """Return the sentence that a step has left next to the night's log, and remove it."""
-    file = Path(f"{night_log}{FAILURE_SUFFIX}")
+def _left(suffix: str) -> list[str]:
+    """Return the sentences that a step has left next to the night's log, and remove them."""
+    file = Path(f"{log_file()}{suffix}")
     try:
-        reason = file.read_text(encoding="utf-8").strip()
+        sentences = file.read_text(encoding="utf-8").splitlines()
         file.unlink()
     except OSError:
-        return ""
-    return reason
+        return []
+    return sentences
 
 
 def _step(settings: Settings, command: str, *arguments: str) -> Failure | None:
@@ -414,7 +415,7 @@ def _step(settings: Settings, command: str, *arguments: str) -> Failure | None:
     try:
         environment = preflight.without_working_directory() | ({NIGHT_LOG: night_log} if night_log else {})
         code = processes.run(words, environment, 3600 * hours or None)
-        failure = failure_of(command, code, logs, _reason(night_log) if code else "")
+        failure = failure_of(command, code, logs, " ".join(_left(FAILURE_SUFFIX)) if code else "")
     except subprocess.TimeoutExpired:  # it has been ended
         code, what = -signal.SIGKILL, f"took longer than {hours:g} h (monitoring.max_step_hours) and was ended"
         failure = Failure(command, _own_code(command), f"{command} {what}; see its log in {logs}")

@@ -1,8 +1,8 @@
 """Registry: model versions in MLflow. They are logged and registered there, and taken from there; all of it optional.
 
 What is logged is what the files of a version say, so any version can be logged at any time. MLflow is imported only
-where it is configured. If it fails, that is a warning: it costs neither a training nor, once a version has been taken
-from it, a night.
+where it is configured. If it fails, that is a warning, and in a night a finding: it costs neither a training nor, once
+a version has been taken from it, a night.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from recmodel.errors import ModelRejected, RecmodelError, UsageRejected
 from recmodel.formatting import clipped
 from recmodel.models import versions
 from recmodel.models.versions import ModelVersion
-from recmodel.progress import NOTICE, log
+from recmodel.progress import FINDINGS_SUFFIX, NOTICE, leave_for_the_night, log
 from recmodel.records import Manifest, Metrics
 from recmodel.settings import MLflow, Settings
 
@@ -81,7 +81,8 @@ def add_page(settings: Settings, version: str, page: storage.Location) -> None:
     """
     if not tracking_uri(settings) or not settings.mlflow.page:
         return
-    with _failing_softly("the page is not there; nothing else depends on it"), tempfile.TemporaryDirectory() as scratch:
+    consequence = "the page there, if any, is an earlier one; the command report renews it"
+    with _failing_softly(consequence), tempfile.TemporaryDirectory() as scratch:
         mlflow = _open(settings)
         there = mlflow.find(version)
         if there is None:
@@ -302,7 +303,9 @@ def _failing_softly(consequence: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # noqa: BLE001 - whatever it is, it says nothing about the version
-        log.warning("MLflow failed (%s): %s", _reason(error), consequence)
+        sentence = f"MLflow failed ({_reason(error)}): {consequence}"
+        log.warning("%s", sentence)
+        leave_for_the_night(sentence, FINDINGS_SUFFIX)
 
 
 def _reason(error: Exception) -> str:

@@ -1,14 +1,16 @@
-"""To Redis: a run's lists and similar movies under a prefix of their own, which one key then names.
+"""To Redis: a run's lists, movies and similar movies under a prefix of their own, which one key then names.
 
-PREFIX:current                           the prefix of the run that readers use, such as PREFIX:2026-01-31-1a2b3c4d
-PREFIX:2026-01-31-1a2b3c4d:run           what was exported, as JSON
-PREFIX:2026-01-31-1a2b3c4d:user:42       the list of a user, as JSON
-PREFIX:2026-01-31-1a2b3c4d:similar:1196  what is similar to a movie, as JSON
-PREFIX:prefixes                          a set of the prefixes that have keys
-PREFIX:lock                              who exports
+PREFIX:current         the prefix of the run that readers use, such as PREFIX:17
+PREFIX:17:run          what is the same for the whole run, as JSON: its date, until when its lists are valid, …
+PREFIX:17:user:42      the list of a user, as JSON
+PREFIX:17:similar:1196 what is similar to a movie, as JSON
+PREFIX:17:movies       a set of the movies that are listed and may be recommended
+PREFIX:number, PREFIX:prefixes, PREFIX:lock     the last number, a set of the prefixes that have keys, and who exports
 
-Readers take two steps: GET PREFIX:current, then GET <prefix>:user:42. The run before is removed some seconds later, so
-who has taken the first step has time for the second.
+Readers take two steps: GET PREFIX:current, then MGET <prefix>:run <prefix>:user:42. The run before is removed some
+seconds later, so who has taken the first step has time for the second. With `changed_only` only values that differ are
+loaded. If they are few, one transaction renames them to those that readers know; otherwise the server copies the others
+to them, and the prefix changes as ever.
 """
 
 from __future__ import annotations
@@ -16,9 +18,9 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -31,32 +33,23 @@ from recmodel import schemas as c
 from recmodel.errors import AnotherRun, ScoringFailed, UsageRejected
 from recmodel.progress import NOTICE, Stages, log
 from recmodel.tables import as_text
-from recmodel.tables.served import ServedRun
+from recmodel.tables.served import Exported, ServedRun
 
 GRACE = 10.0  # seconds that readers have between their two steps
+AT_ONCE = 20_000  # keys that are changed in one transaction, for which others wait: some 0.1 s
 _LOCK_SECONDS = 10.0  # after which the lock of an export that was killed is free
 _PATIENCE = _LOCK_SECONDS + 1
 _AT_A_TIME = 2000  # keys in a pipeline
 _SECONDS_TO_CONNECT, _SECONDS_TO_ANSWER = 10, 60
 
 
-@dataclass(frozen=True)
-class Loaded:
-    """What an export has done in Redis."""
-
-    users: int
-    rows: int  # keys of lists, and of similar movies
-    changed: int  # of these, those that were written
-    removed: int = 0
-    already: bool = False  # the run had been exported before, so nothing was done
-
-
-def export(run: ServedRun, address: str, prefix: str, stages: Stages) -> Loaded:
-    """Load a run under a new prefix, and let PREFIX:current name it.
+def export(run: ServedRun, address: str, prefix: str, stages: Stages, *, changed_only: bool = False) -> Exported:
+    """Load a run and show it to readers.
 
     Args:
         address: redis:// or rediss://; without a password in it, REDISCLI_AUTH is taken.
         prefix: what all keys begin with.
+        changed_only: write and delete the keys that differ from those that are shown, instead of loading all.
 
     Raises:
         AnotherRun: another export under the prefix is under way.
@@ -64,55 +57,148 @@ def export(run: ServedRun, address: str, prefix: str, stages: Stages) -> Loaded:
         ScoringFailed: anything else; readers have what they had before.
     """
     with _sentences(), _connected(address) as client, _locked(client, prefix) as lock:
-        name = f"{prefix}:{run.run_date}-{run.key[:8]}"
-        current = client.get(f"{prefix}:current")
-        if current == name:
-            _remove_others(client, prefix, name, lock, stages)
-            shown = json.loads(client.get(f"{name}:run") or "{}")
-            users, rows = shown.get("users", 0), shown.get("keys", 0)
-            return Loaded(users, rows, 0, already=True)
-        _remove_unfinished(client, prefix, {str(current), name}, lock)
+        current = str(client.get(f"{prefix}:current") or "")
+        shown = json.loads(client.get(f"{current}:run") or "{}")
+        if shown.get("key") == run.key:
+            _remove_others(client, prefix, current, lock, stages)
+            return Exported(run.run_date, shown["users"], shown["keys"], already=True)
+        for other in _prefixes(client, prefix) - {current}:  # of an interrupted export: nobody has read it
+            _unlink(client, prefix, other, lock)
         _warn_of_eviction(client)
+        if changed_only and not shown:
+            log.log(NOTICE, "%s: has nothing yet that keys could be compared with: all of them are loaded", prefix)
+        name = f"{prefix}:{client.incr(f'{prefix}:number')}"
         client.sadd(f"{prefix}:prefixes", name)
+        load = _Load(client, lock, name, current if changed_only and shown else "")
         try:
             with stages("load lists"):
-                users = _load(client, _lists(run, name), lock)
+                users = load.values(_lists(run))
+            with stages("load movies"):
+                load.members("movies", _listed(run))
             with stages("load similar_movies"):
-                similar = _load(client, _similar(run, name), lock)
-            facts = {
-                c.RUN_DATE: str(run.run_date), c.MODEL_VERSION: run.record.model_version, "run_id": run.record.run_id,
-                "users": users, "keys": users + similar,
-            }  # fmt: skip
-            client.set(f"{name}:run", json.dumps(facts))
+                load.values(_similar(run))
+            keys, changed = load.count, load.changed
+            load.values(iter([(["run"], [_facts(run, users, keys)])]))
+            gone = load.gone()
+            in_place = bool(load.current) and len(load.loaded) + len(gone) <= AT_ONCE
+            if not in_place:
+                load.copy_the_rest()
             run.check_unchanged()
         except exceptions.OutOfMemoryError:
             with suppress(exceptions.RedisError):
                 _unlink(client, prefix, name, lock)
             raise
         with stages("show it"):
-            client.set(f"{prefix}:current", name)
-        _remove_others(client, prefix, name, lock, stages)
-        return Loaded(users, users + similar, users + similar)
+            if in_place:
+                load.rename(gone)
+                client.srem(f"{prefix}:prefixes", name)
+            else:
+                client.set(f"{prefix}:current", name)
+        _remove_others(client, prefix, current if in_place else name, lock, stages)
+        return Exported(run.run_date, users, keys, changed, len(gone))
+
+
+@dataclass
+class _Load:
+    """Keys that are loaded under a prefix; their names here are without it."""
+
+    client: redis.Redis
+    lock: Lock
+    name: str  # the prefix
+    current: str  # that which readers use: what is equal there is not loaded; empty: all is loaded
+    count: int = 0  # keys of the run
+    changed: int = 0  # of these, those that are loaded
+    keys: set[str] = field(default_factory=set)  # of the run, and
+    loaded: list[str] = field(default_factory=list)  # those that are loaded; both only where `current` is to be changed
+
+    def values(self, rows: Iterator[tuple[list[str], list[str]]]) -> int:
+        """Load keys and values; return how many there are."""
+        count = 0
+        for keys, values in rows:
+            for start in range(0, len(keys), _AT_A_TIME):
+                pairs = dict(zip(keys[start : start + _AT_A_TIME], values[start : start + _AT_A_TIME], strict=True))
+                self.count += len(pairs)
+                if self.current:
+                    self.keys.update(pairs)
+                    there = self.client.mget([f"{self.current}:{key}" for key in pairs])
+                    pairs = {key: pairs[key] for key, old in zip([*pairs], there, strict=True) if pairs[key] != old}
+                if pairs:
+                    self.client.mset({f"{self.name}:{key}": value for key, value in pairs.items()})
+                    self._note(pairs)
+                self.lock.reacquire()
+            count += len(keys)
+        return count
+
+    def members(self, key: str, members: set[str]) -> None:
+        """Load a set."""
+        self.keys.add(key)
+        self.count += 1
+        if members and not (self.current and self.client.smembers(f"{self.current}:{key}") == members):
+            self.client.sadd(f"{self.name}:{key}", *members)
+            self._note([key])
+
+    def _note(self, loaded: Collection[str]) -> None:
+        self.changed += len(loaded)
+        if self.current:
+            self.loaded += loaded
+
+    def gone(self) -> list[str]:
+        """Return the keys that readers have and the run has no more."""
+        there = self.client.scan_iter(f"{self.current}:*", count=_AT_A_TIME) if self.current else ()
+        gone = [key for name in there if (key := name.removeprefix(f"{self.current}:")) not in self.keys]
+        self.lock.reacquire()
+        return gone
+
+    def copy_the_rest(self) -> None:
+        """Copy what was not loaded, as it is the same, from the prefix that readers use."""
+        rest = [*self.keys.difference(self.loaded)] if self.current else []
+        for start in range(0, len(rest), _AT_A_TIME):
+            with self.client.pipeline(transaction=False) as pipeline:
+                for key in rest[start : start + _AT_A_TIME]:
+                    pipeline.copy(f"{self.current}:{key}", f"{self.name}:{key}")
+                pipeline.execute()
+            self.lock.reacquire()
+
+    def rename(self, gone: Collection[str]) -> None:
+        """Let readers have what is loaded, and no more what is gone, all at once."""
+        with self.client.pipeline(transaction=True) as at_once:
+            for key in self.loaded:
+                at_once.rename(f"{self.name}:{key}", f"{self.current}:{key}")
+            for key in gone:
+                at_once.unlink(f"{self.current}:{key}")
+            at_once.execute()
 
 
 # -- what is loaded ----------------------------------------------------------------------------------------------------
 
 
-def _lists(run: ServedRun, name: str) -> Iterator[tuple[list[str], list[str]]]:
-    """Yield keys and values: a user's row of the table `lists`, as JSON."""
+def _facts(run: ServedRun, users: int, keys: int) -> str:
+    """Return what is the same in all lists of a run, and how much there is, as JSON."""
+    until = run.valid_until()
+    facts = {
+        c.RUN_DATE: str(run.run_date), c.MODEL_VERSION: run.record.model_version,
+        c.VALID_UNTIL: until and f"{until:%Y-%m-%dT%H:%M:%SZ}", "key": run.key, "users": users, "keys": keys,
+    }  # fmt: skip
+    return json.dumps(facts)
+
+
+def _lists(run: ServedRun) -> Iterator[tuple[list[str], list[str]]]:
+    """Yield keys and values: the list of a user, as JSON."""
     for batch in run.batches(c.LISTS_TABLE):
-        to_seconds = batch.column(c.VALID_UNTIL).cast(pa.timestamp("s", "UTC"), safe=False)
-        until = pc.strftime(to_seconds, "%Y-%m-%dT%H:%M:%SZ")
-        columns = {
-            c.USER_ID: batch.column(c.USER_ID), c.RECOMMENDATIONS: batch.column(c.RECOMMENDATIONS),
-            c.MODEL_VERSION: batch.column(c.MODEL_VERSION), c.VALID_UNTIL: until,
-            c.RUN_DATE: pa.repeat(str(run.run_date), batch.num_rows),
-        }  # fmt: skip
-        rows = as_text.as_json(pa.StructArray.from_arrays([*columns.values()], [*columns]))
-        yield _keys(f"{name}:user:", batch.column(c.USER_ID)), rows.to_pylist()
+        lists = as_text.as_json(batch.column(c.RECOMMENDATIONS))
+        yield _keys("user:", batch.column(c.USER_ID)), lists.to_pylist()
 
 
-def _similar(run: ServedRun, name: str) -> Iterator[tuple[list[str], list[str]]]:
+def _listed(run: ServedRun) -> set[str]:
+    """Return the movies that are in the run's catalogue and may be recommended."""
+    listed: set[str] = set()
+    for batch in run.batches(c.MOVIES_TABLE):
+        there = pc.and_(pc.not_equal(batch.column(c.STATUS), c.STATUS_DELISTED), batch.column(c.ALLOWED))
+        listed.update(batch.column(c.MOVIE_ID).filter(there).cast(pa.string()).to_pylist())
+    return listed
+
+
+def _similar(run: ServedRun) -> Iterator[tuple[list[str], list[str]]]:
     """Yield keys and values: the rows of a movie in the table `similar_movies`, as a JSON list, by rank.
 
     The rows of a movie follow one another, and are few: those at the end of a batch wait for the next one.
@@ -123,33 +209,21 @@ def _similar(run: ServedRun, name: str) -> Iterator[tuple[list[str], list[str]]]
         movie = rows.column(c.MOVIE_ID)
         starts = np.flatnonzero(np.r_[True, pc.not_equal(movie[1:], movie[:-1]).to_numpy(zero_copy_only=False)])
         rest = rows.slice(starts[-1])
-        yield _similar_of(rows.slice(0, starts[-1]), starts, name)
+        yield _similar_of(rows.slice(0, starts[-1]), starts)
     if rest is not None:
-        yield _similar_of(rest, np.array([0, len(rest)]), name)
+        yield _similar_of(rest, np.array([0, len(rest)]))
 
 
-def _similar_of(rows: pa.RecordBatch, starts: np.ndarray, name: str) -> tuple[list[str], list[str]]:
+def _similar_of(rows: pa.RecordBatch, starts: np.ndarray) -> tuple[list[str], list[str]]:
     columns = (c.SIMILAR_MOVIE_ID, c.SCORE)
     entries = pa.StructArray.from_arrays([rows.column(column) for column in columns], [*columns])
     lists = pa.ListArray.from_arrays(pa.array(starts, pa.int32()), entries)
     movies = rows.column(c.MOVIE_ID).take(pa.array(starts[:-1]))
-    return _keys(f"{name}:similar:", movies), as_text.as_json(lists).to_pylist()
+    return _keys("similar:", movies), as_text.as_json(lists).to_pylist()
 
 
 def _keys(start: str, ids: pa.Array) -> list[str]:
     return pc.binary_join_element_wise(start, ids.cast(pa.string()), "").to_pylist()
-
-
-def _load(client: redis.Redis, rows: Iterator[tuple[list[str], list[str]]], lock: Lock) -> int:
-    """Write keys and values; return how many."""
-    count = 0
-    for keys, values in rows:
-        for start in range(0, len(keys), _AT_A_TIME):
-            part = slice(start, start + _AT_A_TIME)
-            client.mset(dict(zip(keys[part], values[part], strict=True)))
-            lock.reacquire()
-        count += len(keys)
-    return count
 
 
 # -- what is removed ---------------------------------------------------------------------------------------------------
@@ -166,12 +240,6 @@ def _remove_others(client: redis.Redis, prefix: str, current: str, lock: Lock, s
                 lock.reacquire()
             for other in others:
                 _unlink(client, prefix, other, lock)
-
-
-def _remove_unfinished(client: redis.Redis, prefix: str, keep: set[str], lock: Lock) -> None:
-    """Remove what an interrupted export of other rows has left, which nobody has read."""
-    for other in _prefixes(client, prefix) - keep:
-        _unlink(client, prefix, other, lock)
 
 
 def _prefixes(client: redis.Redis, prefix: str) -> set[str]:
@@ -237,7 +305,7 @@ def _sentences() -> Iterator[None]:
     except (exceptions.AuthenticationError, exceptions.NoPermissionError) as error:
         raise UsageRejected(
             f"Redis refuses the account ({error}); correct the password in REDISCLI_AUTH, or in the variable that --to "
-            "env: names, or let it use all commands of strings, sets and scripts"
+            "env: names, or let it use all commands of strings, sets, scripts and transactions"
         ) from None
     except exceptions.ReadOnlyError as error:
         raise UsageRejected(f"the server takes no changes ({error}); name the primary in --to") from None

@@ -109,6 +109,7 @@ def _train(data: Path, models: Path, settings: Settings) -> Run:
     command = [
         sys.executable, "-m", "recmodel", "train", "--data", str(data), "--models", str(models),
         "--preset", settings.training.preset, "--epochs", str(_EPOCHS), "--promote",
+        *(["--presets", settings.training.presets] if settings.training.presets else []),
     ]  # fmt: skip
     started = time.monotonic()
     environment = registry.switched_off(preflight.without_working_directory())

@@ -6,7 +6,7 @@ from datetime import date
 
 from recmodel import storage
 from recmodel.errors import ScoringFailed, UsageRejected
-from recmodel.pipeline import monitoring
+from recmodel.pipeline import monitoring, registry
 from recmodel.progress import Stages, log
 from recmodel.report import facts, findings, page
 from recmodel.settings import Settings
@@ -95,6 +95,14 @@ def erase(output: Output, users: Users) -> list[str]:
     except OSError as error:
         raise ScoringFailed(f"the pages in {folder} still show the users ({error}); call it again") from error
     return changed
+
+
+def renew_in_mlflow(output: Output, settings: Settings) -> None:
+    """Let each version in MLflow have the page of its newest run as it is now; nothing happens where MLflow is off."""
+    newest = {output.read_run(day).model_version: day for day in output.run_dates() if output.is_full(day)}
+    for version, day in newest.items():
+        if f"{day}.html" in storage.names(storage.below(output.location, "reports")):
+            registry.add_page(settings, version, storage.below(output.location, "reports", f"{day}.html"))
 
 
 def remove_old(output: Output) -> None:

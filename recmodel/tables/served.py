@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -38,6 +38,10 @@ class ServedRun:
         """Names the rows: another when the date was scored again, or users were erased from it."""
         of_rows = [self.record.run_id, str(self.run_date), str(self.record.finished_at), self.record.users_forgotten]
         return storage.sha256_of(of_rows)[:16]
+
+    def valid_until(self) -> datetime | None:
+        """Return until when the lists are valid, as the first of them says; None if there are none."""
+        return next((batch.column(c.VALID_UNTIL)[0].as_py() for batch in self.batches(c.LISTS_TABLE)), None)
 
     def schema(self, table: str) -> pa.Schema:
         """Return the columns of a table, with the types that the run's ids have."""
@@ -78,6 +82,19 @@ class ServedRun:
                 f"the run of {self.run_date} was changed while it was exported, so that it is not shown; run the same "
                 "command again"
             )
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export did in the database that a site reads."""
+
+    run_date: date
+    users: int
+    rows: int  # of all tables; in Redis, keys
+    changed: int = 0  # of these, those that were written
+    removed: int = 0  # rows that the database had and the run has no more
+    already: bool = False  # the database had the run already, so nothing was done
+    seconds: float = 0.0
 
 
 def open_run(output: Output, run_date: date | None = None) -> ServedRun:

@@ -302,6 +302,7 @@ class Place:
         self.temporary.mkdir(parents=True, exist_ok=True)
         environment = {
             "RECMODEL_PATHS__LOGS": str(self.trial / "log"),
+            "RECMODEL_PATHS__BACKTEST": str(self.trial / "backtest"),
             "RECMODEL_SPARK_LOG": str(self.trial / "spark.log"),
             "TMPDIR": str(self.temporary),
             "PYTHONPATH": os.pathsep.join([str(_DOOMED), *filter(None, [os.environ.get("PYTHONPATH")])]),

@@ -1,12 +1,16 @@
 """The command `forget`."""
 
 import re
+import shutil
+from pathlib import Path
 
 import pytest
 from support.processes import here, said
 from support.report import DAY, make_version, publish, recommendations
 
 from recmodel import schemas as c
+from recmodel.models import versions
+from recmodel.pipeline import kept_nights
 from recmodel.tables.output import open_output
 
 
@@ -64,6 +68,25 @@ def test_who_cannot_be_erased_is_said(output, tmp_path):
     nowhere = here("forget", 1, "--output", tmp_path / "nowhere")
     assert (nowhere.returncode, "holds no published run" in said(nowhere)) == (2, True)
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_what_a_backtest_keeps_of_models_with_vectors_of_users_is_removed(output, toy_models, tmp_path, monkeypatch):
+    """Those of other presets stay; and while a backtest is under way nobody is erased."""
+    rating, *_, default, _ = versions.list_versions(toy_models)
+    for preset, version in {"ratings": rating, "ours": default}.items():
+        shutil.copytree(Path(toy_models, version), tmp_path / "backtest/.kept" / preset / "models" / version)
+    (tmp_path / "backtest/.kept/.baselines").mkdir()
+    monkeypatch.setenv("RECMODEL_PATHS__BACKTEST", str(tmp_path / "backtest"))
+    command = ("forget", 3, "--now", "--output", output, "--models", tmp_path / "models")
+    with kept_nights.locked(tmp_path / "backtest"):
+        assert here(*command).returncode == 75
+    assert 3 in open_output(output).recommendations(DAY).to_table().column(c.USER_ID).to_pylist()
+    answer = here(*command)
+    assert answer.returncode == 0, said(answer)
+    rows = [" ".join(line.split()) for line in answer.stdout.splitlines()]
+    assert "backtest kept nights and models ratings 1 presets" in rows
+    assert {path.name for path in (tmp_path / "backtest/.kept").iterdir()} == {".baselines", "ours", "lock"}
+    assert "splits of evaluate --write-split" in said(answer)
 
 
 @pytest.mark.parametrize("purpose", ["lock", "nightly"])

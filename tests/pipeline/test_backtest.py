@@ -21,7 +21,7 @@ from support.processes import ROOT, here, said
 from recmodel import schemas as c
 from recmodel import settings
 from recmodel.jobs import backtest as job
-from recmodel.pipeline import backtest
+from recmodel.pipeline import backtest, kept_nights
 from recmodel.tables.output import open_output
 
 MOVIES = [10 * movie for movie in range(1, 25)]  # the last one is never rated
@@ -239,7 +239,7 @@ def test_what_cannot_be_replayed_is_refused(month, tmp_path, flags, sentence):
 
 
 def test_one_backtest_at_a_time_writes_to_a_folder(month):
-    with backtest._locked(month.output):
+    with kept_nights.locked(month.output):
         answer = here("backtest", *FLAGS, "--data", month.data, "--output", month.output)
     assert answer.returncode == 75
     assert "another backtest writes to" in said(answer)

@@ -51,7 +51,6 @@ def test_a_password_on_the_command_line_is_refused_and_not_repeated(to):
         (["--to", "mysql://db/shop"], "mysql://… is no database that can be exported to"),
         (["--to", "shop"], "no database that can be exported to"),
         (["--to", "env:NOT_SET"], "the environment variable NOT_SET is not set"),
-        (["--to", "redis://h", "--changed-only"], "--changed-only is for PostgreSQL"),
         (["--to", "redis://h", "--schema", "a b"], "'a b' cannot be the schema"),
         (["--to", "redis://h", "--run-date", "soon"], "soon"),
     ],

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import sys
 from datetime import date
@@ -11,8 +12,10 @@ import pytest
 from support import mlflow as servers
 from support.databases import free_port
 from support.processes import here, said
+from support.report import DAY, publish, recommendations
 
 from recmodel import settings
+from recmodel.cli import console
 from recmodel.data.validation import Validation
 from recmodel.errors import ModelRejected, UsageRejected
 from recmodel.models import versions
@@ -168,19 +171,35 @@ def test_without_its_server_training_and_scoring_go_on_with_a_warning(registered
         registry.find(down, CHAMPION)
 
     models = tmp_path / "models"
-    trained = here("train", "--data", toy, "--models", models, "--preset", "rating", "--epochs", "1")
-    assert trained.returncode == 0, said(trained)
-    assert f"MLflow failed (no answer from {address_of_none})" in said(trained)
-    assert f"models promote {versions.current(models)} does it later" in said(trained)
+    ending = nightly.Ending()
+    console.start_log(str(tmp_path / "log"), "nightly")
+    train = ("train", "--data", str(toy), "--models", str(models), "--preset", "rating", "--epochs", "1")
+    assert nightly._timed_step(ending, down, *train) is None
+    (finding,) = ending.warnings
+    assert f"MLflow failed (no answer from {address_of_none})" in finding
+    assert f"models promote {versions.current(models)} does it later" in finding
+    assert (ending.outcome, ending.exit_code) == ("findings", 0)
+    assert nightly.hook_facts(down, ending)["findings"] == [finding]
+    assert [path.suffix for path in (tmp_path / "log").iterdir()] == [".log"]
 
 
-def test_the_page_of_the_newest_run_is_kept_with_its_version(client, registered, tmp_path):
+def test_the_page_of_the_newest_run_is_kept_with_its_version_and_without_users_who_are_erased(
+    client, registered, tmp_path
+):
     _, _, joint, _ = registered
-    page = tmp_path / "2026-01-31.html"
-    page.write_text("<p>a page</p>")
-    registry.add_page(settings.load(), joint, page)
     found = client.get_model_version_by_alias(settings.load().mlflow.model, "champion")
-    assert Path(client.download_artifacts(found.run_id, "report.html", str(tmp_path))).read_text() == "<p>a page</p>"
+    publish(tmp_path / "output", recommendations(range(1, 30), 12), DAY, joint)
+    where = ("--output", tmp_path / "output", "--models", tmp_path / "none")
+
+    def shown() -> list[str]:
+        page = Path(client.download_artifacts(found.run_id, "report.html", str(tmp_path))).read_text(encoding="utf-8")
+        return re.findall("<h3>User ([0-9]+) ", page)
+
+    assert here("report", *where, "--data", tmp_path / "none").returncode == 0
+    user, *others = shown()
+    erased = here("forget", user, "--now", *where)
+    assert (erased.returncode, shown()) == (0, others), said(erased)
+    assert "MLflow has the newest page of each version anew" in said(erased)
 
 
 def test_all_numbers_of_metrics_are_logged_by_flat_names():

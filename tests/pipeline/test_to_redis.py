@@ -44,8 +44,9 @@ def exported(tmp_path, redis_server, prefix, monkeypatch):
     """Exports what is published in tmp_path/output."""
     monkeypatch.setattr(to_redis, "GRACE", 0.1)
 
-    def run(run_date=None, *, location=tmp_path / "output", to=redis_server) -> export.Exported:
-        return export.export(str(location), run_date, export.target(to), Stages(), schema=prefix)
+    def run(run_date=None, *, to=redis_server, changed_only=False) -> export.Exported:
+        location, target = str(tmp_path / "output"), export.target(to)
+        return export.export(location, run_date, target, Stages(), schema=prefix, changed_only=changed_only)
 
     return run
 
@@ -61,10 +62,10 @@ def test_readers_find_what_is_published_in_two_steps(exported, site, prefix, tmp
     done = exported()
     current = site.get(f"{prefix}:current")
     for row in rows[c.LISTS_TABLE]:
-        assert json.loads(site.get(f"{current}:user:{row[c.USER_ID]}")) == {
-            c.USER_ID: row[c.USER_ID], c.RECOMMENDATIONS: [as_json(entry) for entry in row[c.RECOMMENDATIONS]],
-            c.MODEL_VERSION: "v0", c.VALID_UNTIL: "2026-02-02T23:59:59Z", c.RUN_DATE: str(DAY),
-        }  # fmt: skip
+        facts, entries = map(json.loads, site.mget(f"{current}:run", f"{current}:user:{row[c.USER_ID]}"))
+        assert entries == [as_json(entry) for entry in row[c.RECOMMENDATIONS]]
+        of_run = (c.RUN_DATE, c.MODEL_VERSION, c.VALID_UNTIL)
+        assert [facts[name] for name in of_run] == [str(DAY), "v0", "2026-02-02T23:59:59Z"]
     movies = {row[c.MOVIE_ID] for row in rows[c.SIMILAR_TABLE]}
     for movie in movies:
         similar = sorted(
@@ -73,8 +74,50 @@ def test_readers_find_what_is_published_in_two_steps(exported, site, prefix, tmp
         assert json.loads(site.get(f"{current}:similar:{movie}")) == [
             {c.SIMILAR_MOVIE_ID: row[c.SIMILAR_MOVIE_ID], c.SCORE: pytest.approx(row[c.SCORE])} for row in similar
         ]
-    assert (done.users, done.rows) == (30, 30 + len(movies))
-    assert json.loads(site.get(f"{current}:run"))["users"] == 30
+    assert (done.users, done.rows, done.changed) == (30, 31 + len(movies), 31 + len(movies))
+
+
+def test_what_a_site_shows_leaves_out_movies_that_were_delisted_since(exported, site, prefix, tmp_path):
+    """By the read that conf/README.md has: a list that was kept from an earlier run, and the movies of now."""
+    served.publish(tmp_path / "output", [42])
+    exported()
+    first = site.get(f"{prefix}:current")
+    kept = [entry[c.MOVIE_ID] for entry in json.loads(site.get(f"{first}:user:42"))]
+    assert kept == [0, 1, 2]
+    served.publish(tmp_path / "output", [42], 1, DAY + timedelta(1), delisted=[1])
+    exported()
+    current = site.get(f"{prefix}:current")
+    assert site.smismember(f"{current}:movies", kept) == [1, 0, 1]
+    assert site.sismember(f"{current}:movies", 3) == 0  # rules do not allow it
+    site.srem(f"{current}:movies", 2)  # by the site, at noon
+    assert site.smismember(f"{current}:movies", kept) == [1, 0, 0]
+
+
+@pytest.mark.parametrize("at_once", [to_redis.AT_ONCE, 3], ids=["few", "many"])
+def test_only_what_has_changed_is_written(exported, site, prefix, tmp_path, caplog, monkeypatch, at_once):
+    """Where it is little, readers keep the prefix."""
+    monkeypatch.setattr(to_redis, "AT_ONCE", at_once)
+    caplog.set_level("INFO", "recmodel")
+    served.publish(tmp_path / "output", range(1, 21))
+    assert exported(changed_only=True).changed == 20 + 1 + 4
+    assert "has nothing yet that keys could be compared with: all of them are loaded" in caplog.text
+    current = site.get(f"{prefix}:current")
+    rows = served.publish(tmp_path / "output", range(5, 26), 1, DAY + timedelta(1), changed=[7, 8], delisted=[1])
+    done = exported(changed_only=True)
+    assert (done.users, done.changed, done.removed) == (21, 2 + 5 + 1, 4)
+    assert (site.get(f"{prefix}:current") == current) == (at_once > 3)
+    current = site.get(f"{prefix}:current")
+    assert site.smembers(f"{prefix}:prefixes") == {current}
+    assert {key: json.loads(site.get(key)) for key in site.scan_iter(f"{prefix}:*:user:*")} == {
+        f"{current}:user:{row[c.USER_ID]}": [as_json(entry) for entry in row[c.RECOMMENDATIONS]]
+        for row in rows[c.LISTS_TABLE]
+    }
+    assert site.smembers(f"{current}:movies") == {*"02456"}
+    assert json.loads(site.get(f"{current}:run"))[c.MODEL_VERSION] == "v1"
+    assert exported(changed_only=True).already
+    assert not exported(DAY).already  # the run before: its keys have become those of the second one
+    assert site.get(f"{prefix}:current") != current
+    assert {key.rpartition(":")[2] for key in site.scan_iter(f"{prefix}:*:user:*")} == {*map(str, range(1, 21))}
 
 
 def test_a_second_call_does_nothing_and_the_run_before_goes(
@@ -87,7 +130,7 @@ def test_a_second_call_does_nothing_and_the_run_before_goes(
     before = site.get(f"{prefix}:current")
     exported()
     current = site.get(f"{prefix}:current")
-    assert current.startswith(f"{prefix}:{DAY + timedelta(1)}-")
+    assert json.loads(site.get(f"{current}:run"))[c.RUN_DATE] == str(DAY + timedelta(1))
     assert not [*site.scan_iter(f"{before}:*")]
     assert site.smembers(f"{prefix}:prefixes") == {current}
     monkeypatch.setenv("SITE_CACHE", redis_server.replace("//", f"//default:{PASSWORD}@"))
@@ -97,34 +140,38 @@ def test_a_second_call_does_nothing_and_the_run_before_goes(
     assert f"Redis (env:SITE_CACHE) has the run of {DAY + timedelta(1)} already: nothing was done" in said(again)
 
 
-def test_users_who_were_forgotten_are_gone_after_the_next_export(exported, site, prefix, tmp_path):
+@pytest.mark.parametrize("changed_only", [True, False])
+def test_users_who_were_forgotten_are_gone_after_the_next_export(exported, site, prefix, tmp_path, changed_only):
     served.publish(tmp_path / "output", [1, 2, 3])
     exported()
     served.forget(open_output(tmp_path / "output"), 2)
-    assert not exported().already
+    assert not exported(changed_only=changed_only).already
     assert {key.rpartition(":")[2] for key in site.scan_iter(f"{prefix}:*:user:*")} == {"1", "3"}
 
 
-def test_readers_in_a_loop_never_miss_a_list(exported, redis_server, prefix, tmp_path):
+def test_readers_in_a_loop_never_miss_a_list_nor_see_a_mixture(exported, redis_server, prefix, tmp_path):
     for label in range(2):
-        served.publish(tmp_path / "output", range(1, 301), label, DAY + timedelta(label))
+        served.publish(tmp_path / "output", range(1, 301), label, DAY + timedelta(label), changed=range(1, 301))
     exported(DAY)
     stop, wrong, seen = threading.Event(), [], set()
 
-    def read(user: int) -> None:
+    def read() -> None:
         with redis.Redis.from_url(redis_server, password=PASSWORD, decode_responses=True) as client:
             while not stop.is_set():
-                value = client.get(f"{client.get(f'{prefix}:current')}:user:{user}")
-                if value is None or json.loads(value)[c.USER_ID] != user:
-                    wrong.append(value)
+                current = client.get(f"{prefix}:current")
+                values = client.mget(f"{current}:{key}" for key in ("run", "user:1", "user:300"))
+                labels = {value and (json.loads(value)[0][c.SCORE] > 1) for value in values[1:]}
+                label = values[0] and json.loads(values[0])[c.MODEL_VERSION]
+                if labels != {label == "v1"} or label is None:
+                    wrong.append(values)
                     return
-                seen.add(json.loads(value)[c.MODEL_VERSION])
+                seen.add(label)
 
-    readers = [threading.Thread(target=read, args=[user]) for user in (1, 300)]
+    readers = [threading.Thread(target=read) for _ in range(2)]
     for reader in readers:
         reader.start()
-    for turn in range(8):
-        exported(DAY + timedelta((turn + 1) % 2))
+    for turn in range(10):
+        exported(DAY + timedelta((turn + 1) % 2), changed_only=turn % 3 > 0)
     stop.set()
     for reader in readers:
         reader.join()
@@ -142,19 +189,20 @@ def stuck(self, table):
     print("there", flush=True)
     sys.stdin.read()
 ServedRun.batches = stuck
-export.export(sys.argv[1], None, export.target(sys.argv[2]), Stages(), schema=sys.argv[3])
+output, to, schema, *flags = sys.argv[1:]
+export.export(output, None, export.target(to), Stages(), schema=schema, changed_only=bool(flags))
 """
 
 
-@pytest.mark.parametrize("next_run", ["the same", "another"])
+@pytest.mark.parametrize(("next_run", "flags"), [("the same", []), ("another", []), ("another", ["--changed-only"])])
 def test_a_load_that_is_killed_harms_nobody_and_leaves_nothing(
-    exported, site, prefix, tmp_path, redis_server, monkeypatch, next_run
+    exported, site, prefix, tmp_path, redis_server, monkeypatch, next_run, flags
 ):
     served.publish(tmp_path / "output", [1, 2])
     exported()
     before = site.get(f"{prefix}:current")
     served.publish(tmp_path / "output", [3, 4, 5], 1, DAY + timedelta(1))
-    words = [sys.executable, "-c", STUCK, tmp_path / "output", redis_server, prefix]
+    words = [sys.executable, "-c", STUCK, tmp_path / "output", redis_server, prefix, *flags]
     process = subprocess.Popen([*map(str, words)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "there\n"
     with monkeypatch.context() as patch:

@@ -23,10 +23,12 @@ def test_lines_go_through_two_runs_and_others_through_their_epochs():
 
 
 def test_rates_are_those_of_runs(toy, tmp_path, monkeypatch):
-    """With the command as it stands, but in this process."""
+    """Of a preset of one's own, with the command as it stands, but in this process."""
     monkeypatch.setattr(training_capacity, "RUNS", (500, 1_500))
     runs = commands_here(monkeypatch)
-    done = here("capacity", "--data", toy, "--models", tmp_path, "--ratings", "3000", "--preset", "rating")
+    (tmp_path / "own.yaml").write_text("ours:\n  extends: rating\n  embedding_dim: 4\n")
+    ours = ("--preset", "ours", "--presets", tmp_path / "own.yaml")
+    done = here("capacity", "--data", toy, "--models", tmp_path, "--ratings", "3000", *ours)
     assert done.returncode == 0, said(done)
     assert "to train on 3,000 ratings" in said(done)
     assert [run.args[1] for run in runs] == ["train"] * 2

@@ -17,7 +17,14 @@ UNTIL = datetime(2026, 2, 2, 23, 59, 59, tzinfo=timezone.utc)
 
 
 def publish(
-    location, users, label: int = 0, day: date = DAY, ids: Ids = INTEGER_IDS, changed=(), full: bool = True
+    location,
+    users,
+    label: int = 0,
+    day: date = DAY,
+    ids: Ids = INTEGER_IDS,
+    changed=(),
+    full: bool = True,
+    delisted=(),
 ) -> dict[str, list[dict]]:
     """Publish a run of these users, in two files; return its rows, by table.
 
@@ -37,7 +44,7 @@ def publish(
                 c.MOVIE_ID: movie_id(movie, ids), c.TITLE: HOSTILE[movie % len(HOSTILE)],
                 c.GENRES: [*HOSTILE[:movie]], c.YEAR: None if movie == 2 else 1990 + movie, c.IMDB_ID: f"{movie:07d}",
                 c.TMDB_ID: None, c.RATINGS_COUNT: movie, c.MEAN_RATING: float(label), c.ALLOWED: movie != 3,
-                c.STATUS: "known",
+                c.STATUS: c.STATUS_DELISTED if movie in delisted else c.STATUS_KNOWN,
             }
             for movie in range(MOVIES)
         ],
