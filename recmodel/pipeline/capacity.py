@@ -59,6 +59,8 @@ DRIVER_STAGES = {
     "read and check the input",
     "place new movies",
     "start Spark",
+    "find similar movies",
+    "hold the run before against new ratings",
     "publish",
 }
 RATINGS = 1_000_000  # about this many real ones are copied to make the users to measure with
