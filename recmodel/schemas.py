@@ -301,5 +301,5 @@ TABLE_COMMENTS = {
     LISTS_TABLE: "what each user is recommended, a row for each user, to serve it from",
     MODELS_TABLE: "the model versions there were, and how good they are",
     SIMILAR_TABLE: "for each movie the twenty most similar ones, empty in partial runs",
-    HITS_TABLE: "how runs so far did once ratings came in, empty in partial runs",
+    HITS_TABLE: "how runs so far did once ratings came in, all of them on each date, empty in partial runs",
 }

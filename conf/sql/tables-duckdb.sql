@@ -367,7 +367,7 @@ SELECT * FROM read_parquet(
     recmodel_output('hits/*/*.parquet'), hive_partitioning = true, union_by_name = true
 );
 COMMENT ON VIEW hits IS
-    'how runs so far did once ratings came in, empty in partial runs';
+    'how runs so far did once ratings came in, all of them on each date, empty in partial runs';
 COMMENT ON COLUMN hits.scored_on IS
     'the run that was measured, by its date';
 COMMENT ON COLUMN hits.model_version IS
@@ -410,7 +410,7 @@ CREATE OR REPLACE VIEW latest_hits AS
 SELECT *, (SELECT run_date FROM read_json(recmodel_output('latest/runs/run.json'))) AS run_date
 FROM read_parquet(recmodel_output('latest/hits/*.parquet'));
 COMMENT ON VIEW latest_hits IS
-    'how runs so far did once ratings came in, empty in partial runs, of the newest run';
+    'how runs so far did once ratings came in, all of them on each date, empty in partial runs, of the newest run';
 COMMENT ON COLUMN latest_hits.scored_on IS
     'the run that was measured, by its date';
 COMMENT ON COLUMN latest_hits.model_version IS
@@ -472,3 +472,11 @@ SELECT user_id, place AS rank,
     entry.movie_id AS movie_id, entry.score AS score, entry.predicted_rating AS predicted_rating, entry.source AS source,
     model_version, valid_until, run_date
 FROM latest_lists CROSS JOIN UNNEST(recommendations) WITH ORDINALITY AS e (entry, place);
+
+-- The newest run, and the newest before it of the same model version and ranking policy, or null.
+CREATE OR REPLACE VIEW compared_runs AS
+SELECT n.run_date, max(b.run_date) AS run_date_before
+FROM (SELECT run_date, model_version, rank_by FROM latest_models WHERE used) n
+LEFT JOIN (SELECT run_date, model_version, rank_by FROM models WHERE used) b ON b.model_version = n.model_version
+    AND b.rank_by = n.rank_by AND b.run_date < n.run_date
+GROUP BY n.run_date;

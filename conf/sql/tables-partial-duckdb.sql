@@ -367,7 +367,7 @@ SELECT * FROM read_parquet(
     recmodel_partial_output('hits/*/*.parquet'), hive_partitioning = true, union_by_name = true
 );
 COMMENT ON VIEW partial_hits IS
-    'how runs so far did once ratings came in, empty in partial runs';
+    'how runs so far did once ratings came in, all of them on each date, empty in partial runs';
 COMMENT ON COLUMN partial_hits.scored_on IS
     'the run that was measured, by its date';
 COMMENT ON COLUMN partial_hits.model_version IS
@@ -410,7 +410,7 @@ CREATE OR REPLACE VIEW latest_partial_hits AS
 SELECT *, (SELECT run_date FROM read_json(recmodel_partial_output('latest/runs/run.json'))) AS run_date
 FROM read_parquet(recmodel_partial_output('latest/hits/*.parquet'));
 COMMENT ON VIEW latest_partial_hits IS
-    'how runs so far did once ratings came in, empty in partial runs, of the newest run';
+    'how runs so far did once ratings came in, all of them on each date, empty in partial runs, of the newest run';
 COMMENT ON COLUMN latest_partial_hits.scored_on IS
     'the run that was measured, by its date';
 COMMENT ON COLUMN latest_partial_hits.model_version IS

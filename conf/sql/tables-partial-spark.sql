@@ -264,7 +264,7 @@ CREATE OR REPLACE TEMPORARY VIEW partial_hits (
     popular_ndcg_10 COMMENT 'the same of what was popular',
     run_date COMMENT 'the date of the run'
 )
-COMMENT 'how runs so far did once ratings came in, empty in partial runs' AS
+COMMENT 'how runs so far did once ratings came in, all of them on each date, empty in partial runs' AS
 SELECT scored_on, model_version, rank_by, source, segment, since, until, users_back, users_measured,
     ratings, hits, liked_hits, recall_10, ndcg_10, popular_hits, popular_liked_hits, popular_recall_10,
     popular_ndcg_10, run_date
@@ -290,7 +290,7 @@ CREATE OR REPLACE TEMPORARY VIEW latest_partial_hits (
     popular_ndcg_10 COMMENT 'the same of what was popular',
     run_date COMMENT 'the date of the run'
 )
-COMMENT 'how runs so far did once ratings came in, empty in partial runs, of the newest run' AS
+COMMENT 'how runs so far did once ratings came in, all of them on each date, empty in partial runs, of the newest run' AS
 SELECT scored_on, model_version, rank_by, source, segment, since, until, users_back, users_measured,
     ratings, hits, liked_hits, recall_10, ndcg_10, popular_hits, popular_liked_hits, popular_recall_10,
     popular_ndcg_10,

@@ -264,7 +264,7 @@ CREATE OR REPLACE TEMPORARY VIEW hits (
     popular_ndcg_10 COMMENT 'the same of what was popular',
     run_date COMMENT 'the date of the run'
 )
-COMMENT 'how runs so far did once ratings came in, empty in partial runs' AS
+COMMENT 'how runs so far did once ratings came in, all of them on each date, empty in partial runs' AS
 SELECT scored_on, model_version, rank_by, source, segment, since, until, users_back, users_measured,
     ratings, hits, liked_hits, recall_10, ndcg_10, popular_hits, popular_liked_hits, popular_recall_10,
     popular_ndcg_10, run_date
@@ -290,7 +290,7 @@ CREATE OR REPLACE TEMPORARY VIEW latest_hits (
     popular_ndcg_10 COMMENT 'the same of what was popular',
     run_date COMMENT 'the date of the run'
 )
-COMMENT 'how runs so far did once ratings came in, empty in partial runs, of the newest run' AS
+COMMENT 'how runs so far did once ratings came in, all of them on each date, empty in partial runs, of the newest run' AS
 SELECT scored_on, model_version, rank_by, source, segment, since, until, users_back, users_measured,
     ratings, hits, liked_hits, recall_10, ndcg_10, popular_hits, popular_liked_hits, popular_recall_10,
     popular_ndcg_10,
@@ -318,3 +318,11 @@ SELECT user_id, place + 1 AS rank,
     entry.movie_id AS movie_id, entry.score AS score, entry.predicted_rating AS predicted_rating, entry.source AS source,
     model_version, valid_until, run_date
 FROM latest_lists LATERAL VIEW posexplode(recommendations) e AS place, entry;
+
+-- The newest run, and the newest before it of the same model version and ranking policy, or null.
+CREATE OR REPLACE TEMPORARY VIEW compared_runs AS
+SELECT n.run_date, max(b.run_date) AS run_date_before
+FROM (SELECT run_date, model_version, rank_by FROM latest_models WHERE used) n
+LEFT JOIN (SELECT run_date, model_version, rank_by FROM models WHERE used) b ON b.model_version = n.model_version
+    AND b.rank_by = n.rank_by AND b.run_date < n.run_date
+GROUP BY n.run_date;

@@ -71,6 +71,7 @@ class Evaluation:
     new_movies: int = 0  # of the catalogue without a fitted rating
     held_out_of_new: int = 0  # ratings
     feedback: FeedbackKind = EXPLICIT
+    misjudged: tuple[str, ...] = ()  # presets for what is watched next, while ratings of any time were held out
 
 
 @dataclass(frozen=True)
@@ -182,6 +183,7 @@ def run(settings: Settings, request: Request, folder: Path, stages: Stages | Non
     return Evaluation(
         metrics, of_users, of_segments, len(split.fitted[c.RATING]), len(split.held_out[c.RATING]), users, movies,
         int((counts == 0).sum()), of_new, found.feedback.kind,
+        tuple(bench.for_what_is_next) if request.split in splits.OF_ANY_TIME else (),
     )  # fmt: skip
 
 
@@ -191,6 +193,7 @@ class _Bench:
     def __init__(self, spark: SparkSession, split: splits.Split, found: Input, seed: int) -> None:
         self.rows: list[dict[str, Any]] = []
         self._first_seeds: dict[str, Predictions] = {}  # by method
+        self.for_what_is_next: list[str] = []  # presets whose models go by the order of ratings
         self._spark, self._split, self._input, self._seed = spark, split, found, seed
 
     def measure_preset(
@@ -198,6 +201,8 @@ class _Bench:
     ) -> Predictions:
         """Train a preset and measure it by each policy that it is trained for; return its predictions by the first."""
         model, trained = train(self._input, self._split, preset, seed, progress)
+        if model.needs_order and name not in self.for_what_is_next:
+            self.for_what_is_next.append(name)
         speed = {"train s": trained.seconds, "examples/s": trained.examples_per_second}
         measured = []
         for policy in rank_by:
