@@ -260,7 +260,7 @@ HITS = _described(
     ("users_measured", pa.int64(), "of these, those who were measured, at most 20,000 a run"),
     (RATINGS_COUNT, pa.int64(), "what these have rated since and had not before, all of it relevant"),
     ("hits", pa.int64(), "of it, what was among the first ten of their lists"),
-    ("liked_hits", pa.int64(), "hits that they liked, null if the input is implicit feedback"),
+    ("liked_hits", pa.int64(), "hits rated at least four of five stars, null if the input is implicit feedback"),
     ("recall_10", pa.float64(), "mean over users of the share of relevant movies that were among the first ten"),
     ("ndcg_10", pa.float64(), "mean over users"),
     ("popular_hits", pa.int64(), "the same of the ten most rated movies of that day that a user had not rated"),

@@ -391,7 +391,7 @@ COMMENT ON COLUMN partial_hits.ratings IS
 COMMENT ON COLUMN partial_hits.hits IS
     'of it, what was among the first ten of their lists';
 COMMENT ON COLUMN partial_hits.liked_hits IS
-    'hits that they liked, null if the input is implicit feedback';
+    'hits rated at least four of five stars, null if the input is implicit feedback';
 COMMENT ON COLUMN partial_hits.recall_10 IS
     'mean over users of the share of relevant movies that were among the first ten';
 COMMENT ON COLUMN partial_hits.ndcg_10 IS
@@ -434,7 +434,7 @@ COMMENT ON COLUMN latest_partial_hits.ratings IS
 COMMENT ON COLUMN latest_partial_hits.hits IS
     'of it, what was among the first ten of their lists';
 COMMENT ON COLUMN latest_partial_hits.liked_hits IS
-    'hits that they liked, null if the input is implicit feedback';
+    'hits rated at least four of five stars, null if the input is implicit feedback';
 COMMENT ON COLUMN latest_partial_hits.recall_10 IS
     'mean over users of the share of relevant movies that were among the first ten';
 COMMENT ON COLUMN latest_partial_hits.ndcg_10 IS
