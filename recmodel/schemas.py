@@ -221,6 +221,12 @@ MODEL_ROW = _described(
     ("gate", pa.string(), "passed, refused, or null where nobody asked"),
     ("gate_reasons", _TEXTS, "why it was refused"),
     ("metrics", pa.string(), "all of its metrics.json"),
+    (
+        "ndcg_10",
+        pa.float32(),
+        "NDCG@10 of the held-out ratings, by which the gate goes, null for versions before 0.3.2",
+    ),
+    ("ndcg_10_liked", pa.float32(), "the same of held-out movies that users liked"),
 )
 
 

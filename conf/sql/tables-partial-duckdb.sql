@@ -290,6 +290,10 @@ COMMENT ON COLUMN partial_models.gate_reasons IS
     'why it was refused';
 COMMENT ON COLUMN partial_models.metrics IS
     'all of its metrics.json';
+COMMENT ON COLUMN partial_models.ndcg_10 IS
+    'NDCG@10 of the held-out ratings, by which the gate goes, null for versions before 0.3.2';
+COMMENT ON COLUMN partial_models.ndcg_10_liked IS
+    'the same of held-out movies that users liked';
 COMMENT ON COLUMN partial_models.run_date IS
     'the date of the run';
 CREATE OR REPLACE VIEW latest_partial_models AS
@@ -327,6 +331,10 @@ COMMENT ON COLUMN latest_partial_models.gate_reasons IS
     'why it was refused';
 COMMENT ON COLUMN latest_partial_models.metrics IS
     'all of its metrics.json';
+COMMENT ON COLUMN latest_partial_models.ndcg_10 IS
+    'NDCG@10 of the held-out ratings, by which the gate goes, null for versions before 0.3.2';
+COMMENT ON COLUMN latest_partial_models.ndcg_10_liked IS
+    'the same of held-out movies that users liked';
 COMMENT ON COLUMN latest_partial_models.run_date IS
     'the date of the run';
 

@@ -189,11 +189,13 @@ CREATE OR REPLACE TEMPORARY VIEW models (
     gate COMMENT 'passed, refused, or null where nobody asked',
     gate_reasons COMMENT 'why it was refused',
     metrics COMMENT 'all of its metrics.json',
+    ndcg_10 COMMENT 'NDCG@10 of the held-out ratings, by which the gate goes, null for versions before 0.3.2',
+    ndcg_10_liked COMMENT 'the same of held-out movies that users liked',
     run_date COMMENT 'the date of the run'
 )
 COMMENT 'the model versions there were, and how good they are' AS
 SELECT model_version, used, rank_by, current, created_at, preset, newest_rating, train_rows, test_rows,
-    rmse, accuracy_at_100, baselines, gate, gate_reasons, metrics, run_date
+    rmse, accuracy_at_100, baselines, gate, gate_reasons, metrics, ndcg_10, ndcg_10_liked, run_date
 FROM parquet.`${recmodel.output}/models` WITH (mergeSchema = 'true');
 CREATE OR REPLACE TEMPORARY VIEW latest_models (
     model_version COMMENT 'a version in MODELS when the run was published',
@@ -211,11 +213,13 @@ CREATE OR REPLACE TEMPORARY VIEW latest_models (
     gate COMMENT 'passed, refused, or null where nobody asked',
     gate_reasons COMMENT 'why it was refused',
     metrics COMMENT 'all of its metrics.json',
+    ndcg_10 COMMENT 'NDCG@10 of the held-out ratings, by which the gate goes, null for versions before 0.3.2',
+    ndcg_10_liked COMMENT 'the same of held-out movies that users liked',
     run_date COMMENT 'the date of the run'
 )
 COMMENT 'the model versions there were, and how good they are, of the newest run' AS
 SELECT model_version, used, rank_by, current, created_at, preset, newest_rating, train_rows, test_rows,
-    rmse, accuracy_at_100, baselines, gate, gate_reasons, metrics,
+    rmse, accuracy_at_100, baselines, gate, gate_reasons, metrics, ndcg_10, ndcg_10_liked,
     (SELECT CAST(get_json_object(value, '$.run_date') AS DATE)
     FROM text.`${recmodel.output}/latest/runs/run.json` WITH (wholetext = 'true'))
 FROM parquet.`${recmodel.output}/latest/models`;

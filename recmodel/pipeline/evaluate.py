@@ -148,8 +148,7 @@ def run(settings: Settings, request: Request, folder: Path, stages: Stages | Non
                 predictions = bench.measure_preset(name, preset, request.rank_by, seed, progress)
                 first = first or predictions
     if request.baselines:
-        with stages("fit and measure the baselines"):
-            bench.measure_baselines()
+        bench.measure_baselines(stages)
     if request.peers:
         there, missing = peers.installed()
         if missing:
@@ -210,22 +209,25 @@ class _Bench:
             self._measure(name if policy == rank_by[0] else f"{name}, {policy}", measured[-1], seed, speed)
         return measured[0]
 
-    def measure_baselines(self) -> None:
+    def measure_baselines(self, stages: Stages) -> None:
         """Fit and measure every baseline that the split and the size of the catalogue allow."""
         split = self._split
-        self._measure(POPULARITY, baselines.of_popularity(split))
-        if split.rated:
-            self._measure(BIASES, baselines.of_biases(split))
+        with stages("fit and measure popularity and biases"):
+            self._measure(POPULARITY, baselines.of_popularity(split))
+            if split.rated:
+                self._measure(BIASES, baselines.of_biases(split))
         if split.shown is None:  # ALS knows nothing of users whose ratings were not fitted
-            self._measure("ALS (Spark)", baselines.of_als(self._spark, split))
+            with stages("fit and measure ALS"):
+                self._measure("ALS (Spark)", baselines.of_als(self._spark, split))
         if len(split.movie_ids) > _EASE_MOVIES:
             return
-        weights = baselines.ease_weights(split)
-        self._measure("EASE", baselines.of_ease(split, weights))
-        self._measure("EASE, recent", baselines.of_ease(split, weights, recency=_EASE_RECENCY))
-        if split.relevant_from is not None:
-            weights = baselines.ease_weights(split, liked_from=split.relevant_from)
-            self._measure("EASE, liked", baselines.of_ease(split, weights, split.relevant_from))
+        with stages("fit and measure EASE"):
+            weights = baselines.ease_weights(split)
+            self._measure("EASE", baselines.of_ease(split, weights))
+            self._measure("EASE, recent", baselines.of_ease(split, weights, recency=_EASE_RECENCY))
+            if split.relevant_from is not None:
+                weights = baselines.ease_weights(split, liked_from=split.relevant_from)
+                self._measure("EASE, liked", baselines.of_ease(split, weights, split.relevant_from))
 
     def measure_peer(self, name: str) -> None:
         """Fit and measure one of `peers.PEERS`."""

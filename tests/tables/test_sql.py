@@ -142,6 +142,7 @@ def models_of(day: int) -> list[dict]:
         {c.MODEL_VERSION: name, "used": name == VERSIONS[day],
          c.RANK_BY: POLICIES[day] if name == VERSIONS[day] else None,
          "current": name == "v1", "preset": "default", "train_rows": 100, "rmse": 0.75, "gate": "passed",
+         "ndcg_10": 0.125,
          "baselines": [{"name": "popularity", "accuracy_at_100": 0.25}]}
         for name in ("v0", "v1")
     ]  # fmt: skip
@@ -368,7 +369,7 @@ EXPECTED = {
     ],
     "new_and_delisted": new_and_delisted(),
     "model_quality": [
-        (name, name == "v1", name == "v1", "default", 100, 0.75, None, "passed") for name in ("v0", "v1")
+        (name, name == "v1", name == "v1", "default", 100, 0.125, None, 0.75, None, "passed") for name in ("v0", "v1")
     ],
     "serve": serve(),
     "hits": [
