@@ -95,7 +95,6 @@ def write(split: Split, folder: Path) -> None:
 
 
 KINDS = ("random", "time", "last-out", "last-five-out", "users")
-OF_ANY_TIME = ("random", "users")  # those that hold out older ratings as well as newer ones
 
 
 def make(

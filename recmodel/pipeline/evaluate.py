@@ -37,6 +37,7 @@ from recmodel.spark import session
 
 _EASE_MOVIES = 20_000  # the most whose item-item matrix is inverted
 _EASE_RECENCY = 0.1, 3.0  # the floor and decay that did best on ml-latest-small (validation)
+_OF_ANY_TIME = ("random", "users")  # splits that hold out older ratings as well as newer ones
 _WITH_INTERVALS = ("recall@10", "ndcg@10", "recall@100", "ndcg@100", "mrr")
 
 
@@ -148,7 +149,8 @@ def run(settings: Settings, request: Request, folder: Path, stages: Stages | Non
                 predictions = bench.measure_preset(name, preset, request.rank_by, seed, progress)
                 first = first or predictions
     if request.baselines:
-        bench.measure_baselines(stages)
+        with stages("fit and measure the baselines"):
+            bench.measure_baselines()
     if request.peers:
         there, missing = peers.installed()
         if missing:
@@ -182,7 +184,7 @@ def run(settings: Settings, request: Request, folder: Path, stages: Stages | Non
     return Evaluation(
         metrics, of_users, of_segments, len(split.fitted[c.RATING]), len(split.held_out[c.RATING]), users, movies,
         int((counts == 0).sum()), of_new, found.feedback.kind,
-        tuple(bench.for_what_is_next) if request.split in splits.OF_ANY_TIME else (),
+        tuple(bench.for_what_is_next) if request.split in _OF_ANY_TIME else (),
     )  # fmt: skip
 
 
@@ -192,8 +194,8 @@ class _Bench:
     def __init__(self, spark: SparkSession, split: splits.Split, found: Input, seed: int) -> None:
         self.rows: list[dict[str, Any]] = []
         self._first_seeds: dict[str, Predictions] = {}  # by method
-        self.for_what_is_next: list[str] = []  # presets whose models go by the order of ratings
         self._spark, self._split, self._input, self._seed = spark, split, found, seed
+        self.for_what_is_next: list[str] = []  # presets whose models go by the order of ratings
 
     def measure_preset(
         self, name: str, preset: Preset, rank_by: tuple[str, ...], seed: int, progress: Progress
@@ -209,25 +211,22 @@ class _Bench:
             self._measure(name if policy == rank_by[0] else f"{name}, {policy}", measured[-1], seed, speed)
         return measured[0]
 
-    def measure_baselines(self, stages: Stages) -> None:
+    def measure_baselines(self) -> None:
         """Fit and measure every baseline that the split and the size of the catalogue allow."""
         split = self._split
-        with stages("fit and measure popularity and biases"):
-            self._measure(POPULARITY, baselines.of_popularity(split))
-            if split.rated:
-                self._measure(BIASES, baselines.of_biases(split))
+        self._measure(POPULARITY, baselines.of_popularity(split))
+        if split.rated:
+            self._measure(BIASES, baselines.of_biases(split))
         if split.shown is None:  # ALS knows nothing of users whose ratings were not fitted
-            with stages("fit and measure ALS"):
-                self._measure("ALS (Spark)", baselines.of_als(self._spark, split))
+            self._measure("ALS (Spark)", baselines.of_als(self._spark, split))
         if len(split.movie_ids) > _EASE_MOVIES:
             return
-        with stages("fit and measure EASE"):
-            weights = baselines.ease_weights(split)
-            self._measure("EASE", baselines.of_ease(split, weights))
-            self._measure("EASE, recent", baselines.of_ease(split, weights, recency=_EASE_RECENCY))
-            if split.relevant_from is not None:
-                weights = baselines.ease_weights(split, liked_from=split.relevant_from)
-                self._measure("EASE, liked", baselines.of_ease(split, weights, split.relevant_from))
+        weights = baselines.ease_weights(split)
+        self._measure("EASE", baselines.of_ease(split, weights))
+        self._measure("EASE, recent", baselines.of_ease(split, weights, recency=_EASE_RECENCY))
+        if split.relevant_from is not None:
+            weights = baselines.ease_weights(split, liked_from=split.relevant_from)
+            self._measure("EASE, liked", baselines.of_ease(split, weights, split.relevant_from))
 
     def measure_peer(self, name: str) -> None:
         """Fit and measure one of `peers.PEERS`."""
