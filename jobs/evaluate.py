@@ -60,18 +60,17 @@ def evaluate(folder: str | None, **flags: Any) -> None:
     request = pipeline.Request(**{name: flags[name] for name in pipeline.Request.__dataclass_fields__})
     target = Path(folder or chosen.paths.evaluation)
     found = pipeline.run(chosen, request, target, Stages(console.show_stage))
-    sizes, cold, new = views.evaluated(found)
+    sizes, cold, notes = views.evaluated(found)
     console.out.print(*views.metrics_by_method(found.metrics, f"\n{request.split} split: {sizes}"), sep="\n")
     console.out.print(views.differences(found.intervals))
-    if found.new_movies:
-        console.out.print(new)
+    console.out.print(*notes, sep="\n")
     for frame, title in (
         (found.cold_users, f"\n{cold}"),
         (found.cold_movies, "\nRMSE by how many ratings of the movie were fitted"),
     ):
         if frame is not None:
             console.out.print(views.frame_rows(frame, title))
-    title, about = f"{found.metrics['method'][0]} compared, {request.split} split", f"{sizes[0].upper()}{sizes[1:]}."
+    title, about = f"{found.metrics['method'][0]} compared, {request.split} split", ". ".join([sizes, *notes]) + "."
     html = page.render(title, about, found.metrics, found.intervals, found.segments)
     (target / "evaluation.html").write_text(html, encoding="utf-8")
     console.out.print(f"written to {target}; evaluation.html is for people")

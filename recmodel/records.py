@@ -187,6 +187,11 @@ class RunRecord(Record):
     peak_mib: dict[str, int] = {}  # by process: driver_python, driver_jvm, largest_worker
     seconds: dict[str, float] = {}  # by stage
 
+    def __repr__(self) -> str:  # a notebook shows it; to_json() has everything
+        return f"<RunRecord {self.run_date}: {self.users:,} users, model {self.model_version}>"
+
+    __str__ = __repr__
+
     @property
     def top_n(self) -> int:
         """Recommendations per user that the run was asked for."""

@@ -221,6 +221,12 @@ MODEL_ROW = _described(
     ("gate", pa.string(), "passed, refused, or null where nobody asked"),
     ("gate_reasons", _TEXTS, "why it was refused"),
     ("metrics", pa.string(), "all of its metrics.json"),
+    (
+        "ndcg_10",
+        pa.float32(),
+        "NDCG@10 of the held-out ratings, by which the gate goes, null for versions before 0.3.2",
+    ),
+    ("ndcg_10_liked", pa.float32(), "the same of held-out movies that users liked"),
 )
 
 
@@ -260,7 +266,7 @@ HITS = _described(
     ("users_measured", pa.int64(), "of these, those who were measured, at most 20,000 a run"),
     (RATINGS_COUNT, pa.int64(), "what these have rated since and had not before, all of it relevant"),
     ("hits", pa.int64(), "of it, what was among the first ten of their lists"),
-    ("liked_hits", pa.int64(), "hits that they liked, null if the input is implicit feedback"),
+    ("liked_hits", pa.int64(), "hits rated at least four of five stars, null if the input is implicit feedback"),
     ("recall_10", pa.float64(), "mean over users of the share of relevant movies that were among the first ten"),
     ("ndcg_10", pa.float64(), "mean over users"),
     ("popular_hits", pa.int64(), "the same of the ten most rated movies of that day that a user had not rated"),
@@ -301,5 +307,5 @@ TABLE_COMMENTS = {
     LISTS_TABLE: "what each user is recommended, a row for each user, to serve it from",
     MODELS_TABLE: "the model versions there were, and how good they are",
     SIMILAR_TABLE: "for each movie the twenty most similar ones, empty in partial runs",
-    HITS_TABLE: "how runs so far did once ratings came in, empty in partial runs",
+    HITS_TABLE: "how runs so far did once ratings came in, all of them on each date, empty in partial runs",
 }

@@ -368,7 +368,8 @@ def origins() -> dict[str, str]:
 def first_error(error: ValidationError) -> str:
     """Return the first mistake that pydantic found: the field, what is wrong, and the value."""
     first = error.errors()[0]
-    return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']} (got {first['input']!r})"
+    wrong = "there is no such field" if first["type"] == "extra_forbidden" else first["msg"]
+    return f"{'.'.join(str(part) for part in first['loc'])}: {wrong} (got {first['input']!r})"
 
 
 def as_yaml(settings: Settings) -> Iterator[str]:

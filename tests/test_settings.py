@@ -47,7 +47,7 @@ def test_relative_paths_start_at_the_project_whatever_the_working_directory(monk
             "accuracy is no setting any more; there is training.gate.max_ndcg_loss",
         ),
         ({"scoring": {"rank_by": "best"}}, "scoring.rank_by"),
-        ({"scoring": {"top": 3}}, "scoring.top: Extra inputs are not permitted"),
+        ({"scoring": {"top": 3}}, "scoring.top: there is no such field (got 3)"),
     ],
 )
 def test_a_bad_value_is_named(flags, sentence):

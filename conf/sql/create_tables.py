@@ -75,7 +75,7 @@ def duckdb(output: str, prefix: str = "") -> Iterator[str]:
     yield f"CREATE OR REPLACE VIEW latest_{prefix}runs AS\nSELECT * FROM read_json({place}('latest/runs/run.json'));"
     yield f"COMMENT ON VIEW latest_{prefix}runs IS 'the run.json {_OF_NEWEST}';"
     if not prefix:
-        yield from _unnested("duckdb", lambda name: f"CREATE OR REPLACE VIEW {name} AS")
+        yield from _derived("duckdb", lambda name: f"CREATE OR REPLACE VIEW {name} AS")
 
 
 def _duckdb_comments(view: str, comment: str, schema: pa.Schema) -> Iterator[str]:
@@ -109,7 +109,7 @@ def spark(output: str, prefix: str = "") -> Iterator[str]:
     yield f"CREATE OR REPLACE TEMPORARY VIEW latest_{prefix}runs COMMENT 'the run.json {_OF_NEWEST}' AS"
     yield f"SELECT * FROM json.`{place}/latest/runs` WITH (multiLine = 'true', pathGlobFilter = 'run.json');"
     if not prefix:
-        yield from _unnested("hive", lambda name: f"CREATE OR REPLACE TEMPORARY VIEW {name} AS")
+        yield from _derived("hive", lambda name: f"CREATE OR REPLACE TEMPORARY VIEW {name} AS")
 
 
 # -- a metastore -------------------------------------------------------------------------------------------------------
@@ -125,7 +125,7 @@ def hive(output: str, prefix: str = "") -> Iterator[str]:
         yield f"PARTITIONED BY ({partition}) STORED AS PARQUET LOCATION {_text(f'{output}/{name}', 'hive')};"
     yield from _latest_views(prefix)
     if not prefix:
-        yield from _unnested("hive", lambda name: f"CREATE OR REPLACE VIEW {name} AS")
+        yield from _derived("hive", lambda name: f"CREATE OR REPLACE VIEW {name} AS")
     yield "\n-- Add new dates and drop removed ones: repeat these lines after each night."
     for name in c.TABLES:
         yield f"MSCK REPAIR TABLE {prefix}{name} SYNC PARTITIONS;"
@@ -145,7 +145,7 @@ def trino(output: str, prefix: str = "") -> Iterator[str]:
         yield f"WITH (format = 'PARQUET', {place});"
     yield from _latest_views(prefix)
     if not prefix:
-        yield from _unnested("trino", lambda name: f"CREATE OR REPLACE VIEW {name} AS")
+        yield from _derived("trino", lambda name: f"CREATE OR REPLACE VIEW {name} AS")
     yield "\n-- Add new dates and drop removed ones: repeat these lines after each night."
     for name in c.TABLES:
         yield f"CALL hive.system.sync_partition_metadata('recmodel', '{prefix}{name}', 'FULL');"
@@ -167,7 +167,7 @@ def delta(output: str, prefix: str = "") -> Iterator[str]:
     yield from _latest_views(prefix)
     if not prefix:
         yield "\n-- For DuckDB. Other engines take what create_tables.py prints for hive or trino instead."
-        yield from _unnested("duckdb", lambda name: f"CREATE OR REPLACE VIEW {name} AS")
+        yield from _derived("duckdb", lambda name: f"CREATE OR REPLACE VIEW {name} AS")
         yield "-- Partial runs (score --users) are Delta tables of their own, below OUTPUT/partial, once there is one."
         yield "-- Name them partial_recommendations, and so on. create_tables.py delta OUTPUT --partial prints views."
 
@@ -179,8 +179,8 @@ def _latest_views(prefix: str) -> Iterator[str]:
         yield f"WHERE {_NEWEST.format(table=f'{prefix}{name}')};"
 
 
-def _unnested(engine: str, create: Callable[[str], str]) -> Iterator[str]:
-    """Yield views with a row for each genre of a movie, and for each entry of a list; engines differ in this alone."""
+def _derived(engine: str, create: Callable[[str], str]) -> Iterator[str]:
+    """Yield views that queries share: rows out of arrays, in which alone engines differ, and what runs to compare."""
     fields = (c.MOVIE_ID, c.SCORE, c.PREDICTED_RATING, c.SOURCE)
     of = "recommendations[place]" if engine == "trino" else "entry"
     of_genres, of_entries, place = {
@@ -207,6 +207,13 @@ def _unnested(engine: str, create: Callable[[str], str]) -> Iterator[str]:
         yield f"{create(f'{newest}list_entries')}\nSELECT {c.USER_ID}, {place} AS {c.RANK},"
         yield "    " + ", ".join(f"{of}.{field} AS {field}" for field in fields) + ","
         yield f"    {c.MODEL_VERSION}, {c.VALID_UNTIL}, {c.RUN_DATE}\nFROM {newest}lists {of_entries};"
+    keys = f"{c.RUN_DATE}, {c.MODEL_VERSION}, {c.RANK_BY}"
+    yield "\n-- The newest run, and the newest before it of the same model version and ranking policy, or null."
+    yield f"{create('compared_runs')}\nSELECT n.{c.RUN_DATE}, max(b.{c.RUN_DATE}) AS {c.RUN_DATE}_before"
+    yield f"FROM (SELECT {keys} FROM latest_models WHERE used) n"
+    yield f"LEFT JOIN (SELECT {keys} FROM models WHERE used) b ON b.{c.MODEL_VERSION} = n.{c.MODEL_VERSION}"
+    yield f"    AND b.{c.RANK_BY} = n.{c.RANK_BY} AND b.{c.RUN_DATE} < n.{c.RUN_DATE}"
+    yield f"GROUP BY n.{c.RUN_DATE};"
 
 
 # -- columns -----------------------------------------------------------------------------------------------------------

@@ -1,20 +1,10 @@
 -- The movies that entered or left each user's list, with their ranks: the newest run compared with the newest before it
 -- of the same model version and ranking policy.
-WITH runs_made AS (
-    SELECT run_date, model_version, rank_by FROM models WHERE used AND run_date <= CURRENT_DATE + INTERVAL '1' DAY
-),
-newest AS (
-    SELECT run_date, model_version, rank_by FROM runs_made WHERE run_date = (SELECT max(run_date) FROM runs_made)
-),
-before AS (
-    SELECT max(r.run_date) AS run_date FROM runs_made r
-    JOIN newest n ON r.model_version = n.model_version AND r.rank_by = n.rank_by AND r.run_date < n.run_date
-),
-today AS (
-    SELECT user_id, movie_id, title, rank FROM recommendations WHERE run_date = (SELECT run_date FROM newest)
+WITH today AS (
+    SELECT user_id, movie_id, title, rank FROM recommendations WHERE run_date = (SELECT run_date FROM compared_runs)
 ),
 yesterday AS (
-    SELECT user_id, movie_id, title, rank FROM recommendations WHERE run_date = (SELECT run_date FROM before)
+    SELECT user_id, movie_id, title, rank FROM recommendations WHERE run_date = (SELECT run_date_before FROM compared_runs)
 )
 SELECT
     coalesce(t.user_id, y.user_id) AS user_id,

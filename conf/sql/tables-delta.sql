@@ -54,5 +54,13 @@ SELECT user_id, place AS rank,
     entry.movie_id AS movie_id, entry.score AS score, entry.predicted_rating AS predicted_rating, entry.source AS source,
     model_version, valid_until, run_date
 FROM latest_lists CROSS JOIN UNNEST(recommendations) WITH ORDINALITY AS e (entry, place);
+
+-- The newest run, and the newest before it of the same model version and ranking policy, or null.
+CREATE OR REPLACE VIEW compared_runs AS
+SELECT n.run_date, max(b.run_date) AS run_date_before
+FROM (SELECT run_date, model_version, rank_by FROM latest_models WHERE used) n
+LEFT JOIN (SELECT run_date, model_version, rank_by FROM models WHERE used) b ON b.model_version = n.model_version
+    AND b.rank_by = n.rank_by AND b.run_date < n.run_date
+GROUP BY n.run_date;
 -- Partial runs (score --users) are Delta tables of their own, below OUTPUT/partial, once there is one.
 -- Name them partial_recommendations, and so on. create_tables.py delta OUTPUT --partial prints views.

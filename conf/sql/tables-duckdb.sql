@@ -290,6 +290,10 @@ COMMENT ON COLUMN models.gate_reasons IS
     'why it was refused';
 COMMENT ON COLUMN models.metrics IS
     'all of its metrics.json';
+COMMENT ON COLUMN models.ndcg_10 IS
+    'NDCG@10 of the held-out ratings, by which the gate goes, null for versions before 0.3.2';
+COMMENT ON COLUMN models.ndcg_10_liked IS
+    'the same of held-out movies that users liked';
 COMMENT ON COLUMN models.run_date IS
     'the date of the run';
 CREATE OR REPLACE VIEW latest_models AS
@@ -327,6 +331,10 @@ COMMENT ON COLUMN latest_models.gate_reasons IS
     'why it was refused';
 COMMENT ON COLUMN latest_models.metrics IS
     'all of its metrics.json';
+COMMENT ON COLUMN latest_models.ndcg_10 IS
+    'NDCG@10 of the held-out ratings, by which the gate goes, null for versions before 0.3.2';
+COMMENT ON COLUMN latest_models.ndcg_10_liked IS
+    'the same of held-out movies that users liked';
 COMMENT ON COLUMN latest_models.run_date IS
     'the date of the run';
 
@@ -367,7 +375,7 @@ SELECT * FROM read_parquet(
     recmodel_output('hits/*/*.parquet'), hive_partitioning = true, union_by_name = true
 );
 COMMENT ON VIEW hits IS
-    'how runs so far did once ratings came in, empty in partial runs';
+    'how runs so far did once ratings came in, all of them on each date, empty in partial runs';
 COMMENT ON COLUMN hits.scored_on IS
     'the run that was measured, by its date';
 COMMENT ON COLUMN hits.model_version IS
@@ -391,7 +399,7 @@ COMMENT ON COLUMN hits.ratings IS
 COMMENT ON COLUMN hits.hits IS
     'of it, what was among the first ten of their lists';
 COMMENT ON COLUMN hits.liked_hits IS
-    'hits that they liked, null if the input is implicit feedback';
+    'hits rated at least four of five stars, null if the input is implicit feedback';
 COMMENT ON COLUMN hits.recall_10 IS
     'mean over users of the share of relevant movies that were among the first ten';
 COMMENT ON COLUMN hits.ndcg_10 IS
@@ -410,7 +418,7 @@ CREATE OR REPLACE VIEW latest_hits AS
 SELECT *, (SELECT run_date FROM read_json(recmodel_output('latest/runs/run.json'))) AS run_date
 FROM read_parquet(recmodel_output('latest/hits/*.parquet'));
 COMMENT ON VIEW latest_hits IS
-    'how runs so far did once ratings came in, empty in partial runs, of the newest run';
+    'how runs so far did once ratings came in, all of them on each date, empty in partial runs, of the newest run';
 COMMENT ON COLUMN latest_hits.scored_on IS
     'the run that was measured, by its date';
 COMMENT ON COLUMN latest_hits.model_version IS
@@ -434,7 +442,7 @@ COMMENT ON COLUMN latest_hits.ratings IS
 COMMENT ON COLUMN latest_hits.hits IS
     'of it, what was among the first ten of their lists';
 COMMENT ON COLUMN latest_hits.liked_hits IS
-    'hits that they liked, null if the input is implicit feedback';
+    'hits rated at least four of five stars, null if the input is implicit feedback';
 COMMENT ON COLUMN latest_hits.recall_10 IS
     'mean over users of the share of relevant movies that were among the first ten';
 COMMENT ON COLUMN latest_hits.ndcg_10 IS
@@ -472,3 +480,11 @@ SELECT user_id, place AS rank,
     entry.movie_id AS movie_id, entry.score AS score, entry.predicted_rating AS predicted_rating, entry.source AS source,
     model_version, valid_until, run_date
 FROM latest_lists CROSS JOIN UNNEST(recommendations) WITH ORDINALITY AS e (entry, place);
+
+-- The newest run, and the newest before it of the same model version and ranking policy, or null.
+CREATE OR REPLACE VIEW compared_runs AS
+SELECT n.run_date, max(b.run_date) AS run_date_before
+FROM (SELECT run_date, model_version, rank_by FROM latest_models WHERE used) n
+LEFT JOIN (SELECT run_date, model_version, rank_by FROM models WHERE used) b ON b.model_version = n.model_version
+    AND b.rank_by = n.rank_by AND b.run_date < n.run_date
+GROUP BY n.run_date;

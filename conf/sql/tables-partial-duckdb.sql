@@ -290,6 +290,10 @@ COMMENT ON COLUMN partial_models.gate_reasons IS
     'why it was refused';
 COMMENT ON COLUMN partial_models.metrics IS
     'all of its metrics.json';
+COMMENT ON COLUMN partial_models.ndcg_10 IS
+    'NDCG@10 of the held-out ratings, by which the gate goes, null for versions before 0.3.2';
+COMMENT ON COLUMN partial_models.ndcg_10_liked IS
+    'the same of held-out movies that users liked';
 COMMENT ON COLUMN partial_models.run_date IS
     'the date of the run';
 CREATE OR REPLACE VIEW latest_partial_models AS
@@ -327,6 +331,10 @@ COMMENT ON COLUMN latest_partial_models.gate_reasons IS
     'why it was refused';
 COMMENT ON COLUMN latest_partial_models.metrics IS
     'all of its metrics.json';
+COMMENT ON COLUMN latest_partial_models.ndcg_10 IS
+    'NDCG@10 of the held-out ratings, by which the gate goes, null for versions before 0.3.2';
+COMMENT ON COLUMN latest_partial_models.ndcg_10_liked IS
+    'the same of held-out movies that users liked';
 COMMENT ON COLUMN latest_partial_models.run_date IS
     'the date of the run';
 
@@ -367,7 +375,7 @@ SELECT * FROM read_parquet(
     recmodel_partial_output('hits/*/*.parquet'), hive_partitioning = true, union_by_name = true
 );
 COMMENT ON VIEW partial_hits IS
-    'how runs so far did once ratings came in, empty in partial runs';
+    'how runs so far did once ratings came in, all of them on each date, empty in partial runs';
 COMMENT ON COLUMN partial_hits.scored_on IS
     'the run that was measured, by its date';
 COMMENT ON COLUMN partial_hits.model_version IS
@@ -391,7 +399,7 @@ COMMENT ON COLUMN partial_hits.ratings IS
 COMMENT ON COLUMN partial_hits.hits IS
     'of it, what was among the first ten of their lists';
 COMMENT ON COLUMN partial_hits.liked_hits IS
-    'hits that they liked, null if the input is implicit feedback';
+    'hits rated at least four of five stars, null if the input is implicit feedback';
 COMMENT ON COLUMN partial_hits.recall_10 IS
     'mean over users of the share of relevant movies that were among the first ten';
 COMMENT ON COLUMN partial_hits.ndcg_10 IS
@@ -410,7 +418,7 @@ CREATE OR REPLACE VIEW latest_partial_hits AS
 SELECT *, (SELECT run_date FROM read_json(recmodel_partial_output('latest/runs/run.json'))) AS run_date
 FROM read_parquet(recmodel_partial_output('latest/hits/*.parquet'));
 COMMENT ON VIEW latest_partial_hits IS
-    'how runs so far did once ratings came in, empty in partial runs, of the newest run';
+    'how runs so far did once ratings came in, all of them on each date, empty in partial runs, of the newest run';
 COMMENT ON COLUMN latest_partial_hits.scored_on IS
     'the run that was measured, by its date';
 COMMENT ON COLUMN latest_partial_hits.model_version IS
@@ -434,7 +442,7 @@ COMMENT ON COLUMN latest_partial_hits.ratings IS
 COMMENT ON COLUMN latest_partial_hits.hits IS
     'of it, what was among the first ten of their lists';
 COMMENT ON COLUMN latest_partial_hits.liked_hits IS
-    'hits that they liked, null if the input is implicit feedback';
+    'hits rated at least four of five stars, null if the input is implicit feedback';
 COMMENT ON COLUMN latest_partial_hits.recall_10 IS
     'mean over users of the share of relevant movies that were among the first ten';
 COMMENT ON COLUMN latest_partial_hits.ndcg_10 IS

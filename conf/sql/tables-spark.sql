@@ -189,11 +189,13 @@ CREATE OR REPLACE TEMPORARY VIEW models (
     gate COMMENT 'passed, refused, or null where nobody asked',
     gate_reasons COMMENT 'why it was refused',
     metrics COMMENT 'all of its metrics.json',
+    ndcg_10 COMMENT 'NDCG@10 of the held-out ratings, by which the gate goes, null for versions before 0.3.2',
+    ndcg_10_liked COMMENT 'the same of held-out movies that users liked',
     run_date COMMENT 'the date of the run'
 )
 COMMENT 'the model versions there were, and how good they are' AS
 SELECT model_version, used, rank_by, current, created_at, preset, newest_rating, train_rows, test_rows,
-    rmse, accuracy_at_100, baselines, gate, gate_reasons, metrics, run_date
+    rmse, accuracy_at_100, baselines, gate, gate_reasons, metrics, ndcg_10, ndcg_10_liked, run_date
 FROM parquet.`${recmodel.output}/models` WITH (mergeSchema = 'true');
 CREATE OR REPLACE TEMPORARY VIEW latest_models (
     model_version COMMENT 'a version in MODELS when the run was published',
@@ -211,11 +213,13 @@ CREATE OR REPLACE TEMPORARY VIEW latest_models (
     gate COMMENT 'passed, refused, or null where nobody asked',
     gate_reasons COMMENT 'why it was refused',
     metrics COMMENT 'all of its metrics.json',
+    ndcg_10 COMMENT 'NDCG@10 of the held-out ratings, by which the gate goes, null for versions before 0.3.2',
+    ndcg_10_liked COMMENT 'the same of held-out movies that users liked',
     run_date COMMENT 'the date of the run'
 )
 COMMENT 'the model versions there were, and how good they are, of the newest run' AS
 SELECT model_version, used, rank_by, current, created_at, preset, newest_rating, train_rows, test_rows,
-    rmse, accuracy_at_100, baselines, gate, gate_reasons, metrics,
+    rmse, accuracy_at_100, baselines, gate, gate_reasons, metrics, ndcg_10, ndcg_10_liked,
     (SELECT CAST(get_json_object(value, '$.run_date') AS DATE)
     FROM text.`${recmodel.output}/latest/runs/run.json` WITH (wholetext = 'true'))
 FROM parquet.`${recmodel.output}/latest/models`;
@@ -255,7 +259,7 @@ CREATE OR REPLACE TEMPORARY VIEW hits (
     users_measured COMMENT 'of these, those who were measured, at most 20,000 a run',
     ratings COMMENT 'what these have rated since and had not before, all of it relevant',
     hits COMMENT 'of it, what was among the first ten of their lists',
-    liked_hits COMMENT 'hits that they liked, null if the input is implicit feedback',
+    liked_hits COMMENT 'hits rated at least four of five stars, null if the input is implicit feedback',
     recall_10 COMMENT 'mean over users of the share of relevant movies that were among the first ten',
     ndcg_10 COMMENT 'mean over users',
     popular_hits COMMENT 'the same of the ten most rated movies of that day that a user had not rated',
@@ -264,7 +268,7 @@ CREATE OR REPLACE TEMPORARY VIEW hits (
     popular_ndcg_10 COMMENT 'the same of what was popular',
     run_date COMMENT 'the date of the run'
 )
-COMMENT 'how runs so far did once ratings came in, empty in partial runs' AS
+COMMENT 'how runs so far did once ratings came in, all of them on each date, empty in partial runs' AS
 SELECT scored_on, model_version, rank_by, source, segment, since, until, users_back, users_measured,
     ratings, hits, liked_hits, recall_10, ndcg_10, popular_hits, popular_liked_hits, popular_recall_10,
     popular_ndcg_10, run_date
@@ -281,7 +285,7 @@ CREATE OR REPLACE TEMPORARY VIEW latest_hits (
     users_measured COMMENT 'of these, those who were measured, at most 20,000 a run',
     ratings COMMENT 'what these have rated since and had not before, all of it relevant',
     hits COMMENT 'of it, what was among the first ten of their lists',
-    liked_hits COMMENT 'hits that they liked, null if the input is implicit feedback',
+    liked_hits COMMENT 'hits rated at least four of five stars, null if the input is implicit feedback',
     recall_10 COMMENT 'mean over users of the share of relevant movies that were among the first ten',
     ndcg_10 COMMENT 'mean over users',
     popular_hits COMMENT 'the same of the ten most rated movies of that day that a user had not rated',
@@ -290,7 +294,7 @@ CREATE OR REPLACE TEMPORARY VIEW latest_hits (
     popular_ndcg_10 COMMENT 'the same of what was popular',
     run_date COMMENT 'the date of the run'
 )
-COMMENT 'how runs so far did once ratings came in, empty in partial runs, of the newest run' AS
+COMMENT 'how runs so far did once ratings came in, all of them on each date, empty in partial runs, of the newest run' AS
 SELECT scored_on, model_version, rank_by, source, segment, since, until, users_back, users_measured,
     ratings, hits, liked_hits, recall_10, ndcg_10, popular_hits, popular_liked_hits, popular_recall_10,
     popular_ndcg_10,
@@ -318,3 +322,11 @@ SELECT user_id, place + 1 AS rank,
     entry.movie_id AS movie_id, entry.score AS score, entry.predicted_rating AS predicted_rating, entry.source AS source,
     model_version, valid_until, run_date
 FROM latest_lists LATERAL VIEW posexplode(recommendations) e AS place, entry;
+
+-- The newest run, and the newest before it of the same model version and ranking policy, or null.
+CREATE OR REPLACE TEMPORARY VIEW compared_runs AS
+SELECT n.run_date, max(b.run_date) AS run_date_before
+FROM (SELECT run_date, model_version, rank_by FROM latest_models WHERE used) n
+LEFT JOIN (SELECT run_date, model_version, rank_by FROM models WHERE used) b ON b.model_version = n.model_version
+    AND b.rank_by = n.rank_by AND b.run_date < n.run_date
+GROUP BY n.run_date;

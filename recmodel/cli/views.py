@@ -158,6 +158,10 @@ def predictions(title: str, rows: Sequence[predict.Prediction], feedback: Feedba
     ratings = ["predicted rating"] * (feedback == EXPLICIT)
     view = table(title, ["title", *ratings], ["score", "movie id"])
     notes = [] if ratings else [NO_RATINGS]
+    if ratings and all(row.predicted_rating is None for row in rows):
+        notes.append("this model was not trained to predict ratings")
+    if all(row.retrieval_score is None for row in rows):
+        notes.append("this model was not trained for retrieval, so it gives no score")
     if new := sum(row.is_new for row in rows):
         are = "is" if new == 1 else "are"
         notes.append(f"{new} of the movies {are} new to the model, which places by genres and year")
@@ -379,14 +383,25 @@ def imported(done: importing.Import) -> Table:
 # -- evaluate --------------------------------------------------------------------------------------------------------
 
 
-def evaluated(found: evaluate.Evaluation) -> tuple[str, str, str]:
-    """Return what the evaluation counted, in a sentence: what it fitted, users who are cold, and new movies."""
+def evaluated(found: evaluate.Evaluation) -> tuple[str, str, list[str]]:
+    """Return what the evaluation counted, in a sentence, a heading for cold users, and what to know of its figures."""
     noun = "ratings" if found.feedback == EXPLICIT else "interactions"
     kind = "" if found.feedback == EXPLICIT else ", which are implicit feedback,"
     sizes = f"{found.fitted:,} {noun}{kind} fitted, {found.held_out:,} held out"
     cold = f"A fifth of the users unknown in training, by how many of their {noun} are shown"
-    new = f"{found.new_movies:,} movies have no fitted {noun[:-1]}, so they are new to what is measured; "
-    return sizes, cold, new + f"{found.held_out_of_new:,} of the held-out {noun} are of them"
+    notes = []
+    if found.misjudged:
+        names, go = " and ".join(found.misjudged), "goes" if len(found.misjudged) == 1 else "go"
+        notes.append(
+            f"{names} {go} by the order of {noun}, to find what users watch next, but this split holds out {noun} of "
+            "any time. For what is watched next use --split last-out; for any time, the preset any-order"
+        )
+    if found.new_movies:
+        notes.append(
+            f"{found.new_movies:,} movies have no fitted {noun[:-1]}, so they are new to what is measured; "
+            f"{found.held_out_of_new:,} of the held-out {noun} are of them"
+        )
+    return sizes, cold, notes
 
 
 _METHODS_IN_TABLE = 5  # next to each other

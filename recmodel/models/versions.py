@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
@@ -62,7 +62,7 @@ class ModelVersion:
     """A version whose files agree with its manifest."""
 
     path: Path  # of the files, or of a copy that lives as long as this process
-    manifest: Manifest
+    manifest: Manifest = field(repr=False)  # long
 
     @property
     def name(self) -> str:

@@ -37,6 +37,7 @@ from recmodel.spark import session
 
 _EASE_MOVIES = 20_000  # the most whose item-item matrix is inverted
 _EASE_RECENCY = 0.1, 3.0  # the floor and decay that did best on ml-latest-small (validation)
+_OF_ANY_TIME = ("random", "users")  # splits that hold out older ratings as well as newer ones
 _WITH_INTERVALS = ("recall@10", "ndcg@10", "recall@100", "ndcg@100", "mrr")
 
 
@@ -71,6 +72,7 @@ class Evaluation:
     new_movies: int = 0  # of the catalogue without a fitted rating
     held_out_of_new: int = 0  # ratings
     feedback: FeedbackKind = EXPLICIT
+    misjudged: tuple[str, ...] = ()  # presets for what is watched next, while ratings of any time were held out
 
 
 @dataclass(frozen=True)
@@ -182,6 +184,7 @@ def run(settings: Settings, request: Request, folder: Path, stages: Stages | Non
     return Evaluation(
         metrics, of_users, of_segments, len(split.fitted[c.RATING]), len(split.held_out[c.RATING]), users, movies,
         int((counts == 0).sum()), of_new, found.feedback.kind,
+        tuple(bench.for_what_is_next) if request.split in _OF_ANY_TIME else (),
     )  # fmt: skip
 
 
@@ -192,12 +195,15 @@ class _Bench:
         self.rows: list[dict[str, Any]] = []
         self._first_seeds: dict[str, Predictions] = {}  # by method
         self._spark, self._split, self._input, self._seed = spark, split, found, seed
+        self.for_what_is_next: list[str] = []  # presets whose models go by the order of ratings
 
     def measure_preset(
         self, name: str, preset: Preset, rank_by: tuple[str, ...], seed: int, progress: Progress
     ) -> Predictions:
         """Train a preset and measure it by each policy that it is trained for; return its predictions by the first."""
         model, trained = train(self._input, self._split, preset, seed, progress)
+        if model.needs_order and name not in self.for_what_is_next:
+            self.for_what_is_next.append(name)
         speed = {"train s": trained.seconds, "examples/s": trained.examples_per_second}
         measured = []
         for policy in rank_by:

@@ -35,6 +35,9 @@ class Model(Recommender):
         self.version = version
         self.catalogue = version.catalogue()
 
+    def __repr__(self) -> str:
+        return f"<Model {self.version.name}: {self.catalogue.num_rows:,} movies, {' and '.join(self.version.tasks)}>"
+
     def movie_ids(self, movies: Iterable[int | str]) -> np.ndarray:
         """Return the ids of movies, int64 or texts (object), that are given by id or by exact title.
 

@@ -180,5 +180,7 @@ def _of_version(location: Location, name: str) -> dict[str, object]:
             "gate": None if metrics.gate is None else "refused" if metrics.gate else "passed",
             "gate_reasons": metrics.gate or [],
             "metrics": metrics.to_bytes().decode(),
+            "ndcg_10": metrics.ndcg_at_10,
+            "ndcg_10_liked": metrics.ndcg_at_10_liked,
         }
     return row

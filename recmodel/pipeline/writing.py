@@ -82,7 +82,7 @@ def write_and_check(
                 staged.run_date,
                 run.input.at(staged_ratings.RATINGS),
                 run.input.catalogue(),
-                None if resolved.feedback.is_implicit else resolved.feedback.liked_from,
+                None if resolved.feedback.is_implicit else resolved.feedback.four_stars,
             )
             side_tables.write(staged, c.HITS_TABLE, rows)
     else:

@@ -132,7 +132,7 @@ def hits(runs: list[RunHits]) -> Chart:
             "run:T",
             title=None,
             scale=alt.Scale(type="utc", domain=ends) if days else alt.Scale(type="utc"),  # not the reader's zone
-            axis=alt.Axis(format="%-d %b", tickCount={"interval": "day", "step": max(1, days // 4)}),
+            axis=_axis_of_days(days),
         ),
         y=alt.Y("NDCG@10:Q", axis=alt.Axis(format=".3~f")),
         color=_series(["recommendations", POPULARITY]),
@@ -297,7 +297,7 @@ def _over_time(
         scale=alt.Scale(
             type="utc", domain=[f"{nights[0].run_date}", f"{nights[-1].run_date}"]
         ),  # not the reader's zone
-        axis=alt.Axis(format="%-d %b", tickCount={"interval": "day", "step": max(1, days // 4)}),
+        axis=_axis_of_days(days),
     )
     base = alt.Chart(inline(rows)).encode(
         x=x,
@@ -312,6 +312,12 @@ def _over_time(
     chart = rule + base.mark_line(color="var(--model)") + base.mark_point(color="var(--model)")
     description = f"Line chart of {len(rows)} runs, from {rows[0]['value']:.4g} to {rows[-1]['value']:.4g}."
     return figure(name, heading, "", description, chart, [], 110)
+
+
+def _axis_of_days(days: int) -> alt.Axis:
+    """Return an axis of dates; steps begin anew with each month, so the 31st and the 1st would run into each other."""
+    step = {"interval": "day", "step": max(1, days // 4)}
+    return alt.Axis(format="%-d %b", tickCount=step, labelOverlap="greedy", labelSeparation=8)
 
 
 def _mean_overlap(overlap: Overlap | None) -> float | None:

@@ -43,7 +43,8 @@ def of_run(output: Output, run_date: date, noun: str) -> Comparison | None:
     """
     if not output.files(c.MODELS_TABLE, run_date):
         return None
-    return compare(output.dataset(c.MODELS_TABLE, run_date).to_table(columns=c.MODEL_ROW.names).to_pylist(), noun)
+    rows = output.dataset(c.MODELS_TABLE, run_date).to_table()  # without the columns that came after that run
+    return compare(rows.to_pylist(), noun)
 
 
 def compare(rows: list[dict[str, Any]], noun: str = "ratings") -> Comparison | None:

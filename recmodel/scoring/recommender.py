@@ -116,8 +116,8 @@ class Recommender:
     def recommend(
         self,
         user_ids: object,
-        seen_movie_ids: Lists,
-        seen_ratings: Lists,
+        seen_movie_ids: Lists | None = None,
+        seen_ratings: Lists | None = None,
         *,
         denied: Lists | None = None,
         **options: Any,
@@ -125,15 +125,21 @@ class Recommender:
         """Return the exact top n of the catalogue for each user: as the signature `recommend` does, but faster.
 
         Args:
+            seen_movie_ids: of each user, the oldest first; not recommended again. None: nothing, which only a model
+                that knows users by their ids can do with.
+            seen_ratings: in stars, of these movies.
             denied: movie ids that must not be recommended to a user, whether seen or not.
-            options: the others of `recommend_rows`.
+            options: such as n=10, rank_by="retrieval" or include_seen=True, and the others of `recommend_rows`.
 
         Raises:
             TypeError: ids are not of the model's kind.
             ValueError: see `recommend_rows`; or the lists do not fit the users.
         """
         user_ids = self._ids(c.USER_ID, user_ids, "user_ids")
+        if seen_movie_ids is None and not self.needs_history:
+            seen_movie_ids = seen_ratings = [np.empty(0, np.int64)] * len(user_ids)
         movies, ratings, splits = _flat_lists(seen_movie_ids, seen_ratings, len(user_ids))
+        assert seen_movie_ids is not None  # or `_flat_lists` has refused it
         row = self.movie_rows(movies)
         age = ages(splits)[row >= 0]
         seen = topn.paired(row, row >= 0, seen_movie_ids)

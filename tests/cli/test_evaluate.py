@@ -29,6 +29,7 @@ def test_evaluate_compares_on_the_same_held_out_ratings(spark, tmp_path, monkeyp
         "--peers", "--relevant", "3", "--output", tmp_path,
     )  # fmt: skip
     assert answer.returncode == 0, said(answer)
+    assert "default goes by the order of ratings" in said(answer)  # unlike joint, and what is held out is of any time
     rows = json.loads((tmp_path / "evaluation.json").read_text())
     assert [row["method"] for row in rows] == [
         "default", "default", "joint", "joint", "popularity", "mean and biases", "ALS (Spark)", "EASE", "EASE, recent",
@@ -52,6 +53,7 @@ def test_evaluate_compares_on_the_same_held_out_ratings(spark, tmp_path, monkeyp
             assert row["difference value"] == pytest.approx(difference, nan_ok=True)
     assert pq.read_table(tmp_path / "segments.parquet").num_rows
     page = (tmp_path / "evaluation.html").read_text()
+    assert "default goes by the order of ratings" in page
     assert all(f'<th scope="col" class="n">{method}</th>' in page for method in ("joint", "EASE, liked"))
 
 

@@ -6,6 +6,7 @@ from support.processes import here
 from recmodel import formatting
 from recmodel import schemas as c
 from recmodel.cli import console, views
+from recmodel.pipeline import predict
 
 
 def test_a_table_for_people_has_reasons_where_the_run_has_some():
@@ -23,6 +24,11 @@ def test_a_table_for_people_has_reasons_where_the_run_has_some():
     assert "because you liked" not in shown["older"] + shown["popular"]
     assert "because you liked" in shown["some"]
     assert "[Rec] (2007)" in shown["some"]
+
+
+def test_a_task_that_a_model_was_not_trained_for_is_named():
+    table = views.predictions("of a model", [predict.Prediction(1, "A", None, 0.5)])
+    assert table.caption == "this model was not trained to predict ratings"
 
 
 @pytest.mark.parametrize(("encoding", "name"), [("utf-8", "é★–"), ("latin-1", "é*-"), ("ascii", "e*-")])

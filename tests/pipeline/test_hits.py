@@ -85,7 +85,7 @@ def expected_of(lists: list[dict], before: list[tuple], new: list[tuple]) -> dic
         of_user = [len(relevant)]
         for ranked in (by_user[user][:10], [movie for movie in popular if movie not in known[user]][:10]):
             found = [rank for rank, movie in enumerate(ranked, start=1) if movie in relevant]
-            liked = sum(relevant[ranked[rank - 1]] >= 2.75 for rank in found)
+            liked = sum(relevant[ranked[rank - 1]] >= 4 for rank in found)
             ideal = sum(1 / math.log2(rank + 1) for rank in range(1, min(10, len(relevant)) + 1))
             of_user += [len(found), liked, len(found) / len(relevant), sum(1 / math.log2(r + 1) for r in found) / ideal]
         segment = next(name for name, most in (("1-4", 4), ("5-19", 19), ("20-99", 99)) if ratings[user] <= most)
@@ -108,7 +108,7 @@ def publish_night(output, folder, night: int, rated: list[tuple]):
     location = str(folder / f"night-{night}")
     with storage.create(f"{location}/part-0.parquet") as sink:
         staged.write(table(rated).to_batches(), sink, np.array(MOVIES))
-    found, of_run = hits.measure(output, day, location, CATALOGUE, 2.75)
+    found, of_run = hits.measure(output, day, location, CATALOGUE, 3.875)
     count = Counter(movie for _, movie, *_ in rated)
     run = output.stage(day, "key")
     rows = {

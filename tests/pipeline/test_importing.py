@@ -214,7 +214,7 @@ class _Unlike(tf.Module):
     [
         (_Moody, r"what was made of the model answers differently for \d+ of"),
         (_Unlike, r"takes features float32\(None, 3\) and returns rating float32\(None,\); what can be imported: "),
-        (None, "holds no SavedModel"),
+        (None, "holds weights, which are no model"),
     ],
 )
 def test_what_cannot_be_imported_is_refused_and_leaves_nothing(toy, tmp_path, module, sentence):
@@ -222,6 +222,8 @@ def test_what_cannot_be_imported_is_refused_and_leaves_nothing(toy, tmp_path, mo
     if module is not None:
         original = module()
         tf.saved_model.save(original, str(tmp_path / "saved"), signatures={"serving_default": original.rate})
+    else:  # as Keras saves weights
+        (tmp_path / "saved/checkpoint").touch()
     (tmp_path / "users.csv").write_text("userId\n1\n2\n")
     done = import_model(tmp_path / "saved", toy, tmp_path / "models", "--users", tmp_path / "users.csv")
     assert done.returncode == 4

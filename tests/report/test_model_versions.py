@@ -2,9 +2,13 @@
 
 from datetime import datetime, timezone
 
+import pyarrow as pa
+from support.runs import DAY, record, write_part
+
 from recmodel import schemas as c
 from recmodel.records import Difference, Metrics
 from recmodel.report import model_versions
+from recmodel.tables.output import open_output
 
 BASELINES = {"popularity": {"ndcg_at_10": 0.02}, "mean and biases": {"rmse": 0.95}}
 MEASURED = {
@@ -27,6 +31,16 @@ def cells(result: model_versions.Comparison, label: str) -> list[str]:
 
 def difference(measure: str, new: float, rival: float, low: float, high: float, allowed: float = 0.0) -> Difference:
     return Difference(measure=measure, new=new, rival=rival, low=low, high=high, allowed=allowed)
+
+
+def test_a_run_from_before_the_newest_columns_is_read(tmp_path):
+    rows = pa.Table.from_pylist([row(name, MEASURED) for name in "ab"], c.MODEL_ROW)
+    staged = open_output(tmp_path).stage(DAY, "key")
+    for table, schema in c.TABLES.items():
+        older = rows.drop_columns(["ndcg_10", "ndcg_10_liked"])
+        write_part(staged, table, 0, older if table == c.MODELS_TABLE else schema.empty_table())
+    staged.publish(record(), 90)
+    assert model_versions.of_run(open_output(tmp_path), DAY, "ratings").names == ["a", "b"]
 
 
 def test_the_two_newest_and_the_one_in_use_stand_next_to_each_other():

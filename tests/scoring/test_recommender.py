@@ -126,6 +126,13 @@ def test_embeddings_are_the_towers(exported):
     assert (model.movie_embedding(weights.movie_ids[::-1]) == weights.movie_vectors[::-1]).all()
 
 
+def test_who_is_known_by_id_needs_no_history(exported):
+    case = exported[60]
+    users, nothing = case.weights.user_ids[:2], [np.empty(0, np.int64)] * 2
+    top = case.model.recommend(users, n=3)
+    assert top.movie_id.tolist() == case.model.recommend(users, nothing, nothing, n=3).movie_id.tolist()
+
+
 def test_wrong_arguments_get_a_sentence(exported):
     model = exported[7].model
     with pytest.raises(TypeError, match="movie_ids must be integers, not .*look titles up"):

@@ -85,6 +85,11 @@ def open_original(folder: Path) -> Original:
         return _two_towers(*(_load(folder / name) for name in _TOWERS))
     if folder.is_file():
         raise ModelRejected(f"{folder} is a file; save the model as a folder, with tf.saved_model.save(model, DIR)")
+    if (folder / "checkpoint").is_file():
+        raise ModelRejected(
+            f"{folder} holds weights, which are no model; where the model is defined, load them by "
+            "model.load_weights, then save it as a folder, with tf.saved_model.save(model, DIR)"
+        )
     if not (folder / "saved_model.pb").is_file():
         inside = ", ".join(sorted(path.name for path in folder.iterdir())[:5]) if folder.is_dir() else "not a folder"
         raise ModelRejected(f"{folder} holds no SavedModel ({inside or 'it is empty'}); {_FITS}")
