@@ -90,6 +90,10 @@ def history_scores(
     residual = weight * (ratings - weights.movie_bias[row])
     squares = traits[row].T @ (weight[:, np.newaxis] * traits[row])
     taste = np.linalg.solve(squares + np.diag(weights.ridge), traits[row].T @ residual)
+    if weights.mood is not None:
+        newness = np.exp(-newer / weights.mood.ratings)
+        left = ratings - weights.movie_bias[row] - traits[row] @ taste
+        taste[0] += newness @ left / (newness.sum() + weights.mood.damping)
     intercept, slope = weights.calibration
     raw = intercept + slope * (weights.movie_bias + traits @ taste)
     low, high = weights.rating_range

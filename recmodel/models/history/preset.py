@@ -24,6 +24,8 @@ class Preset(architectures.Preset):
     recency_ratings: float = Field(gt=0)
     rating_recency_floor: float = Field(gt=0, le=1)
     rating_recency_ratings: float = Field(gt=0)
+    mood_ratings: float = Field(ge=0)
+    mood_damping: float = Field(gt=0)
     successors: int = Field(ge=0)
     successor_weight: float = Field(ge=0)
     bias_ridge: float = Field(gt=0)
