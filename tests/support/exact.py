@@ -41,7 +41,8 @@ def oracle_top(weights, user_row, seen, n, rank_by, candidates) -> np.ndarray:
     if rank_by == "two-stage":
         by_score = allowed[np.argsort(-score[allowed], kind="stable")][: max(candidates, n)]
         allowed = np.sort(by_score)
-    key = {"retrieval": score, "blend": np.where(score > 0, score * rating**2, score)}.get(rank_by, rating)
+    blend = np.where(score > 0, score * rating ** getattr(weights, "blend_power", 2), score)
+    key = {"retrieval": score, "blend": blend}.get(rank_by, rating)
     return weights.movie_ids[allowed[np.argsort(-key[allowed], kind="stable")][:n]]
 
 

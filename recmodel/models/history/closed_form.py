@@ -160,7 +160,7 @@ def _retrieval(
         ratings, of_users, damped, content.T.astype(np.float32), preset.retrieval_dim, seed
     )
     second = squared[min(1, len(squared) - 1)]
-    kept = squared**1.5 / (squared**1.5 + (0.25 * second) ** 1.5)  # ridge-like, steeper
+    kept = squared**2 / (squared**2 + (preset.retrieval_ridge * second) ** 2)  # ridge-like, steeper
     return right * kept * damped[:, np.newaxis], right
 
 

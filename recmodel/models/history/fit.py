@@ -64,9 +64,26 @@ def prepare(
         if sequence.successors is not None:
             gram = fitted.movie_vectors.T @ fitted.movie_vectors
             fitted = replace(fitted, successors=Successors(*sequence.successors, preset.successor_weight, gram))
+        fitted = varied(fitted, start.counts, preset.variety)
         return replace(fitted, placing=placing.fit(fitted, catalogue, start.counts))
 
     return Fittable(model, batches, weights, start_seconds)
+
+
+def varied(weights: HistoryWeights, counts: np.ndarray, variety: float) -> HistoryWeights:
+    """Lower the retrieval scores of popular movies, and raise those of rare ones, by a factor of each movie.
+
+    Args:
+        counts: [M] ratings of each movie.
+        variety: the exponent; 0 changes nothing.
+    """
+    if not variety:
+        return weights
+    factor = (((counts + 1.0) / 20) ** -variety).astype(np.float32)
+    table = weights.successors
+    if table is not None:  # their length, which `gram` is for, stays that of the products without factors
+        table = table._replace(strength=table.strength * factor[table.row])
+    return replace(weights, movie_vectors=weights.movie_vectors * factor[:, np.newaxis], successors=table)
 
 
 def _interactions(fitted: Arrays, movie_ids: np.ndarray, *, is_implicit: bool) -> Interactions:

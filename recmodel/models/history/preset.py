@@ -17,6 +17,7 @@ class Preset(architectures.Preset):
     architecture: Literal["history"]
     retrieval_dim: int = Field(ge=1)
     rating_dim: int = Field(ge=1)
+    retrieval_ridge: float = Field(gt=0)
     popularity_damping: float = Field(ge=0)
     liking: float = Field(ge=0)
     prior_weight: float = Field(gt=0)
@@ -24,6 +25,8 @@ class Preset(architectures.Preset):
     recency_ratings: float = Field(gt=0)
     rating_recency_floor: float = Field(gt=0, le=1)
     rating_recency_ratings: float = Field(gt=0)
+    variety: float = Field(default=0.0, ge=0, le=1)
+    blend_power: float = Field(ge=0)
     mood_ratings: float = Field(ge=0)
     mood_damping: float = Field(gt=0)
     successors: int = Field(ge=0)

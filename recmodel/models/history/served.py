@@ -23,6 +23,7 @@ from recmodel.models.history import successors
 from recmodel.models.history.calibration import NO_CALIBRATION
 from recmodel.models.history.recency import NO_RECENCY, Mood, Recency
 from recmodel.models.history.successors import Successors
+from recmodel.scoring.policies import BLEND_POWER
 from recmodel.scoring.signatures import InTensorFlow, Signatures
 
 
@@ -58,6 +59,7 @@ class InNumPy:
             for name in ("_towers/_recency", "_towers/_rating_recency")
         )
         self._recency, self._rating_recency = recency, of_ratings
+        self._blend_power = variables.get("_towers/_blend_power", np.array([BLEND_POWER], np.float32))[0]
         self._mood = Mood(*variables["_towers/_mood"].tolist()) if "_towers/_mood" in variables else None
         self._successors: Arrays = {}
         if "_towers/_successors/row" in variables:
@@ -84,6 +86,7 @@ class InNumPy:
             "seen": self._seen_vectors,
             "rating": self._traits,
             "rating_offset": self._offset,
+            "blend_power": self._blend_power,
             "rating_range": np.array(self._range, np.float32),
         }
 

@@ -15,6 +15,7 @@ from recmodel.models.history.recency import NO_RECENCY, Mood, Recency
 from recmodel.models.history.successors import Successors
 from recmodel.models.history.weights import HistoryWeights
 from recmodel.models.tensors import SortedIds, frozen, padded, strength, user_of_each
+from recmodel.scoring.policies import BLEND_POWER
 from recmodel.tf import tf
 
 _PIECE = 64  # ratings of a history that are multiplied together
@@ -50,6 +51,8 @@ class Towers(tf.Module):
         self._recency = tf.Variable(np.array(weights.recency, np.float32), trainable=False)
         self._rating_recency = tf.Variable(np.array(weights.rating_recency, np.float32), trainable=False)
         self._calibration = tf.Variable(np.array(weights.calibration, np.float32), trainable=False)
+        self._blend_power = tf.Variable(np.array([weights.blend_power], np.float32), trainable=False)
+        self.blend_power = weights.blend_power
         self._mood = None if weights.mood is None else tf.Variable(np.array(weights.mood, np.float32), trainable=False)
         self._successors = None if weights.successors is None else _SuccessorTable(weights.successors)
         self.place = None if weights.placing is None else PlacingGraph(weights.placing)
@@ -185,7 +188,7 @@ def read_weights(saved_model: Path) -> HistoryWeights:
     scalars = "_towers/_scalars"
     known = has(scalars)
     mean_rating, liking, prior_weight, low, high = array(scalars).tolist() if known else (3.5, 0.2, 1.0, 0.5, 5.0)
-    table, line, mood = None, "_towers/_calibration", "_towers/_mood"
+    table, line, mood, power = None, "_towers/_calibration", "_towers/_mood", "_towers/_blend_power"
     if has("_towers/_successors/row"):
         row, strength, weight, gram = (array(f"_towers/_successors/{name}") for name in Successors._fields)
         table = Successors(row, strength, weight.item(), gram)
@@ -203,6 +206,7 @@ def read_weights(saved_model: Path) -> HistoryWeights:
         rating_range=(low, high),
         recency=recency("_towers/_recency"),
         rating_recency=recency("_towers/_rating_recency"),
+        blend_power=array(power).item() if has(power) else BLEND_POWER,
         mood=Mood(*array(mood).tolist()) if has(mood) else None,
         calibration=Calibration(*array(line).tolist()) if has(line) else NO_CALIBRATION,
         successors=table,
