@@ -160,7 +160,8 @@ def _retrieval(
         ratings, of_users, damped, content.T.astype(np.float32), preset.retrieval_dim, seed
     )
     second = squared[min(1, len(squared) - 1)]
-    kept = squared**2 / (squared**2 + (preset.retrieval_ridge * second) ** 2)  # ridge-like, steeper
+    steep = preset.retrieval_steepness  # 1: a ridge penalty
+    kept = squared**steep / (squared**steep + (preset.retrieval_ridge * second) ** steep)
     return right * kept * damped[:, np.newaxis], right
 
 

@@ -18,6 +18,7 @@ class Preset(architectures.Preset):
     retrieval_dim: int = Field(ge=1)
     rating_dim: int = Field(ge=1)
     retrieval_ridge: float = Field(gt=0)
+    retrieval_steepness: float = Field(gt=0)
     popularity_damping: float = Field(ge=0)
     liking: float = Field(ge=0)
     prior_weight: float = Field(gt=0)
