@@ -65,7 +65,6 @@ def test_a_split_can_be_fitted_elsewhere_and_its_lists_measured(tmp_path):
     assert [(row["method"], row["split"]) for row in rows] == [
         ("default", 0), ("default, variety 0.3", 0), ("default", 1), ("default, variety 0.3", 1)
     ]  # fmt: skip
-    assert rows[0]["novelty@10"] < rows[1]["novelty@10"]
     held_out = pq.read_table(tmp_path / "split/held_out.parquet").to_pandas()
     shown = pq.read_table(tmp_path / "split/shown.parquet").to_pandas()
     assert set(held_out["user_id"]) == set(shown["user_id"])
