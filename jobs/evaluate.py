@@ -34,6 +34,10 @@ from recmodel.scoring import policies as ranking
 @click.option("--test-share", type=float, help="Share held out; of the split users, of them and of their ratings.")
 @click.option("--rows", type=int, help="Of the random split, use only the first ROWS rows.")
 @click.option("--seeds", type=int, default=1, show_default=True, help="Train this often; mean and spread are shown.")
+@click.option("--splits", type=click.IntRange(min=1), default=1, show_default=True,
+              help="Measure on so many: random ones, or ever older ones; mean and spread are shown.")  # fmt: skip
+@click.option("--vary", metavar="FIELD=V,…", callback=options.varied, multiple=True,
+              help="Also with these values of a field of the preset. May be repeated.")  # fmt: skip
 @click.option("--seed", type=int, help="Of the random split; training takes 0, 1, 2, ….")
 @click.option("--baselines/--no-baselines", default=True, help="Popularity, biases, EASE (up to 20,000 movies), ALS.")
 @click.option("--peers", is_flag=True, help="Also iALS and a Bayesian factorisation machine, where installed.")

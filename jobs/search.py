@@ -15,13 +15,14 @@ from recmodel.progress import Stages
 
 @click.command(
     short_help="Search for better values of a preset's fields.",
-    epilog="Example: recmodel search --data ml-latest-small --trials 50",
+    epilog="Example: recmodel search --data ml-latest-small --split last-five-out --trials 50",
     context_settings=options.CONTEXT,
 )
 @options.data
 @options.presets
 @click.option("--preset", metavar="NAME", shell_complete=completion.presets, help="Whose fields are varied.")
-@click.option("--space", type=click.Path(path_type=Path), help="What to try; conf/search.yaml by default.")
+@click.option("--space", type=click.Path(path_type=Path),
+              help="What to try; by default conf/search.yaml, or for rmse conf/search-ratings.yaml.")  # fmt: skip
 @click.option("--trials", type=click.IntRange(min=1), default=20, show_default=True, help="How many to try now.")
 @click.option("--split", type=click.Choice(splits.KINDS), default="last-out", show_default=True,
               help="As of evaluate; what it holds out for testing is not looked at.")  # fmt: skip
@@ -45,9 +46,8 @@ def search(
 
     if objective not in pipeline.OBJECTIVES:
         raise click.UsageError(f"--objective: {objective!r} is none of {', '.join(pipeline.OBJECTIVES)}")
-    request = pipeline.Request(
-        chosen.training.preset, space or settings.conf_file("search.yaml"), trials, split, objective, relevant
-    )
+    space = space or settings.conf_file("search-ratings.yaml" if objective == "rmse" else "search.yaml")
+    request = pipeline.Request(chosen.training.preset, space, trials, split, objective, relevant)
     target = Path(folder or chosen.paths.evaluation) / "search"
     found = pipeline.run(
         chosen, request, target, Stages(console.show_stage), lambda n, t: console.out.print(views.trial(n, t))

@@ -131,3 +131,11 @@ def run_date(help_text: str) -> Callable[[Callable[..., Any]], Callable[..., Any
 allow_future = click.option(
     "--allow-future", is_flag=True, help="Accept a run date after tomorrow, which is otherwise taken for a mistake."
 )
+
+
+def varied(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Return fields of a preset and the values to try, of `FIELD=V,…`."""
+    parts = [text.partition("=") for text in given]
+    if not all(values for _, _, values in parts):
+        raise click.BadParameter("it takes a field and values, such as variety=0.1,0.2")
+    return tuple((field, tuple(values.split(","))) for field, _, values in parts)

@@ -408,8 +408,8 @@ _METHODS_IN_TABLE = 5  # next to each other
 
 
 def metrics_by_method(frame: pd.DataFrame, title: str) -> Iterable[Table]:
-    """Yield tables of some methods each: the mean over seeds, with ± the standard deviation where there are several."""
-    grouped = frame.drop(columns="seed").groupby("method", sort=False)
+    """Yield tables of some methods each: the mean over splits and seeds, if several with ± the standard deviation."""
+    grouped = frame.drop(columns=["split", "seed"]).groupby("method", sort=False)
     mean, spread, runs = grouped.mean(), grouped.std(ddof=0), grouped.size()
     for start in range(0, len(mean), _METHODS_IN_TABLE):
         methods = mean.index[start : start + _METHODS_IN_TABLE]

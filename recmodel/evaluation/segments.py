@@ -11,7 +11,6 @@ import pyarrow as pa
 
 from recmodel import schemas as c
 from recmodel.data import catalogue as catalogues
-from recmodel.evaluation import ranking
 from recmodel.evaluation.baselines import Predictions
 from recmodel.evaluation.splits import Split
 
@@ -44,12 +43,16 @@ def of(split: Split, catalogue: pa.Table) -> list[Segment]:
     ]
 
 
-def measure(predictions: Predictions, split: Split, segments: list[Segment]) -> Iterator[dict[str, Any]]:
+def measure(
+    predictions: Predictions, per_user: dict[str, np.ndarray] | None, split: Split, segments: list[Segment]
+) -> Iterator[dict[str, Any]]:
     """Yield for each segment its size and measures: of its users, or of the held-out ratings of its movies.
 
     Recall of movies is the share of their relevant held-out ratings that is in the first 10 of the user's list.
+
+    Args:
+        per_user: what `ranking.per_user` returns of the lists; None: there are none.
     """
-    per_user = None if predictions.lists is None else ranking.per_user(predictions.lists, split)
     user = np.searchsorted(split.users, split.held_out[c.USER_ID])
     movie = np.searchsorted(split.movie_ids, split.held_out[c.MOVIE_ID])
     relevant_user = np.searchsorted(split.users, split.relevant[c.USER_ID])

@@ -94,7 +94,8 @@ def write(split: Split, folder: Path) -> None:
             pq.write_table(pa.table({**part, **ids}), folder / f"{name}.parquet")
 
 
-KINDS = ("random", "time", "last-out", "last-five-out", "users")
+_NEWEST = {"last-out": 1, "last-five-out": 5}  # how many ratings of each user these hold out
+KINDS = ("random", "time", *_NEWEST, "users")
 
 
 def make(
@@ -108,6 +109,7 @@ def make(
     rated: bool = True,
     labels: Labels = NO_LABELS,
     relevant_from: float | None = None,
+    number: int = 0,
 ) -> Split:
     """Split ratings by one of `KINDS`.
 
@@ -116,7 +118,12 @@ def make(
         test_share: of the ratings; of the split `users`, of the users, and of each one's ratings.
         limit: of the random split, use only the first rows.
         rated, labels, relevant_from: see `Split`.
+        number: of which of several splits: of those at random, the seed is higher by so much; of the others, so many
+            parts of the newest ratings are left out first, each as large as what is held out.
     """
+    seed += number
+    for _ in range(number if kind not in ("random", "users") else 0):
+        ratings = by_time(ratings, test_share)[0] if kind == "time" else last_out(ratings, _NEWEST[kind])[0]
     if kind == "users":
         fitted, shown, held_out = users_out(ratings, test_share, seed, relevant_from)
         return Split(fitted, held_out, movie_ids, rated, labels, shown, relevant_from)
@@ -124,10 +131,8 @@ def make(
         parts = at_random(ratings, test_share, seed, limit)
     elif kind == "time":
         parts = by_time(ratings, test_share)
-    elif kind == "last-out":
-        parts = last_out(ratings)
-    elif kind == "last-five-out":
-        parts = last_out(ratings, 5)
+    elif kind in _NEWEST:
+        parts = last_out(ratings, _NEWEST[kind])
     else:
         raise ValueError(f"no split is called {kind!r}; there are {', '.join(KINDS)}")
     return Split(*parts, movie_ids, rated, labels, relevant_from=relevant_from)

@@ -186,6 +186,7 @@ class ServingModel(tf.Module):
             retrieval_scores=lambda: hide(retrieval_scores),
             ratings=lambda: hide(towers.rate_catalogue(users.rating)),
             rate_lists=lambda movie: towers.rate_lists(users.rating, movie),
+            blend_power=_blend_power(towers),
             n=tf.minimum(n, size),
             candidates=tf.minimum(candidates, size),
         )
@@ -217,10 +218,12 @@ class ServingModel(tf.Module):
         score of the other; see `scoring.reasons`. If products order movies as their ratings do, there are also their
         vectors `rating [M, k]` and `rating_offset [M]`; and if they know successors, `successor_row [M, K]` and
         `successor_strength [M, K]`. All ratings are within `rating_range [2]`, NaN where none are predicted.
+        `blend_power` is a scalar, see `policies.blended`.
         """
         towers = self._towers
         vectors = {c.MOVIE_ID: self._movie_ids, "retrieval": towers.movie_vectors, "seen": towers.seen_vectors}
         vectors["rating_range"] = tf.constant(towers.rating_range, tf.float32)
+        vectors["blend_power"] = tf.constant(_blend_power(towers), tf.float32)
         if towers.successors is not None:
             vectors |= dict(zip(("successor_row", "successor_strength"), towers.successors, strict=True))
         return tf.nest.map_structure(tf.identity, {**vectors, **towers.linear_rating()})
@@ -270,6 +273,10 @@ class ServingModel(tf.Module):
     @property
     def _movie_ids(self) -> tf.Variable:
         return self._movies.ids if self._movie_labels is None else self._movie_labels.ids
+
+
+def _blend_power(towers: Towers) -> float:
+    return getattr(towers, "blend_power", policies.BLEND_POWER)
 
 
 def _text_ids(labels: pa.Array) -> TextIds:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -49,6 +49,8 @@ class Request:
     split: str  # one of `splits.KINDS`
     rows: int | None = None  # of the random split, use only the first rows
     seeds: int = 1  # train this often
+    splits: int = 1  # measure on so many splits; see `splits.make`
+    vary: tuple[tuple[str, tuple[str, ...]], ...] = ()  # a field of the presets, and further values of it to measure
     rank_by: tuple[str, ...] = ("retrieval",)  # the ranking policies whose lists are measured
     baselines: bool = True
     peers: bool = False  # also those of `evaluation.peers` that are installed
@@ -62,10 +64,10 @@ class Request:
 class Evaluation:
     """What came out; also written to the output folder."""
 
-    metrics: pd.DataFrame  # a row per method and seed
-    intervals: pd.DataFrame  # a row per method and metric
-    segments: pd.DataFrame  # a row per segment and method
-    fitted: int  # ratings, or interactions
+    metrics: pd.DataFrame  # a row per method, split and seed
+    intervals: pd.DataFrame  # a row per method and metric, of the first split
+    segments: pd.DataFrame  # a row per segment and method, of the first split
+    fitted: int  # ratings, or interactions, of the first split
     held_out: int
     cold_users: pd.DataFrame | None = None  # by how many of their ratings are shown
     cold_movies: pd.DataFrame | None = None  # RMSE by how many ratings of the movie were fitted
@@ -111,7 +113,8 @@ def run(settings: Settings, request: Request, folder: Path, stages: Stages | Non
 
     Raises:
         InputRejected: see `movielens`.
-        UsageRejected: no preset of that name; or a limit of relevant ratings, and the input has no ratings.
+        UsageRejected: no preset of that name, or no such field of it; or a limit of relevant ratings, and the input has
+            no ratings.
     """
     stages = stages or Stages()
     preflight.check(settings, spark=True, output=str(folder))
@@ -119,50 +122,32 @@ def run(settings: Settings, request: Request, folder: Path, stages: Stages | Non
         found = read(settings)
         if request.relevant_from is not None and found.feedback.is_implicit:
             raise UsageRejected("--relevant is a rating, and this input has none; leave it out")
-        chosen = {
-            name: presets.for_feedback(presets.load(name, settings.training.presets), name, found.feedback.kind)
-            for name in request.preset_names
-        }
+        chosen = _chosen(request, settings, found.feedback.kind)
 
     with stages("start Spark"):
         spark = session.start("recmodel evaluate")
-    split = splits.make(
-        request.split,
-        found.ratings,
-        found.movie_ids,
-        test_share=settings.training.test_share,
-        seed=settings.training.seed,
-        limit=request.rows,
-        rated=not found.feedback.is_implicit,
-        labels=found.labels,
-        relevant_from=request.relevant_from,
-    )
-    if request.split_folder is not None:
-        splits.write(split, request.split_folder)
-    bench = _Bench(spark, split, found, settings.training.seed)
-    first: Predictions | None = None  # of the first preset
-
-    for name in request.preset_names:
-        preset = chosen[name]
-        for seed in range(request.seeds):
-            with stages(f"train and measure {name}, seed {seed}") as progress:
-                predictions = bench.measure_preset(name, preset, request.rank_by, seed, progress)
-                first = first or predictions
-    if request.baselines:
-        with stages("fit and measure the baselines"):
-            bench.measure_baselines()
-    if request.peers:
-        there, missing = peers.installed()
-        if missing:
-            log.warning("not compared with %s: install the extra `peers` of recmodel", ", ".join(missing))
-        for name in there:
-            with stages(f"fit and measure {name}"):
-                bench.measure_peer(name)
-    for path in request.lists:
-        bench.measure_lists(path)
+    benches = []
+    for number in range(request.splits):
+        split = splits.make(
+            request.split,
+            found.ratings,
+            found.movie_ids,
+            test_share=settings.training.test_share,
+            seed=settings.training.seed,
+            limit=request.rows,
+            rated=not found.feedback.is_implicit,
+            labels=found.labels,
+            relevant_from=request.relevant_from,
+            number=number,
+        )
+        if request.split_folder is not None and not number:
+            splits.write(split, request.split_folder)
+        benches.append(_Bench(spark, split, found, settings.training.seed, number))
+        _measure_all(benches[-1], request, chosen, stages)
     with stages("compare"):
-        metrics, of_segments = pd.DataFrame(bench.rows), bench.segments()
-        of_users = bench.intervals()
+        bench, split = benches[0], benches[0].split
+        metrics = pd.DataFrame(row for of_split in benches for row in of_split.rows)
+        of_segments, of_users = bench.segments(), bench.intervals()
     folder.mkdir(parents=True, exist_ok=True)
     metrics.to_parquet(folder / "evaluation.parquet", index=False)
     of_users.to_parquet(folder / "intervals.parquet", index=False)
@@ -173,8 +158,7 @@ def run(settings: Settings, request: Request, folder: Path, stages: Stages | Non
     users = movies = None
     if request.cold_start:
         with stages("measure cold start"):
-            assert first is not None
-            users, movies = bench.cold_start(chosen[request.preset_names[0]], first)
+            users, movies = bench.cold_start(next(iter(chosen.values())))
         users.to_parquet(folder / "cold_users.parquet", index=False)
         if movies is not None:
             movies.to_parquet(folder / "cold_movies.parquet", index=False)
@@ -188,28 +172,71 @@ def run(settings: Settings, request: Request, folder: Path, stages: Stages | Non
     )  # fmt: skip
 
 
-class _Bench:
-    """A split, and the rows of what was measured on it."""
+def _chosen(request: Request, settings: Settings, kind: FeedbackKind) -> dict[str, Preset]:
+    """Return the presets to measure by name, with the values that are to be varied."""
+    chosen = {}
+    for name in request.preset_names:
+        chosen[name] = presets.load(name, settings.training.presets)
+        for field, values in request.vary:
+            for value in values:
+                chosen[f"{name}, {field} {value}"] = presets.load(name, settings.training.presets, **{field: value})
+    return {name: presets.for_feedback(preset, name, kind) for name, preset in chosen.items()}
 
-    def __init__(self, spark: SparkSession, split: splits.Split, found: Input, seed: int) -> None:
+
+def _measure_all(bench: _Bench, request: Request, chosen: dict[str, Preset], stages: Stages) -> None:
+    """Fit and measure all that was asked for on one split."""
+    on = f" on split {bench.number}" if request.splits > 1 else ""
+    for name, preset in chosen.items():
+        for seed in range(request.seeds):
+            with stages(f"train and measure {name}, seed {seed}{on}") as progress:
+                bench.measure_preset(name, preset, request.rank_by, seed, progress)
+    if request.baselines:
+        with stages(f"fit and measure the baselines{on}"):
+            bench.measure_baselines()
+    if request.peers:
+        there, missing = peers.installed()
+        if missing and not bench.number:
+            log.warning("not compared with %s: install the extra `peers` of recmodel", ", ".join(missing))
+        for name in there:
+            with stages(f"fit and measure {name}{on}"):
+                bench.measure_peer(name)
+    if not bench.number:  # which lists made elsewhere are for
+        for path in request.lists:
+            bench.measure_lists(path)
+
+
+class _Measured(NamedTuple):
+    """Predictions of a method, and how good its lists are for each user."""
+
+    predictions: Predictions
+    per_user: dict[str, np.ndarray] | None  # see `ranking.per_user`; None: it makes no lists
+
+
+class _Bench:
+    """A split, and the rows of what was measured on it.
+
+    Args:
+        number: of the split, if there are several.
+    """
+
+    def __init__(self, spark: SparkSession, split: splits.Split, found: Input, seed: int, number: int = 0) -> None:
         self.rows: list[dict[str, Any]] = []
-        self._first_seeds: dict[str, Predictions] = {}  # by method
+        self.split, self.number = split, number
+        self._first_seeds: dict[str, _Measured] = {}  # by method
         self._spark, self._split, self._input, self._seed = spark, split, found, seed
         self.for_what_is_next: list[str] = []  # presets whose models go by the order of ratings
 
     def measure_preset(
         self, name: str, preset: Preset, rank_by: tuple[str, ...], seed: int, progress: Progress
-    ) -> Predictions:
-        """Train a preset and measure it by each policy that it is trained for; return its predictions by the first."""
+    ) -> None:
+        """Train a preset and measure it by each policy that it is trained for."""
         model, trained = train(self._input, self._split, preset, seed, progress)
         if model.needs_order and name not in self.for_what_is_next:
             self.for_what_is_next.append(name)
         speed = {"train s": trained.seconds, "examples/s": trained.examples_per_second}
-        measured = []
         for policy in rank_by:
-            measured.append(baselines.of_model(model, preset.tasks, self._split, rank_by=policy))
-            self._measure(name if policy == rank_by[0] else f"{name}, {policy}", measured[-1], seed, speed)
-        return measured[0]
+            predictions = baselines.of_model(model, preset.tasks, self._split, rank_by=policy)
+            self._measure(name if policy == rank_by[0] else f"{name}, {policy}", predictions, seed, speed)
 
     def measure_baselines(self) -> None:
         """Fit and measure every baseline that the split and the size of the catalogue allow."""
@@ -241,8 +268,8 @@ class _Bench:
         """Return measures of each method with their 95 % intervals, and their differences from the first method's."""
         sums = {
             (metric, method): of_users
-            for method, predictions in self._first_seeds.items()
-            for metric, of_users in self._per_user(predictions)
+            for method, measured in self._first_seeds.items()
+            for metric, of_users in self._per_user(measured)
         }
         first, rows = next(iter(self._first_seeds)), []
         for (metric, method), of_users in sums.items():
@@ -260,27 +287,26 @@ class _Bench:
         found = segments.of(self._split, self._input.catalogue)
         return pd.DataFrame(
             {**row, "method": method}
-            for method, predictions in self._first_seeds.items()
-            for row in segments.measure(predictions, self._split, found)
+            for method, measured in self._first_seeds.items()
+            for row in segments.measure(*measured, self._split, found)
         )
 
-    def _per_user(self, predictions: Predictions) -> Iterator[tuple[str, np.ndarray]]:
+    def _per_user(self, measured: _Measured) -> Iterator[tuple[str, np.ndarray]]:
         """Yield metric and [U, 2]: for each user the sum that its mean is made of, and of how many values it is."""
-        split = self._split
-        if predictions.lists is not None:
-            for metric, values in ranking.per_user(predictions.lists, split).items():
-                if metric in _WITH_INTERVALS:
-                    yield metric, np.stack([np.nan_to_num(values), ~np.isnan(values)], axis=1)
+        split, predictions = self._split, measured.predictions
+        for metric, values in (measured.per_user or {}).items():
+            if metric in _WITH_INTERVALS:
+                yield metric, np.stack([np.nan_to_num(values), ~np.isnan(values)], axis=1)
         if predictions.ratings is not None:
             user = np.searchsorted(split.users, split.held_out[c.USER_ID])
             error = predictions.ratings.astype(np.float64) - split.held_out[c.RATING]
             yield "rmse", np.stack([np.bincount(user, error**2), np.bincount(user)], axis=1)
 
-    def cold_start(self, preset: Preset, warm: Predictions) -> tuple[pd.DataFrame, pd.DataFrame | None]:
+    def cold_start(self, preset: Preset) -> tuple[pd.DataFrame, pd.DataFrame | None]:
         """Measure users unknown in training by their shown ratings, and RMSE by the movie's fitted ratings, if any.
 
         Args:
-            warm: the preset's predictions for the bench's own split.
+            preset: the one that was measured first.
         """
         rated = self._split.rated
         base, histories = splits.cold_users(
@@ -302,6 +328,7 @@ class _Bench:
                     lists = ranking.per_user(predictions.lists, split)
                     row |= {metric: np.nanmean(lists[metric]) for metric in ("recall@10", "ndcg@10", "recall@100")}
                 by_user.append(row)
+        warm = next(iter(self._first_seeds.values())).predictions
         of_ratings = {"model": warm, **({BIASES: baselines.of_biases(self._split)} if rated else {})}
         by_movie = [
             {"method": name, **rmse_by_movie_ratings(predictions, self._split)}
@@ -313,7 +340,8 @@ class _Bench:
     def _measure(
         self, name: str, predictions: Predictions, seed: int = 0, speed: dict[str, float] | None = None
     ) -> None:
-        row: dict[str, Any] = {"method": name, "seed": seed, **(speed or {})}
+        row: dict[str, Any] = {"method": name, "split": self.number, "seed": seed, **(speed or {})}
+        of_users = None
         if predictions.ratings is not None:
             row |= rating_metrics(predictions.ratings, self._split.held_out[c.RATING])
         if predictions.lists is not None:
@@ -322,7 +350,7 @@ class _Bench:
             row |= ranking.of_lists(predictions.lists, self._split)
         row |= new_movie_metrics(predictions, self._split)
         self.rows.append(row)
-        self._first_seeds.setdefault(name, predictions)
+        self._first_seeds.setdefault(name, _Measured(predictions, of_users))
 
 
 def train(

@@ -30,7 +30,7 @@ def render(title: str, about: str, metrics: pd.DataFrame, intervals: pd.DataFram
             chart for kind, rows in segments.groupby("segment", sort=False) for chart in _by_segment(str(kind), rows)
         ],
     }
-    means = metrics.drop(columns="seed").groupby("method", sort=False).mean()
+    means = metrics.drop(columns=["split", "seed"]).groupby("method", sort=False).mean()
     first, *others = intervals["method"].unique()
     compared = intervals[intervals["method"] != first]
     return page.from_template(

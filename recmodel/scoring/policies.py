@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from recmodel.tf import tf
 
 AUTO = "auto"  # in the settings: see `automatic`
+BLEND_POWER = 2.0  # see `blended`; of models that do not say
 
 
 class Model(Protocol):
@@ -38,6 +39,10 @@ class Model(Protocol):
     @property
     def highest_rating(self) -> float:
         """No predicted rating is above it; 1e9 for models of earlier versions, which do not say."""
+
+    @property
+    def blend_power(self) -> float:
+        """See `blended`."""
 
     def rate_allowed(self, user_ids: np.ndarray) -> np.ndarray:
         """[B, M] float32 predicted ratings, -inf where a movie must not be recommended."""
@@ -61,6 +66,7 @@ class Graph(NamedTuple):
     retrieval_scores: Callable[[], tf.Tensor]  # [B, M] float32, hidden movies at -inf
     ratings: Callable[[], tf.Tensor]  # [B, M] float32 stars, hidden movies at -inf
     rate_lists: Callable[[tf.Tensor], tf.Tensor]  # [B, n] rows of the catalogue -> [B, n] float32 stars
+    blend_power: float  # see `blended`
     n: tf.Tensor  # how many movies to return per user, at most M
     candidates: tf.Tensor  # at most M
 
@@ -173,25 +179,26 @@ class _TwoStage(Policy):
 
 
 class _Blend(Policy):
-    """Order by retrieval score × predicted rating²: what they will watch and like.
+    """Order by retrieval score × predicted rating, to a power that the model knows: what they will watch and like.
 
     Of movies that nobody would watch, the best rated ones are no recommendation; of those that somebody will watch, the
-    disliked ones are not. Movies with a score of 0 or less come last, by that score. The square was chosen on
-    validation data; see tests/benchmarks/README.md.
+    disliked ones are not. Movies with a score of 0 or less come last, by that score. The power is a field of the preset
+    and was chosen on validation data; see tests/benchmarks/README.md.
     """
 
     name = "blend"
-    help = "what they will watch and like (retrieval score × predicted rating²)"
+    help = "what they will watch and like (retrieval score × predicted rating)"
     tasks = ("retrieval", "rating")
     order = "blend"
 
     def search(self, model: Model, users: Users, candidates: int) -> topn.Search:
         del candidates
-        factor = float(blended(np.ones(1), np.array([model.highest_rating]))[0])
+        power = model.blend_power
+        factor = float(blended(np.ones(1), np.array([model.highest_rating]), power)[0])
 
         def best(which: np.ndarray, n: int, hidden: topn.Pairs, excluded: topn.ExcludedGroups | None) -> topn.Top:
             def by(user: np.ndarray, row: np.ndarray, score: np.ndarray) -> np.ndarray:
-                return blended(score, model.rate_lists(users.rating[which[user]], row[:, np.newaxis])[:, 0])
+                return blended(score, model.rate_lists(users.rating[which[user]], row[:, np.newaxis])[:, 0], power)
 
             return _by_retrieval(model, users, topn.Reordering(by, factor))(which, n, hidden, excluded)
 
@@ -202,7 +209,7 @@ class _Blend(Policy):
 
         scores, ratings = of.retrieval_scores(), tf.nn.relu(of.ratings())
         hidden = tf.math.is_inf(scores)
-        return _top_k(tf.where(hidden, -np.inf, tf.where(scores > 0, scores * (ratings * ratings), scores)), of.n)
+        return _top_k(tf.where(hidden, -np.inf, tf.where(scores > 0, scores * ratings**of.blend_power, scores)), of.n)
 
 
 _POLICIES = {policy.name: policy for policy in (_Retrieval(), _Rating(), _TwoStage(), _Blend())}
@@ -273,9 +280,9 @@ def _in_order_of_ratings(search: topn.Search, model: Model, users: Users) -> top
     return best
 
 
-def blended(score: np.ndarray, rating: np.ndarray) -> np.ndarray:
-    """Return by what `blend` orders movies, of their retrieval scores and predicted ratings (float32, any shape)."""
-    return np.where(score > 0, score * np.maximum(rating, 0) ** 2, score)
+def blended(score: np.ndarray, rating: np.ndarray, power: float) -> np.ndarray:
+    """Return by what `blend` orders movies: retrieval score × predicted rating to a power (float32, any shape)."""
+    return np.where(score > 0, score * np.maximum(rating, 0) ** power, score)
 
 
 def _top_k(scores: tf.Tensor, k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -217,7 +217,7 @@ class Recommender:
             rating = self.rate_lists(vectors.rating, row) if rated else np.full_like(score, np.nan)
         by = top.score
         if policy.order == "blend":  # the search's own scores depend, in their last bits, on how many it was for
-            by = np.minimum.accumulate(policies.blended(score, rating), axis=1)
+            by = np.minimum.accumulate(policies.blended(score, rating, self.blend_power), axis=1)
         because = np.full_like(row, -1)
         if liked_from is not None and "seen" in self._movies:  # which models of the first versions lack
             liked = reasons.liked(seen, ratings, liked_from)
@@ -314,6 +314,11 @@ class Recommender:
     def highest_rating(self) -> float:
         """No predicted rating is above it; 1e9 for models of earlier versions, which do not say."""
         return float(self._movies["rating_range"][1]) if "rating_range" in self._movies else 1e9
+
+    @property
+    def blend_power(self) -> float:
+        """See `policies.blended`."""
+        return float(self._movies.get("blend_power", policies.BLEND_POWER))
 
     def rate_allowed(self, user_ids: np.ndarray) -> np.ndarray:
         """Return [B, M] predicted ratings of a model without `rating_search`, -inf where a movie is not allowed."""

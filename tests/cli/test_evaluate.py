@@ -61,8 +61,12 @@ def test_a_split_can_be_fitted_elsewhere_and_its_lists_measured(tmp_path):
     """Users who are held out, and lists that hold what is to be found."""
     data = write_movielens(tmp_path / "data", make_ratings(30, tuple(range(20)), each=(13, 18)), _MOVIES)
     flags = ["evaluate", "--data", data, "--split", "users", "--no-baselines", "--output", tmp_path]
-    answer = here(*flags, "--write-split", tmp_path / "split")
+    answer = here(*flags, "--write-split", tmp_path / "split", "--splits", "2", "--vary", "variety=0.3")
     assert answer.returncode == 0, said(answer)
+    rows = json.loads((tmp_path / "evaluation.json").read_text())
+    assert [(row["method"], row["split"]) for row in rows] == [
+        ("default", 0), ("default, variety 0.3", 0), ("default", 1), ("default, variety 0.3", 1)
+    ]  # fmt: skip
     held_out = pq.read_table(tmp_path / "split/held_out.parquet").to_pandas()
     shown = pq.read_table(tmp_path / "split/shown.parquet").to_pandas()
     assert set(held_out["user_id"]) == set(shown["user_id"])

@@ -6,7 +6,7 @@ import pytest
 from support.evaluation import by_hand
 
 from recmodel import schemas as c
-from recmodel.evaluation import segments
+from recmodel.evaluation import ranking, segments
 from recmodel.evaluation.baselines import Predictions
 from recmodel.evaluation.splits import Split
 
@@ -25,9 +25,9 @@ def test_each_segment_is_measured_alone():
     fitted = by_hand((1, 10, 4.0, 0), (2, 10, 4.0, 0), (2, 20, 4.0, 0))
     split = Split(fitted, by_hand((1, 20, 4.0, 1), (2, 30, 2.0, 1)), MOVIES)
     predictions = Predictions(ratings=np.array([4.0, 3.0]), lists=np.array([[20], [20]]))
-    rows = {
-        (row["segment"], row["of"]): row for row in segments.measure(predictions, split, segments.of(split, CATALOGUE))
-    }
+    per_user = ranking.per_user(predictions.lists, split)
+    found = segments.measure(predictions, per_user, split, segments.of(split, CATALOGUE))
+    rows = {(row["segment"], row["of"]): row for row in found}
     assert rows["users by ratings", "1"]["recall@10"] == 1
     assert rows["users by ratings", "1"]["rmse"] == 0
     assert rows["users by ratings", "2"]["ndcg@10"] == 0

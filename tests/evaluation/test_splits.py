@@ -36,6 +36,18 @@ def test_last_out_holds_out_several_of_each_user_who_has_more():
     assert pairs_of(fitted) == [(1, 5), (1, 6), *((2, movie) for movie in range(5))]
 
 
+def test_several_splits_hold_out_ever_older_ratings_or_others_at_random():
+    rows = by_hand(*((user, movie, 3.0, movie) for user in (1, 2) for movie in range(8)))
+
+    def held_out(kind, number):
+        split = splits.make(kind, rows, np.arange(8), test_share=0.25, seed=0, number=number)
+        return split.held_out[c.MOVIE_ID].tolist(), split.fitted[c.MOVIE_ID].max()
+
+    assert held_out("last-out", 1) == ([6, 6], 5)
+    assert held_out("time", 1) == ([4, 5, 5], 4)  # of the 12 oldest
+    assert held_out("random", 1) != held_out("random", 0)
+
+
 def test_cold_users_are_shown_so_many_of_their_ratings():
     rows = by_hand(*[(user, movie, 3.0, 0) for user in range(10) for movie in range(100, 120)])
     base, by_count = splits.cold_users(rows, np.arange(100, 120), seed=1)

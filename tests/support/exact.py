@@ -41,7 +41,8 @@ def oracle_top(weights, user_row, seen, n, rank_by, candidates) -> np.ndarray:
     if rank_by == "two-stage":
         by_score = allowed[np.argsort(-score[allowed], kind="stable")][: max(candidates, n)]
         allowed = np.sort(by_score)
-    key = {"retrieval": score, "blend": np.where(score > 0, score * rating**2, score)}.get(rank_by, rating)
+    blend = np.where(score > 0, score * rating ** getattr(weights, "blend_power", 2), score)
+    key = {"retrieval": score, "blend": blend}.get(rank_by, rating)
     return weights.movie_ids[allowed[np.argsort(-key[allowed], kind="stable")][:n]]
 
 
@@ -90,6 +91,10 @@ def history_scores(
     residual = weight * (ratings - weights.movie_bias[row])
     squares = traits[row].T @ (weight[:, np.newaxis] * traits[row])
     taste = np.linalg.solve(squares + np.diag(weights.ridge), traits[row].T @ residual)
+    if weights.mood is not None:
+        newness = np.exp(-newer / weights.mood.ratings)
+        left = ratings - weights.movie_bias[row] - traits[row] @ taste
+        taste[0] += newness @ left / (newness.sum() + weights.mood.damping)
     intercept, slope = weights.calibration
     raw = intercept + slope * (weights.movie_bias + traits @ taste)
     low, high = weights.rating_range

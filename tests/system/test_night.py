@@ -130,7 +130,7 @@ def test_rows_are_what_the_saved_model_says(nightly):
             np.add.at(scores[row], *boosts(weights, place, age, scores[row]))
         scores[row, np.searchsorted(movies, ids)] = -np.inf
     ratings, _ = model.rate_catalogue(users, seen, given)
-    blended = np.where(scores > 0, scores * ratings.astype(np.float64) ** 2, scores)
+    blended = np.where(scores > 0, scores * ratings.astype(np.float64) ** weights.blend_power, scores)
     best = np.argsort(-blended, axis=1, kind="stable")[:, :10]
     assert rows[c.USER_ID].tolist() == np.repeat(users, 10).tolist()
     found = np.searchsorted(movies, rows[c.MOVIE_ID].to_numpy().reshape(-1, 10))

@@ -160,7 +160,8 @@ def _retrieval(
         ratings, of_users, damped, content.T.astype(np.float32), preset.retrieval_dim, seed
     )
     second = squared[min(1, len(squared) - 1)]
-    kept = squared**1.5 / (squared**1.5 + (0.25 * second) ** 1.5)  # ridge-like, steeper
+    steep = preset.retrieval_steepness  # 1: a ridge penalty
+    kept = squared**steep / (squared**steep + (preset.retrieval_ridge * second) ** steep)
     return right * kept * damped[:, np.newaxis], right
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +18,7 @@ from recmodel.models.history import closed_form, placing, successors
 from recmodel.models.history.closed_form import Interactions
 from recmodel.models.history.model import Batch, HistoryModel
 from recmodel.models.history.preset import Preset
-from recmodel.models.history.recency import NO_RECENCY, Recency
+from recmodel.models.history.recency import NO_RECENCY, Mood, Recency
 from recmodel.models.history.successors import Successors
 from recmodel.models.history.weights import HistoryWeights
 from recmodel.models.tensors import strength
@@ -47,7 +48,7 @@ def prepare(
     fitted = fitted if order is None else take(fitted, order)
     ratings = _interactions(fitted, movie_ids, is_implicit=bool(np.isnan(rating_range).any()))
     start = closed_form.start(ratings, closed_form.features(catalogue), preset, seed)
-    recency, rating_recency, table = _sequence(ratings, fitted[c.TIMESTAMP], preset)
+    sequence = _sequence(ratings, fitted[c.TIMESTAMP], preset)
     start_seconds = time.monotonic() - started
     model = HistoryModel(start, preset)
     model.compile(optimizer=tf.keras.optimizers.legacy.Adam(preset.learning_rate))
@@ -55,14 +56,34 @@ def prepare(
 
     def weights() -> HistoryWeights:
         fitted = replace(
-            model.weights_as_arrays(movie_ids, rating_range), recency=recency, rating_recency=rating_recency
+            model.weights_as_arrays(movie_ids, rating_range),
+            recency=sequence.recency,
+            rating_recency=sequence.rating_recency,
+            mood=sequence.mood,
         )
-        if table is not None:
+        if sequence.successors is not None:
             gram = fitted.movie_vectors.T @ fitted.movie_vectors
-            fitted = replace(fitted, successors=Successors(*table, preset.successor_weight, gram))
+            fitted = replace(fitted, successors=Successors(*sequence.successors, preset.successor_weight, gram))
+        fitted = varied(fitted, start.counts, preset.variety)
         return replace(fitted, placing=placing.fit(fitted, catalogue, start.counts))
 
     return Fittable(model, batches, weights, start_seconds)
+
+
+def varied(weights: HistoryWeights, counts: np.ndarray, variety: float) -> HistoryWeights:
+    """Lower the retrieval scores of popular movies, and raise those of rare ones, by a factor of each movie.
+
+    Args:
+        counts: [M] ratings of each movie.
+        variety: the exponent; 0 changes nothing.
+    """
+    if not variety:
+        return weights
+    factor = (((counts + 1.0) / 20) ** -variety).astype(np.float32)
+    table = weights.successors
+    if table is not None:  # their length, which `gram` is for, stays that of the products without factors
+        table = table._replace(strength=table.strength * factor[table.row])
+    return replace(weights, movie_vectors=weights.movie_vectors * factor[:, np.newaxis], successors=table)
 
 
 def _interactions(fitted: Arrays, movie_ids: np.ndarray, *, is_implicit: bool) -> Interactions:
@@ -73,24 +94,34 @@ def _interactions(fitted: Arrays, movie_ids: np.ndarray, *, is_implicit: bool) -
     return Interactions(user, rows_of(movie_ids, fitted[c.MOVIE_ID]), rating, len(users), len(movie_ids))
 
 
-def _sequence(
-    ratings: Interactions, timestamp: np.ndarray, preset: Preset
-) -> tuple[Recency, Recency, tuple[np.ndarray, np.ndarray] | None]:
-    """Return the recency of both tasks, and what `successors.count` does; nothing if the order is not known.
+class _Sequence(NamedTuple):
+    """What a model takes from the order of ratings."""
+
+    recency: Recency = NO_RECENCY
+    rating_recency: Recency = NO_RECENCY
+    mood: Mood | None = None
+    successors: tuple[np.ndarray, np.ndarray] | None = None  # see `successors.count`
+
+
+def _sequence(ratings: Interactions, timestamp: np.ndarray, preset: Preset) -> _Sequence:
+    """Return what the preset takes from the order of ratings; nothing if that is not known.
 
     Args:
         timestamp: [R] seconds, of the ratings; ratings at the same time count in the order of movie ids.
     """
     if not histories.have_order(timestamp):
         log.info("the ratings have no times, so the model takes no account of the order in which movies were rated")
-        return NO_RECENCY, NO_RECENCY, None
-    recency = Recency(preset.recency_floor, preset.recency_ratings)
-    rating_recency = Recency(preset.rating_recency_floor, preset.rating_recency_ratings)
+        return _Sequence()
+    found = _Sequence(
+        Recency(preset.recency_floor, preset.recency_ratings),
+        Recency(preset.rating_recency_floor, preset.rating_recency_ratings),
+        Mood(preset.mood_ratings, preset.mood_damping) if preset.mood_ratings else None,
+    )
     if not preset.successors:
-        return recency, rating_recency, None
+        return found
     order = histories.by_time(ratings.user.astype(np.int64), timestamp)
     user, movie = ratings.user[order], ratings.movie[order]
-    return recency, rating_recency, successors.count(user, movie, ratings.movies, preset.successors)
+    return found._replace(successors=successors.count(user, movie, ratings.movies, preset.successors))
 
 
 class HistoryBatches(tf.keras.utils.Sequence):

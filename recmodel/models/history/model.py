@@ -105,6 +105,7 @@ class HistoryModel(tfrs.models.Model):
             prior_weight=preset.prior_weight,
             rating_range=rating_range,
             calibration=start.calibration,
+            blend_power=preset.blend_power,
         )
 
     def _retrieval_loss(self, movie: tf.Tensor, rating: tf.Tensor, present: tf.Tensor) -> tf.Tensor:

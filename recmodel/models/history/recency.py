@@ -24,3 +24,17 @@ class Recency(NamedTuple):
 
 
 NO_RECENCY = Recency()
+
+
+class Mood(NamedTuple):
+    """How much stricter or milder a user's newest ratings are than all of them together say: more of their bias.
+
+    It is the mean of the residuals of the regression, weighted by exp(-age / `ratings`) and damped.
+    """
+
+    ratings: float  # after so many newer ratings, the weight of a residual has fallen to 37 %
+    damping: float  # weight that speaks for a residual of 0
+
+    def weights(self, age: np.ndarray) -> np.ndarray:
+        """Return the float32 weights of the residuals of ratings of these ages (int)."""
+        return np.exp(age.astype(np.float32) / np.float32(-self.ratings))

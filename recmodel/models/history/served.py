@@ -21,8 +21,9 @@ from recmodel.arrays import Arrays
 from recmodel.models import variables
 from recmodel.models.history import successors
 from recmodel.models.history.calibration import NO_CALIBRATION
-from recmodel.models.history.recency import NO_RECENCY, Recency
+from recmodel.models.history.recency import NO_RECENCY, Mood, Recency
 from recmodel.models.history.successors import Successors
+from recmodel.scoring.policies import BLEND_POWER
 from recmodel.scoring.signatures import InTensorFlow, Signatures
 
 
@@ -58,13 +59,16 @@ class InNumPy:
             for name in ("_towers/_recency", "_towers/_rating_recency")
         )
         self._recency, self._rating_recency = recency, of_ratings
+        self._blend_power = variables.get("_towers/_blend_power", np.array([BLEND_POWER], np.float32))[0]
+        self._mood = Mood(*variables["_towers/_mood"].tolist()) if "_towers/_mood" in variables else None
         self._successors: Arrays = {}
         if "_towers/_successors/row" in variables:
             table = {name: variables[f"_towers/_successors/{name}"] for name in Successors._fields}
             self._successors = {"successor_row": table["row"], "successor_strength": table["strength"]}
             self._successor_weight, self._gram = table["weight"][0], table["gram"]
         self.ids_are_text: Mapping[str, bool] = {c.USER_ID: False, c.MOVIE_ID: False}
-        self.needs_history, self.needs_order = True, min(recency.floor, of_ratings.floor) < 1 or bool(self._successors)
+        knows_order = min(recency.floor, of_ratings.floor) < 1 or bool(self._mood or self._successors)
+        self.needs_history, self.needs_order = True, knows_order
         self.rating_width, self.gathers_vectors = self._traits.shape[1], False
 
     def __call__(self, name: str, inputs: Mapping[str, np.ndarray]) -> Arrays:
@@ -82,6 +86,7 @@ class InNumPy:
             "seen": self._seen_vectors,
             "rating": self._traits,
             "rating_offset": self._offset,
+            "blend_power": self._blend_power,
             "rating_range": np.array(self._range, np.float32),
         }
 
@@ -106,7 +111,7 @@ class InNumPy:
         retrieval = (of_users @ self._seen_vectors + self._prior) / length[:, np.newaxis]
         root = np.sqrt(self._rating_recency.weights(seen_age))
         residual = root * (rating - self._movie_bias[seen_row])
-        ratings = self._slope * self._regress(seen_row, residual, seen_row_splits, root)
+        ratings = self._slope * self._regress(seen_row, residual, seen_row_splits, root, seen_age)
 
         vectors = {"retrieval": retrieval, "rating": ratings, "known_user": count > 0, "seen_weight": weight}
         return {**vectors, "seen_boost": self._boost(seen_age, user, retrieval)} if self._successors else vectors
@@ -131,13 +136,18 @@ class InNumPy:
         ratings[~users["known_user"]] = np.nan
         return {c.PREDICTED_RATING: ratings, "known_user": users["known_user"]}
 
-    def _regress(self, row: np.ndarray, residual: np.ndarray, splits: np.ndarray, root: np.ndarray) -> np.ndarray:
-        """Return [B, k] ridge regressions of residuals [S] on traits.
+    def _regress(
+        self, row: np.ndarray, residual: np.ndarray, splits: np.ndarray, root: np.ndarray, age: np.ndarray
+    ) -> np.ndarray:
+        """Return [B, k] ridge regressions of residuals [S] on traits; see `towers`.
 
         Args:
             root: [S] the root of each rating's weight, by which the residuals are multiplied already.
         """
         weights = np.zeros((len(splits) - 1, self.rating_width), np.float32)
+        if self._mood is not None:
+            newness = self._mood.weights(age)
+            of_residual = newness / root  # which are multiplied by the root
         one = np.eye(self.rating_width, dtype=np.float32, order="F")
         for user in np.flatnonzero(np.diff(splits)):
             of_user = slice(splits[user], splits[user + 1])
@@ -147,11 +157,14 @@ class InNumPy:
             if size < self.rating_width:
                 traits *= self._scale
                 gram = ssyrk(1, traits.T, 1, one[:size, :size], trans=1, lower=1)
-                _, dual, _ = sposv(gram, residual[of_user], lower=1, overwrite_a=1)
-                weights[user] = dual @ traits * self._scale
+                _, left, _ = sposv(gram, residual[of_user], lower=1, overwrite_a=1)  # of the residuals
+                weights[user] = left @ traits * self._scale
             else:
                 gram = ssyrk(1, traits.T, 1, self._ridge, lower=1)
                 _, weights[user], _ = sposv(gram, residual[of_user] @ traits, lower=1, overwrite_a=1, overwrite_b=1)
+                left = residual[of_user] - traits @ weights[user] if self._mood is not None else None
+            if self._mood is not None:
+                weights[user, 0] += of_residual[of_user] @ left / (newness[of_user].sum() + self._mood.damping)
         return weights
 
     def _on_the_scale(self, rating: np.ndarray) -> np.ndarray:

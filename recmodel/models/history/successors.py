@@ -34,7 +34,7 @@ class Successors(NamedTuple):
     """The K strongest successors of each of M movies; fewer are padded with row 0 and strength 0."""
 
     row: np.ndarray  # [M, K] int32, of the catalogue
-    strength: np.ndarray  # [M, K] float32, at least 0; each movie's have length 1, or 0 if it has none
+    strength: np.ndarray  # [M, K] float32, at least 0; each movie's have length 1 (0: it has none), `fit.varied` aside
     weight: float  # of all successors of a user, in proportion to the length of their vector of products
     gram: np.ndarray  # [d, d] float32, the movie vectors' products with each other, from which that length follows
 

@@ -11,10 +11,11 @@ from recmodel.models.architectures import Users
 from recmodel.models.history import successors
 from recmodel.models.history.calibration import NO_CALIBRATION, Calibration
 from recmodel.models.history.placing import PlacingGraph
-from recmodel.models.history.recency import NO_RECENCY, Recency
+from recmodel.models.history.recency import NO_RECENCY, Mood, Recency
 from recmodel.models.history.successors import Successors
 from recmodel.models.history.weights import HistoryWeights
 from recmodel.models.tensors import SortedIds, frozen, padded, strength, user_of_each
+from recmodel.scoring.policies import BLEND_POWER
 from recmodel.tf import tf
 
 _PIECE = 64  # ratings of a history that are multiplied together
@@ -50,6 +51,9 @@ class Towers(tf.Module):
         self._recency = tf.Variable(np.array(weights.recency, np.float32), trainable=False)
         self._rating_recency = tf.Variable(np.array(weights.rating_recency, np.float32), trainable=False)
         self._calibration = tf.Variable(np.array(weights.calibration, np.float32), trainable=False)
+        self._blend_power = tf.Variable(np.array([weights.blend_power], np.float32), trainable=False)
+        self.blend_power = weights.blend_power
+        self._mood = None if weights.mood is None else tf.Variable(np.array(weights.mood, np.float32), trainable=False)
         self._successors = None if weights.successors is None else _SuccessorTable(weights.successors)
         self.place = None if weights.placing is None else PlacingGraph(weights.placing)
 
@@ -79,7 +83,7 @@ class Towers(tf.Module):
         boost = None
         if self._successors is not None:
             boost = of_seen(self._successors.of_users(age, user, retrieval))
-        rating_vector = self._calibration[1] * self._regress(movie, residual, pieces, root)
+        rating_vector = self._calibration[1] * self._regress(movie, residual, pieces, root, age)
         return Users(retrieval, rating_vector, count > 0, of_seen(weight), boost)
 
     @property
@@ -87,17 +91,29 @@ class Towers(tf.Module):
         """The rows [M, K] and the strengths [M, K] of successors; see `history.successors`. None: there are none."""
         return None if self._successors is None else (self._successors.row, self._successors.strength)
 
-    def _regress(self, movie: tf.Tensor, residual: tf.Tensor, pieces: _Pieces, root: tf.Tensor) -> tf.Tensor:
+    def _regress(
+        self, movie: tf.Tensor, residual: tf.Tensor, pieces: _Pieces, root: tf.Tensor, age: tf.Tensor
+    ) -> tf.Tensor:
         """Return [B, k] ridge regressions of residuals on traits, from normal equations added up over pieces.
+
+        The first trait is 1 or near it: its weight is the user's bias, to which their mood is added.
 
         Args:
             root: [S] the root of each rating's weight, by which the residuals are multiplied already.
+            age: [S] float32
         """
         traits = tf.gather(self._traits, pieces.of(movie, filler=self._movie_bias.shape[0]))
         traits *= pieces.of(root)[:, :, tf.newaxis]
         squares = pieces.add_up(tf.matmul(traits, traits, transpose_a=True))
         factor = tf.linalg.cholesky(squares + self._ridge)
-        return tf.linalg.cholesky_solve(factor, pieces.sums_of(residual, traits)[:, :, tf.newaxis])[:, :, 0]
+        weights = tf.linalg.cholesky_solve(factor, pieces.sums_of(residual, traits)[:, :, tf.newaxis])[:, :, 0]
+        if self._mood is None:
+            return weights
+        left = pieces.of(residual) - tf.linalg.matvec(traits, tf.gather(weights, pieces.owner))
+        newness = pieces.of(tf.exp(-age / self._mood[0]))
+        off = pieces.add_up(tf.reduce_sum(newness * left / pieces.of(root, filler=1), axis=1))
+        mood = off / (pieces.add_up(tf.reduce_sum(newness, axis=1)) + self._mood[1])
+        return weights + tf.pad(mood[:, tf.newaxis], [[0, 0], [0, self.rating_width - 1]])
 
     def linear_rating(self) -> dict[str, tf.Tensor]:
         """Return the traits and the biases: `_on_the_scale` keeps the order of the products."""
@@ -172,7 +188,7 @@ def read_weights(saved_model: Path) -> HistoryWeights:
     scalars = "_towers/_scalars"
     known = has(scalars)
     mean_rating, liking, prior_weight, low, high = array(scalars).tolist() if known else (3.5, 0.2, 1.0, 0.5, 5.0)
-    table, line = None, "_towers/_calibration"
+    table, line, mood, power = None, "_towers/_calibration", "_towers/_mood", "_towers/_blend_power"
     if has("_towers/_successors/row"):
         row, strength, weight, gram = (array(f"_towers/_successors/{name}") for name in Successors._fields)
         table = Successors(row, strength, weight.item(), gram)
@@ -190,6 +206,8 @@ def read_weights(saved_model: Path) -> HistoryWeights:
         rating_range=(low, high),
         recency=recency("_towers/_recency"),
         rating_recency=recency("_towers/_rating_recency"),
+        blend_power=array(power).item() if has(power) else BLEND_POWER,
+        mood=Mood(*array(mood).tolist()) if has(mood) else None,
         calibration=Calibration(*array(line).tolist()) if has(line) else NO_CALIBRATION,
         successors=table,
     )

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from recmodel.models.history.calibration import NO_CALIBRATION, Calibration
-from recmodel.models.history.recency import NO_RECENCY, Recency
+from recmodel.models.history.recency import NO_RECENCY, Mood, Recency
 from recmodel.models.history.successors import Successors
+from recmodel.scoring.policies import BLEND_POWER
 
 PLACED = ("seen_vectors", "movie_vectors", "traits", "movie_bias")  # the tables with a row for each movie
 
@@ -43,5 +44,7 @@ class HistoryWeights:
     placing: Placing | None = None  # None in models of versions before 0.3.2
     recency: Recency = NO_RECENCY  # that of models of earlier versions
     rating_recency: Recency = NO_RECENCY  # in the regression of a user's ratings
+    mood: Mood | None = None  # None: a user's bias is that of the regression
     successors: Successors | None = None
+    blend_power: float = BLEND_POWER
     calibration: Calibration = NO_CALIBRATION

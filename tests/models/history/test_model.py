@@ -16,6 +16,7 @@ from recmodel.models import presets
 from recmodel.models.embedding.model import tf
 from recmodel.models.history import closed_form
 from recmodel.models.history import model as history_model
+from recmodel.models.history.fit import varied
 from recmodel.scoring import worker
 from recmodel.scoring.request import Payload, TopNRequest
 from recmodel.scoring.signatures import InTensorFlow
@@ -49,6 +50,17 @@ def test_the_history_model_serves_users_it_never_met():
     assert model.movie_embedding(MOVIES) @ vector == pytest.approx(product, abs=1e-5)
     with pytest.raises(ValueError, match="knows users by their history"):
         model.predict([1], [1])
+
+
+def test_variety_lowers_all_scores_of_a_movie_by_one_factor():
+    (fitted, *_) = trained("default")
+    weights, counts = fitted.weights, np.array([0, 3, 19, 79, 319, 1279])
+    assert varied(weights, counts, 0.0) is weights
+    changed = varied(weights, counts, 0.5)
+    factor = np.sqrt(20 / (counts + 1))
+    assert changed.movie_vectors == pytest.approx(weights.movie_vectors * factor[:, np.newaxis])
+    assert changed.successors.strength == pytest.approx(weights.successors.strength * factor[weights.successors.row])
+    assert changed.successors.gram is weights.successors.gram  # so that successors weigh what they did
 
 
 def test_without_times_the_order_of_a_history_does_not_matter():

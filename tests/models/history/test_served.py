@@ -11,7 +11,7 @@ from recmodel.data.histories import ages
 from recmodel.data.ids import Labels
 from recmodel.models import saved_model
 from recmodel.models.history.calibration import Calibration
-from recmodel.models.history.recency import Recency
+from recmodel.models.history.recency import Mood, Recency
 from recmodel.models.history.served import InNumPy, open_model
 from recmodel.models.history.successors import Successors
 from recmodel.models.history.towers import Towers
@@ -41,6 +41,7 @@ def models(tmp_path_factory):
             ridge=random.uniform(1, 9, 5).astype(np.float32), mean_rating=3.4, liking=0.25, prior_weight=2.0,
             rating_range=(np.nan, np.nan) if kind == IMPLICIT else (1.0, 10.0),
             recency=Recency(0.2, 3.0), rating_recency=Recency(0.4, 5.0), calibration=Calibration(0.3, 0.9),
+            blend_power=1.5, mood=None if kind == TEXT_IDS else Mood(2.0, 1.5),
             successors=None if kind == IMPLICIT else table,
         )  # fmt: skip
         folder = tmp_path_factory.mktemp("served") / "saved_model"
@@ -81,3 +82,12 @@ def test_numpy_and_tensorflow_agree_to_the_last_bits(models, kind, lengths, seed
         np.testing.assert_allclose(found.pop(c.PREDICTED_RATING), expected.pop(c.PREDICTED_RATING), rtol=2e-5)
     for name, values in expected.items():
         np.testing.assert_allclose(found[name], values, rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("kind", [EXPLICIT, IMPLICIT, TEXT_IDS])
+def test_numpy_and_tensorflow_say_the_same_of_movies(models, kind):
+    found, expected = (served("movie_vectors", {}) for served in models[kind])
+    assert found["blend_power"] == expected["blend_power"] == 1.5
+    for name in found.keys() - {c.MOVIE_ID}:  # where ids are text, NumPy has their numbers
+        np.testing.assert_allclose(found[name], expected[name], err_msg=name, rtol=1e-6)
+    assert found.keys() == expected.keys()
