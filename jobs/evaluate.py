@@ -25,9 +25,9 @@ from recmodel.scoring import policies as ranking
               help="May be repeated; default: the settings'.")  # fmt: skip
 @click.option("--rank-by", type=click.Choice(ranking.NAMES), multiple=True, default=("retrieval",),
               show_default=True, help="Whose lists are measured. May be repeated.")  # fmt: skip
-@click.option("--split", type=click.Choice(splits.KINDS), default="random", show_default=True,
-              help="What is held out: a random part, the newest part, each user's newest rating, or a part of the "
-                   "ratings of users who are not fitted.")  # fmt: skip
+@click.option("--split", type=click.Choice(splits.KINDS), default="last-out", show_default=True,
+              help="What is held out: each user's newest rating, or their newest five, the newest part, a random part, "
+                   "or a part of the ratings of users who are not fitted.")  # fmt: skip
 @click.option(
     "--relevant", "relevant_from", type=float, metavar="RATING", help="Only movies rated so high are to be recommended."
 )

@@ -17,7 +17,7 @@ from pyspark.sql import SparkSession
 
 from recmodel import schemas as c
 from recmodel.arrays import Arrays
-from recmodel.data import duplicates, movielens
+from recmodel.data import duplicates, histories, movielens
 from recmodel.data import feedback as feedbacks
 from recmodel.data import ids as identifiers
 from recmodel.data.feedback import Feedback
@@ -113,15 +113,19 @@ def run(settings: Settings, request: Request, folder: Path, stages: Stages | Non
 
     Raises:
         InputRejected: see `movielens`.
-        UsageRejected: no preset of that name, or no such field of it; or a limit of relevant ratings, and the input has
-            no ratings.
+        UsageRejected: no preset of that name, or no such field of it; or what is asked for does not fit the split, or
+            an input without ratings or times.
     """
+    if request.rows is not None and request.split != "random":
+        raise UsageRejected("--rows are of the random split; add --split random")
     stages = stages or Stages()
     preflight.check(settings, spark=True, output=str(folder))
     with stages("read ratings and movies"):
         found = read(settings)
         if request.relevant_from is not None and found.feedback.is_implicit:
             raise UsageRejected("--relevant is a rating, and this input has none; leave it out")
+        if request.split not in _OF_ANY_TIME and not histories.have_order(found.ratings[c.TIMESTAMP]):
+            raise UsageRejected(f"--split {request.split} goes by time, and this input has none; give --split random")
         chosen = _chosen(request, settings, found.feedback.kind)
 
     with stages("start Spark"):

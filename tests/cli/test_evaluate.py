@@ -25,8 +25,8 @@ def test_evaluate_compares_on_the_same_held_out_ratings(spark, tmp_path, monkeyp
     spark.createDataFrame(ratings.to_pandas()).createOrReplaceTempView("busy")
     monkeypatch.setenv("RECMODEL_INPUT__RATINGS", "table:busy")
     answer = here(
-        "evaluate", "--data", busy, "--preset", "default", "--preset", "joint", "--seeds", "2", "--cold-start",
-        "--peers", "--relevant", "3", "--output", tmp_path,
+        "evaluate", "--data", busy, "--split", "random", "--preset", "default", "--preset", "joint", "--seeds", "2",
+        "--cold-start", "--peers", "--relevant", "3", "--output", tmp_path,
     )  # fmt: skip
     assert answer.returncode == 0, said(answer)
     assert "default goes by the order of ratings" in said(answer)  # unlike joint, and what is held out is of any time
@@ -77,3 +77,12 @@ def test_a_split_can_be_fitted_elsewhere_and_its_lists_measured(tmp_path):
     rows = {row["method"]: row for row in json.loads((tmp_path / "evaluation.json").read_text())}
     assert rows["oracle"]["recall@10"] == rows["oracle"]["ndcg@10"] == 1
     assert 0 < rows["default"]["ndcg@10"] < 1
+
+
+def test_a_split_that_the_input_or_another_flag_contradicts_is_refused(tmp_path):
+    ratings = [(user, movie, 4.0, 1) for user in (1, 2, 3) for movie in (1, 2)]
+    data = write_movielens(tmp_path / "data", ratings, _MOVIES)
+    answer = here("evaluate", "--data", data, "--output", tmp_path)
+    assert (answer.returncode, "has none; give --split random" in said(answer)) == (2, True)
+    answer = here("evaluate", "--data", data, "--rows", "9", "--output", tmp_path)
+    assert (answer.returncode, "add --split random" in said(answer)) == (2, True)
