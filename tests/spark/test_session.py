@@ -60,7 +60,7 @@ def test_the_cause_of_what_spark_says(said, cause):
 
 
 def test_only_this_user_may_talk_to_the_workers(spark):
-    folder = Path(spark.conf.get("spark.python.unix.domain.socket.dir"))
+    folder = Path(spark.sparkContext.getConf().get("spark.python.unix.domain.socket.dir"))
     assert any(folder.iterdir())
     assert folder.stat().st_mode & 0o077 == 0
 
