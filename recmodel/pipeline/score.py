@@ -89,9 +89,11 @@ def run(
 
         model = _packed_model(resolved, stages)
         from recmodel.pipeline import counting, writing
+        from recmodel.scoring import parts
         from recmodel.spark import session
 
-        with session.starting("recmodel score", ship_package=True, needs=_needs(resolved, len(model))) as starting:
+        needs = _needs(resolved, len(model))
+        with session.starting("recmodel score", ship_package=True, needs=needs, wake=parts.wake) as starting:
             with stages("read and check the input"):
                 kept_in = output.kept_input(back_fill.key(resolved, folder))
                 staged = output.stage(run_date, run_key(resolved, folder), kept_in)

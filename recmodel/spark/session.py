@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,18 +23,26 @@ from pyspark.sql import SparkSession
 from recmodel import formatting
 from recmodel.errors import RecmodelError, ScoringFailed
 from recmodel.progress import log, where_the_trace_is
-from recmodel.spark import launch, resources
+from recmodel.spark import launch, resources, tasks
 
 _LONGEST_FOLDER = 40  # bytes: the path of a socket may have 104 on some systems, and Spark's names have 60
 
 
-def start(name: str, *, ship_package: bool = False, needs: resources.Needs | None = None) -> SparkSession:
+def start(
+    name: str,
+    *,
+    ship_package: bool = False,
+    needs: resources.Needs | None = None,
+    wake: Callable[[int], object] | None = None,
+) -> SparkSession:
     """Start a session with the settings that this project relies on, added to those of spark-submit.
 
     Args:
         ship_package: whether executors on other machines get this package.
         needs: what the job needs: executors get room for it unless a setting names a size, and settings that
             contradict it are warned of.
+        wake: called once for each slot, so that Java and the Python workers have started, and imported what they need,
+            when there is something to do; what it returns does not matter.
 
     Raises:
         UsageRejected: see `launch`.
@@ -72,6 +80,12 @@ def start(name: str, *, ship_package: bool = False, needs: resources.Needs | Non
         PySparkLogger.getLogger(logger).handlers.clear()  # which print whole queries; what they say is in our errors
     if ship_package and master.split("[")[0] != "local":
         _ship_package(spark)
+    if wake is not None:
+        try:
+            tasks.each(spark, wake, range(slots(spark)))
+        except Exception as error:
+            stop(spark)
+            raise ScoringFailed(f"Python does not start in Spark: {cause(error)}{where_the_trace_is()}") from error
     return spark
 
 
