@@ -126,7 +126,9 @@ class Trial:
 @click.option("--moments", default=20, show_default=True, help="In each format; each is tried with both signals.")
 @click.option("--format", "formats", type=click.Choice(small.FORMATS), multiple=True, default=small.FORMATS)
 @click.option("--only", "parts", type=click.Choice(PARTS), multiple=True, default=PARTS)
-@click.option("--users", default=60, show_default=True, help="Of the sample's.")
+@click.option(
+    "--users", default=120, show_default=True, help="Of the sample's; fewer make models that the gate refuses."
+)
 @click.option("--json", "as_json", type=click.Path(path_type=Path))
 def main(moments: int, formats: Sequence[str], parts: Sequence[str], users: int, as_json: Path | None) -> None:
     """Try all moments and print a row for each; the exit code is 1 if anything went wrong."""
