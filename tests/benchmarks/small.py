@@ -19,7 +19,8 @@ FORMATS = ("linked", "delta")
 LATEST = "latest"
 View = dict[tuple[str, str], pa.Table]  # rows by table and run_date, or by table and `LATEST`
 
-_VARY = (c.SCORED_AT, c.MODEL_VERSION)  # the time, and the name of a version, which has a time in it
+# Times, the name of a version, which has a time in it, and metrics, which have seconds in them.
+_VARY = (c.SCORED_AT, c.MODEL_VERSION, "created_at", "metrics")
 
 
 def write_cut(folder: Path, users: int, movies: int, share: float = 1.0) -> int:
@@ -85,7 +86,7 @@ def differing(one: pa.Table | None, other: pa.Table | None) -> int:
         return sum(table.num_rows for table in (one, other) if table is not None)
     if one.equals(other):
         return 0
-    first, second = ({tuple(row.items()) for row in table.to_pylist()} for table in (one, other))
+    first, second = ({repr(row) for row in table.to_pylist()} for table in (one, other))  # rows may hold lists
     return max(len(first ^ second), abs(one.num_rows - other.num_rows), 1)
 
 
