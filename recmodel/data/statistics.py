@@ -50,8 +50,8 @@ class InteractionStatistics:
 
     def to_bytes(self) -> bytes:
         """Return gzipped JSON, which `from_bytes` reads."""
-        fields = vars(self) | {"movie_ids": self.movie_ids.tolist(), "ratings": self.ratings.tolist()}
-        fields |= {"ids": asdict(self.ids)}
+        arrays = {"movie_ids": self.movie_ids.tolist(), "ratings": self.ratings.tolist()}
+        fields = vars(self) | arrays | {"ids": asdict(self.ids)}
         # Level 6, zlib's own default, is three times as fast as Python's, for 5 % more bytes.
         return gzip.compress(json.dumps(fields).encode(), compresslevel=6, mtime=0)
 

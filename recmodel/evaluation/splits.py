@@ -96,6 +96,7 @@ def write(split: Split, folder: Path) -> None:
 
 _NEWEST = {"last-out": 1, "last-five-out": 5}  # how many ratings of each user these hold out
 KINDS = ("random", "time", *_NEWEST, "users")
+OF_ANY_TIME = ("random", "users")  # these hold out older ratings as well as newer ones
 
 
 def make(
@@ -122,7 +123,7 @@ def make(
             parts of the newest ratings are left out first, each as large as what is held out.
     """
     seed += number
-    for _ in range(number if kind not in ("random", "users") else 0):
+    for _ in range(number if kind not in OF_ANY_TIME else 0):
         ratings = by_time(ratings, test_share)[0] if kind == "time" else last_out(ratings, _NEWEST[kind])[0]
     if kind == "users":
         fitted, shown, held_out = users_out(ratings, test_share, seed, relevant_from)

@@ -37,7 +37,6 @@ from recmodel.spark import session
 
 _EASE_MOVIES = 20_000  # the most whose item-item matrix is inverted
 _EASE_RECENCY = 0.1, 3.0  # the floor and decay that did best on ml-latest-small (validation)
-_OF_ANY_TIME = ("random", "users")  # splits that hold out older ratings as well as newer ones
 _WITH_INTERVALS = ("recall@10", "ndcg@10", "recall@100", "ndcg@100", "mrr")
 
 
@@ -124,7 +123,7 @@ def run(settings: Settings, request: Request, folder: Path, stages: Stages | Non
         found = read(settings)
         if request.relevant_from is not None and found.feedback.is_implicit:
             raise UsageRejected("--relevant is a rating, and this input has none; leave it out")
-        if request.split not in _OF_ANY_TIME and not histories.have_order(found.ratings[c.TIMESTAMP]):
+        if request.split not in splits.OF_ANY_TIME and not histories.have_order(found.ratings[c.TIMESTAMP]):
             raise UsageRejected(f"--split {request.split} goes by time, and this input has none; give --split random")
         chosen = _chosen(request, settings, found.feedback.kind)
 
@@ -172,7 +171,7 @@ def run(settings: Settings, request: Request, folder: Path, stages: Stages | Non
     return Evaluation(
         metrics, of_users, of_segments, len(split.fitted[c.RATING]), len(split.held_out[c.RATING]), users, movies,
         int((counts == 0).sum()), of_new, found.feedback.kind,
-        tuple(bench.for_what_is_next) if request.split in _OF_ANY_TIME else (),
+        tuple(bench.for_what_is_next) if request.split in splits.OF_ANY_TIME else (),
     )  # fmt: skip
 
 
@@ -225,26 +224,25 @@ class _Bench:
 
     def __init__(self, spark: SparkSession, split: splits.Split, found: Input, seed: int, number: int = 0) -> None:
         self.rows: list[dict[str, Any]] = []
-        self.split, self.number = split, number
+        self.split, self.number, self._spark, self._input, self._seed = split, number, spark, found, seed
         self._first_seeds: dict[str, _Measured] = {}  # by method
-        self._spark, self._split, self._input, self._seed = spark, split, found, seed
         self.for_what_is_next: list[str] = []  # presets whose models go by the order of ratings
 
     def measure_preset(
         self, name: str, preset: Preset, rank_by: tuple[str, ...], seed: int, progress: Progress
     ) -> None:
         """Train a preset and measure it by each policy that it is trained for."""
-        model, trained = train(self._input, self._split, preset, seed, progress)
+        model, trained = train(self._input, self.split, preset, seed, progress)
         if model.needs_order and name not in self.for_what_is_next:
             self.for_what_is_next.append(name)
         speed = {"train s": trained.seconds, "examples/s": trained.examples_per_second}
         for policy in rank_by:
-            predictions = baselines.of_model(model, preset.tasks, self._split, rank_by=policy)
+            predictions = baselines.of_model(model, preset.tasks, self.split, rank_by=policy)
             self._measure(name if policy == rank_by[0] else f"{name}, {policy}", predictions, seed, speed)
 
     def measure_baselines(self) -> None:
         """Fit and measure every baseline that the split and the size of the catalogue allow."""
-        split = self._split
+        split = self.split
         self._measure(POPULARITY, baselines.of_popularity(split))
         if split.rated:
             self._measure(BIASES, baselines.of_biases(split))
@@ -262,11 +260,11 @@ class _Bench:
     def measure_peer(self, name: str) -> None:
         """Fit and measure one of `peers.PEERS`."""
         _, predict = peers.PEERS[name]
-        self._measure(name, predict(self._split))
+        self._measure(name, predict(self.split))
 
     def measure_lists(self, path: Path) -> None:
         """Measure lists that were made elsewhere, by a method that the file is named after."""
-        self._measure(path.stem, baselines.of_file(path, self._split))
+        self._measure(path.stem, baselines.of_file(path, self.split))
 
     def intervals(self) -> pd.DataFrame:
         """Return measures of each method with their 95 % intervals, and their differences from the first method's."""
@@ -288,16 +286,16 @@ class _Bench:
 
     def segments(self) -> pd.DataFrame:
         """Return measures of each method for segments of users and movies."""
-        found = segments.of(self._split, self._input.catalogue)
+        found = segments.of(self.split, self._input.catalogue)
         return pd.DataFrame(
             {**row, "method": method}
             for method, measured in self._first_seeds.items()
-            for row in segments.measure(*measured, self._split, found)
+            for row in segments.measure(*measured, self.split, found)
         )
 
     def _per_user(self, measured: _Measured) -> Iterator[tuple[str, np.ndarray]]:
         """Yield metric and [U, 2]: for each user the sum that its mean is made of, and of how many values it is."""
-        split, predictions = self._split, measured.predictions
+        split, predictions = self.split, measured.predictions
         for metric, values in (measured.per_user or {}).items():
             if metric in _WITH_INTERVALS:
                 yield metric, np.stack([np.nan_to_num(values), ~np.isnan(values)], axis=1)
@@ -312,9 +310,9 @@ class _Bench:
         Args:
             preset: the one that was measured first.
         """
-        rated = self._split.rated
+        rated = self.split.rated
         base, histories = splits.cold_users(
-            self._input.ratings, self._split.movie_ids, seed=self._seed, rated=rated, labels=self._split.labels
+            self._input.ratings, self.split.movie_ids, seed=self._seed, rated=rated, labels=self.split.labels
         )
         model, _ = train(self._input, base, preset, 0)
         by_user, given = [], "ratings given" if rated else "interactions given"
@@ -333,9 +331,9 @@ class _Bench:
                     row |= {metric: np.nanmean(lists[metric]) for metric in ("recall@10", "ndcg@10", "recall@100")}
                 by_user.append(row)
         warm = next(iter(self._first_seeds.values())).predictions
-        of_ratings = {"model": warm, **({BIASES: baselines.of_biases(self._split)} if rated else {})}
+        of_ratings = {"model": warm, **({BIASES: baselines.of_biases(self.split)} if rated else {})}
         by_movie = [
-            {"method": name, **rmse_by_movie_ratings(predictions, self._split)}
+            {"method": name, **rmse_by_movie_ratings(predictions, self.split)}
             for name, predictions in of_ratings.items()
             if predictions.ratings is not None
         ]
@@ -347,12 +345,12 @@ class _Bench:
         row: dict[str, Any] = {"method": name, "split": self.number, "seed": seed, **(speed or {})}
         of_users = None
         if predictions.ratings is not None:
-            row |= rating_metrics(predictions.ratings, self._split.held_out[c.RATING])
+            row |= rating_metrics(predictions.ratings, self.split.held_out[c.RATING])
         if predictions.lists is not None:
-            of_users = ranking.per_user(predictions.lists, self._split)
+            of_users = ranking.per_user(predictions.lists, self.split)
             row |= {metric: float(np.nanmean(values)) for metric, values in of_users.items()}
-            row |= ranking.of_lists(predictions.lists, self._split)
-        row |= new_movie_metrics(predictions, self._split)
+            row |= ranking.of_lists(predictions.lists, self.split)
+        row |= new_movie_metrics(predictions, self.split)
         self.rows.append(row)
         self._first_seeds.setdefault(name, _Measured(predictions, of_users))
 

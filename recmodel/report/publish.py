@@ -99,10 +99,14 @@ def erase(output: Output, users: Users) -> list[str]:
 
 def renew_in_mlflow(output: Output, settings: Settings) -> None:
     """Let each version in MLflow have the page of its newest run as it is now; nothing happens where MLflow is off."""
-    newest = {output.read_run(day).model_version: day for day in output.run_dates() if output.is_full(day)}
-    for version, day in newest.items():
-        if f"{day}.html" in storage.names(storage.below(output.location, "reports")):
-            registry.add_page(settings, version, storage.below(output.location, "reports", f"{day}.html"))
+    if not registry.tracking_uri(settings):
+        return
+    folder = storage.below(output.location, "reports")
+    pages = storage.names(folder)
+    newest = {output.read_run(day).model_version: f"{day}.html" for day in output.run_dates() if output.is_full(day)}
+    for version, name in newest.items():
+        if name in pages:
+            registry.add_page(settings, version, storage.below(folder, name))
 
 
 def remove_old(output: Output) -> None:

@@ -20,7 +20,7 @@ class Recency(NamedTuple):
     def weights(self, age: np.ndarray) -> np.ndarray:
         """Return the float32 weights of ratings of these ages (int)."""
         floor = np.float32(self.floor)
-        return floor + (1 - floor) * np.exp(age.astype(np.float32) / np.float32(-self.ratings))
+        return floor + (1 - floor) * decay(age, self.ratings)
 
 
 NO_RECENCY = Recency()
@@ -37,4 +37,9 @@ class Mood(NamedTuple):
 
     def weights(self, age: np.ndarray) -> np.ndarray:
         """Return the float32 weights of the residuals of ratings of these ages (int)."""
-        return np.exp(age.astype(np.float32) / np.float32(-self.ratings))
+        return decay(age, self.ratings)
+
+
+def decay(age: np.ndarray, ratings: float) -> np.ndarray:
+    """Return exp(-age / `ratings`) of ages (int), float32."""
+    return np.exp(age.astype(np.float32) / np.float32(-ratings))

@@ -19,6 +19,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from recmodel.arrays import thread_pool
 from recmodel.data.histories import AGE_UNKNOWN
+from recmodel.models.history import recency
 
 _WINDOW = 20  # ratings after a movie in which its successors are sought
 _POPULARITY_DAMPING = 0.25  # exponent that lowers the weight of popular successors
@@ -48,7 +49,7 @@ class Successors(NamedTuple):
 
 def of_user(age: np.ndarray) -> np.ndarray:
     """Return [S] float32, how much the successors of each seen movie count, from the ages of the ratings (int)."""
-    return np.where(age < RECENT, np.exp(age.astype(np.float32) / np.float32(-DECAY)), np.float32(0))
+    return np.where(age < RECENT, recency.decay(age, DECAY), np.float32(0))
 
 
 def count(user: np.ndarray, movie: np.ndarray, movies: int, size: int) -> tuple[np.ndarray, np.ndarray]:
