@@ -17,7 +17,6 @@ from scipy.sparse import csr_array
 from recmodel import schemas as c
 from recmodel.arrays import locate, rows_of, runs, summed, take
 from recmodel.data import histories
-from recmodel.data.ids import Labels
 from recmodel.errors import UsageRejected
 from recmodel.evaluation.splits import Split
 from recmodel.models import architectures
@@ -39,10 +38,11 @@ class Predictions:
     lists: np.ndarray | None = None  # [U, LIST_LENGTH] movie ids, best first, fitted movies left out; -1 pads
 
 
-def open_model(saved_model: Path, architecture: str, labels: Labels) -> Recommender:
+def open_model(saved_model: Path, architecture: str, split: Split) -> Recommender:
     """Open a SavedModel to be measured; without TensorFlow, as Spark's workers do, unless its movies are texts."""
     open_signatures = architectures.open_for_scoring(architecture)
-    return Recommender(saved_model, signatures=None if labels.movies else open_signatures(saved_model))
+    signatures = None if split.labels.movies else open_signatures(saved_model)
+    return Recommender(saved_model, signatures=signatures, another_day=split.another_day)
 
 
 def of_model(

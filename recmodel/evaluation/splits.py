@@ -30,6 +30,7 @@ class Split:
     labels: Labels = NO_LABELS  # what the ids stand for, if the input has text
     shown: Arrays | None = None  # ratings that nothing is fitted to, but that predictions may use
     relevant_from: float | None = None  # only held-out movies rated so high are to be recommended; None: all are
+    another_day: bool = False  # whether predictions are for another day; see `recommender.Recommender`
 
     @cached_property
     def known(self) -> Arrays:
@@ -136,7 +137,7 @@ def make(
         parts = last_out(ratings, _NEWEST[kind])
     else:
         raise ValueError(f"no split is called {kind!r}; there are {', '.join(KINDS)}")
-    return Split(*parts, movie_ids, rated, labels, relevant_from=relevant_from)
+    return Split(*parts, movie_ids, rated, labels, relevant_from=relevant_from, another_day=kind == "time")
 
 
 def at_random(ratings: Arrays, test_share: float, seed: int, limit: int | None = None) -> tuple[Arrays, Arrays]:

@@ -90,7 +90,8 @@ class Towers(Protocol):
     movie_vectors: tf.Tensor  # [M, d] float32; their product with `Users.retrieval` is the retrieval score
     rating_width: int  # k
     rating_range: tuple[float, float]  # the ends of the rating scale, in stars; NaN for implicit feedback
-    # There may be `blend_power: float` too, see `scoring.policies.blended`.
+    # There may be `blend_power: float` too, see `scoring.policies.blended`; and `another_day: dict[str, tf.Tensor]`,
+    # `pause` and `trend`, see `models.history.another_day`.
     # Returns rows of the model for movies without ratings, from genres (string) and years (float32); None: it cannot.
     place: Callable[[tf.Tensor, tf.Tensor], dict[str, tf.Tensor]] | None
 

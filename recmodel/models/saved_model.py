@@ -218,7 +218,9 @@ class ServingModel(tf.Module):
         score of the other; see `scoring.reasons`. If products order movies as their ratings do, there are also their
         vectors `rating [M, k]` and `rating_offset [M]`; and if they know successors, `successor_row [M, K]` and
         `successor_strength [M, K]`. All ratings are within `rating_range [2]`, NaN where none are predicted.
-        `blend_power` is a scalar, see `policies.blended`.
+        `blend_power` is a scalar, see `policies.blended`. In lists for another day than that of the newest ratings, if
+        there are the scalar `pause` and `trend [M]`, ages of ratings rise by the one, and retrieval scores are
+        multiplied by the other.
         """
         towers = self._towers
         vectors = {c.MOVIE_ID: self._movie_ids, "retrieval": towers.movie_vectors, "seen": towers.seen_vectors}
@@ -226,6 +228,7 @@ class ServingModel(tf.Module):
         vectors["blend_power"] = tf.constant(_blend_power(towers), tf.float32)
         if towers.successors is not None:
             vectors |= dict(zip(("successor_row", "successor_strength"), towers.successors, strict=True))
+        vectors |= getattr(towers, "another_day", {})
         return tf.nest.map_structure(tf.identity, {**vectors, **towers.linear_rating()})
 
     def _rate_lists(self, rating_vector: tf.Tensor, row: tf.Tensor) -> Tensors:

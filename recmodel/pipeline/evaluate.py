@@ -370,7 +370,7 @@ def train(
     )
     with tempfile.TemporaryDirectory() as scratch:
         saved_model.save(trained.towers(), Path(scratch, "saved_model"), found.ids, split.labels)
-        return baselines.open_model(Path(scratch, "saved_model"), preset.architecture, split.labels), trained
+        return baselines.open_model(Path(scratch, "saved_model"), preset.architecture, split), trained
 
 
 def _ratio(means: np.ndarray) -> np.ndarray:

@@ -406,7 +406,7 @@ class _Bench:
 
     def _of_model(self, saved_model: Path, architecture: str, tasks: tuple[str, ...], rank_by: str) -> Measured:
         """Measure a SavedModel."""
-        model = open_model(saved_model, architecture, self.split.labels)
+        model = open_model(saved_model, architecture, self.split)
         return held_out_ratings.of_version(model, tasks, rank_by, self.split, self.feedback.four_stars)
 
     def _compare(self, new: Measured, rival: Measured, margins: Gate) -> list[Difference]:

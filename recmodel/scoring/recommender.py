@@ -62,13 +62,22 @@ class Recommender:
         directory: of the SavedModel.
         allowed: [M] bool, the movies of the catalogue that may be recommended; None: all.
         signatures: those of the SavedModel; None: as TensorFlow computes them.
+        another_day: whether lists and ratings are for another day than that of the newest ratings, as the job's are;
+            False: for the same sitting, as the signatures `recommend` and `predict` take it. Some models make no
+            difference.
     """
 
     def __init__(
-        self, directory: str | Path, allowed: np.ndarray | None = None, signatures: Signatures | None = None
+        self,
+        directory: str | Path,
+        allowed: np.ndarray | None = None,
+        signatures: Signatures | None = None,
+        *,
+        another_day: bool = True,
     ) -> None:
         self._call = signatures or InTensorFlow(Path(directory))
         self._allowed = allowed
+        self._another_day = another_day
 
     @property
     def catalogue_ids(self) -> np.ndarray:
@@ -110,8 +119,20 @@ class Recommender:
         users, movies = self._ids(c.USER_ID, user_ids, "user_ids"), self._ids(c.MOVIE_ID, movie_ids, "movie_ids")
         if users.shape != movies.shape:
             raise ValueError(f"{len(users)} user ids and {len(movies)} movie ids do not make pairs")
-        history = self._history(len(users), seen_movie_ids, seen_ratings)
-        return PairScores(**self._call("predict", {c.USER_ID: users, c.MOVIE_ID: movies, **history}))
+        vectors, boosts, _ = self._user_vectors(users, *self._known_history(len(users), seen_movie_ids, seen_ratings))
+        row = self.movie_rows(movies)
+        known = vectors["known_user"] & (row >= 0)
+        score = self.retrieval_search.scores(vectors["retrieval"], row[:, np.newaxis])
+        if boosts is not None:
+            score += boosts.at(row[:, np.newaxis])
+        rating = self.rate_lists(vectors["rating"], row[:, np.newaxis])
+        nothing = np.float32(np.nan)
+        return PairScores(
+            retrieval_score=np.where(known, score[:, 0], nothing),
+            predicted_rating=np.where(known, rating[:, 0], nothing),
+            known_user=vectors["known_user"],
+            known_movie=row >= 0,
+        )
 
     def recommend(
         self,
@@ -136,18 +157,12 @@ class Recommender:
             ValueError: see `recommend_rows`; or the lists do not fit the users.
         """
         user_ids = self._ids(c.USER_ID, user_ids, "user_ids")
-        if seen_movie_ids is None and not self.needs_history:
-            seen_movie_ids = seen_ratings = [np.empty(0, np.int64)] * len(user_ids)
-        movies, ratings, splits = _flat_lists(seen_movie_ids, seen_ratings, len(user_ids))
-        assert seen_movie_ids is not None  # or `_flat_lists` has refused it
-        row = self.movie_rows(movies)
-        age = ages(splits)[row >= 0]
-        seen = topn.paired(row, row >= 0, seen_movie_ids)
+        history = self._known_history(len(user_ids), seen_movie_ids, seen_ratings)
         hidden = None
         if denied is not None:
             denied_row = self.movie_rows(_joined(denied))
             hidden = topn.paired(denied_row, denied_row >= 0, denied)
-        return self.recommend_rows(user_ids, seen, ratings[row >= 0], age, denied=hidden, **options)
+        return self.recommend_rows(user_ids, *history, denied=hidden, **options)
 
     def recommend_rows(
         self,
@@ -192,11 +207,7 @@ class Recommender:
             nothing = np.empty((0, n + reserve), np.float32)
             no_ids = nothing.astype(np.int64)
             return TopN(no_ids, no_ids, nothing, nothing, nothing, no_ids, np.empty(0, np.int32), np.empty(0, bool))
-        history = self._history_of_rows(len(user_ids), seen, ratings, age)
-        users = self._call("user_vectors", {c.USER_ID: user_ids, **history})
-        boosts = None
-        if self._successors is not None:
-            boosts = self._boosts(seen, users["seen_boost"], history["seen_row_splits"])
+        users, boosts, boost = self._user_vectors(user_ids, seen, ratings, age)
         vectors = policies.Users(user_ids, users["retrieval"], users["rating"], boosts)
         hidden = topn.NO_PAIRS if include_seen else seen
         if denied is not None:
@@ -222,9 +233,7 @@ class Recommender:
         if liked_from is not None and "seen" in self._movies:  # which models of the first versions lack
             liked = reasons.liked(seen, ratings, liked_from)
             weight = users["seen_weight"] if self.needs_history else np.ones(len(liked), np.float32)
-            because[:, :n] = self._because(
-                row[:, :n], seen, weight * liked, users.get("seen_boost"), not_itself=include_seen
-            )
+            because[:, :n] = self._because(row[:, :n], seen, weight * liked, boost, not_itself=include_seen)
         none = row < 0
         return TopN(
             row=row,
@@ -244,7 +253,7 @@ class Recommender:
         policy = policies.named(rank_by)
         d, k = (self._movies["retrieval"].shape[1], self._call.rating_width)
         lists = min(policy.list_length(n, candidates), self.catalogue_size) * (16 * 8 + 4 * (d + k))
-        if self._successors is not None:
+        if "successor_row" in self._movies:
             lists += 10 * self._movies["successor_row"].shape[1] * 64  # the boosted movies of ten seen ones
         return lists + policy.score_bytes(self), 64 + (4 * (2 * d + 2 * k) if self._call.gathers_vectors else 0)
 
@@ -253,9 +262,15 @@ class Recommender:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return [B, M] predicted ratings (float32, stars) of all movies, ascending movie id, and known_user [B]."""
         users = self._ids(c.USER_ID, user_ids, "user_ids")
-        history = self._history(len(users), seen_movie_ids, seen_ratings)
-        result = self._call("rate_catalogue", {c.USER_ID: users, **history})
-        return result[c.PREDICTED_RATING], result["known_user"]
+        history = self._known_history(len(users), seen_movie_ids, seen_ratings)
+        if not self.needs_history:
+            return self.rate_catalogue_rows(users, *history)
+        vectors, _, _ = self._user_vectors(users, *history)  # the signature `rate_catalogue` takes no ages
+        every_row = np.arange(self.catalogue_size)[np.newaxis]
+        ratings = [self.rate_lists(of_user[np.newaxis], every_row) for of_user in vectors["rating"]]
+        ratings = np.concatenate([np.empty((0, self.catalogue_size), np.float32), *ratings])
+        ratings[~vectors["known_user"]] = np.nan
+        return ratings, vectors["known_user"]
 
     def rate_rows(
         self, user_ids: np.ndarray, seen: topn.Pairs, ratings: np.ndarray, age: np.ndarray | None, pairs: topn.Pairs
@@ -301,7 +316,7 @@ class Recommender:
     @cached_property
     def retrieval_search(self) -> topn.Vectors:
         """The search by retrieval score."""
-        return topn.Vectors(self._movies["retrieval"], allowed=self._allowed)
+        return topn.Vectors(self._movies["retrieval"], allowed=self._allowed, factor=self._trend)
 
     @cached_property
     def rating_search(self) -> topn.Vectors | None:
@@ -345,14 +360,30 @@ class Recommender:
     def _catalogue_texts(self) -> pa.Array:
         return pa.array(self.catalogue_ids, pa.string())
 
+    @property
+    def _trend(self) -> np.ndarray | None:
+        """[M] the factors of movies' retrieval scores; None: 1."""
+        return self._movies.get("trend") if self._another_day else None
+
     @cached_property
-    def _successors(self) -> csr_array | None:
-        """[M, M] the strengths of successors; None for a model without."""
-        if "successor_row" not in self._movies:
-            return None
+    def _successors(self) -> csr_array:
+        """[M, M] the strengths of successors, of a model that has some."""
         row, strength = (self._movies[name] for name in ("successor_row", "successor_strength"))
+        if self._trend is not None:
+            strength = strength * self._trend[row]
         ends = np.arange(0, row.size + 1, row.shape[1], dtype=np.int32)
         return csr_array((strength.ravel(), row.ravel(), ends), (len(row), len(row)))
+
+    def _user_vectors(
+        self, user_ids: np.ndarray, seen: topn.Pairs, ratings: np.ndarray, age: np.ndarray | None
+    ) -> tuple[dict[str, np.ndarray], topn.Boosts | None, np.ndarray | None]:
+        """Return what the signature `user_vectors` does, what is added to scores, and the factors [S] of that."""
+        history = self._history_of_rows(len(user_ids), seen, ratings, age)
+        users = self._call("user_vectors", {c.USER_ID: user_ids, **history})
+        boost = users.get("seen_boost")
+        if boost is None or not boost.any():
+            return users, None, None
+        return users, self._boosts(seen, boost, history["seen_row_splits"]), boost
 
     def _boosts(self, seen: topn.Pairs, boost: np.ndarray, splits: np.ndarray) -> topn.Boosts:
         """Return what the successors of seen movies add to retrieval scores.
@@ -395,11 +426,28 @@ class Recommender:
         ids = self._ids(c.MOVIE_ID, movies, "seen_movie_ids")
         return {"seen_movie_id": ids, "seen_rating": ratings, "seen_row_splits": splits}
 
+    def _known_history(
+        self, users: int, seen_movie_ids: Lists | None, seen_ratings: Lists | None
+    ) -> tuple[topn.Pairs, np.ndarray, np.ndarray]:
+        """Return the pairs, ratings and ages of histories that the model knows, as `recommend_rows` takes them.
+
+        Raises:
+            ValueError: there are none, and the model needs them; or they do not fit the users.
+        """
+        if seen_movie_ids is None and not self.needs_history:
+            seen_movie_ids = seen_ratings = [np.empty(0, np.int64)] * users
+        movies, ratings, splits = _flat_lists(seen_movie_ids, seen_ratings, users)
+        assert seen_movie_ids is not None  # or `_flat_lists` has refused it
+        row = self.movie_rows(movies)
+        return topn.paired(row, row >= 0, seen_movie_ids), ratings[row >= 0], ages(splits)[row >= 0]
+
     def _history_of_rows(
         self, users: int, seen: topn.Pairs, ratings: np.ndarray, age: np.ndarray | None
     ) -> dict[str, np.ndarray]:
         splits = np.searchsorted(seen.user, np.arange(users + 1))
         age = ages(splits) if age is None else age
+        if self._another_day and "pause" in self._movies:
+            age = age + np.int32(round(float(self._movies["pause"])))
         history = {"seen_row": seen.row, "seen_rating": ratings, "seen_row_splits": splits, "seen_age": age}
         if not self._call.ids_are_text[c.MOVIE_ID]:
             history["seen_movie_id"] = self.catalogue_ids[seen.row]

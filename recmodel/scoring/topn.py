@@ -167,12 +167,19 @@ class Vectors:
         vectors: [M, d] float32.
         offset: [M] float32, added to each movie's scores.
         allowed: [M] bool, the movies that are searched; None: all.
+        factor: [M] float32, above 0, of each movie's products; None: 1.
     """
 
     def __init__(
-        self, vectors: np.ndarray, offset: np.ndarray | None = None, allowed: np.ndarray | None = None
+        self,
+        vectors: np.ndarray,
+        offset: np.ndarray | None = None,
+        allowed: np.ndarray | None = None,
+        factor: np.ndarray | None = None,
     ) -> None:
         movies, d = vectors.shape
+        if factor is not None:
+            vectors = vectors * factor[:, np.newaxis]
         length = np.linalg.norm(vectors, axis=1)
         self._has_offset = offset is not None  # as one more dimension, in which every user is 1
         if offset is None:

@@ -1,5 +1,7 @@
 """Training and export: every preset, with real TensorFlow Recommenders on a small set."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from support.exact import history_scores
@@ -45,7 +47,11 @@ def train_and_keep(preset):
 
 
 def by_definition(weights, split, users):
-    """What a model that knows users by their history says, in float64; and the histories, one for each pair."""
+    """What a model that knows users by their history says, in float64; and the histories, one for each pair.
+
+    The signature `predict` is for the same sitting.
+    """
+    weights = replace(weights, another_day=None)
     seen, ratings = split.histories(users)
     of_users = [history_scores(weights, *history) for history in zip(seen, ratings, strict=True)]
     scores, stars = (np.concatenate(values) for values in zip(*of_users, strict=True))

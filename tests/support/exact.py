@@ -49,11 +49,13 @@ def oracle_top(weights, user_row, seen, n, rank_by, candidates) -> np.ndarray:
 def history_terms(weights, seen: np.ndarray, ratings: np.ndarray, age: np.ndarray | None = None) -> np.ndarray:
     """What each seen movie adds to the retrieval scores, and what stands in for a short history: [S + 1, M], float64.
 
+    For another day, if the weights make a difference.
+
     Args:
         age: [S] how many newer ratings the user has; None: the oldest comes first.
     """
     row, ratings = np.searchsorted(weights.movie_ids, seen), ratings.astype(np.float64)
-    age = np.arange(len(row))[::-1] if age is None else age
+    age = _asked_at(weights, np.arange(len(row))[::-1] if age is None else age)
     own_mean = weights.mean_rating + (ratings - weights.mean_rating).sum() / (len(ratings) + 5)
     floor, newer = weights.recency
     weight = (1 + weights.liking * (ratings - own_mean)) * (floor + (1 - floor) * np.exp(-age / newer))
@@ -64,7 +66,11 @@ def history_terms(weights, seen: np.ndarray, ratings: np.ndarray, age: np.ndarra
     if weights.successors is not None and len(row):
         for term, *successors in zip(terms, *boosts(weights, row, age, terms.sum(axis=0)), strict=False):
             np.add.at(term, *successors)
-    return terms
+    return terms if weights.another_day is None else terms * weights.another_day.trend
+
+
+def _asked_at(weights, age: np.ndarray) -> np.ndarray:
+    return age if weights.another_day is None else age + weights.another_day.pause
 
 
 def boosts(weights, row: np.ndarray, age: np.ndarray, products: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -74,7 +80,7 @@ def boosts(weights, row: np.ndarray, age: np.ndarray, products: np.ndarray) -> t
         products: [M] the scores without them.
     """
     factor = np.where(age < 10, np.exp(-age / 3), 0)
-    factor *= weights.successors.weight * np.linalg.norm(products) / np.linalg.norm(factor)
+    factor *= weights.successors.weight * np.linalg.norm(products) / max(np.linalg.norm(factor), 1e-9)
     return weights.successors.row[row], factor[:, np.newaxis] * weights.successors.strength[row]
 
 
@@ -85,7 +91,7 @@ def history_scores(
     row = np.searchsorted(weights.movie_ids, seen)
     ratings = ratings.astype(np.float64)
     traits = weights.traits.astype(np.float64)
-    newer = np.arange(len(row))[::-1] if age is None else age
+    newer = _asked_at(weights, np.arange(len(row))[::-1] if age is None else age)
     floor, ratings_to_fall = weights.rating_recency
     weight = floor + (1 - floor) * np.exp(-newer / ratings_to_fall)
     residual = weight * (ratings - weights.movie_bias[row])

@@ -14,7 +14,8 @@ from recmodel import schemas as c
 from recmodel.arrays import Arrays, rows_of, runs, take
 from recmodel.data import histories
 from recmodel.models.architectures import Fittable
-from recmodel.models.history import closed_form, placing, successors
+from recmodel.models.history import another_day, closed_form, placing, successors
+from recmodel.models.history.another_day import AnotherDay
 from recmodel.models.history.closed_form import Interactions
 from recmodel.models.history.model import Batch, HistoryModel
 from recmodel.models.history.preset import Preset
@@ -48,7 +49,7 @@ def prepare(
     fitted = fitted if order is None else take(fitted, order)
     ratings = _interactions(fitted, movie_ids, is_implicit=bool(np.isnan(rating_range).any()))
     start = closed_form.start(ratings, closed_form.features(catalogue), preset, seed)
-    sequence = _sequence(ratings, fitted[c.TIMESTAMP], preset)
+    sequence = _sequence(ratings, fitted[c.TIMESTAMP], start.counts, preset)
     start_seconds = time.monotonic() - started
     model = HistoryModel(start, preset)
     model.compile(optimizer=tf.keras.optimizers.legacy.Adam(preset.learning_rate))
@@ -60,6 +61,7 @@ def prepare(
             recency=sequence.recency,
             rating_recency=sequence.rating_recency,
             mood=sequence.mood,
+            another_day=sequence.another_day,
         )
         if sequence.successors is not None:
             gram = fitted.movie_vectors.T @ fitted.movie_vectors
@@ -101,13 +103,15 @@ class _Sequence(NamedTuple):
     rating_recency: Recency = NO_RECENCY
     mood: Mood | None = None
     successors: tuple[np.ndarray, np.ndarray] | None = None  # see `successors.count`
+    another_day: AnotherDay | None = None
 
 
-def _sequence(ratings: Interactions, timestamp: np.ndarray, preset: Preset) -> _Sequence:
+def _sequence(ratings: Interactions, timestamp: np.ndarray, counts: np.ndarray, preset: Preset) -> _Sequence:
     """Return what the preset takes from the order of ratings; nothing if that is not known.
 
     Args:
         timestamp: [R] seconds, of the ratings; ratings at the same time count in the order of movie ids.
+        counts: [M] ratings of each movie.
     """
     if not histories.have_order(timestamp):
         log.info("the ratings have no times, so the model takes no account of the order in which movies were rated")
@@ -116,12 +120,19 @@ def _sequence(ratings: Interactions, timestamp: np.ndarray, preset: Preset) -> _
         Recency(preset.recency_floor, preset.recency_ratings),
         Recency(preset.rating_recency_floor, preset.rating_recency_ratings),
         Mood(preset.mood_ratings, preset.mood_damping) if preset.mood_ratings else None,
+        another_day=_another_day(ratings.movie, timestamp, counts, preset),
     )
     if not preset.successors:
         return found
     order = histories.by_time(ratings.user.astype(np.int64), timestamp)
     user, movie = ratings.user[order], ratings.movie[order]
     return found._replace(successors=successors.count(user, movie, ratings.movies, preset.successors))
+
+
+def _another_day(movie: np.ndarray, timestamp: np.ndarray, counts: np.ndarray, preset: Preset) -> AnotherDay | None:
+    if not preset.pause and not preset.trend:
+        return None
+    return AnotherDay(preset.pause, another_day.trend(movie, timestamp, counts, preset.trend))
 
 
 class HistoryBatches(tf.keras.utils.Sequence):

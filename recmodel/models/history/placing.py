@@ -77,5 +77,6 @@ def extended(weights: HistoryWeights, movie_ids: np.ndarray, rows: dict[str, np.
     order = np.argsort(ids)
     place = np.argsort(order)[: len(weights.movie_ids)]  # of the movies that it knew
     successors = weights.successors and weights.successors.with_movies(place, len(ids))
+    another_day = weights.another_day and weights.another_day.with_movies(place, len(ids))
     tables = {name: np.concatenate([getattr(weights, name), rows[name]])[order] for name in PLACED}
-    return replace(weights, movie_ids=ids[order], successors=successors, **tables)
+    return replace(weights, movie_ids=ids[order], successors=successors, another_day=another_day, **tables)

@@ -27,6 +27,8 @@ class Preset(architectures.Preset):
     rating_recency_floor: float = Field(gt=0, le=1)
     rating_recency_ratings: float = Field(gt=0)
     variety: float = Field(default=0.0, ge=0, le=1)
+    pause: float = Field(default=0.0, ge=0)
+    trend: float = Field(default=0.0, ge=0)
     blend_power: float = Field(ge=0)
     mood_ratings: float = Field(ge=0)
     mood_damping: float = Field(gt=0)

@@ -20,6 +20,7 @@ from recmodel import schemas as c
 from recmodel.arrays import Arrays
 from recmodel.models import variables
 from recmodel.models.history import successors
+from recmodel.models.history.another_day import AnotherDay
 from recmodel.models.history.calibration import NO_CALIBRATION
 from recmodel.models.history.recency import NO_RECENCY, Mood, Recency
 from recmodel.models.history.successors import Successors
@@ -66,6 +67,9 @@ class InNumPy:
             table = {name: variables[f"_towers/_successors/{name}"] for name in Successors._fields}
             self._successors = {"successor_row": table["row"], "successor_strength": table["strength"]}
             self._successor_weight, self._gram = table["weight"][0], table["gram"]
+        self._another_day: Arrays = {}
+        if "_towers/_another_day/trend" in variables:
+            self._another_day = {name: variables[f"_towers/_another_day/{name}"] for name in AnotherDay._fields}
         self.ids_are_text: Mapping[str, bool] = {c.USER_ID: False, c.MOVIE_ID: False}
         knows_order = min(recency.floor, of_ratings.floor) < 1 or bool(self._mood or self._successors)
         self.needs_history, self.needs_order = True, knows_order
@@ -81,6 +85,7 @@ class InNumPy:
         """See `ServingModel`."""
         return {
             **self._successors,
+            **self._another_day,
             c.MOVIE_ID: self._ids,
             "retrieval": self._movie_vectors,
             "seen": self._seen_vectors,

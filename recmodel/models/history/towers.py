@@ -9,6 +9,7 @@ import numpy as np
 
 from recmodel.models.architectures import Users
 from recmodel.models.history import successors
+from recmodel.models.history.another_day import AnotherDay
 from recmodel.models.history.calibration import NO_CALIBRATION, Calibration
 from recmodel.models.history.placing import PlacingGraph
 from recmodel.models.history.recency import NO_RECENCY, Mood, Recency
@@ -55,6 +56,7 @@ class Towers(tf.Module):
         self.blend_power = weights.blend_power
         self._mood = None if weights.mood is None else tf.Variable(np.array(weights.mood, np.float32), trainable=False)
         self._successors = None if weights.successors is None else _SuccessorTable(weights.successors)
+        self._another_day = None if weights.another_day is None else _AnotherDay(weights.another_day)
         self.place = None if weights.placing is None else PlacingGraph(weights.placing)
 
     def users(self, user_id: tf.Tensor, seen: tuple[tf.Tensor, ...]) -> Users:
@@ -90,6 +92,12 @@ class Towers(tf.Module):
     def successors(self) -> tuple[tf.Tensor, tf.Tensor] | None:
         """The rows [M, K] and the strengths [M, K] of successors; see `history.successors`. None: there are none."""
         return None if self._successors is None else (self._successors.row, self._successors.strength)
+
+    @property
+    def another_day(self) -> dict[str, tf.Tensor]:
+        """`pause`, a scalar, and `trend` [M]; see `history.another_day`. Empty: lists for another day are the same."""
+        found = self._another_day
+        return {} if found is None else {"pause": found.pause[0], "trend": found.trend}
 
     def _regress(
         self, movie: tf.Tensor, residual: tf.Tensor, pieces: _Pieces, root: tf.Tensor, age: tf.Tensor
@@ -163,6 +171,14 @@ class _SuccessorTable(tf.Module):
         return weight * tf.gather(self.weight[0] * length * tf.math.rsqrt(tf.maximum(of_user, 1e-9)), user)
 
 
+class _AnotherDay(tf.Module):
+    """The variables of `AnotherDay`."""
+
+    def __init__(self, another_day: AnotherDay) -> None:
+        super().__init__()
+        self.pause, self.trend = frozen(np.array([another_day.pause], np.float32)), frozen(another_day.trend)
+
+
 def read_weights(saved_model: Path) -> HistoryWeights:
     """Read the arrays of a SavedModel of this architecture, except how it places movies.
 
@@ -192,6 +208,10 @@ def read_weights(saved_model: Path) -> HistoryWeights:
     if has("_towers/_successors/row"):
         row, strength, weight, gram = (array(f"_towers/_successors/{name}") for name in Successors._fields)
         table = Successors(row, strength, weight.item(), gram)
+    another_day = None
+    if has("_towers/_another_day/trend"):
+        pause, trend = (array(f"_towers/_another_day/{name}") for name in AnotherDay._fields)
+        another_day = AnotherDay(pause.item(), trend)
     return HistoryWeights(
         movie_ids=array("_movies/ids"),
         seen_vectors=array("_towers/seen_vectors"),
@@ -210,6 +230,7 @@ def read_weights(saved_model: Path) -> HistoryWeights:
         mood=Mood(*array(mood).tolist()) if has(mood) else None,
         calibration=Calibration(*array(line).tolist()) if has(line) else NO_CALIBRATION,
         successors=table,
+        another_day=another_day,
     )
 
 

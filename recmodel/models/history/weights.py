@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from recmodel.models.history.another_day import AnotherDay
 from recmodel.models.history.calibration import NO_CALIBRATION, Calibration
 from recmodel.models.history.recency import NO_RECENCY, Mood, Recency
 from recmodel.models.history.successors import Successors
@@ -46,5 +47,6 @@ class HistoryWeights:
     rating_recency: Recency = NO_RECENCY  # in the regression of a user's ratings
     mood: Mood | None = None  # None: a user's bias is that of the regression
     successors: Successors | None = None
+    another_day: AnotherDay | None = None  # None: lists for another day are as those of the same sitting
     blend_power: float = BLEND_POWER
     calibration: Calibration = NO_CALIBRATION

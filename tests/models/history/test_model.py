@@ -45,7 +45,7 @@ def test_the_history_model_serves_users_it_never_met():
     assert everything[0] == pytest.approx(rating, abs=1e-5)
     pairs = model.predict(np.ones(len(MOVIES), int), MOVIES, [seen] * len(MOVIES), [ratings] * len(MOVIES))
     assert pairs.retrieval_score == pytest.approx(score, abs=1e-5)
-    product, _ = history_scores(replace(fitted.weights, successors=None), seen, ratings)
+    product, _ = history_scores(replace(fitted.weights, successors=None, another_day=None), seen, ratings)
     vector = model.user_embedding([1], [seen], [ratings])[0]
     assert model.movie_embedding(MOVIES) @ vector == pytest.approx(product, abs=1e-5)
     with pytest.raises(ValueError, match="knows users by their history"):

@@ -10,6 +10,7 @@ from recmodel import schemas as c
 from recmodel.data.histories import ages
 from recmodel.data.ids import Labels
 from recmodel.models import saved_model
+from recmodel.models.history.another_day import AnotherDay
 from recmodel.models.history.calibration import Calibration
 from recmodel.models.history.recency import Mood, Recency
 from recmodel.models.history.served import InNumPy, open_model
@@ -43,6 +44,7 @@ def models(tmp_path_factory):
             recency=Recency(0.2, 3.0), rating_recency=Recency(0.4, 5.0), calibration=Calibration(0.3, 0.9),
             blend_power=1.5, mood=None if kind == TEXT_IDS else Mood(2.0, 1.5),
             successors=None if kind == IMPLICIT else table,
+            another_day=None if kind == TEXT_IDS else AnotherDay(7.0, abs(normal(MOVIES))),
         )  # fmt: skip
         folder = tmp_path_factory.mktemp("served") / "saved_model"
         labels = Labels(movies=pa.array([f"tt{movie:04}" for movie in range(MOVIES)]))

@@ -1,0 +1,50 @@
+"""Another day: what differs in lists for another day than that of a user's newest ratings.
+
+Within a sitting, the next movie follows from the last ones. Who comes back on another day does not go on where they
+stopped: all that they have watched says more then, what followed their last movies says nothing, and what is watched of
+late says much. The job makes its lists at night, so they are for another day.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from recmodel.scoring import popularity
+
+_ROWS = 1 << 23  # whose days are counted at a time
+
+
+class AnotherDay(NamedTuple):
+    """What a model knows of lists for another day."""
+
+    pause: float  # so many ratings the time in between counts as: by these the ages of ratings rise
+    trend: np.ndarray  # [M] float32, the factor of each movie's retrieval scores
+
+    def with_movies(self, place: np.ndarray, movies: int) -> AnotherDay:
+        """Return the same for a larger catalogue, in which old row i has the place `place[i]`.
+
+        All ratings of a movie that is new tonight will be of late, so it counts as the one of which most are.
+        """
+        trend = np.full(movies, self.trend.max(initial=1), np.float32)
+        trend[place] = self.trend
+        return self._replace(trend=trend)
+
+
+def trend(movie: np.ndarray, time: np.ndarray, counts: np.ndarray, exponent: float) -> np.ndarray:
+    """Return [M] float32: how many times as popular each movie is of late as it was ever, to the power `exponent`.
+
+    Args:
+        movie, time: [R] rows of the catalogue and seconds, of ratings.
+        counts: [M] number of ratings of each movie.
+        exponent: 0: the factors are 1.
+    """
+    parts = [slice(first, first + _ROWS) for first in range(0, len(movie), _ROWS)]
+    per_day = np.zeros(popularity.day(time.max()) + 1, np.int64)
+    for rows in parts:
+        per_day += np.bincount(popularity.day(time[rows]), minlength=len(per_day))
+    of_day, recent = popularity.weights(per_day), np.zeros(len(counts))
+    for rows in parts:
+        recent += popularity.trend(movie[rows], time[rows], of_day, len(counts))
+    return (popularity.lift(counts, recent) ** exponent).astype(np.float32)
