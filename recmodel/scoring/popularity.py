@@ -42,16 +42,15 @@ def trend(movie: np.ndarray, time: np.ndarray, of_day: np.ndarray, movies: int) 
     return np.bincount(movie, of_day[day(time)], movies)
 
 
-def lift(counts: np.ndarray, recent: np.ndarray) -> np.ndarray:
+def lift(counts: np.ndarray, recent: np.ndarray, damping: float = 5.0) -> np.ndarray:
     """Return [M] float64: how many times as popular each movie is of late as ever, by its share of ratings.
-
-    One imaginary rating is added to those of late and to all of them: a movie without ratings has 1.
 
     Args:
         counts: [M] number of ratings of each movie; at least one has some.
         recent: [M] see `trend`.
+        damping: how many imaginary ratings are added to those of late and to all; a movie without ratings has 1.
     """
-    return (recent * (counts.sum() / recent.sum()) + 1) / (counts + 1)
+    return (recent * (counts.sum() / recent.sum()) + damping) / (counts + damping)
 
 
 def popularity(

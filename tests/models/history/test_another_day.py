@@ -10,7 +10,6 @@ from support.training import export, trained
 
 from recmodel.models.history import another_day
 from recmodel.models.history.another_day import AnotherDay
-from recmodel.scoring import popularity
 from recmodel.scoring.recommender import Recommender
 
 DAY = 86_400
@@ -23,12 +22,12 @@ def test_the_trend_is_the_share_of_late_ratings_next_to_that_of_all(monkeypatch)
     counts = np.bincount(movie, minlength=6)  # the last has no ratings
     newer = np.array([(time // DAY > t // DAY).sum() for t in time])
     of_same_day = np.array([(time // DAY == t // DAY).sum() for t in time])
-    fall = popularity.RECENT * len(time)
+    fall = another_day.LATE * len(time)
     weight = np.array(
         [np.exp(-(n + np.linspace(0, k, 2001)) / fall).mean() for n, k in zip(newer, of_same_day, strict=True)]
     )
     late = np.bincount(movie, weight, 6) * len(time) / weight.sum()
-    expected = ((late + 1) / (counts + 1)) ** 1.5
+    expected = ((late + 5) / (counts + 5)) ** 1.5
     for rows in (1000, 7):
         monkeypatch.setattr(another_day, "_ROWS", rows)
         assert another_day.trend(movie, time, counts, 1.5) == pytest.approx(expected, rel=1e-3)
