@@ -98,7 +98,7 @@ def history_scores(
     squares = traits[row].T @ (weight[:, np.newaxis] * traits[row])
     taste = np.linalg.solve(squares + np.diag(weights.ridge), traits[row].T @ residual)
     if weights.mood is not None:
-        newness = np.exp(-newer / weights.mood.ratings)
+        newness = np.where(newer < 20, np.exp(-newer / weights.mood.ratings), 0)
         left = ratings - weights.movie_bias[row] - traits[row] @ taste
         taste[0] += newness @ left / (newness.sum() + weights.mood.damping)
     intercept, slope = weights.calibration

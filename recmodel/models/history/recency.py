@@ -26,10 +26,14 @@ class Recency(NamedTuple):
 NO_RECENCY = Recency()
 
 
+NEW_RATINGS = 20  # of so many of the newest ratings of a user, the residuals count as their mood
+
+
 class Mood(NamedTuple):
     """How much stricter or milder a user's newest ratings are than all of them together say: more of their bias.
 
-    It is the mean of the residuals of the regression, weighted by exp(-age / `ratings`) and damped.
+    It is the mean of the residuals of the regression of the newest `NEW_RATINGS`, weighted by exp(-age / `ratings`) and
+    damped.
     """
 
     ratings: float  # after so many newer ratings, the weight of a residual has fallen to 37 %
@@ -37,7 +41,7 @@ class Mood(NamedTuple):
 
     def weights(self, age: np.ndarray) -> np.ndarray:
         """Return the float32 weights of the residuals of ratings of these ages (int)."""
-        return decay(age, self.ratings)
+        return np.where(age < NEW_RATINGS, decay(age, self.ratings), np.float32(0))
 
 
 def decay(age: np.ndarray, ratings: float) -> np.ndarray:

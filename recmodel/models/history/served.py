@@ -150,9 +150,11 @@ class InNumPy:
             root: [S] the root of each rating's weight, by which the residuals are multiplied already.
         """
         weights = np.zeros((len(splits) - 1, self.rating_width), np.float32)
-        if self._mood is not None:
-            newness = self._mood.weights(age)
+        mood = self._mood
+        if mood is not None:
+            newness = mood.weights(age)
             of_residual = newness / root  # which are multiplied by the root
+            mood = mood if newness.any() else None  # nothing is new in lists for another day
         one = np.eye(self.rating_width, dtype=np.float32, order="F")
         for user in np.flatnonzero(np.diff(splits)):
             of_user = slice(splits[user], splits[user + 1])
@@ -167,9 +169,9 @@ class InNumPy:
             else:
                 gram = ssyrk(1, traits.T, 1, self._ridge, lower=1)
                 _, weights[user], _ = sposv(gram, residual[of_user] @ traits, lower=1, overwrite_a=1, overwrite_b=1)
-                left = residual[of_user] - traits @ weights[user] if self._mood is not None else None
-            if self._mood is not None:
-                weights[user, 0] += of_residual[of_user] @ left / (newness[of_user].sum() + self._mood.damping)
+                left = residual[of_user] - traits @ weights[user] if mood is not None else None
+            if mood is not None:
+                weights[user, 0] += of_residual[of_user] @ left / (newness[of_user].sum() + mood.damping)
         return weights
 
     def _on_the_scale(self, rating: np.ndarray) -> np.ndarray:

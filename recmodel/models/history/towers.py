@@ -12,7 +12,7 @@ from recmodel.models.history import successors
 from recmodel.models.history.another_day import AnotherDay
 from recmodel.models.history.calibration import NO_CALIBRATION, Calibration
 from recmodel.models.history.placing import PlacingGraph
-from recmodel.models.history.recency import NO_RECENCY, Mood, Recency
+from recmodel.models.history.recency import NEW_RATINGS, NO_RECENCY, Mood, Recency
 from recmodel.models.history.successors import Successors
 from recmodel.models.history.weights import HistoryWeights
 from recmodel.models.tensors import SortedIds, frozen, padded, strength, user_of_each
@@ -118,7 +118,7 @@ class Towers(tf.Module):
         if self._mood is None:
             return weights
         left = pieces.of(residual) - tf.linalg.matvec(traits, tf.gather(weights, pieces.owner))
-        newness = pieces.of(tf.exp(-age / self._mood[0]))
+        newness = pieces.of(tf.where(age < NEW_RATINGS, tf.exp(-age / self._mood[0]), 0.0))
         off = pieces.add_up(tf.reduce_sum(newness * left / pieces.of(root, filler=1), axis=1))
         mood = off / (pieces.add_up(tf.reduce_sum(newness, axis=1)) + self._mood[1])
         return weights + tf.pad(mood[:, tf.newaxis], [[0, 0], [0, self.rating_width - 1]])
