@@ -31,8 +31,10 @@ def searches(draw):
     ]
     offset = halves(movies) if draw(st.booleans()) else None
     n, tile = draw(st.integers(1, movies + 3)), draw(st.sampled_from([1, 3, 8, 31, 2048]))
+    # Scores are bounded by one leading dimension of three or more; bounds are given up, or not, if many reach them.
+    sizes = {"TILE": tile, "LEADING": 1, "_TOO_MANY": draw(st.sampled_from([0.01, 0.5, 2]))}
     boost = abs(halves(users, movies)) if draw(st.booleans()) else None
-    return halves(users, d).astype(np.float32), halves(movies, d).astype(np.float32), offset, hidden, boost, n, tile
+    return halves(users, d).astype(np.float32), halves(movies, d).astype(np.float32), offset, hidden, boost, n, sizes
 
 
 def pairs(hidden: list[set[int]]) -> topn.Pairs:
@@ -53,13 +55,13 @@ def exact(users, movies, offset, boost) -> tuple[np.ndarray, topn.Boosts | None]
 @settings(max_examples=400)
 @given(search=searches())
 def test_the_top_n_is_the_oracles(search):
-    users, movies, offset, hidden, boost, n, tile = search
+    users, movies, offset, hidden, boost, n, sizes = search
     scores, boosts = exact(users, movies, offset, boost)
     if boosts is not None:
         row = np.array([[-1, *np.unique([len(movies) - 1, 0])]] * len(users))
         assert boosts.at(row)[:, 1:].tolist() == boost[:, row[0, 1:]].tolist()
         assert not boosts.at(row)[:, 0].any()
-    with patch.object(topn, "TILE", tile):
+    with patch.multiple(topn, **sizes):
         by_product = topn.Vectors(movies, offset).top(users, n, pairs(hidden), boosts=boosts)
         by_scores = topn.of_scores(scores.astype(np.float32), n, pairs(hidden))
     for top in (by_product, by_scores):
@@ -76,7 +78,7 @@ def test_the_top_n_is_the_oracles(search):
 @given(search=searches(), seed=st.integers(0, 2**32 - 1), highest=st.sampled_from([0.5, 2, 3, 1000]))
 def test_the_top_n_of_another_order_is_the_oracles(search, seed, highest):
     """Scores above 0 are multiplied by factors of the pair, some of which are as high as they may be."""
-    users, movies, offset, hidden, boost, n, tile = search
+    users, movies, offset, hidden, boost, n, sizes = search
     scores, boosts = exact(users, movies, offset, boost)
     factor = np.random.default_rng(seed).choice(np.array([0, 0.25, 0.5, highest], np.float32), scores.shape)
     factor = np.minimum(factor, np.float32(highest))
@@ -84,7 +86,7 @@ def test_the_top_n_of_another_order_is_the_oracles(search, seed, highest):
     reordering = topn.Reordering(
         lambda user, row, score: np.where(score > 0, score * factor[user, row], score), highest
     )
-    with patch.object(topn, "TILE", tile):
+    with patch.multiple(topn, **sizes):
         top = topn.Vectors(movies, offset).top(users, n, pairs(hidden), boosts=boosts, reordering=reordering)
     for b, rows in enumerate(hidden):
         expected = oracle(by[b], rows, n)
@@ -95,19 +97,29 @@ def test_the_top_n_of_another_order_is_the_oracles(search, seed, highest):
 
 @pytest.mark.parametrize("shrink", [0, 0.5, 3], ids=["equal lengths", "some lengths", "very unequal lengths"])
 @pytest.mark.parametrize("with_offset", [False, True])
-def test_real_numbers_differ_from_the_oracle_by_rounding_alone(shrink, with_offset):
-    """10,000 movies in several tiles, and lengths that stop the search at once, late or never."""
+@pytest.mark.parametrize("bounded", [False, True])
+def test_real_numbers_differ_from_the_oracle_by_rounding_alone(shrink, with_offset, bounded, monkeypatch):
+    """10,000 movies in several tiles, and lengths that stop the search at once, late or never.
+
+    Bounded: the dimensions that do not lead are parallel, so that bounds are the scores themselves, but for rounding.
+    """
     random = np.random.default_rng(7)
     movies = (random.standard_normal((10_000, 24)) * random.random((10_000, 1)) ** shrink).astype(np.float32)
     users = (random.standard_normal((40, 24)) * random.random((40, 1))).astype(np.float32)
+    if bounded:
+        monkeypatch.setattr(topn, "LEADING", 8)
+        for vectors in (users, movies):
+            vectors[:, 8:] = abs(vectors[:, 8:9]) * np.linspace(0.1, 0.2, 16, dtype=np.float32)
     users[0] = 0
     offset = random.standard_normal(10_000).astype(np.float32) if with_offset else None
     hidden = [set(random.integers(0, 10_000, size=size).tolist()) for size in random.integers(0, 3000, size=40)]
     hidden[1] = set(range(10_000)) - {5, 77}
     scores = users.astype(np.float64) @ movies.astype(np.float64).T + (0 if offset is None else offset)
-    boost = np.where(random.random(scores.shape) < 0.01, random.random(scores.shape), 0).astype(np.float32)
-    scores += boost
-    boosts = topn.Boosts(*np.nonzero(boost), boost[boost > 0])
+    boosts = None
+    if not bounded:  # boosts are not
+        boost = np.where(random.random(scores.shape) < 0.01, random.random(scores.shape), 0).astype(np.float32)
+        scores += boost
+        boosts = topn.Boosts(*np.nonzero(boost), boost[boost > 0])
     top = topn.Vectors(movies, offset).top(users, 50, pairs(hidden), boosts=boosts)
     for b, rows in enumerate(hidden):
         expected = oracle(scores[b], rows, 50)
