@@ -239,9 +239,13 @@ def enlarged(weights: HistoryWeights, movies: int, seed: int = 0) -> HistoryWeig
         row = (row + len(weights.movie_ids) * random.integers(0, 2**16, row.shape)) % movies  # of any of the copies
         strength = np.resize(successors.strength, row.shape)
         successors = successors._replace(row=row.astype(np.int32), strength=strength)
+    another_day = weights.another_day
+    if another_day is not None:
+        another_day = another_day._replace(trend=np.resize(another_day.trend, movies))
     return replace(
         weights,
         successors=successors,
+        another_day=another_day,
         movie_ids=np.arange(movies),
         seen_vectors=copies(weights.seen_vectors, movies, random),
         movie_vectors=copies(weights.movie_vectors, movies, random),
