@@ -28,7 +28,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -170,9 +170,9 @@ def executors(store: Store) -> Iterator[Row]:
 
 
 def _two_cores_compared_with_one() -> float:
-    with multiprocessing.get_context("fork").Pool(2) as pool:
-        (alone,) = pool.map(_sorts_per_second, [0], chunksize=1)
-        return sum(pool.map(_sorts_per_second, [0, 1], chunksize=1)) / alone
+    with ProcessPoolExecutor(2, multiprocessing.get_context("fork")) as pool:
+        alone = pool.submit(_sorts_per_second, 0).result()
+        return sum(pool.map(_sorts_per_second, [0, 1])) / alone
 
 
 def _sorts_per_second(core: int, seconds: float = 10) -> float:
