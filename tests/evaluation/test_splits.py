@@ -36,6 +36,12 @@ def test_last_out_holds_out_several_of_each_user_who_has_more():
     assert pairs_of(fitted) == [(1, 5), (1, 6), *((2, movie) for movie in range(5))]
 
 
+def test_who_is_asked_at_one_time_is_asked_on_another_day():
+    rows = by_hand(*((user, movie, 4.0, movie) for user in range(6) for movie in range(8)))
+    made = {kind: splits.make(kind, rows, np.arange(8), test_share=0.2, seed=0) for kind in splits.KINDS}
+    assert [kind for kind, split in made.items() if split.another_day] == ["time"]
+
+
 def test_several_splits_hold_out_ever_older_ratings_or_others_at_random():
     rows = by_hand(*((user, movie, 3.0, movie) for user in (1, 2) for movie in range(8)))
 
