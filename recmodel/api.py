@@ -137,8 +137,12 @@ def score(
     )
 
 
-def load(models: AnyPath, version: str | None = None) -> Model:
+def load(models: AnyPath, version: str | None = None, *, another_day: bool = True) -> Model:
     """Open a version of `models`, checked against its manifest; the current one if no version is named.
+
+    Args:
+        another_day: answer as the job does, for another day than that of the newest ratings; False: for users who have
+            just given them, and will go on.
 
     Raises:
         ModelRejected: there is none, or it is damaged.
@@ -146,4 +150,4 @@ def load(models: AnyPath, version: str | None = None) -> Model:
     from recmodel.models.versions import open_version
     from recmodel.pipeline.predict import Model
 
-    return Model(open_version(os.fspath(models), version))
+    return Model(open_version(os.fspath(models), version), another_day=another_day)

@@ -30,8 +30,8 @@ from recmodel.storage import Location
 class Model(Recommender):
     """A `Recommender` that also knows what its movies are called."""
 
-    def __init__(self, version: ModelVersion) -> None:
-        super().__init__(version.saved_model)
+    def __init__(self, version: ModelVersion, *, another_day: bool = True) -> None:
+        super().__init__(version.saved_model, another_day=another_day)
         self.version = version
         self.catalogue = version.catalogue()
 
