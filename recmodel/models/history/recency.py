@@ -1,7 +1,8 @@
 """Recency: how much more the newest ratings of a history say about what is watched, and liked, next.
 
 A rating's age is the number of ratings that the user gave after it: 0 for the newest. Times themselves do not enter, so
-that a user who comes back after a year is known by what they watched last.
+that a user who comes back after a year is known by what they watched last. That they come back, and do not go on, is
+what `another_day` is about.
 """
 
 from __future__ import annotations
