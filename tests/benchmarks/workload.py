@@ -64,8 +64,8 @@ class Source:
 
     def towers(self, movies: int, first_movie: int = 0) -> Towers:
         """Return a model with that many movies, whose ids ascend from `first_movie`."""
-        # Peers search products alone, so what successors add is left out on both sides.
-        weights = capacity.enlarged(replace(self.weights, successors=None), movies)
+        # Peers search products alone, so successors and the trend are left out on both sides.
+        weights = capacity.enlarged(replace(self.weights, successors=None, another_day=None), movies)
         return history.Towers(replace(weights, movie_ids=weights.movie_ids + first_movie))
 
     def _histories(self, users: int, movies: int) -> pa.Table:

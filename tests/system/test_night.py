@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from support.exact import boosts
+from support.exact import history_scores
 from support.processes import here, said, submit
 from support.runs import DAY, published
 from support.terminal import COLUMNS, LINES
@@ -20,7 +20,6 @@ from recmodel.data import movielens as data
 from recmodel.data.validation import Validation
 from recmodel.models import versions
 from recmodel.models.history.towers import read_weights
-from recmodel.scoring import recommender
 
 TABLE_COLUMNS = {
     "user_id": "BIGINT", "rank": "INTEGER", "movie_id": "BIGINT", "title": "VARCHAR", "retrieval_score": "FLOAT",
@@ -108,9 +107,8 @@ def test_the_trained_model_is_better_than_the_classics(nightly):
 
 
 def test_rows_are_what_the_saved_model_says(nightly):
-    """All users, against a brute-force argsort of the SavedModel's own embeddings, and successors by definition."""
+    """All users, against a brute-force argsort of what the SavedModel's variables come to by definition."""
     version = versions.open_version(nightly.models)
-    model = recommender.Recommender(version.saved_model)
     movies = version.catalogue().column(c.MOVIE_ID).to_numpy()
     rows = published(nightly.output, DAY).to_pandas()
     chosen = settings.load()
@@ -121,16 +119,13 @@ def test_rows_are_what_the_saved_model_says(nightly):
     users = np.array(sorted(by_user.groups))
     seen = [by_user.get_group(user)[c.MOVIE_ID].to_numpy() for user in users]
     given = [by_user.get_group(user)[c.RATING].to_numpy() for user in users]
-    user_vectors = model.user_embedding(users, seen, given).astype(np.float64)
-    scores = user_vectors @ model.movie_embedding(movies).astype(np.float64).T
     weights = read_weights(version.saved_model)
+    assert weights.another_day is not None
+    by_definition = [history_scores(weights, *history) for history in zip(seen, given, strict=True)]
+    scores, ratings = (np.array(values) for values in zip(*by_definition, strict=True))
     for row, ids in enumerate(seen):
-        if weights.successors is not None:
-            place, age = np.searchsorted(movies, ids), np.arange(len(ids))[::-1]
-            np.add.at(scores[row], *boosts(weights, place, age, scores[row]))
         scores[row, np.searchsorted(movies, ids)] = -np.inf
-    ratings, _ = model.rate_catalogue(users, seen, given)
-    blended = np.where(scores > 0, scores * ratings.astype(np.float64) ** weights.blend_power, scores)
+    blended = np.where(scores > 0, scores * ratings**weights.blend_power, scores)
     best = np.argsort(-blended, axis=1, kind="stable")[:, :10]
     assert rows[c.USER_ID].tolist() == np.repeat(users, 10).tolist()
     found = np.searchsorted(movies, rows[c.MOVIE_ID].to_numpy().reshape(-1, 10))
