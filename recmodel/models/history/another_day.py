@@ -26,11 +26,11 @@ class AnotherDay(NamedTuple):
     trend: np.ndarray  # [M] float32, the factor of each movie's retrieval scores
 
     def with_movies(self, place: np.ndarray, movies: int) -> AnotherDay:
-        """Return the same for a larger catalogue, in which old row i has the place `place[i]`.
+        """Return the same for a larger catalogue, in which old row i has the place `place[i]`; new movies have 1.
 
-        All ratings of a movie that is new tonight will be of late, so it counts as the one of which most are.
+        All ratings of a new movie will be of late, but as popular as those that are now it would fill the lists.
         """
-        trend = np.full(movies, self.trend.max(initial=1), np.float32)
+        trend = np.ones(movies, np.float32)
         trend[place] = self.trend
         return self._replace(trend=trend)
 

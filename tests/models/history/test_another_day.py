@@ -35,9 +35,9 @@ def test_the_trend_is_the_share_of_late_ratings_next_to_that_of_all(monkeypatch)
     assert another_day.trend(movie, time, counts, 0).tolist() == [1] * 6
 
 
-def test_a_new_movie_is_as_popular_of_late_as_any():
+def test_a_new_movie_is_as_popular_of_late_as_ever():
     before = AnotherDay(20.0, np.array([0.5, 3.0], np.float32))
-    assert before.with_movies(np.array([0, 2]), 3).trend.tolist() == [0.5, 3.0, 3.0]
+    assert before.with_movies(np.array([0, 2]), 3).trend.tolist() == [0.5, 1.0, 3.0]
 
 
 def test_a_model_has_lists_for_the_same_sitting_and_for_another_day(tmp_path):
