@@ -21,8 +21,9 @@ from recmodel.errors import UsageRejected
 from recmodel.models import architectures
 from recmodel.models.versions import ModelVersion, open_version
 from recmodel.pipeline import registry, sources
-from recmodel.schemas import Id
+from recmodel.schemas import TEXT, Id
 from recmodel.scoring.recommender import Recommender
+from recmodel.scoring.signatures import InTensorFlow, Signatures
 from recmodel.settings import Settings
 from recmodel.storage import Location
 
@@ -30,8 +31,10 @@ from recmodel.storage import Location
 class Model(Recommender):
     """A `Recommender` that also knows what its movies are called."""
 
-    def __init__(self, version: ModelVersion, *, another_day: bool = True) -> None:
-        super().__init__(version.saved_model, another_day=another_day)
+    def __init__(
+        self, version: ModelVersion, signatures: Signatures | None = None, *, another_day: bool = True
+    ) -> None:
+        super().__init__(version.saved_model, signatures=signatures, another_day=another_day)
         self.version = version
         self.catalogue = version.catalogue()
 
@@ -75,7 +78,10 @@ def predict(
         ModelRejected: see `open_version`.
         UsageRejected: a movie is not in the catalogue, or the model knows neither how to place it nor the user.
     """
-    model = Model(open_version(settings.paths.models, registry.find(settings, version).name))
+    opened = open_version(settings.paths.models, registry.find(settings, version).name)
+    # As Spark's workers open it: mostly without TensorFlow, which takes seconds to import.
+    open_signatures = InTensorFlow if opened.ids.movie == TEXT else architectures.open_for_scoring(opened.architecture)
+    model = Model(opened, open_signatures(opened.saved_model))
     user_id = identifiers.typed(str(user_id), model.version.ids.user)
     if model.needs_history:
         folder = sources.input_dir(settings.paths.data, settings.paths.sample, settings.input)
