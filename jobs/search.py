@@ -29,10 +29,16 @@ from recmodel.progress import Stages
 @click.option("--objective", default="ndcg@10", show_default=True, metavar="METRIC",
               help="ndcg@10, recall@10, recall@100, ndcg@100 or rmse.")  # fmt: skip
 @click.option("--relevant", type=float, metavar="RATING", help="Only movies rated so high are to be recommended.")
+@click.option(
+    "--also-data",
+    multiple=True,
+    metavar="DIR",
+    help="Other ratings, which count as much: the geometric mean of both is what is best. May be repeated.",
+)
 @click.option("--output", "folder", callback=options.path, help="Where trials are kept.")
 def search(
-    space: Path | None, trials: int, split: str, objective: str, relevant: float | None, folder: str | None,
-    **flags: Any,
+    space: Path | None, trials: int, split: str, objective: str, relevant: float | None, also_data: tuple[str, ...],
+    folder: str | None, **flags: Any,
 ) -> None:  # fmt: skip
     """Try values of a preset's fields and print the best ones found.
 
@@ -47,7 +53,8 @@ def search(
     if objective not in pipeline.OBJECTIVES:
         raise click.UsageError(f"--objective: {objective!r} is none of {', '.join(pipeline.OBJECTIVES)}")
     space = space or settings.conf_file("search-ratings.yaml" if objective == "rmse" else "search.yaml")
-    request = pipeline.Request(chosen.training.preset, space, trials, split, objective, relevant)
+    others = tuple(map(settings.absolute_data, also_data))
+    request = pipeline.Request(chosen.training.preset, space, trials, split, objective, relevant, others)
     target = Path(folder or chosen.paths.evaluation) / "search"
     found = pipeline.run(
         chosen, request, target, Stages(console.show_stage), lambda n, t: console.out.print(views.trial(n, t))

@@ -33,11 +33,12 @@ class Request:
     split: str  # one of `splits.KINDS`; the ratings that this split would hold out are not looked at
     objective: str  # one of `OBJECTIVES`
     relevant_from: float | None = None  # see `splits.Split`
+    also_data: tuple[str, ...] = ()  # other ratings by which presets are measured too, as `paths.data`
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A set of values, and how good the preset is with them."""
+    """A set of values, and how good the preset is with them: the geometric mean over all data."""
 
     values: dict[str, Any]
     measure: float
@@ -70,16 +71,21 @@ def run(
     file = settings.training.presets
     space = _space(request, file)
     preset = presets.load(request.preset, file)
-    with stages("read ratings and movies"):
-        found = evaluate.read(settings)
-    measure = _Measure(settings, request, found)
+    measures = []
+    for data in (settings.paths.data, *request.also_data):
+        with stages("read ratings and movies"):
+            paths = settings.paths.model_copy(update={"data": data})
+            found = evaluate.read(settings.model_copy(update={"paths": paths}))
+        measures.append(_Measure(settings, request, found))
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     folder.mkdir(parents=True, exist_ok=True)
     study = optuna.create_study(
         storage=JournalStorage(JournalFileBackend(str(folder / "trials.log"))),
         sampler=optuna.samplers.TPESampler(seed=settings.training.seed),
-        study_name=f"{request.preset} {request.split} {request.objective} {request.relevant_from}",
+        study_name=" ".join(
+            map(str, (request.preset, request.split, request.objective, request.relevant_from, *request.also_data))
+        ),
         direction="minimize" if request.objective == "rmse" else "maximize",
         load_if_exists=True,
     )
@@ -90,7 +96,8 @@ def run(
     def objective(trial: optuna.Trial) -> float:
         values = {name: _suggest(trial, name, bounds) for name, bounds in space.items()}
         with stages(f"trial {trial.number}") as progress:
-            value = measure(presets.load(request.preset, file, **values), progress)
+            tried = presets.load(request.preset, file, **values)
+            value = float(np.prod([measure(tried, progress) for measure in measures]) ** (1 / len(measures)))
         each(trial.number, Trial(values, value, values == as_it_is))
         return value
 

@@ -24,10 +24,10 @@ def searching(tmp_path):
     chosen = settings.load(paths={"data": str(data), "models": str(tmp_path / "models")})
     request = search.Request("default", space, 2, "last-out", "rmse")
 
-    def run(**changes):
-        seen = []
+    def run(data=data, folder="found", **changes):
+        seen, of_data = [], chosen.model_copy(update={"paths": chosen.paths.model_copy(update={"data": str(data)})})
         found = search.run(
-            chosen, replace(request, **changes), tmp_path / "found", Stages(), lambda *trial: seen.append(trial)
+            of_data, replace(request, **changes), tmp_path / folder, Stages(), lambda *trial: seen.append(trial)
         )
         return seen, found
 
@@ -44,6 +44,17 @@ def test_a_search_starts_with_the_preset_and_goes_on_where_it_ended(searching):
     assert [number for number, _ in more] == [2]
     assert len(found) == 3
     assert [trial.measure for trial in found] == sorted(trial.measure for _, trial in first + more)
+
+
+def test_several_data_count_alike(searching, tmp_path):
+    """By the geometric mean, of whatever scale their measures are."""
+    other = write_movielens(tmp_path / "other", make_ratings(9, tuple(range(12)), each=(3, 7)), _MOVIES)
+    (_, of_one), *_ = searching(trials=1)[0]
+    (_, of_other), *_ = searching(trials=1, data=other, folder="other")[0]
+    (_, of_both), *_ = searching(trials=1, also_data=(str(other),))[0]
+    assert [trial.is_preset for trial in (of_one, of_other, of_both)] == [True] * 3
+    assert of_both.measure == pytest.approx(np.sqrt(of_one.measure * of_other.measure), rel=1e-4)
+    assert of_one.measure != pytest.approx(of_other.measure, rel=1e-3)
 
 
 def test_what_is_held_out_for_testing_is_not_looked_at(searching):
