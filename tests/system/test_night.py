@@ -107,7 +107,7 @@ def test_the_trained_model_is_better_than_the_classics(nightly):
 
 
 def test_rows_are_what_the_saved_model_says(nightly):
-    """All users, against a brute-force argsort of what the SavedModel's variables come to by definition."""
+    """A fifth of the users, against a brute-force argsort of what the SavedModel's variables come to by definition."""
     version = versions.open_version(nightly.models)
     movies = version.catalogue().column(c.MOVIE_ID).to_numpy()
     rows = published(nightly.output, DAY).to_pandas()
@@ -116,7 +116,8 @@ def test_rows_are_what_the_saved_model_says(nightly):
     validation = Validation(chosen.input)
     rated = data.read_ratings(folder, data.read_catalogue(folder, validation), validation).to_pandas()
     by_user = rated.sort_values([c.TIMESTAMP, c.MOVIE_ID]).groupby(c.USER_ID)
-    users = np.array(sorted(by_user.groups))
+    users = np.array(sorted(by_user.groups))[::5]
+    rows = rows[rows[c.USER_ID].isin(users)]
     seen = [by_user.get_group(user)[c.MOVIE_ID].to_numpy() for user in users]
     given = [by_user.get_group(user)[c.RATING].to_numpy() for user in users]
     weights = read_weights(version.saved_model)
