@@ -81,8 +81,7 @@ class Split:
         time = self.fitted[c.TIMESTAMP]
         if not histories.have_order(time):
             return None
-        movie, per_day = rows_of(self.movie_ids, self.fitted[c.MOVIE_ID]), np.bincount(popularity.day(time))
-        return popularity.trend(movie, time, popularity.weights(per_day), len(self.movie_ids))
+        return popularity.of_late(rows_of(self.movie_ids, self.fitted[c.MOVIE_ID]), time, len(self.movie_ids))
 
 
 def write(split: Split, folder: Path) -> None:

@@ -16,7 +16,6 @@ from recmodel.scoring import popularity
 # After this share of all ratings, the weight of a rating in what is popular of late has fallen to 37 %. Who has rated
 # before knows what was popular in the years before: a smaller share than for new users (`popularity.RECENT`) is better.
 LATE = 0.05
-_ROWS = 1 << 23  # whose days are counted at a time
 
 
 class AnotherDay(NamedTuple):
@@ -43,11 +42,5 @@ def trend(movie: np.ndarray, time: np.ndarray, counts: np.ndarray, exponent: flo
         counts: [M] number of ratings of each movie.
         exponent: 0: the factors are 1.
     """
-    parts = [slice(first, first + _ROWS) for first in range(0, len(movie), _ROWS)]
-    per_day = np.zeros(popularity.day(time.max()) + 1, np.int64)
-    for rows in parts:
-        per_day += np.bincount(popularity.day(time[rows]), minlength=len(per_day))
-    of_day, recent = popularity.weights(per_day, LATE), np.zeros(len(counts))
-    for rows in parts:
-        recent += popularity.trend(movie[rows], time[rows], of_day, len(counts))
+    recent = popularity.of_late(movie, time, len(counts), LATE)
     return (popularity.lift(counts, recent) ** exponent).astype(np.float32)

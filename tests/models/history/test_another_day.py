@@ -10,6 +10,7 @@ from support.training import export, trained
 
 from recmodel.models.history import another_day
 from recmodel.models.history.another_day import AnotherDay
+from recmodel.scoring import popularity
 from recmodel.scoring.recommender import Recommender
 
 DAY = 86_400
@@ -29,7 +30,7 @@ def test_the_trend_is_the_share_of_late_ratings_next_to_that_of_all(monkeypatch)
     late = np.bincount(movie, weight, 6) * len(time) / weight.sum()
     expected = ((late + 5) / (counts + 5)) ** 1.5
     for rows in (1000, 7):
-        monkeypatch.setattr(another_day, "_ROWS", rows)
+        monkeypatch.setattr(popularity, "_ROWS", rows)
         assert another_day.trend(movie, time, counts, 1.5) == pytest.approx(expected, rel=1e-3)
     assert expected[5] == 1
     assert another_day.trend(movie, time, counts, 0).tolist() == [1] * 6
