@@ -39,10 +39,9 @@ class Predictions:
 
 
 def open_model(saved_model: Path, architecture: str, split: Split) -> Recommender:
-    """Open a SavedModel to be measured; without TensorFlow, as Spark's workers do, unless its movies are texts."""
-    open_signatures = architectures.open_for_scoring(architecture)
-    signatures = None if split.labels.movies else open_signatures(saved_model)
-    return Recommender(saved_model, signatures=signatures, another_day=split.another_day)
+    """Open a SavedModel to be measured by a split."""
+    open_signatures = architectures.open_by_ids(architecture, movies_are_text=split.labels.movies is not None)
+    return Recommender(saved_model, signatures=open_signatures(saved_model), another_day=split.another_day)
 
 
 def of_model(

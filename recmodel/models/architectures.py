@@ -198,6 +198,11 @@ def open_for_scoring(architecture: str) -> Callable[[Path], Signatures]:
     return part(architecture, "served").open_model
 
 
+def open_by_ids(architecture: str, *, movies_are_text: bool) -> Callable[[Path], Signatures]:
+    """Return what opens a SavedModel for callers who name movies by id: without TensorFlow, unless ids are text."""
+    return InTensorFlow if movies_are_text else open_for_scoring(architecture)
+
+
 def is_scored_in_numpy(architecture: str, saved_model: Path) -> bool:
     """Return whether workers score a SavedModel without TensorFlow."""
     return open_for_scoring(architecture) is not InTensorFlow and variables.are_noted(saved_model)

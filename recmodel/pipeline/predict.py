@@ -23,7 +23,7 @@ from recmodel.models.versions import ModelVersion, open_version
 from recmodel.pipeline import registry, sources
 from recmodel.schemas import TEXT, Id
 from recmodel.scoring.recommender import Recommender
-from recmodel.scoring.signatures import InTensorFlow, Signatures
+from recmodel.scoring.signatures import Signatures
 from recmodel.settings import Settings
 from recmodel.storage import Location
 
@@ -79,8 +79,7 @@ def predict(
         UsageRejected: a movie is not in the catalogue, or the model knows neither how to place it nor the user.
     """
     opened = open_version(settings.paths.models, registry.find(settings, version).name)
-    # As Spark's workers open it: mostly without TensorFlow, which takes seconds to import.
-    open_signatures = InTensorFlow if opened.ids.movie == TEXT else architectures.open_for_scoring(opened.architecture)
+    open_signatures = architectures.open_by_ids(opened.architecture, movies_are_text=opened.ids.movie == TEXT)
     model = Model(opened, open_signatures(opened.saved_model))
     user_id = identifiers.typed(str(user_id), model.version.ids.user)
     if model.needs_history:
