@@ -346,7 +346,7 @@ class _Block:
     def __init__(self, vectors: np.ndarray, excluded: ExcludedGroups | None, bounding: np.ndarray | None) -> None:
         self.user = np.arange(len(vectors))  # [b] of the B users
         self.excluded = excluded
-        self._vectors, self._bounding = vectors, vectors if bounding is None else bounding
+        self._vectors, self._bounding = vectors, bounding
         self._place = self.user
         self._scores = np.empty(len(vectors) * TILE, np.float32)
 
@@ -354,8 +354,8 @@ class _Block:
         """Leave out users [b] for whom nothing better can come, if these are enough to pay for the copy."""
         if is_open.sum() > 0.9 * len(is_open):
             return
-        self.user = self.user[is_open]
-        self._vectors, self._bounding = self._vectors[is_open], self._bounding[is_open]
+        self.user, self._vectors = self.user[is_open], self._vectors[is_open]
+        self._bounding = None if self._bounding is None else self._bounding[is_open]
         self.excluded = self.excluded and self.excluded.of(is_open)
         self._place = np.full(len(self._place), -1)
         self._place[self.user] = np.arange(len(self.user))
@@ -371,6 +371,7 @@ class _Block:
 
     def bounds(self, movies: np.ndarray) -> np.ndarray:
         """Return [b, T] what no score of movies [T, ...], see `Vectors._bounding`, is above, valid until then too."""
+        assert self._bounding is not None
         return self._product(self._bounding, movies)
 
     def _product(self, users: np.ndarray, movies: np.ndarray) -> np.ndarray:
